@@ -1,0 +1,54 @@
+# make demo   – the whole job on this machine, with a page to watch and take part in
+# make test   – every test
+# Browser tests need Debian's chromium (apt-get install chromium fonts-noto-cjk); without it they are skipped and say so.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test lint types imports bench prove lock clean
+
+$(VENV)/.run: requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Koe needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned packages (a minute or two the first time) ..."
+	$(PIP) install --require-hashes -r requirements/run.txt
+	$(PIP) install --require-hashes -r requirements/build.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
+
+test: $(VENV)/.dev lint types imports
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+prove: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "prove or not prove" --hypothesis-profile=prove --timeout=1800 $(PYTEST_ARGS)
+
+lock: # needs uv; versions and hashes only, no addresses
+	for part in build run dev; do \
+	  case $$part in build) src=requirements/build.in; extra=;; run) src=pyproject.toml; extra=;; dev) src=pyproject.toml; extra="--extra dev -c requirements/run.txt";; esac; \
+	  uv pip compile $$src $$extra --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links -o requirements/$$part.txt >/dev/null || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

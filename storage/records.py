@@ -1,0 +1,279 @@
+"""Frozen rows: what leaves this room. Times are integer milliseconds UTC, named `…_ms`; ids are time-ordered UUID texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A business event of the shop (purchase, delivery, return, ticket_resolved …)."""
+
+    id: str
+    type: str
+    occurred_ms: int
+    received_ms: int
+    customer_id: str
+    """"" when the event names no customer."""
+    data: str
+    """JSON object as text."""
+    imported: bool = False
+    """True for history: it never triggers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A person who buys. `id` is the shop's own id."""
+
+    id: str
+    name: str
+    language: str
+    """"ja", "en" or "" when unknown."""
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a customer can be written to. `customer_id` is "" while nobody knows whose it is."""
+
+    channel: str
+    workspace: str
+    external_id: str
+    customer_id: str
+    source: str
+    """Where the link comes from: event, import, order, card, account_link, chat."""
+    certainty: Literal["claimed", "coded", "linked", ""]
+    language: str
+    created_ms: int
+    blocked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """One decision to ask (or not to ask) one customer, with its reason."""
+
+    id: str
+    trigger_id: str
+    """Rule of koe.yaml, or "staff"."""
+    flow_id: str
+    survey_kind: str
+    touchpoint: str
+    customer_id: str
+    event_id: str
+    channel: str
+    """"" until a channel is chosen."""
+    segment: str
+    state: Literal["planned", "sent", "skipped", "withdrawn"]
+    reason: str
+    """Why it was skipped or withdrawn, or what it waits for; "" otherwise."""
+    planned_ms: int
+    due_ms: int
+    expires_ms: int | None
+    sent_ms: int | None
+    session_id: str
+    note: str = ""
+    requested_by: str = ""
+    """Slack user id of the member of staff for trigger "staff"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One conversation. It moves by compare-and-set on `version`."""
+
+    id: str
+    invitation_id: str
+    flow_id: str
+    revision: str
+    survey_kind: str
+    touchpoint: str
+    segment: str
+    customer_id: str
+    channel: str
+    workspace: str
+    external_id: str
+    lang: str
+    state: str
+    """The engine's state as text."""
+    status: str
+    """"open", or the outcome of flows.engine.End."""
+    version: int
+    created_ms: int
+    started_ms: int | None
+    """First answer."""
+    ended_ms: int | None
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to one question. One answer counts per (session, question); the others are its history."""
+
+    id: str
+    session_id: str
+    customer_id: str
+    question: str
+    instrument: str
+    """"" for a shop's own question."""
+    wording_id: str
+    label_set: str
+    value: str
+    """Scale: "8"; choice, yes/no: code; multi-select: codes joined by ";"; text: the words; "" when missing."""
+    missing: str
+    """"" (answered), "skipped" or "dk"."""
+    numeric: bool
+    """True when the value is countable (everything but free text): only such answers are rolled up."""
+    lang: str
+    channel: str
+    survey_kind: str
+    touchpoint: str
+    segment: str
+    flow_id: str
+    revision: str
+    shown_ms: int
+    answered_ms: int
+    week: str
+    """Monday of the ISO week of `answered_ms` in the shop's time zone: "2026-11-16"."""
+    late: bool = False
+    message_ids: str = ""
+    """Platform message ids the words came from, joined by ";"."""
+    replaced_ms: int | None = None
+    """When it stopped counting: corrected, off the path, withdrawn."""
+    quote_ok: bool = False
+
+
+JobState = Literal["ready", "leased", "done", "cancelled", "expired", "dead", "uncertain", "held"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to do at a time: a call to a platform (kind "send"), a timer, an invitation, a digest.
+
+    Jobs of one `lane` run one after the other in order of `id`; jobs without a lane ("") are independent.
+    """
+
+    id: str
+    kind: str
+    due_ms: int
+    payload: str
+    """JSON object as text; for "send" the final body."""
+    lane: str = ""
+    key: str = ""
+    """Unique among all jobs ever put ("" = none): put_job with a used key does nothing."""
+    channel: str = ""
+    session_id: str = ""
+    customer_id: str = ""
+    asks: str = ""
+    updates: str = ""
+    expires_ms: int | None = None
+    """After this instant it is not worth doing."""
+    created_ms: int = 0
+    state: JobState = "ready"
+    attempts: int = 0
+    lease_owner: str = ""
+    lease_until_ms: int | None = None
+    fence: int = 0
+    """Grows with each claim; a finish with an older fence is refused."""
+    error: str = ""
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A customer being looked after."""
+
+    id: str
+    customer_id: str
+    session_id: str
+    reason: str
+    words: str
+    state: Literal["grace", "open", "settled"]
+    """grace: the customer may still correct a mis-tap; settled: closed, `outcome` says how."""
+    contact: Literal["", "yes", "no"]
+    opened_ms: int
+    due_ms: int | None
+    """The time promised to the customer, or by which staff should have answered."""
+    outcome: str = ""
+    settled_ms: int | None = None
+    card_ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """What the contact cap must know of one customer (docs/contact-cap.md)."""
+
+    opted_out: bool
+    blocked: bool
+    open_case: bool
+    last_complaint_ms: int | None
+    """Latest complaint, apology or open ticket event."""
+    open_ticket: bool
+    event_surveyed: bool
+    """An invitation for the same event was already sent."""
+    invitations_365d: int
+    last_invitation_ms: int | None
+    last_relational_ms: int | None
+    next_relational_ms: int | None
+    """Due time of a planned relational invitation."""
+    last_touchpoint_ms: int | None
+    """Latest transactional invitation of the same touchpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollupCell:
+    """Counts of one value in one ISO week (see Tx.rollup)."""
+
+    week: str
+    instrument: str
+    wording_id: str
+    label_set: str
+    survey_kind: str
+    touchpoint: str
+    segment: str
+    channel: str
+    lang: str
+    value: str
+    missing: str
+    answers: int
+    """Counted answers (unit per_event)."""
+    customers: int
+    """Customers whose latest counted valid answer of this (week, instrument, survey_kind, touchpoint) is this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCounts:
+    """Invitations and sessions of a window [start, end) by the time the invitation was sent."""
+
+    invited: int
+    answered: int
+    completed: int
+    started: int
+    undeliverable: int
+    """Known not to have arrived: blocked or refused by the platform."""
+    skipped: tuple[tuple[str, int], ...]
+    """(reason, count), most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """One digest of one period. `posted_ms` is None until the platform accepted it."""
+
+    id: str
+    period: str
+    state: Literal["due", "posted"]
+    content: str
+    created_ms: int
+    posted_ms: int | None
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what: each trigger by staff, export, erase."""
+
+    id: str
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    detail: str
