@@ -1,7 +1,7 @@
-"""The data behind a button: which session, which node of the conversation, which value. Packed and read here only.
+"""The data behind a button: which session, which node of the conversation, which value.
 
-Old buttons stay in a chat for years, so the format carries a version, and whatever comes back – from another tool's
-button, a rich menu, or a stranger – is either one of ours or None.
+Packed and read here only. Old buttons stay in a chat for years, so the format carries a version, and whatever
+comes back – from another tool's button, a rich menu, or a stranger – is either one of ours or None.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PACKED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """What a tap names. `session_id` is "" for a button that belongs to the person, not to a survey (@rights)."""
+    """What a tap names. `session_id` is "" for a button of the person rather than of a survey (@rights)."""
 
     session_id: str
     node: str
@@ -41,8 +41,8 @@ def pack(session_id: str, node: str, value: str, *, limit: int = LINE_DATA) -> s
         limit: Most UTF-16 units the platform takes: LINE_DATA, SLACK_VALUE or SLACK_OPTION.
 
     Raises:
-        ValueError: A part that could not be read back, or a text longer than `limit`. Both are mistakes of a flow's
-            author or of ours; no customer can cause them.
+        ValueError: A part that could not be read back, or a text longer than `limit`. Both are mistakes of a
+            flow's author or of ours; no customer can cause them.
 
     >>> pack("0197a3c2-1111-7000-8000-000000000001", "nps", "9")
     'k1:0197a3c2-1111-7000-8000-000000000001:nps:9'
@@ -60,7 +60,7 @@ def pack(session_id: str, node: str, value: str, *, limit: int = LINE_DATA) -> s
 
 
 def parse(data: object) -> Button | None:
-    """The button behind a tap; None for anything that `pack` did not make, whatever its type, length or content.
+    """The button behind a tap; None for anything `pack` did not make, whatever its type, length or content.
 
     >>> parse("k1::@rights:erase")
     Button(session_id='', node='@rights', value='erase')

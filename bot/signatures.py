@@ -1,7 +1,7 @@
-"""Who sent this request: one HMAC verifier, driven by a table of schemes, for every surface that takes webhooks.
+"""Who sent this request: one HMAC verifier, driven by a table of schemes, for every surface with webhooks.
 
-Total: whatever the headers hold, the answer is a yes or a no, never an exception – the vendors' own verifiers raise on a
-missing header, a timestamp `abc` or non-ASCII text. Verify the raw bytes before anything parses them.
+Total: whatever the headers hold, the answer is a yes or a no, never an exception – the vendors' own verifiers
+raise on a missing header, a timestamp `abc` or non-ASCII text. Verify the raw bytes before parsing anything.
 
 A new surface is a new row: a `Scheme` and, if it signs something new, a line in `_signed`.
 """
@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-"""Header pairs; names in any case. A mapping is read through `items()`, so Starlette's Headers keep their repetitions."""
+"""Header pairs; names in any case. A mapping is read by `items()`: Starlette's Headers keep repeated ones."""
 
 Refusal = Literal["no_secret", "missing", "duplicate", "malformed", "stale", "mismatch"]
 """Why a request is not believed: for the log, never for the sender."""
 
 _TIMESTAMP = re.compile(rb"[0-9]{1,12}")
-_MESSAGE_ID = re.compile(
-    rb"[!-\-/-~]{1,256}"
-)  # printable ASCII without ".", which separates the signed parts
+# printable ASCII without ".", which separates the signed parts
+_MESSAGE_ID = re.compile(rb"[!-\-/-~]{1,256}")
 _MAX_HEADER = 4096
 _MAX_SIGNATURES = 16
 
@@ -51,8 +50,8 @@ class Scheme:
 
 
 LINE = Scheme("line", signature="x-line-signature", encoding="base64")
-"""Source: https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/ (no time is signed: dedupe on
-webhookEventId)."""
+"""Source: https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/
+No time is signed: a replay is caught by its webhookEventId alone."""
 
 SLACK = Scheme(
     "slack",
@@ -81,13 +80,14 @@ def why_refused(
     """The reason not to believe a request; None when it is genuine.
 
     Args:
-        secrets: All that are valid now; during a rotation the old and the new one. Empty or unusable ones are passed over.
+        secrets: All that are valid now; during a rotation the old and the new one. Empty or unusable ones are
+            passed over.
         now_s: The real clock in seconds since 1970 – signatures never go by Koe's own, movable clock.
     """
     keys = [key for key in (_key(scheme, secret) for secret in secrets) if key]
     if not keys:
         return "no_secret"
-    wanted = (scheme.signature, scheme.timestamp, scheme.message_id)
+    wanted = [name for name in (scheme.signature, scheme.timestamp, scheme.message_id) if name]
     found: dict[str, bytes] = {}
     for raw_name, raw_value in headers.items() if isinstance(headers, Mapping) else headers:
         name = (raw_name.decode("latin-1") if isinstance(raw_name, bytes) else raw_name).lower()
@@ -96,7 +96,7 @@ def why_refused(
         if name in found:
             return "duplicate"
         found[name] = raw_value if isinstance(raw_value, bytes) else raw_value.encode("utf-8", "replace")
-    if any(name and name not in found for name in wanted):
+    if any(name not in found for name in wanted):
         return "missing"
     if any(len(value) > _MAX_HEADER for value in found.values()):
         return "malformed"
@@ -152,7 +152,7 @@ def sign_standard_webhooks(body: bytes, secret: str, message_id: str, at_s: int)
 
 
 def usable_webhook_secret(secret: str) -> bool:
-    """True for a `whsec_` secret whose base64 holds 24 to 64 bytes, as Standard Webhooks asks: for `koe check`."""
+    """True for a `whsec_` secret whose base64 holds 24 to 64 bytes, as Standard Webhooks asks."""
     key = _key(STANDARD_WEBHOOKS, secret)
     return secret.startswith("whsec_") and 24 <= len(key) <= 64
 
