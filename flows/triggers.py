@@ -27,6 +27,7 @@ DAY_MS = 86_400_000
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_MS}
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_RUN_MINUTE = 10 * 60
 _LONGEST_MS = 3 * 366 * DAY_MS
 
 ChannelName = Literal["line", "slack"]
@@ -44,9 +45,12 @@ Reason = Literal[
     "relational_ahead",
     "touchpoint_gap",
     "sampled_out",
+    # not of the cap: found by whoever looks for the customer's address and the invitation's age
+    "unreachable",
+    "expired",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
-"""Every reason `decide` can give, in order of its rules: stored with an invitation that is not sent."""
+"""Every reason an invitation is not sent, those of `decide` in order of its rules: stored with the invitation."""
 
 # ------------------------------------------------------------------------------------------ words in the file
 
@@ -220,8 +224,8 @@ def event_facts(
 ) -> dict[str, object]:
     """What a condition can ask about: the event's fields by name and as `event.*`, its order's as `order.*`.
 
-    Nested objects are reached by dots (`order.address.country`). What the event itself says about its order wins
-    over what is known of the order.
+    Nested objects are reached by dots (`order.address.country`). What the event itself says about its order
+    wins over what is known of the order.
 
     >>> event_facts("delivery", {"store": "A"}, {"amount": 5000})["order.amount"]
     5000
@@ -263,11 +267,17 @@ def choose_channel(rule: TriggerRule, available: Collection[str]) -> ChannelName
 def due_ms(rule: TriggerRule, occurred_ms: int, tz: tzinfo) -> int:
     """When the invitation is due: after the delay, at the next slot if the rule names one.
 
-    Whole days of delay are days of the calendar, so that the hour stays when the clocks change. A slot that the
-    clocks leave out on that day moves by the change.
+    Whole days of delay are days of the calendar, so that the hour stays when the clocks change. A slot that
+    the clocks leave out on that day moves by the change.
     """
     ready_ms = _later(occurred_ms, rule.delay_ms, tz)
     return ready_ms if rule.at_minute is None else _next_slot(ready_ms, rule.at_minute, tz)
+
+
+def next_slot_ms(rule: TriggerRule, after_ms: int, tz: tzinfo) -> int:
+    """The next daily run of an `every` rule, later than `after_ms`: at its local time, 10:00 if it names none."""
+    minute = _RUN_MINUTE if rule.at_minute is None else rule.at_minute
+    return _next_slot(after_ms + 1, minute, tz)
 
 
 def next_open_ms(contact: ContactRules, now_ms: int, tz: tzinfo) -> int:
@@ -295,8 +305,9 @@ class Candidate:
     """Share of customers asked at this touchpoint."""
     give_up_ms: int | None = None
     """Waiting past this instant is skipping."""
-    continues_wave: bool = False
-    """True for the later sessions of one deep wave, which are one invitation together."""
+    repeat: bool = False
+    """True for what continues an earlier invitation and is one with it: the customer put it off, or a later
+    session of a deep wave. Rules 4 to 8 do not apply to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,10 +346,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Do not ask. `free_ms` is when the reason will have passed, where that can be told."""
+    """Do not ask. `allowed_from_ms` is when the reason will have passed, where that can be told."""
 
     reason: Reason
-    free_ms: int | None = None
+    allowed_from_ms: int | None = None
 
 
 def decide(
@@ -346,8 +357,8 @@ def decide(
 ) -> Invite | Wait | Skip:
     """Whether this customer may be asked now. The first rule that applies gives the reason.
 
-    A gap of n days is over on the n-th day of the calendar after the invitation: with `min_gap: 14d` the answer
-    is Skip on day 13 and Invite on day 14. Rules 4 to 8 do not apply to the later sessions of a deep wave.
+    A gap of n days is over on the n-th day of the calendar after the invitation: with `min_gap: 14d` the
+    answer is Skip on day 13 and Invite on day 14.
 
     Args:
         draw: 0 ≤ draw < 1, by chance but the same each time this invitation is decided about.
@@ -375,7 +386,7 @@ def decide(
     if open_ms > now_ms:
         return _wait(open_ms, "quiet_hours", candidate)
 
-    if not candidate.continues_wave and (skip := _spent(contact, candidate, history, now_ms, tz)) is not None:
+    if not candidate.repeat and (skip := _spent(contact, candidate, history, now_ms, tz)) is not None:
         return skip
 
     # 9 chance
