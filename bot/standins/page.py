@@ -1,0 +1,469 @@
+"""The demo page: a phone with the LINE chat, a Slack workspace, and buttons that make things happen.
+
+It shows what the stand-ins hold and passes on what a person does there; it knows nothing of Koe itself. The
+page is a shell (Jinja2, autoescape) and a few ES modules that draw a JSON state; the server only says *that*
+something changed (server-sent events), and the browser asks for the state it is looking at.
+See docs/decisions/0005-demo-page.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol, assert_never
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Lang = Literal["ja", "en"]
+JsonObject = dict[str, Any]
+
+_ROOM = Path(__file__).parent / "page"
+_SHOWN_ENTRIES = 200  # newest entries of a chat or channel; twelve weeks of history stay out of the browser
+_SHOWN_PEOPLE = 60
+_MAX_BODY = 64 * 1024
+_MAX_TEXT = 5000  # LINE's own limit for one text message
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class Line(Protocol):
+    """What the page reads of the LINE stand-in, and what a customer can do there."""
+
+    on_change: list[Callable[[], None]]
+
+    @property
+    def users(self) -> Mapping[str, Any]: ...
+    def chat(self, user_id: str) -> Sequence[Any]: ...
+    def quick_replies(self, user_id: str) -> Sequence[Any]: ...
+    async def says(self, user_id: str, text: str) -> Any: ...
+    async def taps(self, user_id: str, data: str, display_text: str = "") -> Any: ...
+    async def sends_sticker(self, user_id: str) -> Any: ...
+
+
+class Slack(Protocol):
+    """What the page reads of the Slack stand-in, and what a person can do there."""
+
+    on_change: list[Callable[[], None]]
+
+    @property
+    def users(self) -> Mapping[str, Any]: ...
+    @property
+    def channels(self) -> Mapping[str, Any]: ...
+    def messages(self, channel_id: str) -> Sequence[Any]: ...
+    def modal(self, user_id: str) -> JsonObject | None: ...
+    def modal_errors(self, user_id: str) -> Mapping[str, str]: ...
+    async def says(self, user_id: str, channel_id: str, text: str) -> Any: ...
+    async def clicks(
+        self,
+        user_id: str,
+        channel_id: str,
+        ts: str,
+        action_id: str,
+        *,
+        block_id: str | None = None,
+        value: str | None = None,
+        selected: Any = None,
+    ) -> Any: ...
+    async def command(self, user_id: str, channel_id: str, command: str, text: str) -> Any: ...
+    async def submits(self, user_id: str, values: JsonObject) -> Any: ...
+    async def closes(self, user_id: str) -> Any: ...
+
+
+class Story(Protocol):
+    """The world outside the chats: purchases, support cases, and time."""
+
+    on_change: list[Callable[[], None]]
+
+    @property
+    def busy(self) -> bool: ...
+    def now_text(self, lang: str) -> str: ...
+    async def purchase(self, lang: str) -> Any: ...
+    async def support_case(self, lang: str) -> Any: ...
+    async def week_passes(self) -> Any: ...
+
+
+# What a person on the page can do: the complete list, one struct each, told apart by "do".
+
+
+class _LineSays(msgspec.Struct, tag_field="do", tag="line.says", forbid_unknown_fields=True):
+    user: str
+    text: str
+
+
+class _LineTaps(msgspec.Struct, tag_field="do", tag="line.taps", forbid_unknown_fields=True):
+    user: str
+    data: str
+    display_text: str = ""
+
+
+class _LineSticker(msgspec.Struct, tag_field="do", tag="line.sticker", forbid_unknown_fields=True):
+    user: str
+
+
+class _SlackSays(msgspec.Struct, tag_field="do", tag="slack.says", forbid_unknown_fields=True):
+    user: str
+    channel: str
+    text: str
+
+
+class _SlackClicks(msgspec.Struct, tag_field="do", tag="slack.clicks", forbid_unknown_fields=True):
+    user: str
+    channel: str
+    ts: str
+    action_id: str
+    block_id: str | None = None
+    value: str | None = None
+    selected: Any = None
+
+
+class _SlackSubmits(msgspec.Struct, tag_field="do", tag="slack.submits", forbid_unknown_fields=True):
+    user: str
+    values: JsonObject
+
+
+class _SlackCloses(msgspec.Struct, tag_field="do", tag="slack.closes", forbid_unknown_fields=True):
+    user: str
+
+
+class _Happens(msgspec.Struct, tag_field="do", tag="story", forbid_unknown_fields=True):
+    what: Literal["purchase", "support_case", "week_passes"]
+    lang: Lang = "ja"
+
+
+_Act = (
+    _LineSays | _LineTaps | _LineSticker | _SlackSays | _SlackClicks | _SlackSubmits | _SlackCloses | _Happens
+)
+
+
+def page_app(*, line: Line, slack: Slack, story: Story, lang: Lang = "ja") -> Starlette:
+    """The page as an app for a loopback address; `lang` is the chrome's language until somebody switches.
+
+    Routes: `GET /` (`?lang=ja|en`), `GET /state?lang=&line=&me=&channel=` (JSON of what is looked at),
+    `GET /changes` (server-sent events, one `change` per new version), `POST /act` (JSON, same origin only),
+    `/static/…`. `app.state.stop()` ends the open event streams: call it before stopping the server, which
+    waits for them otherwise. Requests whose Host is not a loopback name are refused (DNS rebinding), and so
+    are posts from other origins.
+    """
+    words: dict[str, dict[str, str]] = json.loads((_ROOM / "words.json").read_text(encoding="utf-8"))
+    shell = Environment(
+        loader=FileSystemLoader(_ROOM),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("index.html")
+    changes = _Changes()
+    for source in (line, slack, story):
+        source.on_change.append(changes.note)
+
+    def language(request: Request) -> Lang:
+        asked = request.query_params.get("lang", lang)
+        return "en" if asked == "en" else "ja" if asked == "ja" else lang
+
+    async def index(request: Request) -> Response:
+        chosen = language(request)
+        return HTMLResponse(shell.render(lang=chosen, words=words[chosen]))
+
+    async def state(request: Request) -> Response:
+        ask = request.query_params.get
+        return JSONResponse(
+            {
+                "version": changes.version,
+                "clock": story.now_text(language(request)),
+                "busy": bool(story.busy),
+                "line": _line_state(line, ask("line", "")),
+                "slack": _slack_state(slack, ask("me", ""), ask("channel", "")),
+            }
+        )
+
+    async def watch(request: Request) -> Response:
+        return EventSourceResponse(changes.stream(), ping=15)
+
+    async def act(request: Request) -> Response:
+        if (problem := _foreign(request)) is not None:
+            return problem
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY:
+                return _refusal(413, "too_large", f"The body is larger than {_MAX_BODY} bytes.")
+        try:
+            what = msgspec.json.decode(bytes(body), type=_Act)
+        except msgspec.MsgspecError as error:
+            return _refusal(400, "bad_action", f"This is not an action of the page: {error}.")
+        try:
+            return await _do(what, line=line, slack=slack, story=story)
+        except (LookupError, ValueError) as error:
+            # a button of a message that has gone, a person who is not there: the page says so and goes on
+            _log.info("page.act_refused", action=type(what).__name__, error=type(error).__name__)
+            return _refusal(409, "not_possible", "That is not possible any more.")
+
+    app = Starlette(
+        routes=[
+            Route("/", index),
+            Route("/state", state),
+            Route("/changes", watch),
+            Route("/act", act, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=_ROOM / "static")),
+        ],
+        middleware=[Middleware(_LoopbackOnly)],
+    )
+    app.state.stop = changes.stop
+    return app
+
+
+async def _do(what: _Act, *, line: Line, slack: Slack, story: Story) -> Response:
+    """The answer after doing it; `{"line": id}` names the customer whom an event brought, if one came."""
+    match what:
+        case _LineSays(user=user, text=text):
+            await line.says(_known(user, line.users), text[:_MAX_TEXT])
+        case _LineTaps(user=user, data=data, display_text=shown):
+            await line.taps(_known(user, line.users), data, shown)
+        case _LineSticker(user=user):
+            await line.sends_sticker(_known(user, line.users))
+        case _SlackSays(user=user, channel=channel, text=text):
+            _known(user, slack.users)
+            _known(channel, slack.channels)
+            if text.startswith("/"):
+                name, _, rest = text.partition(" ")
+                await slack.command(user, channel, name, rest.strip())
+            else:
+                await slack.says(user, channel, text[:_MAX_TEXT])
+        case _SlackClicks(user=user, channel=channel):
+            await slack.clicks(
+                _known(user, slack.users),
+                _known(channel, slack.channels),
+                what.ts,
+                what.action_id,
+                block_id=what.block_id,
+                value=what.value,
+                selected=what.selected,
+            )
+        case _SlackSubmits(user=user, values=values):
+            await slack.submits(_known(user, slack.users), values)
+        case _SlackCloses(user=user):
+            await slack.closes(_known(user, slack.users))
+        case _Happens():
+            return await _happen(what, line=line, story=story)
+        case _:
+            assert_never(what)
+    return JSONResponse({"ok": True})
+
+
+async def _happen(event: _Happens, *, line: Line, story: Story) -> Response:
+    if story.busy:
+        return _refusal(409, "busy", "Something is happening already; wait until it is done.")
+    before = set(line.users)
+    match event.what:
+        case "purchase":
+            await story.purchase(event.lang)
+        case "support_case":
+            await story.support_case(event.lang)
+        case "week_passes":
+            await story.week_passes()
+        case _:
+            assert_never(event.what)
+    came = [user for user in line.users if user not in before]
+    return JSONResponse({"ok": True, "line": came[-1] if came and event.what != "week_passes" else ""})
+
+
+def _known(key: str, among: Mapping[str, Any]) -> str:
+    if key not in among:
+        raise LookupError(key)
+    return key
+
+
+def _line_state(line: Line, chosen: str) -> JsonObject:
+    """The newest customers, newest first, and the newest entries of the chosen one's chat.
+
+    An unknown `chosen` means the newest customer.
+    """
+    latest: list[tuple[int, int, str]] = []
+    for order, user_id in enumerate(line.users):
+        entries = line.chat(user_id)
+        latest.append((entries[-1].at_ms if entries else 0, order, user_id))
+    latest.sort(reverse=True)
+    if chosen not in line.users:
+        chosen = latest[0][2] if latest else ""
+    shown = latest[:_SHOWN_PEOPLE]
+    shown += [row for row in latest[_SHOWN_PEOPLE:] if row[2] == chosen]
+    people = []
+    for at_ms, _, user_id in shown:
+        user = line.users[user_id]
+        people.append(
+            {
+                "id": user_id,
+                "name": user.name,
+                "lang": user.language,
+                "at": at_ms,
+                "blocked": bool(getattr(user, "blocked", False)),
+                "friend": bool(getattr(user, "friend", True)),
+            }
+        )
+    chat: list[JsonObject] = []
+    quick: list[Any] = []
+    if chosen:
+        chat = [
+            {"id": entry.id, "at": entry.at_ms, "from": entry.sender, "message": entry.message}
+            for entry in line.chat(chosen)[-_SHOWN_ENTRIES:]
+        ]
+        quick = [_plain(item) for item in line.quick_replies(chosen)]
+    return {"chosen": chosen, "people": people, "total": len(latest), "chat": chat, "quick": quick}
+
+
+def _slack_state(slack: Slack, me: str, chosen: str) -> JsonObject:
+    """What one person sees in Slack: channels and DMs, the newest messages of one of them, the open modal."""
+    persons = {user_id: user for user_id, user in slack.users.items() if not getattr(user, "is_bot", False)}
+    if me not in persons:
+        me = next(iter(persons), "")
+    channels = []
+    for channel_id, channel in slack.channels.items():
+        members = getattr(channel, "members", ())
+        if (channel.is_im or channel.private) and me not in members:
+            continue
+        messages = slack.messages(channel_id)
+        others = [member for member in members if member != me] if channel.is_im else []
+        channels.append(
+            {
+                "id": channel_id,
+                "name": slack.users[others[0]].name if others and others[0] in slack.users else channel.name,
+                "im": bool(channel.is_im),
+                "private": bool(channel.private),
+                "latest": messages[-1].ts if messages else "",
+            }
+        )
+    channels.sort(key=lambda row: row["im"])  # channels first, then direct messages; the order within stays
+    if chosen not in {row["id"] for row in channels}:
+        chosen = channels[0]["id"] if channels else ""
+    messages = slack.messages(chosen)[-_SHOWN_ENTRIES:] if chosen else []
+    modal = slack.modal(me) if me else None
+    return {
+        "me": me,
+        "persons": [{"id": user_id, "name": user.name} for user_id, user in persons.items()],
+        "names": {user_id: user.name for user_id, user in slack.users.items()},
+        "bots": [user_id for user_id, user in slack.users.items() if getattr(user, "is_bot", False)],
+        "channels": channels,
+        "channel": chosen,
+        "messages": [
+            {
+                "ts": message.ts,
+                "user": message.user,
+                "text": message.text,
+                "blocks": message.blocks or [],
+                "thread": getattr(message, "thread_ts", None) or "",
+                "edited": bool(getattr(message, "edited", None)),
+            }
+            for message in messages
+        ],
+        "modal": modal,
+        "errors": dict(slack.modal_errors(me)) if modal is not None else {},
+    }
+
+
+def _plain(item: Any) -> Any:
+    return item if isinstance(item, dict) else msgspec.to_builtins(item)
+
+
+class _Changes:
+    """A version that grows with each change, and streams that say so; many changes at once are one event."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self._wakers: set[asyncio.Event] = set()
+        self._stopped = False
+
+    def note(self) -> None:
+        self.version += 1
+        for waker in self._wakers:
+            waker.set()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.note()
+
+    async def stream(self) -> AsyncIterator[ServerSentEvent]:
+        """One event per new version, the present one first: a reconnected browser catches up by itself."""
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        try:
+            while not self._stopped:
+                waker.clear()
+                yield ServerSentEvent(
+                    event="change", id=str(self.version), data=str(self.version), retry=1000
+                )
+                await waker.wait()
+        finally:
+            self._wakers.discard(waker)
+
+
+def _refusal(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": code, "message": message}, status_code=status)
+
+
+def _foreign(request: Request) -> Response | None:
+    """A refusal when another site sent this, None when the page itself did.
+
+    A browser always names the origin of a post, and cannot send JSON across origins without asking first.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        return _refusal(415, "not_json", "Send application/json.")
+    origin = request.headers.get("origin", "")
+    if origin != f"http://{request.headers.get('host', '')}":
+        return _refusal(403, "other_origin", "Only the demo page itself may do this.")
+    return None
+
+
+class _LoopbackOnly:
+    """Refuses every request whose Host is not a loopback name; puts the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        host: str | None = None
+        with suppress(ValueError):
+            host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
+        if host not in _LOOPBACK:
+            answer = _refusal(421, "other_host", "The demo page answers on this machine only: use 127.0.0.1.")
+            await answer(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
