@@ -1,0 +1,338 @@
+"""Talking to LINE: one POST for one attempt, and what its outcome means.
+
+Only the reply and the push go through our own aiohttp session, because they are the hot path; every other
+call goes through line-bot-sdk, which is imported when the first of them is made.
+Source: https://developers.line.biz/en/docs/messaging-api/retrying-api-request/ and
+https://developers.line.biz/en/reference/messaging-api/#error-responses.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import msgspec
+
+from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
+from bot.line.messages import render_messages
+from flows.engine import Ask
+
+T = TypeVar("T")
+
+REPLY_WITHIN_MS: Final = 50_000
+"""A reply token lives one minute from the webhook; the rest is for the way."""
+_RETRY_KEY_MS = 23 * 3_600_000
+"""LINE forgets a retry key after 24 hours; an attempt after that would be sent a second time."""
+_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
+_SDK_TIMEOUT_S = 10
+_MOST_BODY = 64 * 1024
+_MOST_RETRY_AFTER_S = 3600.0
+_MOST_TRAILS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What LINE tells of a customer. `language` is BCP 47, "" when LINE does not say."""
+
+    user_id: str
+    name: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Messages that count, this month (UTC+9). `limit` is None when no cap is set; `used` is approximate."""
+
+    limit: int | None
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class BotInfo:
+    """The official account: `user_id` is the `destination` of its webhooks, `basic_id` starts with "@"."""
+
+    user_id: str
+    basic_id: str
+    name: str
+
+
+class LineError(Exception):
+    """LINE could not be asked. `status` is the HTTP status, or None when there was no answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(slots=True)
+class _Trail:
+    """What this process knows of earlier attempts at one job."""
+
+    reply_open: bool
+    """True when an earlier reply may have arrived."""
+    token_spent: bool = False
+    """True when LINE refused the token although no reply of ours can have used it."""
+    pushed_ms: int | None = None
+    """First push, from which the life of the retry key counts."""
+
+
+class LineChannel:
+    """LINE, to the conversation and to the worker (see bot.channel.Channel)."""
+
+    name = "line"
+
+    def __init__(
+        self, *, access_token: str, session: aiohttp.ClientSession, base_url: str = "https://api.line.me"
+    ) -> None:
+        """`session` stays the caller's to close, and must not repeat requests by a middleware.
+
+        Raises:
+            ValueError: The token could not stand in a header.
+        """
+        if not access_token or not all("!" <= char <= "~" for char in access_token):
+            raise ValueError("LINE_CHANNEL_ACCESS_TOKEN is empty or holds characters that no token has")
+        self._token = access_token
+        self._base_url = base_url.rstrip("/")
+        self._session = session
+        self._headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
+        self._trails: OrderedDict[str, _Trail] = OrderedDict()
+        self._client: Any = None
+
+    async def close(self) -> None:
+        """Closes the SDK's client if one was needed."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    # --------------------------------------------------------------------------------------------- messages
+
+    def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
+        """One call with all bubbles of the turn; none when there is nothing to show.
+
+        The payload is {"to", "messages", "reply_token", "reply_until_ms", "push"}; `reply_until_ms` is
+        0 without a token. Messages of LINE cannot be changed later, so `updates` stays empty.
+        """
+        messages = render_messages(turn.bubbles, turn.session_id, turn.lang)
+        if not messages:
+            return []
+        asked = [bubble.question for bubble in turn.bubbles if isinstance(bubble, Ask)]
+        payload = {
+            "to": external_id,
+            "messages": messages,
+            "reply_token": reply_token,
+            "reply_until_ms": at_ms + REPLY_WITHIN_MS if reply_token else 0,
+            "push": True,
+        }
+        return [Outgoing(payload=payload, asks=asked[-1] if asked else "")]
+
+    async def send(
+        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = ""
+    ) -> Delivery:
+        """By the reply token while it is fresh, else as a push with `job_id` as its retry key.
+
+        A token is its own single-use key. Refused at the first attempt, it was spent elsewhere and the push
+        takes over; refused after an attempt whose outcome nobody knows, the message is there. When such a token
+        gets too old to ask again, nobody will ever know. After a restart, an earlier attempt counts as one whose
+        outcome nobody knows.
+        """
+        trail = self._trail(job_id, payload, attempt)
+        delivery = await self._send(payload, trail, job_id=job_id, attempt=attempt, now_ms=now_ms)
+        if isinstance(delivery, Sent | Refused) or (isinstance(delivery, Unknown) and not delivery.retry):
+            keep = isinstance(delivery, Refused) and delivery.scope in ("push", "channel")
+            if not keep:
+                self._trails.pop(job_id, None)
+        return delivery
+
+    async def _send(
+        self, payload: JsonObject, trail: _Trail, *, job_id: str, attempt: int, now_ms: int
+    ) -> Delivery:
+        token = payload.get("reply_token") or ""
+        if token and now_ms < payload["reply_until_ms"] and not trail.token_spent:
+            may_have_arrived, trail.reply_open = trail.reply_open, True  # so it stays if this is cancelled
+            delivery = await self._post(
+                "reply", {"replyToken": token, "messages": payload["messages"]}, retry_key=None
+            )
+            if not _is_spent_token(delivery):
+                trail.reply_open = may_have_arrived or isinstance(delivery, Unknown)
+                return delivery
+            if may_have_arrived:
+                return Sent()
+            trail.reply_open, trail.token_spent = False, True
+        elif token and trail.reply_open:
+            return Unknown("an earlier reply may have arrived and its token is too old to ask", retry=False)
+        if not payload.get("push", True):
+            return Refused("the reply token is spent or too old, and this is not worth a push")
+        if trail.pushed_ms is None:
+            trail.pushed_ms = _made_ms(job_id, now_ms) if attempt > 1 else now_ms
+        if now_ms - trail.pushed_ms > _RETRY_KEY_MS:
+            return Unknown("the retry key is too old to repeat this push safely", retry=False)
+        return await self._post(
+            "push", {"to": payload["to"], "messages": payload["messages"]}, retry_key=job_id
+        )
+
+    def _trail(self, job_id: str, payload: JsonObject, attempt: int) -> _Trail:
+        trail = self._trails.get(job_id)
+        if trail is None:
+            trail = _Trail(reply_open=attempt > 1 and bool(payload.get("reply_token")))
+            self._trails[job_id] = trail
+            if len(self._trails) > _MOST_TRAILS:
+                self._trails.popitem(last=False)
+        return trail
+
+    async def _post(self, endpoint: str, body: JsonObject, *, retry_key: str | None) -> Delivery:
+        """One POST: aiohttp repeats idempotent methods only, and redirects are not followed."""
+        headers = self._headers if retry_key is None else {**self._headers, "X-Line-Retry-Key": retry_key}
+        status, answer = 0, b""
+        answer_headers: Any = {}
+        try:
+            async with self._session.post(
+                f"{self._base_url}/v2/bot/message/{endpoint}",
+                data=msgspec.json.encode(body),
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                status = response.status
+                answer_headers = response.headers
+                answer = await _read_capped(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return RetryLater(f"{endpoint}: no connection ({type(error).__name__})")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if not status:
+                return Unknown(f"{endpoint}: no answer ({type(error).__name__})", retry=True)
+            # else the body broke off, and the status says enough
+        return _outcome(endpoint, status, _message_of(answer), answer_headers)
+
+    # ------------------------------------------------------------------------------------------ other calls
+
+    async def fetch_profile(self, user_id: str) -> Profile | None:
+        """The customer's profile; None for somebody unknown, of another provider, or who blocked the account.
+
+        Raises:
+            LineError: LINE could not be asked.
+        """
+        try:
+            found = await self._call(lambda api: api.get_profile(user_id, _request_timeout=_SDK_TIMEOUT_S))
+        except LineError as error:
+            if error.status in (400, 404):
+                return None
+            raise
+        return Profile(found.user_id, found.display_name or "", found.language or "")
+
+    async def fetch_quota(self) -> Quota:
+        """What may be pushed this month and what was.
+
+        Raises:
+            LineError: LINE could not be asked.
+        """
+        quota = await self._call(lambda api: api.get_message_quota(_request_timeout=_SDK_TIMEOUT_S))
+        used = await self._call(
+            lambda api: api.get_message_quota_consumption(_request_timeout=_SDK_TIMEOUT_S)
+        )
+        return Quota(limit=quota.value if quota.type == "limited" else None, used=used.total_usage)
+
+    async def fetch_bot_info(self) -> BotInfo:
+        """The account this token belongs to.
+
+        Raises:
+            LineError: LINE could not be asked.
+        """
+        info = await self._call(lambda api: api.get_bot_info(_request_timeout=_SDK_TIMEOUT_S))
+        return BotInfo(info.user_id, info.basic_id, info.display_name)
+
+    async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        """One call of the SDK, its errors translated. The client is made in the running loop, once."""
+        from linebot.v3.messaging import ApiException, AsyncApiClient, AsyncMessagingApi, Configuration
+
+        if self._client is None:
+            self._client = AsyncApiClient(Configuration(host=self._base_url, access_token=self._token))
+        try:
+            return await call(AsyncMessagingApi(self._client))
+        except ApiException as error:
+            message = _message_of((error.body or "").encode("utf-8", "replace"))
+            raise LineError(f"LINE answered {error.status}: {message}", error.status) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # ValueError: an answer that is not what the SDK's models expect
+            raise LineError(f"LINE could not be asked: {type(error).__name__}") from error
+
+
+def _is_spent_token(delivery: Delivery) -> bool:
+    return isinstance(delivery, Refused) and "invalid reply token" in delivery.reason.casefold()
+
+
+def _outcome(endpoint: str, status: int, message: str, headers: Any) -> Delivery:
+    """LINE's error table."""
+    reason = f"{endpoint}: {status} {message}".rstrip()
+    if request_id := headers.get("x-line-request-id", "")[:64]:
+        reason += f" (request {request_id})"
+    said = message.casefold()
+    match status:
+        case _ if 200 <= status < 300:
+            return Sent()
+        case 409 if endpoint == "push":
+            return Sent()  # the retry key was accepted before
+        case 429 if "monthly limit" in said:
+            return Refused(reason, scope="push")
+        case 429:
+            return RetryLater(reason, after_s=_retry_after_s(headers), pause=True)
+        case 401:
+            return Refused(reason, scope="channel")
+        case 400 if endpoint == "push" and "failed to send messages" in said:
+            return Refused(reason, scope="address")
+        case _ if 300 <= status < 400:
+            return RetryLater(reason, pause=True)  # a wrong LINE_API_BASE_URL, or a captive proxy
+        case _ if 400 <= status < 500:
+            return Refused(reason)
+        case _:
+            return Unknown(reason, retry=True)
+
+
+def _message_of(answer: bytes) -> str:
+    """The sentence in LINE's error body with the property it complains of; "" for HTML and other bodies."""
+    try:
+        body = msgspec.json.decode(answer)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
+    if not isinstance(body, dict) or not isinstance(body.get("message"), str):
+        return ""
+    words = [body["message"]]
+    details = body.get("details")
+    words += [
+        f"{detail['property']}: {detail.get('message', '')}"
+        for detail in (details[:3] if isinstance(details, list) else ())
+        if isinstance(detail, dict) and isinstance(detail.get("property"), str)
+    ]
+    return " · ".join(words)[:300]
+
+
+def _retry_after_s(headers: Any) -> float | None:
+    """Seconds to wait, at most an hour; None when the header (LINE documents none) is missing or odd."""
+    value = headers.get("Retry-After", "")
+    return (
+        min(float(value), _MOST_RETRY_AFTER_S)
+        if value.isascii() and value.isdigit() and len(value) < 16
+        else None
+    )
+
+
+def _made_ms(job_id: str, now_ms: int) -> int:
+    """When a time-ordered UUID was made, which is no later than its first push; now for any other."""
+    try:
+        parsed = uuid.UUID(job_id)
+    except ValueError:
+        return now_ms
+    return parsed.int >> 80 if parsed.version == 7 else now_ms
+
+
+async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
+    """The body's first 64 KB. What is read to its end leaves the connection usable."""
+    parts: list[bytes] = []
+    size = 0
+    while size < _MOST_BODY and (part := await response.content.read(_MOST_BODY - size)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
