@@ -62,6 +62,8 @@ class Turn:
     bubbles: tuple[Say | Ask, ...]
     recorded: tuple[Record, ...] = ()
     sender_names: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Ask] = field(default_factory=dict)
+    """The recorded questions as they are asked, by id: what an updated message keeps of its question (Slack)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,433 @@
+"""What Slack sends: over HTTP or Socket Mode, stored before it is acknowledged, then handed to whom it
+belongs.
+
+Bolt runs its listeners after it has answered, so everything that must not be lost happens in the first
+middleware: a customer's message or click is the whole conversation's transaction there; a member of
+staff's is noted (a repeated delivery ends there) and then handled by a listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import structlog
+
+from bot.channel import Ignored, Inbound, JsonObject
+from bot.slack import messages
+from bot.slack.channel import SlackChannel
+from bot.slack.messages import CHANGE, WRITE
+from bot.staff.people import People
+from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
+
+if TYPE_CHECKING:
+    from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+    from slack_bolt.async_app import AsyncApp
+    from slack_bolt.authorization import AuthorizeResult
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+log = structlog.get_logger(__name__)
+
+BODY_LIMIT: Final = 1_048_576
+"""Bytes of a request. Slack's own are far smaller; more is somebody else's."""
+
+_CHECK_S: Final = 15.0
+_SILENCE_S: Final = 1800.0
+"""A connection that brings nothing at all for so long is replaced, whatever it says of itself: after an idle
+reconnect events can stop without a sign (bolt-python issue 1529)."""
+
+_CLOSED: Final = {
+    "ja": "このボタンは、もうお使いいただけません。",
+    "en": "This button can no longer be used.",
+}
+_FAILED: Final = {
+    "ja": "うまくいきませんでした。少し待って、もう一度お試しください。",
+    "en": "That didn't work. Please wait a moment and try again.",
+}
+
+Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlackInbound:
+    """Something that came from Slack and is no customer's conversation: to be noted once, by (workspace,
+    key)."""
+
+    key: str
+    workspace: str
+    kind: Kind
+    name: str
+    """Event type, action id, callback id or command."""
+    user_id: str
+    at_ms: int
+
+
+class SlackApp:
+    """Slack's way in. Built inside the running loop.
+
+    Args:
+        channel: Sends, and knows the connection pool.
+        converse: Takes in one event of a customer's conversation in one transaction; notes its event id
+        itself. store: Notes anything else; True the first time.
+        desk: `/survey` for staff.
+        people: Languages and permissions of staff.
+        verify: True when Slack signed this body (bot.signatures.verify_slack with secrets and the real
+        clock). now_ms: Koe's clock, for what Slack gives no time.
+        silence_s: Seconds without anything over Socket Mode after which the connection is replaced.
+        check_s: Seconds between two looks at the Socket Mode connection.
+    """
+
+    def __init__(
+        self,
+        channel: SlackChannel,
+        *,
+        converse: Callable[[Inbound], Awaitable[object]],
+        store: Callable[[SlackInbound], Awaitable[bool]],
+        desk: SurveyDesk,
+        people: People,
+        verify: Callable[[Mapping[str, str], bytes], bool],
+        now_ms: Callable[[], int],
+        silence_s: float = _SILENCE_S,
+        check_s: float = _CHECK_S,
+    ) -> None:
+        self._channel = channel
+        self._converse = converse
+        self._store = store
+        self._desk = desk
+        self._people = people
+        self._verify = verify
+        self._now_ms = now_ms
+        self._silence_s = silence_s
+        self._check_s = check_s
+        self._bolt = self._build()
+        self._socket: AsyncSocketModeHandler | None = None
+        self._watchdog: asyncio.Task[None] | None = None
+        self._heard_s = 0.0
+
+    def _build(self) -> AsyncApp:
+        from slack_bolt.async_app import AsyncApp
+
+        app = AsyncApp(
+            client=self._channel.client(None),
+            before_authorize=self._keep_first,
+            authorize=self._authorize,
+            # signatures are checked before Bolt sees a request, with several secrets
+            request_verification_enabled=False,
+            ssl_check_enabled=False,
+            # own messages are told apart by what they are: this one would need auth.test, and acknowledges
+            # unstored
+            ignoring_self_events_enabled=False,
+            logger=logging.getLogger("koe.slack"),
+        )
+        app.command(COMMAND)(self._on_command)
+        app.view(SURVEY_VIEW)(self._on_survey)
+        app.action({"block_id": "customer", "action_id": "customer"})(self._on_customer_named)
+        app.action(WRITE)(self._on_write)
+        app.action(CHANGE)(self._on_change)
+        # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained
+        anything = re.compile(".*", re.DOTALL)
+        app.action(anything)(self._on_unknown_action)
+        app.command(anything)(self._on_unknown_command)
+        app.view(anything)(_only_ack)
+        app.view_closed(anything)(_only_ack)
+        app.shortcut(anything)(_only_ack)
+        app.options(anything)(_no_options)
+        app.error(self._on_error)
+        return app
+
+    async def _authorize(self, **_: object) -> AuthorizeResult:
+        """One workspace, one token: no network call stands between a click and its answer."""
+        from slack_bolt.authorization import AuthorizeResult
+
+        known = self._channel.identity
+        return AuthorizeResult(
+            enterprise_id=None,
+            team_id=known.team_id if known else None,
+            bot_user_id=known.bot_user_id if known else None,
+            bot_token=self._channel.web().token,
+        )
+
+    # -------------------- stored, then acknowledged
+
+    async def _keep_first(self, body: Any, next: Callable[[], Awaitable[Any]]) -> Any:  # noqa: A002
+        from slack_bolt import BoltResponse
+
+        done = BoltResponse(status=200, body="")
+        if not isinstance(body, dict):
+            return BoltResponse(status=400, body="")
+        kind = _kind_of(body)
+        if kind is None:
+            return await next()
+        if not self._is_ours(body, kind):
+            log.info("slack_foreign_workspace", kind=kind)
+            return done
+        workspace = self._workspace(body)
+        if kind == "event":
+            known = self._channel.identity
+            inbound = messages.parse_event(
+                body, workspace=workspace, bot_user_id=known.bot_user_id if known else ""
+            )
+            if isinstance(inbound.content, Ignored):
+                await self._store(self._noted(body, kind, workspace))
+            else:
+                await self._converse(inbound)
+            return done
+        answered = messages.parse_action(body, workspace=workspace, now_ms=self._now_ms())
+        if answered is not None:
+            await self._converse(answered)
+            return done
+        if not await self._store(self._noted(body, kind, workspace)):
+            return done
+        if kind == "other":
+            return done
+        return await next()
+
+    def _noted(self, body: Mapping[str, Any], kind: Kind, workspace: str) -> SlackInbound:
+        if kind == "event":
+            event = body.get("event")
+            name = event.get("type") if isinstance(event, dict) else body.get("type")
+            return SlackInbound(messages.event_key(body), workspace, kind, str(name), "", self._now_ms())
+        user, view = body.get("user"), body.get("view")
+        name = body.get("command") or body.get("callback_id")
+        name = name or messages.first_action(body).get("action_id")
+        name = name or (view.get("callback_id") if isinstance(view, dict) else "")
+        user_id = user.get("id") if isinstance(user, dict) else body.get("user_id")
+        key = messages.interaction_key(body)
+        return SlackInbound(key, workspace, kind, str(name or ""), str(user_id or ""), self._now_ms())
+
+    def _workspace(self, body: Mapping[str, Any]) -> str:
+        known = self._channel.identity
+        if known is not None and known.team_id:
+            return known.team_id
+        team = body.get("team")
+        return str(body.get("team_id") or (team.get("id") if isinstance(team, dict) else "") or "")
+
+    def _is_ours(self, body: Mapping[str, Any], kind: Kind) -> bool:
+        """Whether it comes from our installation. People of other teams may well write to it (Slack
+        Connect); what is open to them is decided by who they are, later."""
+        known = self._channel.identity
+        if known is None or not known.team_id or kind != "event":
+            return True
+        teams = {body.get("team_id")}
+        for authorization in body.get("authorizations") or ():
+            if isinstance(authorization, dict):
+                teams.add(authorization.get("team_id"))
+        return known.team_id in teams or not (teams - {None})
+
+    # -------------------- listeners
+
+    async def _on_command(self, ack: Any, body: JsonObject, respond: Any) -> None:
+        await ack()
+        sentence = await self._desk.command(body)
+        if sentence:
+            await respond(text=sentence, response_type="ephemeral")
+
+    async def _on_survey(self, ack: Any, body: JsonObject) -> None:
+        await ack(**await self._desk.submitted(body))
+
+    async def _on_customer_named(self, ack: Any, body: JsonObject) -> None:
+        await ack()
+        await self._desk.named(body)
+
+    async def _on_write(self, ack: Any, body: JsonObject) -> None:
+        await ack()
+        view = messages.answer_view(str(messages.first_action(body).get("value", "")))
+        if view is not None:
+            await self._channel.call("views.open", {"trigger_id": body.get("trigger_id"), "view": view})
+
+    async def _on_change(self, ack: Any, body: JsonObject) -> None:
+        await ack()
+        message, channel = body.get("message") or {}, body.get("channel") or {}
+        again = messages.choices_again(
+            str(messages.first_action(body).get("value", "")), message.get("blocks")
+        )
+        if again is None:
+            return
+        args = {"channel": channel.get("id"), "ts": message.get("ts"), "blocks": again}
+        # the fallback in the payload is escaped already, as it was sent
+        await self._channel.call(
+            "chat.update", {**args, "text": str(message.get("text") or " ")}, repeatable=True
+        )
+
+    async def _on_unknown_action(self, ack: Any, body: JsonObject, respond: Any) -> None:
+        await ack()
+        if body.get("response_url"):
+            lang = await self._language(body)
+            await respond(text=_CLOSED[lang], response_type="ephemeral", replace_original=False)
+
+    async def _on_unknown_command(self, ack: Any, body: JsonObject) -> None:
+        lang = await self._language(body)
+        await ack(text=self._desk.help_text(lang), response_type="ephemeral")
+
+    async def _on_error(self, error: Exception, body: JsonObject, context: Any) -> None:
+        """A listener failed after the acknowledgement: the log has the reason, the person a sentence."""
+        log.error("slack_listener_failed", kind=_kind_of(body), exc_info=error)
+        if body.get("type") == "view_submission" or not (body.get("response_url") and context.respond):
+            return
+        await context.respond(
+            text=_FAILED[await self._language(body)], response_type="ephemeral", replace_original=False
+        )
+
+    async def _language(self, body: Mapping[str, Any]) -> str:
+        user = body.get("user")
+        user_id = user.get("id") if isinstance(user, dict) else body.get("user_id")
+        return (await self._people.who(str(user_id or ""))).lang
+
+    # -------------------- HTTP
+
+    async def handle_http(self, request: Request) -> Response:
+        """The answer to one POST of Slack's: 200 only for what is stored, 4xx for what Slack did not send,
+        500 for what could not be stored (Slack delivers events again)."""
+        from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
+
+        body = await _read(request)
+        if body is None:
+            return _refused(413, "too_large", "Slack never sends a request of this size.")
+        if not self._verify(request.headers, body):
+            return _refused(
+                401, "invalid_signature", "This request was not signed by Slack in the last five minutes."
+            )
+        try:
+            wanted = to_async_bolt_request(request, body)
+        except (ValueError, RecursionError, TypeError, AttributeError):
+            # not UTF-8, not JSON, nested beyond measure, or no object: signed, yet nothing of Slack's
+            return _refused(400, "malformed", "The body is not a Slack payload.")
+        return to_starlette_response(await self._bolt.async_dispatch(wanted))
+
+    # -------------------- Socket Mode
+
+    async def start_socket(self, app_token: str, *, wait_s: float = 10.0) -> bool:
+        """Connect, and keep connected until `stop`. True when the connection stands within `wait_s`
+        seconds; otherwise it goes on trying behind the scenes."""
+        if self._watchdog is not None:
+            raise RuntimeError("Socket Mode is running already")
+        connected = asyncio.Event()
+        self._watchdog = asyncio.create_task(self._keep_connected(app_token, connected), name="slack-socket")
+        try:
+            async with asyncio.timeout(wait_s):
+                await connected.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def connected(self) -> bool:
+        """True while a Socket Mode connection stands."""
+        client = self._socket.client if self._socket else None
+        return client is not None and client.current_session is not None and not client.current_session.closed
+
+    async def stop(self) -> None:
+        """Disconnect from Socket Mode. HTTP needs no stopping."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.cancel()
+            await asyncio.wait({watchdog})
+        await self._drop_socket()
+
+    async def _keep_connected(self, app_token: str, connected: asyncio.Event) -> None:
+        """Rebuild the connection whenever it is down at two looks in a row, or brings nothing for too
+        long: the SDK's own reconnecting can get stuck after a loss of network (python-slack-sdk issues
+        1446, 1701)."""
+        down = 0
+        while True:
+            if self._socket is None:
+                if await self._connect(app_token):
+                    connected.set()
+                down = 0
+            await asyncio.sleep(self._check_s)
+            socket = self._socket
+            alive = socket is not None and await socket.client.is_connected()
+            down = 0 if alive else down + 1
+            silent_s = time.monotonic() - self._heard_s
+            if down >= 2 or silent_s > self._silence_s:
+                log.warning("slack_socket_rebuilt", down=down, silent_s=round(silent_s))
+                await self._drop_socket()
+
+    async def _connect(self, app_token: str) -> bool:
+        from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+
+        self._heard_s = time.monotonic()
+        socket = AsyncSocketModeHandler(
+            self._bolt,
+            app_token,
+            web_client=self._channel.client(None),
+            logger=logging.getLogger("koe.slack"),
+        )
+        self._socket = socket
+        socket.client.on_message_listeners.append(self._on_frame)
+        try:
+            # the SDK's connect() repeats for ever; the watchdog rather starts afresh
+            async with asyncio.timeout(max(self._check_s, 10.0)):
+                await socket.client.connect()  # type: ignore[no-untyped-call] # the SDK's
+        except TimeoutError:
+            log.warning("slack_socket_unreachable")
+            await self._drop_socket()
+            return False
+        return True
+
+    async def _on_frame(self, _: object) -> None:
+        self._heard_s = time.monotonic()
+
+    async def _drop_socket(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            client = socket.client
+            tasks = (client.message_processor, client.current_session_monitor, client.message_receiver)
+            await client.close()  # type: ignore[no-untyped-call] # the SDK's
+            # close() cancels its tasks without waiting for them
+            waiting = {task for task in tasks if task is not None}
+            if waiting:
+                await asyncio.wait(waiting, timeout=5)
+
+
+async def _only_ack(ack: Any) -> None:
+    await ack()
+
+
+async def _no_options(ack: Any) -> None:
+    await ack(options=[])
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body; None as soon as it is longer than any of Slack's."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > BODY_LIMIT:
+        return None
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            return None
+    return bytes(body)
+
+
+def _refused(status: int, code: str, sentence: str) -> Response:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"error": code, "message": sentence}, status_code=status)
+
+
+def _kind_of(body: Mapping[str, Any]) -> Kind | None:
+    """What kind of payload it is; None for Slack's check of the address and for lookups that change
+    nothing."""
+    match body.get("type"):
+        case "url_verification":
+            return None
+        case "block_suggestion":
+            return None
+        case "event_callback" | "app_rate_limited":
+            return "event"
+        case "block_actions" | "interactive_message":
+            return "action"
+        case "view_submission" | "view_closed":
+            return "view"
+        case "shortcut" | "message_action":
+            return "shortcut"
+        case _:
+            return "command" if isinstance(body.get("command"), str) else "other"

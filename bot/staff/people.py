@@ -1,0 +1,195 @@
+"""Who is who among the people of the Slack workspace: their language, and what they may do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import structlog
+
+from bot.channel import JsonObject
+
+log = structlog.get_logger(__name__)
+
+_FRESH_MS = 10 * 60_000
+"""How long what Slack said of a person or a group is believed."""
+_KEPT = 5_000
+
+Refusal = Literal["stranger", "bot", "guest", "unlisted", "nobody_listed", "groups_unreadable"]
+
+_REFUSALS: dict[Refusal, tuple[str, str]] = {
+    "stranger": (
+        "申し訳ございません。この操作は、このワークスペースのメンバーだけがご利用いただけます。",
+        "Sorry, only members of this workspace can do this.",
+    ),
+    "bot": ("この操作は、ボットからはご利用いただけません。", "Bots can't do this."),
+    "guest": (
+        "申し訳ございません。ゲストの方は、この操作をご利用いただけません。",
+        "Sorry, guests can't do this.",
+    ),
+    "unlisted": (
+        "この操作の権限がありません。koe.yaml の staff.may_trigger への追加を、管理者にご依頼ください。",
+        "You don't have permission for this. "
+        "Please ask the administrator to add you to staff.may_trigger in koe.yaml.",
+    ),
+    "nobody_listed": (
+        "この操作の権限を持つ人が、まだ登録されていません。"
+        "管理者が koe.yaml の staff.may_trigger に追加できます。",
+        "Nobody has permission for this yet. "
+        "The administrator can add people to staff.may_trigger in koe.yaml.",
+    ),
+    "groups_unreadable": (
+        "ユーザーグループを確認できませんでした。"
+        "アプリに usergroups:read の権限があるか、管理者にご確認ください。",
+        "We couldn't read the user groups. "
+        "Please ask the administrator whether the app has the scope usergroups:read.",
+    ),
+}
+
+
+def refusal_text(refusal: Refusal, lang: str) -> str:
+    """Why somebody may not do something, to be shown to them.
+
+    >>> refusal_text("bot", "en")
+    "Bots can't do this."
+    """
+    ja, en = _REFUSALS[refusal]
+    return en if lang == "en" else ja
+
+
+class Call(Protocol):
+    """Makes one call of the platform's API; raises SlackError (bot.slack.channel) for anything but
+    success."""
+
+    async def __call__(
+        self, method: str, args: JsonObject, *, timeout_s: float = ..., harmless: bool = ...
+    ) -> JsonObject: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A member of the workspace, as far as Slack tells. `known` is False while Slack could not be asked."""
+
+    id: str
+    lang: str
+    team_id: str = ""
+    is_bot: bool = False
+    is_guest: bool = False
+    is_gone: bool = False
+    known: bool = True
+
+
+class People:
+    """Looks people and user groups up, and remembers them for some minutes.
+
+    Args:
+        call: One Web API call.
+        team_id: Our workspace; "" while unknown.
+        default_lang: For people whose locale is unknown.
+        failure: The exception of `call`.
+        now_ms: The clock that ages what is remembered.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        *,
+        team_id: Callable[[], str],
+        default_lang: str,
+        failure: type[Exception],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._call = call
+        self._team_id = team_id
+        self._default_lang = default_lang
+        self._failure = failure
+        self._now_ms = now_ms
+        self._people: OrderedDict[str, tuple[int, Person]] = OrderedDict()
+        self._groups: dict[str, tuple[int, frozenset[str]]] = {}
+
+    async def who(self, user_id: str) -> Person:
+        """The person, with the language of their Slack; the shop's language when Slack does not say."""
+        known = self._people.get(user_id)
+        if known is not None and abs(self._now_ms() - known[0]) < _FRESH_MS:
+            return known[1]
+        unknown = Person(user_id, self._default_lang, known=False)
+        if not user_id:
+            return unknown
+        try:
+            # the trigger of a window lives three seconds
+            answer = await self._call(
+                "users.info", {"user": user_id, "include_locale": True}, timeout_s=1.5, harmless=True
+            )
+        except self._failure as failed:
+            log.info("slack_person_unknown", reason=str(failed))
+            return unknown if known is None else known[1]
+        person = _person(user_id, answer.get("user"), self._default_lang)
+        self._people[user_id] = (self._now_ms(), person)
+        if len(self._people) > _KEPT:
+            self._people.popitem(last=False)
+        return person
+
+    async def refusal(self, user_id: str, allowed: Sequence[str], *, team_id: str = "") -> Refusal | None:
+        """Why this person may not do what `allowed` (user ids and S… user groups) is the list for; None:
+        they may.
+
+        Bots, guests and people of other workspaces never may, listed or not. Somebody whom Slack tells
+        nothing about may when listed by their own id.
+
+        Args:
+            team_id: The person's workspace as the payload names it; "" when it does not.
+        """
+        person, ours = await self.who(user_id), self._team_id()
+        if user_id == "USLACKBOT" or person.is_bot:
+            return "bot"
+        for theirs in (team_id, person.team_id):
+            if theirs and ours and theirs != ours:
+                return "stranger"
+        if person.is_gone:
+            return "stranger"
+        if person.is_guest:
+            return "guest"
+        if user_id in allowed:
+            return None
+        groups = [entry for entry in allowed if entry.startswith("S")]
+        if not groups:
+            return "unlisted" if allowed else "nobody_listed"
+        try:
+            members = await asyncio.gather(*(self._members(group) for group in groups))
+        except self._failure as failed:
+            log.warning("slack_groups_unreadable", reason=str(failed))
+            return "groups_unreadable"
+        if not person.known:
+            return "stranger"  # without a word about guests a group alone is not enough
+        return None if any(user_id in group for group in members) else "unlisted"
+
+    async def _members(self, group_id: str) -> frozenset[str]:
+        known = self._groups.get(group_id)
+        if known is not None and abs(self._now_ms() - known[0]) < _FRESH_MS:
+            return known[1]
+        answer = await self._call(
+            "usergroups.users.list", {"usergroup": group_id}, timeout_s=1.5, harmless=True
+        )
+        members = frozenset(str(user) for user in answer.get("users") or ())
+        self._groups[group_id] = (self._now_ms(), members)
+        return members
+
+
+def _person(user_id: str, told: object, default_lang: str) -> Person:
+    person = Person(user_id, default_lang)
+    if not isinstance(told, dict):
+        return replace(person, known=False)
+    locale = str(told.get("locale") or "")
+    return Person(
+        user_id,
+        lang=("ja" if locale.startswith("ja") else "en") if locale else default_lang,
+        team_id=str(told.get("team_id") or ""),
+        is_bot=bool(told.get("is_bot")),
+        is_guest=bool(
+            told.get("is_restricted") or told.get("is_ultra_restricted") or told.get("is_stranger")
+        ),
+        is_gone=bool(told.get("deleted")),
+    )
