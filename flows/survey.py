@@ -1,0 +1,1021 @@
+"""Surveys as values: what a definition file may say, every problem of all files in one go, and the resolved flow.
+
+A flow is *resolved* when it is loaded: instruments, wordings and texts are copied into it, and the hash of the result is
+its revision. Sessions pin a revision; `Library.flow_from` brings an old one back exactly as it was asked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flows.conditions import Condition
+from flows.questions import QuestionKind, Reader, Value
+from flows.source import DefinitionErrors, Path, Plain, Problem, Source
+from flows.texts import LANGS, Deck, Lang, Template, template_problems
+
+SurveyKind = Literal["transactional", "relational"]
+_M = TypeVar("_M", bound=BaseModel)
+
+# ------------------------------------------------------------------------------------------------ what files may say
+
+_Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+_Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", coerce_numbers_to_str=True)]
+_Words = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Text(_Model):
+    """Words in both languages."""
+
+    ja: _Words
+    en: _Words
+
+
+class Anchors(_Model):
+    """The words at the two ends of a numeric scale."""
+
+    low: Text
+    high: Text
+
+
+class ChoiceWords(_Model):
+    """One choice: its code and its words."""
+
+    value: _Code
+    text: Text
+
+
+class Variant(_Model):
+    """Other words for the same instrument: another wording id."""
+
+    text: Text
+    note: Text | None = None
+
+
+class Instrument(_Model):
+    """A question with standard wording and scoring. Scoring sets are data for reports."""
+
+    id: _Id
+    name: Text
+    kind: QuestionKind
+    text: Text
+    low: int = 0
+    high: int = 0
+    anchors: Anchors | None = None
+    labels: dict[int, Text] = {}
+    label_set: str = ""
+    order: Literal["ascending", "descending"] = "ascending"
+    choices: tuple[ChoiceWords, ...] = ()
+    exclusive: str = ""
+    other: str = ""
+    shuffle: bool = False
+    positive: tuple[int | str, ...] = ()
+    negative: tuple[int | str, ...] = ()
+    statistic: Literal["net", "top2", "mean", "share", "distribution"] = "distribution"
+    better: Literal["high", "low"] = "high"
+    unhappy: Literal["satisfaction", "effort", "ease", "nps"] | None = None
+    feelings: bool = False
+    wording: str = ""
+    variants: dict[str, Variant] = {}
+    note: Text | None = None
+    small: str = ""
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Instrument:
+        _check_kind(self.kind, self.low, self.high, self.labels, self.choices, self.exclusive, self.other)
+        if self.kind == "scale":
+            outside = [
+                value
+                for value in (*self.positive, *self.negative)
+                if value not in range(self.low, self.high + 1)
+            ]
+            if outside:
+                raise ValueError(f"positive/negative name {outside[0]!r}, which is not on the scale")
+        return self
+
+
+class QuestionFile(_Model):
+    """One question of a flow: a standard instrument, or an own `type` with its own words."""
+
+    id: _Id
+    instrument: str | None = None
+    type: QuestionKind | None = None
+    variant: str | None = None
+    text: Text | None = None
+    note: Text | None = None
+    low: int | None = None
+    high: int | None = None
+    anchors: Anchors | None = None
+    labels: dict[int, Text] = {}
+    order: Literal["ascending", "descending"] | None = None
+    choices: tuple[ChoiceWords, ...] = ()
+    exclusive: str = ""
+    other: str = ""
+    shuffle: bool | None = None
+    small: str = ""
+    when: Condition | None = None
+    weeks: Literal["even", "odd"] | None = None
+    vars: dict[str, str | Text] = {}
+    optional: bool = True
+    """False takes the skip button away; the word 「スキップ」 always works."""
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> QuestionFile:
+        if (self.instrument is None) == (self.type is None):
+            raise ValueError(f"question `{self.id}` needs either `instrument` or `type`")
+        if self.type is not None:
+            if self.text is None:
+                raise ValueError(f"own question `{self.id}` needs a `text`")
+            if self.variant is not None:
+                raise ValueError(f"`variant` belongs to an instrument, and `{self.id}` has none")
+            low, high = self.low or 0, self.high or 0
+            _check_kind(self.type, low, high, self.labels, self.choices, self.exclusive, self.other)
+        return self
+
+
+class EndingFile(_Model):
+    """What is said at the end to whom; the first that fits is taken."""
+
+    when: Condition | None = None
+    say: str | Text
+
+
+class FlowFile(_Model):
+    """A survey as its author writes it (design: "A flow file")."""
+
+    id: _Id
+    name: Text | None = None
+    survey_kind: SurveyKind
+    touchpoint: _Id
+    invite: str | Text
+    alt: str | Text | None = None
+    """The notification line; `alt.X` of the deck belongs to `inv.X`."""
+    exits: tuple[_Id, ...] = ()
+    questions: tuple[QuestionFile, ...] = Field(min_length=1)
+    endings: tuple[EndingFile, ...] = Field(min_length=1)
+
+
+def _check_kind(
+    kind: QuestionKind,
+    low: int,
+    high: int,
+    labels: Mapping[int, Text],
+    choices: Sequence[ChoiceWords],
+    exclusive: str,
+    other: str,
+) -> None:
+    if kind == "scale":
+        if not 0 <= low < high <= 10:
+            raise ValueError(f"a scale needs 0 ≤ low < high ≤ 10, not {low} and {high}")
+        if labels and set(labels) != set(range(low, high + 1)):
+            raise ValueError(f"labels must name every code from {low} to {high}, or be left out")
+        if choices:
+            raise ValueError("a scale has `labels`, not `choices`")
+        return
+    if labels or low or high:
+        raise ValueError(f"`low`, `high` and `labels` belong to a scale, not to {kind}")
+    values = [choice.value for choice in choices]
+    if len(set(values)) != len(values):
+        raise ValueError("two choices have the same value")
+    if kind in ("choice", "multi") and not 2 <= len(values) <= (10 if kind == "multi" else 13):
+        raise ValueError(f"{kind} needs 2 to {10 if kind == 'multi' else 13} choices, not {len(values)}")
+    if kind == "yes_no" and values and set(values) != {"yes", "no"}:
+        raise ValueError("the choices of yes_no have the values yes and no (quoted or not)")
+    if kind == "text" and values:
+        raise ValueError("a text question has no choices")
+    for name, value in (("exclusive", exclusive), ("other", other)):
+        if value and (kind != "multi" or value not in values):
+            raise ValueError(f"`{name}: {value}` is not one of the choices of a multi question")
+
+
+def flow_json_schema() -> dict[str, object]:
+    """The JSON Schema of a flow file, for editors that complete and check."""
+    schema = FlowFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Koe flow", **schema}
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The shop's limits (koe.yaml `unhappy`) and the conversation's own."""
+
+    satisfaction_max: int | None = 2
+    """Of a 1–5 scale; twice as much on a 1–10 scale. None turns the rule off."""
+    effort_min: int | None = 6
+    """Of 1–7; the ease scale mirrors it."""
+    nps_max: int | None = 4
+    words: tuple[str, ...] = ()
+    """Words in a comment that make it a request, besides the built-in patterns."""
+    retry_limit: int = 2
+    text_quiet_ms: int = 5000
+    text_max: int = 1000
+    """Characters kept of a free text."""
+
+
+class Question:
+    """One question, resolved. `wordings` holds its words by language."""
+
+    __slots__ = (
+        "codes", "exclusive", "feelings", "follows", "high", "id", "instrument", "kind", "label_set", "low", "optional", "other",
+        "reader", "shuffle", "unhappy", "vars", "weeks", "when", "wording_id", "wordings",
+    )  # fmt: skip
+
+    def __init__(self, data: Mapping[str, Plain], deck: Deck) -> None:
+        self.id = str(data["id"])
+        self.instrument = str(data["instrument"])
+        self.kind = cast("QuestionKind", data["kind"])
+        self.low = int(cast("int", data["low"]))
+        self.high = int(cast("int", data["high"]))
+        self.wording_id = str(data["wording"])
+        self.label_set = str(data["label_set"])
+        self.exclusive = str(data["exclusive"])
+        self.other = str(data["other"])
+        self.shuffle = bool(data["shuffle"])
+        self.unhappy = str(data["unhappy"] or "")
+        self.feelings = bool(data["feelings"])
+        self.optional = bool(data["optional"])
+        self.follows = str(data["follows"])
+        """For the words asked after 「その他」: the question they belong to, else ""."""
+        self.when: Condition | None = Condition.parse(data["when"]) if data["when"] is not None else None
+        self.weeks = str(data["weeks"] or "")
+        raw_vars = cast("dict[str, dict[Lang, str]]", data["vars"])
+        self.vars: dict[str, dict[Lang, Template]] = {
+            name: {lang: Template(words[lang]) for lang in LANGS} for name, words in raw_vars.items()
+        }
+        choices = cast("list[dict[str, Plain]]", data["choices"])
+        if self.kind == "scale":
+            self.codes: tuple[int | str, ...] = tuple(range(self.low, self.high + 1))
+        elif self.kind == "yes_no" and not choices:
+            self.codes = ("yes", "no")
+        else:
+            self.codes = tuple(str(choice["value"]) for choice in choices)
+        self.wordings: dict[Lang, Wording] = {lang: Wording(self, data, deck, lang) for lang in LANGS}
+        labels: dict[int | str, list[str]] = {code: [] for code in self.codes}
+        numbered = not data["labels"]
+        for wording in self.wordings.values():
+            for code in self.codes:
+                if self.kind != "scale" or not numbered:
+                    labels[code].append(wording.labels[code])
+            if wording.ends:
+                labels[self.low].append(wording.ends[0])
+                labels[self.high].append(wording.ends[1])
+        self.reader = Reader(
+            self.kind,
+            low=self.low,
+            high=self.high,
+            labels=labels,
+            numbered=numbered,
+            exclusive=self.exclusive,
+            other=self.other,
+        )
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its values are countable: everything but free text."""
+        return self.kind != "text"
+
+    @property
+    def scale(self) -> tuple[int, int] | None:
+        """(low, high) of a scale, inclusive; None for other kinds."""
+        return (self.low, self.high) if self.kind == "scale" else None
+
+    def allows(self, value: object) -> bool:
+        """Whether this can be recorded as its answer."""
+        if self.kind == "scale":
+            return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        if self.kind == "text":
+            return isinstance(value, str) and bool(value.strip())
+        if self.kind == "multi":
+            return (
+                isinstance(value, tuple)
+                and bool(value)
+                and value == tuple(code for code in self.codes if code in value)
+                and (not self.exclusive or self.exclusive not in value or len(value) == 1)
+            )
+        return isinstance(value, str) and value in self.codes
+
+    def from_code(self, code: str) -> Value | None:
+        """The answer a button's value stands for (a single code, also for multi-select); None when there is none."""
+        if self.kind == "scale":
+            number = int(code) if code.isascii() and code.isdigit() and len(code) < 4 else -1
+            return number if self.low <= number <= self.high else None
+        return code if self.kind != "text" and code in self.codes else None
+
+
+class Wording:
+    """A question in one language."""
+
+    __slots__ = ("buttons", "ends", "high", "labels", "low", "note", "small", "tap_texts", "text")
+
+    def __init__(self, question: Question, data: Mapping[str, Plain], deck: Deck, lang: Lang) -> None:
+        self.text = Template(_in(data["text"], lang))
+        self.note = Template(_in(data["note"], lang)) if data["note"] else None
+        self.small = Template(_in(data["small"], lang)) if data["small"] else None
+        self.ends: tuple[str, str] | None = None
+        self.low = self.high = ""
+        self.labels: dict[int | str, str] = {}
+        """Code → the answer in words: 「8点」, 「やや満足」."""
+        self.buttons: tuple[tuple[int | str, str, str], ...]
+        """(code, label, tap text) in the order of the instrument."""
+        labels = cast("dict[str, dict[Lang, str]]", data["labels"])
+        codes = list(question.codes)
+        if question.kind == "scale":
+            anchors = cast("dict[str, dict[Lang, str]] | None", data["anchors"])
+            if anchors and not labels:
+                self.ends = (anchors["low"][lang], anchors["high"][lang])
+                colon = "：" if lang == "ja" else ": "
+                self.low = f"{question.low}{colon}{self.ends[0]}"
+                self.high = f"{question.high}{colon}{self.ends[1]}"
+            for code in codes:
+                points = deck.template("label.points", lang).fill({"value": str(code)})
+                self.labels[code] = labels[str(code)][lang] if labels else points
+            if data["order"] == "descending":
+                codes.reverse()
+            self.buttons = tuple((c, self.labels[c] if labels else str(c), self.labels[c]) for c in codes)
+        else:
+            for choice in cast("list[dict[str, Plain]]", data["choices"]):
+                self.labels[str(choice["value"])] = _in(choice["text"], lang)
+            if question.kind == "yes_no" and not self.labels:
+                self.labels = {code: deck.text(f"label.{code}", lang) for code in ("yes", "no")}
+            self.buttons = tuple((code, self.labels[code], self.labels[code]) for code in codes)
+
+
+def _in(words: Plain, lang: Lang) -> str:
+    return cast("dict[str, str]", words)[lang]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A button on the first bubble that leaves the survey, and what is said then."""
+
+    id: str
+    labels: Mapping[Lang, str]
+    texts: Mapping[Lang, Template]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is said at the end. `apology` offers contact."""
+
+    when: Condition | None
+    say: str
+    apology: bool
+    texts: Mapping[Lang, Template]
+
+
+@dataclass(eq=False)
+class Flow:
+    """A survey that can be asked. Compare by `revision`."""
+
+    id: str
+    revision: str
+    """12 hex digits: hash of the resolved definition."""
+    name: Mapping[Lang, str]
+    survey_kind: SurveyKind
+    touchpoint: str
+    questions: tuple[Question, ...]
+    exits: tuple[Exit, ...]
+    endings: tuple[Ending, ...]
+    invite: Mapping[Lang, Template]
+    alt: Mapping[Lang, Template]
+    deck: Deck
+    rules: Rules
+    languages: tuple[Lang, ...] = LANGS
+    fact_names: frozenset[str] = frozenset()
+    """Dotted names of event data that conditions and texts speak of: all that a session must keep."""
+    _definition: str = ""
+    _by_id: dict[str, Question] = field(default_factory=dict)
+    cache: dict[object, object] = field(default_factory=dict, repr=False)
+    """What the engine works out once per flow and language."""
+
+    def definition(self) -> str:
+        """The resolved definition as JSON, all wording included; `Library.flow_from` reads it back."""
+        return self._definition
+
+    def question(self, question_id: str) -> Question:
+        """The question with this id.
+
+        Raises:
+            KeyError: the flow has no such question.
+        """
+        return self._by_id[question_id]
+
+    def find(self, question_id: str) -> Question | None:
+        """The question with this id, or None."""
+        return self._by_id.get(question_id)
+
+    def longest(self, parity: int, facts: Mapping[str, object], counts: Callable[[Question], bool]) -> int:
+        """The number of questions for which `counts` is true on the longest path of a week with this parity."""
+        return max(
+            sum(1 for question in path if counts(question))
+            for path in _paths(self.questions, parity, {name: facts.get(name) for name in self.fact_names})
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Everything that was loaded: flows by id, instruments by id, all texts."""
+
+    flows: Mapping[str, Flow]
+    instruments: Mapping[str, Instrument]
+    deck: Deck
+    rules: Rules
+
+    def flow_from(self, definition: str) -> Flow:
+        """The flow of a stored revision, exactly as it was asked (sentences around the questions are today's).
+
+        Raises:
+            ValueError: the text is not a definition written by `Flow.definition`.
+        """
+        try:
+            data = json.loads(definition)
+            return _build_flow(data, self.deck, self.rules)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a stored flow definition: {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+NEEDED_TEXTS = (
+    "alt.question", "back", "back.first", "between", "button.continue_without", "button.done", "button.erase_session", "button.go_on",
+    "button.later", "button.never", "button.person", "button.remove_one", "button.skip", "button.stop_here", "button.unsubscribe",
+    "closed.button", "contact.no", "contact.no.label", "contact.yes", "contact.yes.label", "end.apology", "erase.done", "fix.done",
+    "fix.resume", "help", "inv.first", "inv.later", "inv.reminder", "inv.small", "label.joiner", "label.no", "label.points",
+    "label.quoted", "label.yes", "late", "multi.added", "multi.done", "multi.empty", "multi.none", "multi.other", "multi.removed",
+    "photo.got", "range.choice", "range.scale", "range.yes_no", "retry.1", "retry.2", "retry.over", "retry.person", "same", "skip",
+    "sticker", "stop", "text.got", "text.inquiry", "unsub.ask", "unsub.news.label", "unsub.no.label", "unsub.yes.label",
+)  # fmt: skip
+"""The ids of the copy deck the engine speaks with, besides those a flow names."""
+
+GIVEN = frozenset({"name", "company", "item", "brand", "team", "staff", "here", "expires", "date", "privacy_url", "retention",
+                   "support_hours", "n", "i", "reply_by"})  # fmt: skip
+"""Blanks a question, an invitation or an ending may use without declaring them (copy: Variables)."""
+
+_DERIVED = frozenset({"unhappy", "open_case", "lang"})
+"""Names a condition may use besides questions and event data."""
+
+
+def load_library(
+    *, deck: Sequence[Source], instruments: Sequence[Source], flows: Sequence[Source], rules: Rules
+) -> Library:
+    """Everything the files define.
+
+    Raises:
+        DefinitionErrors: with every problem of all files.
+    """
+    problems: list[Problem] = []
+    texts = _load_deck(deck, problems)
+    known = _load_instruments(instruments, texts, problems)
+    missing = [text_id for text_id in NEEDED_TEXTS if not texts.has(text_id)]
+    if missing:
+        where = deck[0].name if deck else "copy deck"
+        problems.append(Problem(where, 0, f"the copy deck lacks {', '.join(missing)}"))
+    built: dict[str, Flow] = {}
+    seen: dict[str, Source] = {}
+    for source in flows:
+        flow_file = _validate(FlowFile, source.data, source, (), problems)
+        if flow_file is None:
+            continue
+        if flow_file.id in seen:
+            message = f"flow `{flow_file.id}` is also defined in {seen[flow_file.id].name}"
+            problems.append(source.problem(("id",), message))
+            continue
+        seen[flow_file.id] = source
+        resolved = _Resolver(flow_file, source, texts, known, problems).resolve()
+        if resolved is None or missing:
+            continue
+        flow = _build_flow(resolved, texts, rules)
+        flow_problems = list(_check_flow(flow, flow_file, source))
+        problems += flow_problems
+        if not flow_problems:
+            built[flow.id] = flow
+    if problems:
+        raise DefinitionErrors(problems)
+    return Library(built, known, texts, rules)
+
+
+def _load_deck(sources: Sequence[Source], problems: list[Problem]) -> Deck:
+    texts: dict[str, dict[Lang, str]] = {}
+    origin: dict[str, str] = {}
+    for source in sources:
+        for text_id, words in source.data.items():
+            text = _validate(Text, words, source, (text_id,), problems)
+            if text is None:
+                continue
+            if text_id in texts:
+                problems.append(
+                    source.problem((text_id,), f"text `{text_id}` also stands in {origin[text_id]}")
+                )
+            origin[text_id] = source.name
+            texts[text_id] = {"ja": text.ja, "en": text.en}
+            _check_texts(text, source, (text_id,), problems)
+    return Deck(texts)
+
+
+def _check_texts(text: Text, source: Source, path: Path, problems: list[Problem]) -> None:
+    for lang, raw in (("ja", text.ja), ("en", text.en)):
+        problems += [
+            source.problem((*path, lang), f"{lang}: {message}") for message in template_problems(raw)
+        ]
+
+
+def _load_instruments(
+    sources: Sequence[Source], deck: Deck, problems: list[Problem]
+) -> dict[str, Instrument]:
+    known: dict[str, Instrument] = {}
+    for source in sources:
+        for instrument_id, body in source.data.items():
+            path = (instrument_id,)
+            if not isinstance(body, dict):
+                problems.append(source.problem(path, f"instrument `{instrument_id}` needs a mapping"))
+                continue
+            instrument = _validate(Instrument, {**body, "id": instrument_id}, source, path, problems)
+            if instrument is None:
+                continue
+            if instrument_id in known:
+                problems.append(source.problem(path, f"instrument `{instrument_id}` is defined twice"))
+            if instrument.small and not deck.has(instrument.small):
+                problems.append(
+                    source.problem((*path, "small"), f"the copy deck has no text `{instrument.small}`")
+                )
+            for key, text in (("text", instrument.text), ("note", instrument.note)):
+                if text:
+                    _check_texts(text, source, (*path, key), problems)
+            for name, variant in instrument.variants.items():
+                _check_texts(variant.text, source, (*path, "variants", name, "text"), problems)
+            known[instrument_id] = instrument
+    return known
+
+
+def _validate(
+    model: type[_M], data: object, source: Source, path: Path, problems: list[Problem]
+) -> _M | None:
+    """The model, or None with its problems noted at their lines."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            where = (*path, *(step for step in found["loc"] if isinstance(step, str | int)))
+            problems.append(
+                source.problem(
+                    _known_path(source, where), _sentence(found["type"], found["loc"], found["msg"])
+                )
+            )
+        return None
+
+
+def _known_path(source: Source, path: Path) -> Path:
+    """The path without the steps that pydantic adds for unions, which stand in no file."""
+    real: Path = ()
+    for step in path:
+        if (*real, step) in source.lines or (*real, str(step)) in source.lines:
+            real = (*real, step if (*real, step) in source.lines else str(step))
+    return real
+
+
+_FIELDS = sorted({name for model in (QuestionFile, FlowFile, EndingFile, Instrument, ChoiceWords, Variant, Anchors, Text)
+                  for name in model.model_fields})  # fmt: skip
+
+
+def _sentence(kind: str, loc: tuple[int | str, ...], message: str) -> str:
+    name = next((step for step in reversed(loc) if isinstance(step, str)), "")
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(name, _FIELDS, n=1)
+        return f"unknown key `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+    if kind == "missing":
+        if name in LANGS:
+            return f"the translation `{name}` is missing"
+        return f"`{name}` is missing"
+    if kind in ("model_type", "dict_type"):
+        return f"`{name}` needs a mapping such as {{ja: …, en: …}}" if name else "a mapping is needed here"
+    return (
+        f"`{name}`: {message.removeprefix('Value error, ')}"
+        if name
+        else message.removeprefix("Value error, ")
+    )
+
+
+# ------------------------------------------------------------------------------------------------ resolving
+
+
+def _both(text: Text) -> dict[str, Plain]:
+    return {"ja": text.ja, "en": text.en}
+
+
+def _mark(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:6]
+
+
+class _Resolver:
+    """Makes the resolved definition of one flow file, noting what it refers to in vain."""
+
+    def __init__(
+        self,
+        file: FlowFile,
+        source: Source,
+        deck: Deck,
+        instruments: Mapping[str, Instrument],
+        problems: list[Problem],
+    ) -> None:
+        self._file = file
+        self._source = source
+        self._deck = deck
+        self._instruments = instruments
+        self._problems = problems
+        self._before = len(problems)
+
+    def resolve(self) -> dict[str, Plain] | None:
+        file = self._file
+        questions: list[Plain] = []
+        seen: set[str] = set()
+        for index, question in enumerate(file.questions):
+            path = ("questions", index)
+            if question.id in seen:
+                self._note((*path, "id"), f"two questions are called `{question.id}`")
+            seen.add(question.id)
+            questions += self._question(question, path)
+        invite = self._words(file.invite, ("invite",))
+        alt_key = (
+            "alt." + file.invite.removeprefix("inv.") if isinstance(file.invite, str) else "alt.question"
+        )
+        alt = self._words(file.alt or (alt_key if self._deck.has(alt_key) else "alt.question"), ("alt",))
+        exits: list[Plain] = []
+        for index, name in enumerate(file.exits):
+            at = ("exits", index)
+            label, text = self._words(f"exit.{name}.label", at), self._words(f"exit.{name}", at)
+            if name not in ("undelivered", "unused", "unsolved"):
+                self._note(at, f"`{name}` is no exit; there are undelivered, unused and unsolved")
+            exits.append({"id": name, "label": label, "text": text})
+        endings: list[Plain] = [
+            {
+                "when": cast("Plain", ending.when.data) if ending.when else None,
+                "say": ending.say if isinstance(ending.say, str) else "",
+                "text": self._words(ending.say, ("endings", index, "say")),
+            }
+            for index, ending in enumerate(file.endings)
+        ]
+        if len(self._problems) > self._before:
+            return None
+        return {
+            "v": 1,
+            "id": file.id,
+            "name": _both(file.name) if file.name else {"ja": file.id, "en": file.id},
+            "survey_kind": file.survey_kind,
+            "touchpoint": file.touchpoint,
+            "invite": invite,
+            "alt": alt,
+            "exits": exits,
+            "questions": questions,
+            "endings": endings,
+        }
+
+    def _question(self, question: QuestionFile, path: Path) -> list[Plain]:
+        base: Instrument | None = None
+        if question.instrument is not None:
+            base = self._instruments.get(question.instrument)
+            if base is None:
+                close = difflib.get_close_matches(question.instrument, list(self._instruments), n=1)
+                hint = f"; did you mean `{close[0]}`?" if close else ""
+                self._note((*path, "instrument"), f"unknown instrument `{question.instrument}`{hint}")
+                return []
+        own_scale = (
+            question.low,
+            question.high,
+            question.labels or None,
+            question.anchors,
+            question.choices or None,
+        )
+        if base and any(part is not None for part in (question.low, question.high, question.choices or None)):
+            self._note(
+                path,
+                f"`{question.id}` changes the scale of `{base.id}`; make it an own question (`type`) instead",
+            )
+            return []
+        variant: Variant | None = None
+        if base and question.variant is not None:
+            variant = base.variants.get(question.variant)
+            if variant is None:
+                names = ", ".join(base.variants) or "none"
+                self._note(
+                    (*path, "variant"), f"`{base.id}` has no variant `{question.variant}` (it has: {names})"
+                )
+                return []
+        text = question.text or (variant.text if variant else None) or (base.text if base else None)
+        assert text is not None
+        note = question.note or (variant.note if variant else None) or (base.note if base else None)
+        labels = question.labels or (base.labels if base else {})
+        anchors = question.anchors or (base.anchors if base else None)
+        choices = question.choices or (base.choices if base else ())
+        small = question.small or (base.small if base else "")
+        if small and not self._deck.has(small):
+            self._note((*path, "small"), f"the copy deck has no text `{small}`")
+            small = ""
+        for key, words in (("text", question.text), ("note", question.note)):
+            if words is not None:
+                _check_texts(words, self._source, (*path, key), self._problems)
+        kind: QuestionKind = base.kind if base else cast("QuestionKind", question.type)
+        if base is None:
+            wording = f"{question.id}.{_mark([_both(text), [str(part) for part in own_scale]])}"
+            label_set = ""
+        else:
+            wording = base.wording or base.id
+            if variant is not None and question.variant:
+                wording = f"{base.id}.{question.variant}"
+            if question.text or question.anchors or question.note:
+                wording += "." + _mark(
+                    [_both(w) for w in (question.text, question.note) if w] + [str(question.anchors)]
+                )
+            label_set = base.label_set
+            if question.labels:
+                label_set = "own." + _mark(
+                    {str(code): _both(label) for code, label in question.labels.items()}
+                )
+        other = question.other or (base.other if base else "")
+        resolved: dict[str, Plain] = {
+            "id": question.id,
+            "instrument": base.id if base else "",
+            "kind": kind,
+            "low": (base.low if base else question.low) or 0,
+            "high": (base.high if base else question.high) or 0,
+            "text": _both(text),
+            "note": _both(note) if note else None,
+            "small": self._words(small, path) if small else None,
+            "anchors": {"low": _both(anchors.low), "high": _both(anchors.high)} if anchors else None,
+            "labels": {str(code): _both(label) for code, label in labels.items()},
+            "label_set": label_set,
+            "order": question.order or (base.order if base else "ascending"),
+            "choices": [{"value": choice.value, "text": _both(choice.text)} for choice in choices],
+            "exclusive": question.exclusive or (base.exclusive if base else ""),
+            "other": other,
+            "shuffle": question.shuffle
+            if question.shuffle is not None
+            else (base.shuffle if base else False),
+            "unhappy": base.unhappy if base else None,
+            "feelings": base.feelings if base else False,
+            "wording": wording,
+            "when": cast("Plain", question.when.data) if question.when else None,
+            "weeks": question.weeks,
+            "vars": self._vars(question, path),
+            "optional": question.optional,
+            "follows": "",
+        }
+        if not other:
+            return [resolved]
+        # 「その他」 asks for words: a text question of its own, right behind, only when it was chosen.
+        follow_up: dict[str, Plain] = {
+            **resolved,
+            "id": f"{question.id}.other",
+            "instrument": f"{base.id}.other" if base else "",
+            "kind": "text",
+            "text": self._words("multi.other", path),
+            "note": None,
+            "small": None,
+            "anchors": None,
+            "labels": {},
+            "label_set": "",
+            "choices": [],
+            "exclusive": "",
+            "other": "",
+            "shuffle": False,
+            "unhappy": None,
+            "feelings": False,
+            "wording": "multi.other",
+            "when": {question.id: other},
+            "weeks": None,
+            "vars": {},
+            "follows": question.id,
+        }
+        return [resolved, follow_up]
+
+    def _vars(self, question: QuestionFile, path: Path) -> dict[str, Plain]:
+        found: dict[str, Plain] = {}
+        for name, words in question.vars.items():
+            both = words if isinstance(words, Text) else Text(ja=words, en=words)
+            _check_texts(both, self._source, (*path, "vars", name), self._problems)
+            found[name] = _both(both)
+        return found
+
+    def _words(self, words: str | Text, path: Path) -> dict[str, Plain]:
+        if isinstance(words, Text):
+            _check_texts(words, self._source, path, self._problems)
+            return _both(words)
+        if not self._deck.has(words):
+            close = difflib.get_close_matches(words, self._deck.ids(), n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            self._note(path, f"the copy deck has no text `{words}`{hint}")
+            return {"ja": words, "en": words}
+        return {lang: self._deck.template(words, lang).raw for lang in LANGS}
+
+    def _note(self, path: Path, message: str) -> None:
+        self._problems.append(self._source.problem(path, message))
+
+
+def _build_flow(data: Mapping[str, Plain], deck: Deck, rules: Rules) -> Flow:
+    definition = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    questions = tuple(
+        Question(cast("dict[str, Plain]", item), deck) for item in cast("list[Plain]", data["questions"])
+    )
+    endings = tuple(
+        Ending(
+            Condition.parse(item["when"]) if item["when"] is not None else None,
+            str(item["say"]),
+            str(item["say"]).startswith("end.apology"),
+            _templates(item["text"]),
+        )
+        for item in cast("list[dict[str, Plain]]", data["endings"])
+    )
+    exits = tuple(
+        Exit(str(item["id"]), cast("dict[Lang, str]", item["label"]), _templates(item["text"]))
+        for item in cast("list[dict[str, Plain]]", data["exits"])
+    )
+    names = {name for question in questions if question.when for name in question.when.names()}
+    names |= {name for ending in endings if ending.when for name in ending.when.names()}
+    for question in questions:
+        names |= {name for words in question.vars.values() for lang in LANGS for name in words[lang].blanks}
+        names |= {name for lang in LANGS for name in question.wordings[lang].text.blanks}
+    by_id = {question.id: question for question in questions}
+    return Flow(
+        id=str(data["id"]),
+        revision=hashlib.sha256(definition.encode()).hexdigest()[:12],
+        name=cast("dict[Lang, str]", data["name"]),
+        survey_kind=cast("SurveyKind", data["survey_kind"]),
+        touchpoint=str(data["touchpoint"]),
+        questions=questions,
+        exits=exits,
+        endings=endings,
+        invite=_templates(data["invite"]),
+        alt=_templates(data["alt"]),
+        deck=deck,
+        rules=rules,
+        fact_names=frozenset(name for name in names if "." in name and name not in by_id),
+        _definition=definition,
+        _by_id=by_id,
+    )
+
+
+def _templates(words: Plain) -> dict[Lang, Template]:
+    return {lang: Template(_in(words, lang)) for lang in LANGS}
+
+
+# ------------------------------------------------------------------------------------------------ checking a flow
+
+MOST_WORLDS = 20_000
+_LIMITS: Mapping[SurveyKind, int] = {"transactional": 5, "relational": 8}
+
+
+def _candidates(question: Question) -> tuple[object, ...]:
+    """Answers that tell apart every condition on this question; None is "no answer"."""
+    if question.kind == "text":
+        return (None, "…")
+    if question.kind == "multi":
+        several = tuple(code for code in question.codes if code != question.exclusive)
+        return (None, *((code,) for code in question.codes), several)
+    return (None, *question.codes)
+
+
+def _worlds(
+    questions: Sequence[Question], names: frozenset[str], fixed: Mapping[str, object]
+) -> Iterator[dict[str, object]]:
+    """Every combination of answers and facts that the named conditions can tell apart, at most MOST_WORLDS."""
+    by_id = {question.id: question for question in questions}
+    conditions = [question.when for question in questions if question.when]
+    options: list[tuple[object, ...]] = []
+    ordered = sorted(names)
+    for name in ordered:
+        if name in by_id:
+            options.append(_candidates(by_id[name]))
+        elif name in fixed:
+            options.append((fixed[name],))
+        elif name in _DERIVED:
+            options.append((True, False))
+        else:
+            literals = [value for condition in conditions for value in condition.literals(name)]
+            around: list[object] = [None]
+            for value in literals:
+                around += [value - 1, value, value + 1] if isinstance(value, int | float) else [value]
+            options.append(tuple(dict.fromkeys(around)))
+    for values in itertools.islice(itertools.product(*options), MOST_WORLDS):
+        yield dict(zip(ordered, values, strict=True))
+
+
+def _paths(
+    questions: Sequence[Question], parity: int, fixed: Mapping[str, object]
+) -> Iterator[tuple[Question, ...]]:
+    names = frozenset(name for question in questions if question.when for name in question.when.names())
+    for world in _worlds(questions, names, fixed):
+        path: list[Question] = []
+        asked: dict[str, object] = {name: value for name, value in world.items() if value is not None}
+        ids = {question.id for question in questions}
+        facts = {name: value for name, value in asked.items() if name not in ids}
+        for question in questions:
+            if question.weeks and (question.weeks == "odd") != bool(parity):
+                continue
+            if question.when is None or question.when.holds(facts):
+                path.append(question)
+                if question.id in asked:
+                    facts[question.id] = asked[question.id]
+        yield tuple(path)
+
+
+def _check_flow(flow: Flow, file: FlowFile, source: Source) -> Iterator[Problem]:
+    order = {question.id: index for index, question in enumerate(file.questions)}
+    sound = True
+    for index, question in enumerate(file.questions):
+        names = question.when.names() if question.when else frozenset()
+        for name in sorted(names):
+            message = _bad_name(name, order, index, f"question `{question.id}`")
+            if message:
+                sound = False
+                yield source.problem(("questions", index, "when"), message)
+        yield from _check_blanks(flow.question(question.id), order, index, source)
+    for index, ending in enumerate(file.endings):
+        for name in sorted(ending.when.names() if ending.when else ()):
+            message = _bad_name(name, order, len(order), "an ending")
+            if message:
+                yield source.problem(("endings", index, "when"), message)
+        if ending.when is None and index < len(file.endings) - 1:
+            yield source.problem(
+                ("endings", index + 1), "this ending is never reached: the one above has no `when`"
+            )
+            break
+    if file.endings[-1].when is not None:
+        yield source.problem(
+            ("endings", len(file.endings) - 1),
+            "the last ending must have no `when`: it is for everybody else",
+        )
+    if len(set(file.exits)) != len(file.exits):
+        yield source.problem(("exits",), "an exit stands twice")
+    if sound:
+        yield from _check_paths(flow, file, source)
+
+
+def _bad_name(name: str, order: Mapping[str, int], index: int, whose: str) -> str:
+    if name in order:
+        if order[name] < index:
+            return ""
+        return f"{whose} depends on `{name}`, which is not asked before it"
+    if "." in name or name in _DERIVED:
+        return ""
+    close = difflib.get_close_matches(name, list(order), n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else " (event data has a dot: order.amount)"
+    return f"{whose} depends on `{name}`, and there is no such question{hint}"
+
+
+def _check_blanks(
+    question: Question, order: Mapping[str, int], index: int, source: Source
+) -> Iterator[Problem]:
+    for lang in LANGS:
+        for key, template in (
+            ("text", question.wordings[lang].text),
+            *((f"vars.{n}", w[lang]) for n, w in question.vars.items()),
+        ):
+            path: Path = ("questions", index, *key.split(".", 1))
+            for name in sorted(template.blanks):
+                if name in order and order[name] >= index:
+                    yield source.problem(
+                        path, f"{{{name}}} recalls a question that is not asked before `{question.id}`"
+                    )
+                elif (
+                    name not in order and "." not in name and name not in GIVEN and name not in question.vars
+                ):
+                    yield source.problem(path, f"unknown blank {{{name}}} in `{question.id}`")
+                elif key == "text" and name in template.required and (name in order or "." in name):
+                    yield source.problem(
+                        path, f"{{{name}}} may be missing; write {{{name}|other words}} in `{question.id}`"
+                    )
+
+
+def _check_paths(flow: Flow, file: FlowFile, source: Source) -> Iterator[Problem]:
+    order = {question.id: index for index, question in enumerate(file.questions)}
+    paths = [path for parity in (0, 1) for path in _paths(flow.questions, parity, {})]
+    reached = {question.id for path in paths for question in path}
+    for question_id, index in order.items():
+        if question_id not in reached:
+            yield source.problem(
+                ("questions", index, "when"),
+                f"question `{question_id}` is never asked: its `when` cannot hold",
+            )
+    most = _LIMITS[flow.survey_kind]
+    block = any(question.instrument.startswith("exp_") for question in flow.questions)
+    if block and flow.survey_kind == "transactional":
+        most += 1
+    longest = max(sum(1 for question in path if question.kind != "text") for path in paths)
+    if longest > most:
+        message = f"up to {longest} questions in one session, and at most {most} are allowed (free text not counted)"
+        yield source.problem(("questions",), message)
+    if any({"effort", "ease"} <= {question.unhappy for question in path} for path in paths):
+        yield source.problem(("questions",), "effort and ease are both asked; one session asks one of them")
