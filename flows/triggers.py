@@ -50,7 +50,7 @@ Reason = Literal[
     "expired",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
-"""Every reason an invitation is not sent, those of `decide` in order of its rules: stored with the invitation."""
+"""Why an invitation was not sent, as stored with it; those of `decide` in the order of its rules."""
 
 # ------------------------------------------------------------------------------------------ words in the file
 
@@ -275,7 +275,7 @@ def due_ms(rule: TriggerRule, occurred_ms: int, tz: tzinfo) -> int:
 
 
 def next_slot_ms(rule: TriggerRule, after_ms: int, tz: tzinfo) -> int:
-    """The next daily run of an `every` rule, later than `after_ms`: at its local time, 10:00 if it names none."""
+    """The next daily run of an `every` rule after `after_ms`: at its local time, 10:00 if it names none."""
     minute = _RUN_MINUTE if rule.at_minute is None else rule.at_minute
     return _next_slot(after_ms + 1, minute, tz)
 

@@ -1,0 +1,674 @@
+"""Everything that is set: the environment and .env (`Settings`), koe.yaml (`Shop`), the surveys (`Library`).
+
+Read once, by `load`; whatever is wrong is named together, with file and line and what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from bot import files, promises
+from flows import builtin
+from flows.source import DefinitionErrors, Plain, Problem, Source
+from flows.source import Path as SourcePath
+from flows.survey import Library, Rules, load_library
+from flows.triggers import Clock, ContactRules, Duration, Hours, Name, TriggerRule
+
+Lang = Literal["ja", "en"]
+
+# --------------------------------------------------------------------------------------------------- settings
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _bare_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
+        raise ValueError("must be an address such as https://koe.example.com")
+    return value.rstrip("/")
+
+
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+"""Several values, comma-separated, so that a secret can be changed without a gap."""
+Url = Annotated[str, AfterValidator(_bare_url)]
+
+
+class Settings(BaseSettings):
+    """The environment's part of the configuration, named as in .env.example.
+
+    A platform none of whose settings are there is off. `load` reads .env too and explains what is wrong.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True)
+
+    database_url: str = Field("sqlite:///koe.db", alias="KOE_DATABASE_URL", repr=False)
+    config: Path = Field(Path("koe.yaml"), alias="KOE_CONFIG")
+    flows_dir: Path | None = Field(None, alias="KOE_FLOWS_DIR")
+    host: str = Field("127.0.0.1", alias="KOE_HOST")
+    port: int = Field(8000, alias="KOE_PORT", ge=0, le=65535)
+    public_url: Url | None = Field(None, alias="KOE_PUBLIC_URL")
+    secret_key: SecretStr = Field(SecretStr(""), alias="KOE_SECRET_KEY")
+    events_secrets: Secrets = Field((), alias="KOE_EVENTS_SECRETS")
+    log_format: Literal["text", "json"] = Field("text", alias="KOE_LOG_FORMAT")
+
+    line_channel_secrets: Secrets = Field((), alias="LINE_CHANNEL_SECRETS")
+    line_channel_access_token: SecretStr = Field(SecretStr(""), alias="LINE_CHANNEL_ACCESS_TOKEN")
+    line_api_base_url: Url = Field("https://api.line.me", alias="LINE_API_BASE_URL")
+    line_basic_id: str = Field("", alias="LINE_BASIC_ID", pattern=r"^$|^@[a-z0-9._-]{3,18}$")
+    line_relay_url: Url | None = Field(None, alias="LINE_RELAY_URL")
+
+    slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
+    slack_signing_secrets: Secrets = Field((), alias="SLACK_SIGNING_SECRETS")
+    slack_app_token: SecretStr = Field(SecretStr(""), alias="SLACK_APP_TOKEN")
+    slack_api_base_url: Url = Field("https://slack.com/api", alias="SLACK_API_BASE_URL")
+
+    shopify_webhook_secrets: Secrets = Field((), alias="SHOPIFY_WEBHOOK_SECRETS")
+    stripe_webhook_secrets: Secrets = Field((), alias="STRIPE_WEBHOOK_SECRETS")
+    zendesk_webhook_secrets: Secrets = Field((), alias="ZENDESK_WEBHOOK_SECRETS")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not re.match(r"(sqlite:///|postgresql://)\S", value):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # the environment is handed to `read_settings`, so that tests and `koe demo` can hand over another one
+        return (init_settings,)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Every setting, as it is written in the environment."""
+        return tuple(cast(str, field.alias) for field in cls.model_fields.values())
+
+    @property
+    def line_on(self) -> bool:
+        """True when Koe talks in LINE."""
+        return bool(self.line_channel_secrets and self.line_channel_access_token.get_secret_value())
+
+    @property
+    def slack_on(self) -> bool:
+        """True when Koe talks in Slack."""
+        return bool(
+            self.slack_bot_token.get_secret_value() and (self.slack_signing_secrets or self.slack_socket_mode)
+        )
+
+    @property
+    def slack_socket_mode(self) -> bool:
+        """True when Slack is reached over a socket, and needs no public address."""
+        return bool(self.slack_app_token.get_secret_value())
+
+
+# --------------------------------------------------------------------------------------------------- koe.yaml
+
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_CHANNEL_ID = r"^[CG][A-Z0-9]{2,20}$"
+_STAFF_ID = r"^[UWS][A-Z0-9]{2,20}$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Words(_Section):
+    """A text in each language."""
+
+    ja: Annotated[str, Field(min_length=1, max_length=200)]
+    en: Annotated[str, Field(min_length=1, max_length=200)]
+
+    def in_(self, lang: str) -> str:
+        return self.en if lang == "en" else self.ja
+
+
+def _days(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    days: set[int] = set()
+    for part in value.lower().replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if first not in _WEEKDAYS or (dash and last not in _WEEKDAYS):
+            raise ValueError(f"{value!r} names no weekdays; write mon-fri, or mon,wed,fri")
+        start, end = _WEEKDAYS.index(first), _WEEKDAYS.index(last or first)
+        if start > end:
+            raise ValueError(
+                f"{value!r} runs over the end of the week; write it as a list such as sat,sun,mon"
+            )
+        days.update(range(start, end + 1))
+    return tuple(sorted(days))
+
+
+def _holidays(value: str | None) -> str | None:
+    promises.closed_days(value)
+    return value
+
+
+class SupportHours(_Section):
+    """When somebody answers customers: what promised times are reckoned from."""
+
+    days: Annotated[
+        tuple[int, ...],
+        BeforeValidator(_days),
+        WithJsonSchema({"type": "string", "examples": ["mon-fri", "mon,wed,fri"]}),
+    ] = (0, 1, 2, 3, 4)
+    """Weekdays, Monday 0, ascending."""
+    hours: Hours
+    holidays: Annotated[str, AfterValidator(_holidays)] | None = None
+    """Country whose public holidays are kept: JP."""
+
+
+def _retention(value: object) -> object:
+    match = re.fullmatch(r"([1-9][0-9]{0,3})(y|mo|d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is no length of time; write 2y, 18mo or 90d")
+    return int(match[1]), match[2]
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{value!r} is no time zone; write a name such as Asia/Tokyo") from error
+    return value
+
+
+class Unhappy(_Section):
+    """When an answer brings the apology, a case and an alert. null turns a limit off."""
+
+    satisfaction_max: Annotated[int, Field(ge=1, le=5)] | None = 2
+    effort_min: Annotated[int, Field(ge=1, le=7)] | None = 6
+    nps_max: Annotated[int, Field(ge=0, le=10)] | None = 4
+    words: tuple[Annotated[str, Field(min_length=1, max_length=40)], ...] = ("交換", "返品", "届かない")
+
+
+class Alerts(_Section):
+    """Where unhappy customers are shown to staff."""
+
+    channel: Annotated[str, Field(pattern=_CHANNEL_ID)]
+    grace_ms: Duration = Field(default=5 * 60_000, alias="grace")
+    """How long a mis-tap can be corrected before anybody is alerted."""
+
+
+class DigestWhere(_Section):
+    """What a digest is limited to."""
+
+    segment: str | None = None
+    touchpoint: str | None = None
+
+
+class DigestRule(_Section):
+    """One weekly digest: where, when, in which language, about what."""
+
+    id: Name
+    channel: Annotated[str, Field(pattern=_CHANNEL_ID)]
+    weekday: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
+    at_minute: Clock = Field(default=9 * 60, alias="at")
+    language: Lang | None = None
+    filters: DigestWhere = Field(default=DigestWhere(), alias="where")
+
+    @property
+    def time(self) -> time:
+        """The local time at which it appears."""
+        return time(self.at_minute // 60, self.at_minute % 60)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """{"segment": …, "touchpoint": …}, those that are given."""
+        return self.filters.model_dump(exclude_none=True)
+
+
+class Staff(_Section):
+    """Who may do what in Slack: user ids (U…), or user groups (S…)."""
+
+    may_trigger: tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...] = ()
+    may_read_comments: tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...] = ()
+
+
+class Shop(_Section):
+    """koe.yaml: how one shop asks its customers."""
+
+    brand: Words
+    team: Words = Words(ja="お客さま窓口", en="our team")
+    privacy_url: Url
+    support_hours: SupportHours
+    retention: Annotated[
+        tuple[int, Literal["y", "mo", "d"]],
+        BeforeValidator(_retention),
+        WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}(y|mo|d)$"}),
+    ]
+    """How long answers are kept: (2, "y")."""
+    timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Tokyo"
+    language: Lang = "ja"
+    primary_metric: str = "nps"
+    triggers: tuple[TriggerRule, ...] = ()
+    contact: ContactRules = ContactRules()
+    unhappy: Unhappy = Unhappy()
+    alerts: Alerts | None = None
+    digests: tuple[DigestRule, ...] = ()
+    staff: Staff = Staff()
+    targets: dict[str, float] = Field(default_factory=dict)
+    flows: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Shop:
+        for name, ids in (
+            ("triggers", [r.id for r in self.triggers]),
+            ("digests", [r.id for r in self.digests]),
+        ):
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            if twice:
+                raise ValueError(f"{name}: the id {twice[0]} stands twice; each needs its own")
+        if any(rule.id == "staff" for rule in self.triggers):
+            raise ValueError(
+                "triggers: the id staff is kept for surveys started with /survey; choose another"
+            )
+        return self
+
+    @property
+    def tz(self) -> ZoneInfo:
+        """The shop's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def retention_days(self) -> int:
+        """For how many days answers are kept; a month counts 31, a year 366."""
+        count, unit = self.retention
+        return count * {"y": 366, "mo": 31, "d": 1}[unit]
+
+    def brand_in(self, lang: str) -> str:
+        """The shop's name as the customer knows it."""
+        return self.brand.in_(lang)
+
+    def team_in(self, lang: str) -> str:
+        """The people who answer customers."""
+        return self.team.in_(lang)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that is set, checked."""
+
+    settings: Settings
+    shop: Shop
+    library: Library
+
+
+class ConfigErrors(Exception):  # noqa: N818 - it holds several
+    """The configuration cannot be used; `.problems` is everything that is wrong, by file and line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(
+            sorted(set(problems), key=lambda p: (p.file, p.line, p.message))
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def load(*, environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Config:
+    """The whole configuration: the environment, .env, the koe.yaml they name and every flow.
+
+    Args:
+        environ: The environment; that of the process when left out. It wins over the .env file.
+        env_file: The .env file; a missing one is an empty one.
+
+    Raises:
+        ConfigErrors: with every problem at once.
+    """
+    problems: list[Problem] = []
+    settings = read_settings(os.environ if environ is None else environ, env_file, problems)
+    shop, library = read_shop(settings.config, settings.flows_dir, problems)
+    if problems or shop is None or library is None:
+        raise ConfigErrors(problems)
+    return Config(settings=settings, shop=shop, library=library)
+
+
+# ------------------------------------------------------------------------------------------- reading settings
+
+ENVIRONMENT = "environment"
+"""The `file` of a problem with a variable that came from the environment."""
+
+_LINE_NEEDS = ("LINE_CHANNEL_SECRETS", "LINE_CHANNEL_ACCESS_TOKEN")
+_OURS = re.compile(r"(KOE|LINE|SLACK|SHOPIFY|STRIPE|ZENDESK)_[A-Z0-9_]+")
+_PLACEHOLDER = re.compile(
+    r"(^|[^a-z])your([^a-z]|$)|change[-_ ]?me|replace[-_ ]?me|placeholder|x{6,}|^<.*>$|\.\.\.|…"
+    r"|^(todo|tbd|secret|token|none)$|^(xoxb|xapp|whsec)[-_]?$",
+    re.IGNORECASE,
+)
+_SECRET_NAMES = tuple(
+    cast(str, field.alias) for field in Settings.model_fields.values() if "Secret" in str(field.annotation)
+)
+_PREFIXES = {"SLACK_BOT_TOKEN": "xoxb-", "SLACK_APP_TOKEN": "xapp-", "KOE_EVENTS_SECRETS": "whsec_"}
+
+
+def read_settings(environ: Mapping[str, str], env_file: Path | None, problems: list[Problem]) -> Settings:
+    """The settings as far as they can be used; what is wrong is added to `problems`, without any secret."""
+    written = files.EnvFile(".env") if env_file is None else files.read_env(env_file, problems)
+    known = set(Settings.names())
+    given = {
+        name: value
+        for name, value in {**written.values, **environ}.items()
+        if name in known and value.strip()
+    }
+
+    def blame(name: str, message: str) -> None:
+        if name in written.lines and name not in environ:
+            problems.append(Problem(written.name, written.lines[name], f"{name}: {message}"))
+        else:
+            problems.append(Problem(ENVIRONMENT, 0, f"{name}: {message}"))
+
+    for name, line in written.lines.items():
+        if name not in known and _OURS.fullmatch(name):
+            problems.append(Problem(written.name, line, f"{name} is no setting of Koe{_meant(name, known)}"))
+    problems.extend(
+        Problem(ENVIRONMENT, 0, f"{name} is no setting of Koe{_meant(name, known)}")
+        for name in environ
+        if name not in known and name.startswith("KOE_") and _close(name, known)
+    )
+
+    for name, value in given.items():
+        parts = [part.strip() for part in value.split(",")] if name.endswith("_SECRETS") else [value.strip()]
+        if name in _SECRET_NAMES and any(_PLACEHOLDER.search(part) for part in parts):
+            blame(
+                name,
+                "still holds the placeholder of the example; put the real value here, or remove the line",
+            )
+        elif name in _PREFIXES and not all(part.startswith(_PREFIXES[name]) for part in parts if part):
+            blame(name, f"does not start with {_PREFIXES[name]}; this is another kind of token")
+        elif name in _SECRET_NAMES and not value.isascii():
+            blame(name, "holds characters that no token has; copy it again")
+        elif name == "KOE_SECRET_KEY" and len(value.strip()) < 32:
+            blame(name, f"is too short to be safe; {HOW_TO_MAKE_A_KEY}")
+
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name: value.strip() for name, value in given.items()}
+    values = source()
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        for detail in error.errors(include_input=False, include_url=False):
+            name = str(detail["loc"][0])
+            values.pop(name, None)
+            blame(name, _sentence(detail, {}))
+        settings = Settings(**values)
+
+    _whole_platforms(given, problems)
+    return settings
+
+
+HOW_TO_MAKE_A_KEY = 'make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+
+
+def _whole_platforms(given: Mapping[str, str], problems: list[Problem]) -> None:
+    """All settings of a platform, or none."""
+    if any(name.startswith("LINE_") for name in given):
+        problems.extend(_lacking(name, "LINE", given) for name in _LINE_NEEDS if name not in given)
+    if any(name.startswith("SLACK_") for name in given):
+        if "SLACK_BOT_TOKEN" not in given:
+            problems.append(_lacking("SLACK_BOT_TOKEN", "Slack", given))
+        if "SLACK_APP_TOKEN" not in given and "SLACK_SIGNING_SECRETS" not in given:
+            problems.append(
+                _lacking("SLACK_SIGNING_SECRETS (or SLACK_APP_TOKEN for Socket Mode)", "Slack", given)
+            )
+
+
+def _lacking(name: str, platform: str, given: Mapping[str, str]) -> Problem:
+    there = ", ".join(sorted(n for n in given if n.startswith(platform.upper() + "_")))
+    return Problem(
+        ENVIRONMENT,
+        0,
+        f"{name} is missing, but {there} is set: set it, or remove all settings of {platform} to turn it off",
+    )
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)), "")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = _close(name, known)
+    return f"; did you mean {close}?" if close else "; remove it"
+
+
+# ------------------------------------------------------------------------------------------- reading koe.yaml
+
+_LATER_SECTIONS = ("experiments", "trust", "benchmarks")
+_ASKED_FOR = {
+    "brand": "the shop's name as customers know it: brand: {ja: 声の店, en: Koe Store}",
+    "privacy_url": "customers are shown where your privacy policy stands: privacy_url: https://…",
+    "support_hours": "promised times are reckoned from it: "
+    'support_hours: {days: mon-fri, hours: "10:00-17:00", holidays: JP}',
+    "retention": "customers are told how long answers are kept: retention: 2y",
+}
+
+
+def read_shop(
+    config: Path, flows_dir: Path | None, problems: list[Problem]
+) -> tuple[Shop | None, Library | None]:
+    """koe.yaml and every flow, as far as they can be used; what is wrong is added to `problems`."""
+    source = files.read_yaml(config, problems)
+    shop = None if source is None else parse_shop(source, problems)
+    own = files.OwnDefinitions() if flows_dir is None else files.read_definitions(flows_dir, problems)
+    library = _library(own, shop, source, problems)
+    if shop is not None and source is not None and library is not None:
+        problems.extend(_dangling(shop, source, library))
+    return shop, library
+
+
+def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
+    """koe.yaml as a Shop, or None after adding what is wrong with it to `problems`."""
+    data = dict(source.data)
+    before = len(problems)
+    for name in _LATER_SECTIONS:
+        if data.pop(name, None) is not None:
+            message = f"`{name}` does nothing in this version of Koe; remove the section"
+            problems.append(source.problem((name,), message))
+    try:
+        shop = Shop.model_validate(data)
+    except ValidationError as error:
+        for detail in error.errors(include_input=False, include_url=False):
+            path: SourcePath = detail["loc"]
+            problems.append(source.problem(path, f"{_dotted(path)}{_sentence(detail, data)}"))
+        return None
+    return shop if len(problems) == before else None
+
+
+def _library(
+    own: files.OwnDefinitions, shop: Shop | None, source: Source | None, problems: list[Problem]
+) -> Library | None:
+    flows = _overridden(builtin.flows(), own.flows)
+    if shop is not None and source is not None:
+        flows = _other_instruments(flows, shop, source, problems)
+    try:
+        return load_library(
+            deck=_merged(builtin.deck(), own.deck),
+            instruments=_merged(builtin.instruments(), own.instruments),
+            flows=flows,
+            rules=rules_of(Unhappy() if shop is None else shop.unhappy),
+        )
+    except DefinitionErrors as errors:
+        problems.extend(errors.problems)
+        return None
+
+
+def rules_of(unhappy: Unhappy) -> Rules:
+    """The unhappy section as the conversation wants it."""
+    return Rules(
+        satisfaction_max=unhappy.satisfaction_max,
+        effort_min=unhappy.effort_min,
+        nps_max=unhappy.nps_max,
+        words=unhappy.words,
+    )
+
+
+def _merged(ours: Iterable[Source], theirs: tuple[Source, ...]) -> list[Source]:
+    """Texts and instruments of the shop stand in for built-in ones of the same id."""
+    replaced = {key for source in theirs for key in source.data}
+    kept = [replace(s, data={k: v for k, v in s.data.items() if k not in replaced}) for s in ours]
+    return [source for source in kept if source.data] + list(theirs)
+
+
+def _overridden(ours: Iterable[Source], theirs: tuple[Source, ...]) -> list[Source]:
+    """Flows of the shop stand in for built-in ones of the same id."""
+    replaced = {source.data.get("id") for source in theirs}
+    return [source for source in ours if source.data.get("id") not in replaced] + list(theirs)
+
+
+def _other_instruments(
+    flows: list[Source], shop: Shop, config: Source, problems: list[Problem]
+) -> list[Source]:
+    """The flows with the instruments that `flows:` of koe.yaml names for their questions."""
+    by_id = {source.data.get("id"): index for index, source in enumerate(flows)}
+    changed = list(flows)
+    for flow_id, wanted in shop.flows.items():
+        index = by_id.get(flow_id)
+        if index is None:
+            known = sorted(str(name) for name in by_id)
+            message = f"flows: there is no flow {flow_id}{_choose(flow_id, known)}"
+            problems.append(config.problem(("flows", flow_id), message))
+            continue
+        source = changed[index]
+        questions = source.data.get("questions")
+        asked = [q for q in questions if isinstance(q, dict)] if isinstance(questions, list) else []
+        ids = [str(question.get("id")) for question in asked if "instrument" in question]
+        for question_id in wanted:
+            if question_id not in ids:
+                message = f"flows: {flow_id} asks no question {question_id}{_choose(question_id, ids)}"
+                problems.append(config.problem(("flows", flow_id, question_id), message))
+        replaced: list[Plain] = [
+            {**question, "instrument": wanted[str(question.get("id"))]}
+            if str(question.get("id")) in wanted
+            else question
+            for question in asked
+        ]
+        changed[index] = replace(source, data={**source.data, "questions": replaced})
+    return changed
+
+
+def _dangling(shop: Shop, source: Source, library: Library) -> Iterable[Problem]:
+    """What koe.yaml refers to and nobody knows."""
+    flow_ids = sorted(library.flows)
+    for index, rule in enumerate(shop.triggers):
+        if rule.flow not in library.flows:
+            message = f"trigger {rule.id}: there is no flow {rule.flow}{_choose(rule.flow, flow_ids)}"
+            yield source.problem(("triggers", index, "flow"), message)
+    measured = sorted(library.instruments)
+    if shop.primary_metric not in library.instruments:
+        hint = _choose(shop.primary_metric, measured)
+        message = f"primary_metric: there is no instrument {shop.primary_metric}{hint}"
+        yield source.problem(("primary_metric",), message)
+    for name, value in shop.targets.items():
+        if name not in library.instruments:
+            yield source.problem(
+                ("targets", name), f"targets: there is no instrument {name}{_choose(name, measured)}"
+            )
+        elif not -100 <= value <= 100:
+            yield source.problem(
+                ("targets", name), f"targets: {name} is a score from -100 to 100, not {value:g}"
+            )
+
+
+def _choose(name: str, known: list[str]) -> str:
+    close = _close(name, known)
+    if close:
+        return f"; did you mean {close}?"
+    return f"; there are {', '.join(known)}" if len(known) <= 12 else ""
+
+
+def _dotted(path: SourcePath) -> str:
+    """Where in a file, as people say it: "triggers[2].flow: "."""
+    words = ""
+    for part in path:
+        words += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    return f"{words.lstrip('.')}: " if words else ""
+
+
+def _sentence(detail: ErrorDetails, data: Mapping[str, Any]) -> str:
+    """What is wrong and what to do, without the value: it may be a secret."""
+    path = detail["loc"]
+    last = str(path[-1]) if path else ""
+    match detail["type"]:
+        case "value_error":
+            return str(detail["msg"]).removeprefix("Value error, ")
+        case "missing" if len(path) == 1:
+            return f"missing; {_ASKED_FOR[last]}" if last in _ASKED_FOR else "missing"
+        case "missing":
+            return "missing"
+        case "extra_forbidden":
+            return f"unknown key{_meant(last, _keys_at(path[:-1]))}"
+        case "literal_error":
+            return f"must be one of {detail['ctx']['expected']}"
+        case "string_pattern_mismatch" if last == "channel":
+            return "is no Slack channel id; it looks like C0123ABCD (channel details in Slack, at the bottom)"
+        case "string_pattern_mismatch" if "may_trigger" in path or "may_read_comments" in path:
+            return "is no Slack id; a person's looks like U0123ABCD, a user group's like S0123ABCD"
+        case "string_pattern_mismatch" if last == "LINE_BASIC_ID":
+            return "must look like @123abcde, with the @"
+        case "string_pattern_mismatch":
+            return "must start with a letter and hold only small letters, digits, _ . -"
+        case _:
+            message = str(detail["msg"])
+            return message[:1].lower() + message[1:]
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand at this place of koe.yaml."""
+    model: type[BaseModel] = Shop
+    for part in path:
+        if isinstance(part, int):
+            continue
+        for name, field in model.model_fields.items():
+            if part in (name, field.alias):
+                found = _model_in(field.annotation)
+                if found is None:
+                    return []
+                model = found
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The section a field holds: itself, optional, or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_in(part)
+        if found is not None:
+            return found
+    return None
