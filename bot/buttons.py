@@ -54,7 +54,7 @@ def pack(session_id: str, node: str, value: str, *, limit: int = LINE_DATA) -> s
         raise ValueError(
             f"the button {node!r} = {value!r} needs {units} characters, the platform takes {limit}"
         )
-    if _PACKED.fullmatch(data) is None:
+    if parse(data) != Button(session_id, node, value):
         raise ValueError(f"the button {node!r} = {value!r} of session {session_id!r} could not be read back")
     return data
 
@@ -67,7 +67,7 @@ def parse(data: object) -> Button | None:
     >>> parse("action=buy&itemid=1") is None
     True
     """
-    if not isinstance(data, str) or len(data) > SLACK_VALUE:
+    if not isinstance(data, str) or len(data) > SLACK_VALUE:  # the longest that any platform takes
         return None
     found = _PACKED.fullmatch(data)
     if found is None:

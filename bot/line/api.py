@@ -135,9 +135,8 @@ class LineChannel:
         """By the reply token while it is fresh, else as a push with `job_id` as its retry key.
 
         A token is its own single-use key. Refused at the first attempt, it was spent elsewhere and the push
-        takes over; refused after an attempt whose outcome nobody knows, the message is there. When such a token
-        gets too old to ask again, nobody will ever know. After a restart, an earlier attempt counts as one whose
-        outcome nobody knows.
+        takes over; refused after an attempt of unknown outcome, the message is there. When such a token gets
+        too old to ask again, nobody will ever know. After a restart every earlier attempt is of unknown outcome.
         """
         trail = self._trail(job_id, payload, attempt)
         delivery = await self._send(payload, trail, job_id=job_id, attempt=attempt, now_ms=now_ms)
