@@ -1,4 +1,5 @@
-"""Frozen rows: what leaves this room. Times are integer milliseconds UTC, named `…_ms`; ids are time-ordered UUID texts."""
+"""Frozen rows: what leaves this room. Times are integer milliseconds UTC, named `…_ms`; ids are time-ordered
+UUID texts."""
 
 from __future__ import annotations
 
@@ -118,7 +119,8 @@ class Answer:
     wording_id: str
     label_set: str
     value: str
-    """Scale: "8"; choice, yes/no: code; multi-select: codes joined by ";"; text: the words; "" when missing."""
+    """Scale: "8"; choice, yes/no: code; multi-select: codes joined by ";"; text: the words; "" when
+    missing."""
     missing: str
     """"" (answered), "skipped" or "dk"."""
     numeric: bool
@@ -237,7 +239,8 @@ class RollupCell:
     answers: int
     """Counted answers (unit per_event)."""
     customers: int
-    """Customers whose latest counted valid answer of this (week, instrument, survey_kind, touchpoint) is this one."""
+    """Customers whose latest counted valid answer of this (week, instrument, survey_kind, touchpoint) is this
+    one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,154 +1,1733 @@
 """The verbs of a transaction, in the words of the domain. SQL stands inside the verb that uses it.
 
-A *unit* is a plain function of a `Tx`. `Store.write(unit)` runs it on the writer's thread in its own savepoint and
-returns its result once the shared commit is durable (group commit); an exception rolls back that unit alone and is
-raised to its caller. `Store.read(unit)` runs it on a reader's connection, which sees the last commit.
+A *unit* is a plain function of a `Tx`. `Store.write(unit)` runs it on the writer's thread in its own
+savepoint and returns its result once the shared commit is durable (group commit); an exception rolls back
+that unit alone and is raised to its caller. `Store.read(unit)` runs it on a reader's connection, which sees
+the last commit.
+
+Texts are kept as both databases can keep them: NUL and lone surrogates become U+FFFD
+(storage.connection.clean).
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import secrets
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+from storage.connection import Connection, Row, clean
+from storage.errors import StoreError
 from storage.records import (
-    Address, Answer, AuditEntry, Case, Contacts, Customer, Digest, Event, Invitation, Job, ResponseCounts, RollupCell,
+    Address,
+    Answer,
+    AuditEntry,
+    Case,
+    Contacts,
+    Customer,
+    Digest,
+    Event,
+    Invitation,
+    Job,
+    ResponseCounts,
+    RollupCell,
     Session,
 )
+from storage.sqlite import SqliteEngine
 
 T = TypeVar("T")
 Unit = Callable[["Tx"], T]
+
+_DAY_MS = 86_400_000
 
 
 class Tx:
     """One transaction. No verb awaits, commits or asks for the time."""
 
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
     # --- what came in
+
     def note_inbound(self, channel: str, workspace: str, event_id: str, at_ms: int) -> bool:
         """True the first time this platform event is seen; False ever after."""
+        return (
+            self._db.run(
+                "INSERT INTO inbound (channel, workspace, event_id, at_ms)"
+                " VALUES (:channel, :workspace, :event_id, :at_ms)"
+                " ON CONFLICT (channel, workspace, event_id) DO NOTHING",
+                {"channel": channel, "workspace": workspace, "event_id": event_id, "at_ms": at_ms},
+            )
+            == 1
+        )
 
     def note_event(self, event: Event) -> bool:
-        """Store a business event. False (and nothing changes) when its id is known."""
-    def find_event(self, event_id: str) -> Event | None: ...
+        """Store a business event. False (and nothing changes) when its id is known.
+
+        An event about a customer who was erased is noted without the person and what it says.
+        """
+        gone = event.customer_id != "" and self.erased_ms(event.customer_id) is not None
+        data = "{}" if gone else clean(event.data)
+        order_id, ticket_id = _order_and_ticket(data)
+        return (
+            self._db.run(
+                "INSERT INTO events (id, type, occurred_ms, received_ms, customer_id, data, imported,"
+                " order_id, ticket_id)"
+                " VALUES (:id, :type, :occurred_ms, :received_ms, :customer_id, :data, :imported, :order_id,"
+                " :ticket_id)"
+                " ON CONFLICT (id) DO NOTHING",
+                {
+                    "id": event.id,
+                    "type": event.type,
+                    "occurred_ms": event.occurred_ms,
+                    "received_ms": event.received_ms,
+                    "customer_id": "" if gone else event.customer_id,
+                    "data": data,
+                    "imported": int(event.imported),
+                    "order_id": order_id,
+                    "ticket_id": ticket_id,
+                },
+            )
+            == 1
+        )
+
+    def find_event(self, event_id: str) -> Event | None:
+        """The event, or None."""
+        row = self._db.one(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events WHERE id ="
+            " :id",
+            {"id": event_id},
+        )
+        return _event(row) if row else None
+
     def events_of(self, customer_id: str, *, types: Sequence[str] = (), limit: int = 100) -> list[Event]:
         """Newest first."""
-    def events_between(self, start_ms: int, end_ms: int, *, type: str = "") -> list[Event]: ...
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE customer_id = :customer_id"
+            " AND (:types = '' OR REPLACE(:types, :mark || type || :mark, '') <> :types)"
+            " ORDER BY occurred_ms DESC, id DESC LIMIT :limit",
+            {"customer_id": customer_id, "types": _marked(types), "mark": _MARK, "limit": limit},
+        )
+        return [_event(row) for row in rows]
+
+    def events_between(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        type: str = "",  # noqa: A002 – the row's word
+    ) -> list[Event]:
+        """Events that occurred in [start, end), oldest first."""
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms AND (:type = '' OR type = :type)"
+            " ORDER BY occurred_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms, "type": type},
+        )
+        return [_event(row) for row in rows]
 
     # --- who is who
+
     def put_customer(self, customer: Customer) -> None:
-        """Insert, or fill in name and language when the new ones are not empty."""
-    def find_customer(self, customer_id: str) -> Customer | None: ...
+        """Insert, or fill in name and language when the new ones are not empty. Nothing for one who was
+        erased."""
+        if self.erased_ms(customer.id) is not None:
+            return
+        self._db.run(
+            "INSERT INTO customers (id, name, language, created_ms) VALUES (:id, :name, :language,"
+            " :created_ms)"
+            " ON CONFLICT (id) DO UPDATE SET"
+            " name = CASE WHEN excluded.name <> '' THEN excluded.name ELSE customers.name END,"
+            " language = CASE WHEN excluded.language <> '' THEN excluded.language ELSE customers.language"
+            " END",
+            {
+                "id": customer.id,
+                "name": clean(customer.name),
+                "language": customer.language,
+                "created_ms": customer.created_ms,
+            },
+        )
+
+    def find_customer(self, customer_id: str) -> Customer | None:
+        """The customer, or None."""
+        row = self._db.one(
+            "SELECT id, name, language, created_ms FROM customers WHERE id = :id", {"id": customer_id}
+        )
+        return Customer(*row) if row else None
+
     def search_customers(self, words: str, *, limit: int = 20) -> list[Customer]:
-        """By id, name or order number (data.order of their events); LIKE-safe."""
-    def put_match_key(self, customer_id: str, kind: str, key_hash: str, source: str, at_ms: int) -> None: ...
-    def customer_by_key(self, kind: str, key_hash: str) -> str | None: ...
+        """By id, name (a part is enough) or order number (whole); an exact id first. No words, no customers.
+
+        Reads all customers: meant for a member of staff who types, not for a loop.
+        """
+        words = clean(words).strip()
+        if not words:
+            return []
+        part = words.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        rows = self._db.all(
+            "SELECT id, name, language, created_ms FROM customers"
+            " WHERE LOWER(id) LIKE :part ESCAPE '!' OR LOWER(name) LIKE :part ESCAPE '!'"
+            " OR id IN (SELECT customer_id FROM events WHERE order_id = :words AND order_id <> '')"
+            " ORDER BY CASE WHEN id = :words THEN 0 ELSE 1 END, id LIMIT :limit",
+            {"part": f"%{part}%", "words": words, "limit": limit},
+        )
+        return [Customer(*row) for row in rows]
+
+    def put_match_key(self, customer_id: str, kind: str, key_hash: str, source: str, at_ms: int) -> None:
+        """From now on this key leads to this customer (and to no other). Nothing for one who was erased."""
+        if self.erased_ms(customer_id) is not None:
+            return
+        self._db.run(
+            "INSERT INTO match_keys (kind, key_hash, customer_id, source, created_ms)"
+            " VALUES (:kind, :key_hash, :customer_id, :source, :at_ms)"
+            " ON CONFLICT (kind, key_hash) DO UPDATE SET customer_id = excluded.customer_id, source ="
+            " excluded.source,"
+            " created_ms = excluded.created_ms",
+            {
+                "kind": kind,
+                "key_hash": key_hash,
+                "customer_id": customer_id,
+                "source": source,
+                "at_ms": at_ms,
+            },
+        )
+
+    def customer_by_key(self, kind: str, key_hash: str) -> str | None:
+        """The id of the customer this key leads to, or None."""
+        row = self._db.one(
+            "SELECT customer_id FROM match_keys WHERE kind = :kind AND key_hash = :key_hash",
+            {"kind": kind, "key_hash": key_hash},
+        )
+        return row[0] if row else None
+
     def put_address(self, address: Address) -> None:
-        """Insert, or link / refresh language of the existing one; never unlinks; a block is kept."""
-    def find_address(self, channel: str, workspace: str, external_id: str) -> Address | None: ...
-    def addresses_of(self, customer_id: str) -> list[Address]: ...
-    def set_blocked(self, channel: str, workspace: str, external_id: str, at_ms: int | None) -> None: ...
+        """Insert, or link / refresh language of the existing one; never unlinks; a block is kept.
+
+        A link to another customer replaces the present one only if it is at least as certain (linked, coded,
+        claimed, "" in this order). Nothing is linked to a customer who was erased.
+        """
+        if address.customer_id and self.erased_ms(address.customer_id) is not None:
+            return
+        self._db.run(
+            "INSERT INTO addresses (channel, workspace, external_id, customer_id, source, certainty,"
+            " language,"
+            " created_ms, blocked_ms)"
+            " VALUES (:channel, :workspace, :external_id, :customer_id, :source, :certainty, :language,"
+            " :created_ms, :blocked_ms)"
+            " ON CONFLICT (channel, workspace, external_id) DO UPDATE SET"
+            " language = CASE WHEN excluded.language <> '' THEN excluded.language ELSE addresses.language"
+            " END,"
+            " blocked_ms = COALESCE(addresses.blocked_ms, excluded.blocked_ms)",
+            {
+                "channel": address.channel,
+                "workspace": address.workspace,
+                "external_id": address.external_id,
+                "customer_id": address.customer_id,
+                "source": address.source,
+                "certainty": address.certainty,
+                "language": address.language,
+                "created_ms": address.created_ms,
+                "blocked_ms": address.blocked_ms,
+            },
+        )
+        if address.customer_id:
+            self._db.run(
+                "UPDATE addresses SET customer_id = :customer_id, source = :source, certainty = :certainty"
+                " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id"
+                " AND (customer_id = '' OR :rank >="
+                " CASE certainty WHEN 'linked' THEN 3 WHEN 'coded' THEN 2 WHEN 'claimed' THEN 1 ELSE 0 END)",
+                {
+                    "channel": address.channel,
+                    "workspace": address.workspace,
+                    "external_id": address.external_id,
+                    "customer_id": address.customer_id,
+                    "source": address.source,
+                    "certainty": address.certainty,
+                    "rank": ("", "claimed", "coded", "linked").index(address.certainty),
+                },
+            )
+
+    def find_address(self, channel: str, workspace: str, external_id: str) -> Address | None:
+        """The address, or None."""
+        row = self._db.one(
+            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms,"
+            " blocked_ms"
+            " FROM addresses WHERE channel = :channel AND workspace = :workspace AND external_id ="
+            " :external_id",
+            {"channel": channel, "workspace": workspace, "external_id": external_id},
+        )
+        return Address(*row) if row else None
+
+    def addresses_of(self, customer_id: str) -> list[Address]:
+        """The addresses linked to this customer, oldest first; none for ""."""
+        rows = self._db.all(
+            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms,"
+            " blocked_ms"
+            " FROM addresses WHERE customer_id = :customer_id AND customer_id <> ''"
+            " ORDER BY created_ms, channel, workspace, external_id",
+            {"customer_id": customer_id},
+        )
+        return [Address(*row) for row in rows]
+
+    def set_blocked(self, channel: str, workspace: str, external_id: str, at_ms: int | None) -> None:
+        """The customer blocked the account at that instant; None: took the block back. Unknown addresses are
+        left so."""
+        self._db.run(
+            "UPDATE addresses SET blocked_ms = :at_ms"
+            " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id",
+            {"channel": channel, "workspace": workspace, "external_id": external_id, "at_ms": at_ms},
+        )
+
     def set_consent(self, customer_id: str, kind: str, given: bool, at_ms: int, source: str) -> None:
-        """kind: "surveys" (given=False is the opt-out), "news", "quote", "storage". History is kept, the latest holds."""
-    def consent(self, customer_id: str, kind: str) -> bool | None: ...
+        """kind: "surveys" (given=False is the opt-out), "news", "quote", "storage". History is kept, the
+        latest holds."""
+        if self.erased_ms(customer_id) is not None:
+            return
+        self._db.run(
+            "INSERT INTO consents (customer_id, kind, at_ms, given, source)"
+            " VALUES (:customer_id, :kind, :at_ms, :given, :source)"
+            " ON CONFLICT (customer_id, kind, at_ms) DO UPDATE SET given = excluded.given, source ="
+            " excluded.source",
+            {"customer_id": customer_id, "kind": kind, "at_ms": at_ms, "given": int(given), "source": source},
+        )
+
+    def consent(self, customer_id: str, kind: str) -> bool | None:
+        """What the customer said last, or None if nothing."""
+        row = self._db.one(
+            "SELECT given FROM consents WHERE customer_id = :customer_id AND kind = :kind ORDER BY at_ms"
+            " DESC LIMIT 1",
+            {"customer_id": customer_id, "kind": kind},
+        )
+        return bool(row[0]) if row else None
 
     # --- invitations
+
     def put_invitation(self, invitation: Invitation) -> None:
-        """Insert or replace by id."""
-    def find_invitation(self, invitation_id: str) -> Invitation | None: ...
+        """Insert or replace by id. Nothing for a customer who was erased."""
+        if invitation.customer_id and self.erased_ms(invitation.customer_id) is not None:
+            return
+        self._db.run(
+            "INSERT INTO invitations (id, trigger_id, flow_id, survey_kind, touchpoint, customer_id,"
+            " event_id, channel,"
+            " segment, state, reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note,"
+            " requested_by)"
+            " VALUES (:id, :trigger_id, :flow_id, :survey_kind, :touchpoint, :customer_id, :event_id,"
+            " :channel,"
+            " :segment, :state, :reason, :planned_ms, :due_ms, :expires_ms, :sent_ms, :session_id, :note,"
+            " :requested_by)"
+            " ON CONFLICT (id) DO UPDATE SET trigger_id = excluded.trigger_id, flow_id = excluded.flow_id,"
+            " survey_kind = excluded.survey_kind, touchpoint = excluded.touchpoint, customer_id ="
+            " excluded.customer_id,"
+            " event_id = excluded.event_id, channel = excluded.channel, segment = excluded.segment,"
+            " state = excluded.state, reason = excluded.reason, planned_ms = excluded.planned_ms,"
+            " due_ms = excluded.due_ms, expires_ms = excluded.expires_ms, sent_ms = excluded.sent_ms,"
+            " session_id = excluded.session_id, note = excluded.note, requested_by = excluded.requested_by",
+            {
+                "id": invitation.id,
+                "trigger_id": invitation.trigger_id,
+                "flow_id": invitation.flow_id,
+                "survey_kind": invitation.survey_kind,
+                "touchpoint": invitation.touchpoint,
+                "customer_id": invitation.customer_id,
+                "event_id": invitation.event_id,
+                "channel": invitation.channel,
+                "segment": invitation.segment,
+                "state": invitation.state,
+                "reason": invitation.reason,
+                "planned_ms": invitation.planned_ms,
+                "due_ms": invitation.due_ms,
+                "expires_ms": invitation.expires_ms,
+                "sent_ms": invitation.sent_ms,
+                "session_id": invitation.session_id,
+                "note": clean(invitation.note),
+                "requested_by": invitation.requested_by,
+            },
+        )
+
+    def find_invitation(self, invitation_id: str) -> Invitation | None:
+        """The invitation, or None."""
+        row = self._db.one(
+            "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel,"
+            " segment, state,"
+            " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by"
+            " FROM invitations WHERE id = :id",
+            {"id": invitation_id},
+        )
+        return Invitation(*row) if row else None
+
+    def invitations_of(self, customer_id: str, *, limit: int = 100) -> list[Invitation]:
+        """Every decision about this customer, newest first."""
+        rows = self._db.all(
+            "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel,"
+            " segment, state,"
+            " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by"
+            " FROM invitations WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT"
+            " :limit",
+            {"customer_id": customer_id, "limit": limit},
+        )
+        return [Invitation(*row) for row in rows]
+
     def open_invitations(self, customer_id: str) -> list[Invitation]:
-        """planned, or sent and neither started, ended nor expired."""
-    def contacts(self, customer_id: str, *, event_id: str, touchpoint: str, now_ms: int) -> Contacts: ...
+        """planned, or sent and neither started, ended nor expired. Oldest first."""
+        rows = self._db.all(
+            "SELECT i.id, i.trigger_id, i.flow_id, i.survey_kind, i.touchpoint, i.customer_id, i.event_id,"
+            " i.channel,"
+            " i.segment, i.state, i.reason, i.planned_ms, i.due_ms, i.expires_ms, i.sent_ms, i.session_id,"
+            " i.note,"
+            " i.requested_by"
+            " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
+            " WHERE i.customer_id = :customer_id AND (i.state = 'planned'"
+            " OR (i.state = 'sent' AND s.status = 'open' AND s.started_ms IS NULL))"
+            " ORDER BY i.planned_ms, i.id",
+            {"customer_id": customer_id},
+        )
+        return [Invitation(*row) for row in rows]
+
+    def contacts(self, customer_id: str, *, event_id: str, touchpoint: str, now_ms: int) -> Contacts:
+        """What the contact cap must know of this customer. Only what reached the platform (sent_ms) is an
+        invitation; `blocked` means that there are addresses and every one of them is blocked."""
+        row = self._db.one(
+            "SELECT"
+            " COUNT(CASE WHEN event_id = :event_id AND event_id <> '' THEN 1 END),"
+            " COUNT(CASE WHEN sent_ms > :year_ago THEN 1 END),"
+            " MAX(sent_ms),"
+            " MAX(CASE WHEN survey_kind = 'relational' THEN sent_ms END),"
+            " MAX(CASE WHEN survey_kind = 'transactional' AND touchpoint = :touchpoint THEN sent_ms END)"
+            " FROM invitations WHERE customer_id = :customer_id AND sent_ms IS NOT NULL",
+            {
+                "customer_id": customer_id,
+                "event_id": event_id,
+                "touchpoint": touchpoint,
+                "year_ago": now_ms - 365 * _DAY_MS,
+            },
+        )
+        assert row is not None
+        surveyed, in_year, last, last_relational, last_touchpoint = row
+        planned = self._db.one(
+            "SELECT MIN(due_ms) FROM invitations"
+            " WHERE customer_id = :customer_id AND state = 'planned' AND survey_kind = 'relational'",
+            {"customer_id": customer_id},
+        )
+        blocked = self._db.one(
+            "SELECT COUNT(*), COUNT(blocked_ms) FROM addresses WHERE customer_id = :customer_id AND"
+            " customer_id <> ''",
+            {"customer_id": customer_id},
+        )
+        # a ticket without a number is taken for resolved by any later resolution of the same customer
+        ticket = self._db.one(
+            "SELECT MAX(o.occurred_ms) FROM events AS o"
+            " WHERE o.customer_id = :customer_id AND o.type = 'ticket_opened' AND NOT EXISTS ("
+            "SELECT 1 FROM events AS r WHERE r.customer_id = o.customer_id AND r.type = 'ticket_resolved'"
+            " AND r.occurred_ms >= o.occurred_ms AND (r.ticket_id = o.ticket_id OR o.ticket_id = ''))",
+            {"customer_id": customer_id},
+        )
+        complaint = self._db.one(
+            "SELECT MAX(occurred_ms) FROM events"
+            " WHERE customer_id = :customer_id AND type IN ('complaint', 'apology')",
+            {"customer_id": customer_id},
+        )
+        assert planned is not None
+        assert blocked is not None
+        assert ticket is not None
+        assert complaint is not None
+        complaints = [at for at in (complaint[0], ticket[0]) if at is not None]
+        return Contacts(
+            opted_out=self.consent(customer_id, "surveys") is False,
+            blocked=0 < blocked[0] == blocked[1],
+            open_case=self.open_case(customer_id) is not None,
+            last_complaint_ms=max(complaints, default=None),
+            open_ticket=ticket[0] is not None,
+            event_surveyed=surveyed > 0,
+            invitations_365d=in_year,
+            last_invitation_ms=last,
+            last_relational_ms=last_relational,
+            next_relational_ms=planned[0],
+            last_touchpoint_ms=last_touchpoint,
+        )
+
     def customers_due(self, trigger_id: str, since_ms: int, *, after: str, limit: int) -> list[Customer]:
-        """For `every` rules: customers with a reachable address and no invitation of this trigger planned since
-        `since_ms`, in order of id, id > after."""
+        """For `every` rules: customers with a reachable address and no invitation of this trigger planned
+        since `since_ms`, in order of id, id > after."""
+        rows = self._db.all(
+            "SELECT c.id, c.name, c.language, c.created_ms FROM customers AS c"
+            " WHERE c.id > :after"
+            " AND EXISTS (SELECT 1 FROM addresses AS a"
+            " WHERE a.customer_id = c.id AND a.customer_id <> '' AND a.blocked_ms IS NULL)"
+            " AND NOT EXISTS (SELECT 1 FROM invitations AS i"
+            " WHERE i.customer_id = c.id AND i.planned_ms >= :since_ms AND i.trigger_id = :trigger_id)"
+            " ORDER BY c.id LIMIT :limit",
+            {"trigger_id": trigger_id, "since_ms": since_ms, "after": after, "limit": limit},
+        )
+        return [Customer(*row) for row in rows]
 
     # --- conversations
-    def put_revision(self, flow_id: str, revision: str, definition: str, at_ms: int) -> None: ...
-    def find_revision(self, revision: str) -> str | None: ...
-    def new_session(self, session: Session) -> None: ...
-    def find_session(self, session_id: str) -> Session | None: ...
+
+    def put_revision(self, flow_id: str, revision: str, definition: str, at_ms: int) -> None:
+        """Keep what a flow said; the same revision again changes nothing (it names its content)."""
+        self._db.run(
+            "INSERT INTO revisions (revision, flow_id, definition, created_ms)"
+            " VALUES (:revision, :flow_id, :definition, :at_ms) ON CONFLICT (revision) DO NOTHING",
+            {"revision": revision, "flow_id": flow_id, "definition": clean(definition), "at_ms": at_ms},
+        )
+
+    def find_revision(self, revision: str) -> str | None:
+        """The definition of this revision, or None."""
+        row = self._db.one(
+            "SELECT definition FROM revisions WHERE revision = :revision", {"revision": revision}
+        )
+        return row[0] if row else None
+
+    def new_session(self, session: Session) -> None:
+        """Insert.
+
+        Raises:
+            Conflict: the id exists, or its invitation has an open session already.
+        """
+        self._db.run(
+            "INSERT INTO sessions (id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment,"
+            " customer_id,"
+            " channel, workspace, external_id, lang, state, status, version, created_ms, started_ms,"
+            " ended_ms, expires_ms)"
+            " VALUES (:id, :invitation_id, :flow_id, :revision, :survey_kind, :touchpoint, :segment,"
+            " :customer_id,"
+            " :channel, :workspace, :external_id, :lang, :state, :status, :version, :created_ms,"
+            " :started_ms, :ended_ms,"
+            " :expires_ms)",
+            {
+                "id": session.id,
+                "invitation_id": session.invitation_id,
+                "flow_id": session.flow_id,
+                "revision": session.revision,
+                "survey_kind": session.survey_kind,
+                "touchpoint": session.touchpoint,
+                "segment": session.segment,
+                "customer_id": session.customer_id,
+                "channel": session.channel,
+                "workspace": session.workspace,
+                "external_id": session.external_id,
+                "lang": session.lang,
+                "state": clean(session.state),
+                "status": session.status,
+                "version": session.version,
+                "created_ms": session.created_ms,
+                "started_ms": session.started_ms,
+                "ended_ms": session.ended_ms,
+                "expires_ms": session.expires_ms,
+            },
+        )
+
+    def find_session(self, session_id: str) -> Session | None:
+        """The session, or None. One that was erased is still there, empty, with status "erased"."""
+        row = self._db.one(
+            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id,"
+            " channel,"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms,"
+            " expires_ms"
+            " FROM sessions WHERE id = :id",
+            {"id": session_id},
+        )
+        return Session(*row) if row else None
+
     def current_session(self, channel: str, workspace: str, external_id: str) -> Session | None:
         """The open session of this address that was created last, or None."""
+        row = self._db.one(
+            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id,"
+            " channel,"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms,"
+            " expires_ms"
+            " FROM sessions"
+            " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id AND status"
+            " = 'open'"
+            " ORDER BY created_ms DESC, id DESC LIMIT 1",
+            {"channel": channel, "workspace": workspace, "external_id": external_id},
+        )
+        return Session(*row) if row else None
+
     def sessions_of(self, customer_id: str, *, limit: int = 20) -> list[Session]:
         """Newest first."""
+        rows = self._db.all(
+            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id,"
+            " channel,"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms,"
+            " expires_ms"
+            " FROM sessions WHERE customer_id = :customer_id ORDER BY created_ms DESC, id DESC LIMIT :limit",
+            {"customer_id": customer_id, "limit": limit},
+        )
+        return [Session(*row) for row in rows]
+
     def save_session(self, session: Session) -> bool:
-        """Compare-and-set: True if the stored version was session.version - 1."""
-    def put_prompt_ref(self, session_id: str, question: str, ref: str) -> None: ...
-    def prompt_ref(self, session_id: str, question: str) -> str: ...
+        """Compare-and-set: True if the stored version was session.version - 1. False, too, once it was
+        erased.
+
+        What names the session (id, created_ms, address, flow) stays as it was created.
+        """
+        params = {
+            "id": session.id,
+            "was": session.version - 1,
+            "version": session.version,
+            "state": clean(session.state),
+            "lang": session.lang,
+            "status": session.status,
+            "customer_id": session.customer_id,
+            "started_ms": session.started_ms,
+            "ended_ms": session.ended_ms,
+            "expires_ms": session.expires_ms,
+        }
+        # Most steps change neither status nor customer. A statement that does not name these columns leaves
+        # their indexes alone: a third of the work, and no page of another hour's sessions touched.
+        if self._db.run(
+            "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms = :started_ms,"
+            " ended_ms = :ended_ms, expires_ms = :expires_ms"
+            " WHERE id = :id AND version = :was AND status = :status AND customer_id = :customer_id"
+            " AND status <> 'erased'",
+            params,
+        ):
+            return True
+        return (
+            self._db.run(
+                "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms ="
+                " :started_ms,"
+                " ended_ms = :ended_ms, expires_ms = :expires_ms, status = :status, customer_id ="
+                " :customer_id"
+                " WHERE id = :id AND version = :was AND status <> 'erased'",
+                params,
+            )
+            == 1
+        )
+
+    def put_prompt_ref(self, session_id: str, question: str, ref: str) -> None:
+        """Keep the platform's name of the message that asked this question; nothing for a session that is
+        gone."""
+        self._db.run(
+            "INSERT INTO prompts (session_id, question, ref)"
+            " SELECT id, :question, :ref FROM sessions WHERE id = :session_id AND status <> 'erased'"
+            " ON CONFLICT (session_id, question) DO UPDATE SET ref = excluded.ref",
+            {"session_id": session_id, "question": question, "ref": ref},
+        )
+
+    def prompt_ref(self, session_id: str, question: str) -> str:
+        """The message that asked this question last; "" when none is known."""
+        row = self._db.one(
+            "SELECT ref FROM prompts WHERE session_id = :session_id AND question = :question",
+            {"session_id": session_id, "question": question},
+        )
+        return row[0] if row else ""
 
     # --- answers
+
     def record_answer(self, answer: Answer) -> None:
-        """Make it the counted answer of its (session, question); the former one stays in the history. Keeps the
-        roll-up equal to a recomputation in the same transaction."""
-    def retract_answer(self, session_id: str, question: str, at_ms: int) -> None: ...
-    def answers_of_session(self, session_id: str, *, history: bool = False) -> list[Answer]: ...
-    def answers_of(self, customer_id: str, *, history: bool = False) -> list[Answer]: ...
-    def rollup(self, first_week: str, last_week: str, *, instrument: str = "") -> list[RollupCell]: ...
+        """Make it the counted answer of its (session, question); the former one stays in the history. Keeps
+        the roll-up equal to a recomputation in the same transaction.
+
+        An answer that comes with `replaced_ms` is history only. Nothing is kept for a session that was
+        erased.
+
+        Raises:
+            Conflict: this answer (session, question, id) is stored already.
+        """
+        former = None
+        if answer.replaced_ms is None:
+            former = self._db.one(
+                "SELECT id, customer_id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
+                " channel, lang,"
+                " wording_id, label_set, answered_ms, countable FROM answers"
+                " WHERE session_id = :session_id AND question = :question AND replaced_ms IS NULL",
+                {"session_id": answer.session_id, "question": answer.question},
+            )
+            if former:
+                self._stop_counting(answer.session_id, answer.question, former, answer.answered_ms)
+        latest = None
+        counts = answer.numeric and answer.instrument != "" and answer.replaced_ms is None
+        if counts and answer.missing == "" and answer.customer_id != "":
+            latest = self._latest(
+                answer.customer_id, answer.week, answer.instrument, answer.survey_kind, answer.touchpoint
+            )
+        stored = self._db.run(
+            "INSERT INTO answers (session_id, question, id, customer_id, instrument, wording_id, label_set,"
+            " value, missing,"
+            " countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
+            " answered_ms, week,"
+            " late, message_ids, replaced_ms, quote_ok)"
+            " SELECT :session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
+            " :value, :missing,"
+            " :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
+            " :shown_ms,"
+            " :answered_ms, :week, :late, :message_ids, :replaced_ms, :quote_ok"
+            " WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE id = :session_id AND status = 'erased')",
+            {
+                "session_id": answer.session_id,
+                "question": answer.question,
+                "id": answer.id,
+                "customer_id": answer.customer_id,
+                "instrument": answer.instrument,
+                "wording_id": answer.wording_id,
+                "label_set": answer.label_set,
+                "value": clean(answer.value),
+                "missing": answer.missing,
+                "countable": 1 if answer.numeric else 0,
+                "lang": answer.lang,
+                "channel": answer.channel,
+                "survey_kind": answer.survey_kind,
+                "touchpoint": answer.touchpoint,
+                "segment": answer.segment,
+                "flow_id": answer.flow_id,
+                "revision": answer.revision,
+                "shown_ms": answer.shown_ms,
+                "answered_ms": answer.answered_ms,
+                "week": answer.week,
+                "late": 1 if answer.late else 0,
+                "message_ids": answer.message_ids,
+                "replaced_ms": answer.replaced_ms,
+                "quote_ok": 1 if answer.quote_ok else 0,
+            },
+        )
+        if not counts or not stored:
+            return
+        cell = (
+            answer.week,
+            answer.instrument,
+            clean(answer.value),
+            answer.missing,
+            answer.survey_kind,
+            answer.touchpoint,
+            answer.segment,
+            answer.channel,
+            answer.lang,
+            answer.wording_id,
+            answer.label_set,
+        )
+        if answer.missing:
+            self._add(cell, 1, 0)
+        elif latest is None:
+            self._add(cell, 1, 1)
+        elif (latest[13], latest[0]) < (answer.answered_ms, answer.id):
+            self._add(cell, 1, 1)
+            self._add(latest[2:13], 0, -1)
+        else:
+            self._add(cell, 1, 0)
+
+    def retract_answer(self, session_id: str, question: str, at_ms: int) -> None:
+        """The counted answer of this question, if there is one, stops counting and stays in the history."""
+        former = self._db.one(
+            "SELECT id, customer_id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
+            " channel, lang,"
+            " wording_id, label_set, answered_ms, countable FROM answers"
+            " WHERE session_id = :session_id AND question = :question AND replaced_ms IS NULL",
+            {"session_id": session_id, "question": question},
+        )
+        if former:
+            self._stop_counting(session_id, question, former, at_ms)
+
+    def forget_words(self, session_id: str, message_id: str, at_ms: int) -> int:
+        """The customer took a message back: the words of every answer made from it go, in the history too,
+        and such an answer stops counting. Number of answers."""
+        found = 0
+        for answer in self.answers_of_session(session_id, history=True):
+            if message_id in answer.message_ids.split(";"):
+                found += 1
+                if answer.replaced_ms is None:
+                    self.retract_answer(session_id, answer.question, at_ms)
+                self._db.run(
+                    "UPDATE answers SET value = '' WHERE session_id = :session_id AND question = :question"
+                    " AND id = :id",
+                    {"session_id": session_id, "question": answer.question, "id": answer.id},
+                )
+        return found
+
+    def answers_of_session(self, session_id: str, *, history: bool = False) -> list[Answer]:
+        """The counted answers in order of time; with `history`, those that stopped counting, too."""
+        rows = self._db.all(
+            "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
+            " week, late,"
+            " message_ids, replaced_ms, quote_ok FROM answers"
+            " WHERE session_id = :session_id AND (:history = 1 OR replaced_ms IS NULL) ORDER BY answered_ms,"
+            " id",
+            {"session_id": session_id, "history": int(history)},
+        )
+        return [_answer(row) for row in rows]
+
+    def answers_of(self, customer_id: str, *, history: bool = False) -> list[Answer]:
+        """The counted answers of this customer in order of time; with `history`, the others, too."""
+        rows = self._db.all(
+            "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
+            " week, late,"
+            " message_ids, replaced_ms, quote_ok FROM answers"
+            " WHERE customer_id = :customer_id AND (:history = 1 OR replaced_ms IS NULL) ORDER BY"
+            " answered_ms, id",
+            {"customer_id": customer_id, "history": int(history)},
+        )
+        return [_answer(row) for row in rows]
+
+    def rollup(self, first_week: str, last_week: str, *, instrument: str = "") -> list[RollupCell]:
+        """The cells of the weeks first_week ≤ week ≤ last_week (Mondays), of one instrument or all.
+
+        Only standard instruments are rolled up (a shop's own questions share no name to be added up under),
+        and no free text. A skipped question is a cell with value "" and its `missing`; it has no customers.
+        Without a customer every answer counts as one.
+        """
+        rows = self._db.all(
+            "SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel,"
+            " lang, value,"
+            " missing, answers, customers FROM rollup"
+            " WHERE week >= :first_week AND week <= :last_week AND (:instrument = '' OR instrument ="
+            " :instrument)"
+            " ORDER BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
+            " wording_id,"
+            " label_set",
+            {"first_week": first_week, "last_week": last_week, "instrument": instrument},
+        )
+        return [RollupCell(*row) for row in rows]
+
     def recompute_rollup(self) -> list[RollupCell]:
         """The roll-up computed from raw rows, for the checker and for repairs (writes nothing)."""
-    def answers_between(self, start_ms: int, end_ms: int, *, instrument: str = "") -> list[Answer]: ...
-    def latest_values(self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int) -> dict[str, int]:
-        """value → number of customers whose latest counted valid answer in [start, end) has it: right for windows of
-        several weeks, where adding up weekly roll-ups would count a customer twice."""
-    def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts: ...
+        rows = self._db.all(
+            "SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel,"
+            " lang, value,"
+            " missing, COUNT(*), SUM(CASE WHEN missing = '' AND (customer_id = '' OR place = 1) THEN 1 ELSE"
+            " 0 END)"
+            " FROM (SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment,"
+            " channel, lang,"
+            " value, missing, customer_id, ROW_NUMBER() OVER (PARTITION BY customer_id, week, instrument,"
+            " survey_kind,"
+            " touchpoint, CASE WHEN missing = '' THEN 0 ELSE 1 END ORDER BY answered_ms DESC, id DESC) AS"
+            " place"
+            " FROM answers WHERE replaced_ms IS NULL AND countable = 1 AND instrument <> '') AS counted"
+            " GROUP BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
+            " wording_id,"
+            " label_set"
+            " ORDER BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
+            " wording_id,"
+            " label_set"
+        )
+        return [RollupCell(*row) for row in rows]
+
+    def answers_between(self, start_ms: int, end_ms: int, *, instrument: str = "") -> list[Answer]:
+        """Counted answers given in [start, end), in order of time; of one instrument or all questions."""
+        rows = self._db.all(
+            "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
+            " week, late,"
+            " message_ids, replaced_ms, quote_ok FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND replaced_ms IS NULL"
+            " AND (:instrument = '' OR instrument = :instrument) ORDER BY answered_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument},
+        )
+        return [_answer(row) for row in rows]
+
+    def latest_values(
+        self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
+    ) -> dict[str, int]:
+        """value → number of customers whose latest counted valid answer in [start, end) has it: right for
+        windows of several weeks, where adding up weekly roll-ups would count a customer twice. Without a
+        customer every answer counts."""
+        rows = self._db.all(
+            "SELECT value, COUNT(*) FROM (SELECT value, customer_id, ROW_NUMBER() OVER"
+            " (PARTITION BY customer_id ORDER BY answered_ms DESC, id DESC) AS place FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND instrument = :instrument"
+            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
+            " AND replaced_ms IS NULL AND missing = '' AND countable = 1) AS valid"
+            " WHERE place = 1 OR customer_id = '' GROUP BY value ORDER BY value",
+            {
+                "instrument": instrument,
+                "survey_kind": survey_kind,
+                "touchpoint": touchpoint,
+                "start_ms": start_ms,
+                "end_ms": end_ms,
+            },
+        )
+        return dict(rows)
+
+    def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts:
+        """Invitations sent in [start, end) and what became of them.
+
+        answered: at least one valid answer, in time, within 7 days of the invitation (metrics.md §5,
+        response_rate); started: the customer answered anything, completed: the conversation came to its end;
+        undeliverable: blocked, or given up by the worker, before anything was answered. `skipped` counts
+        decisions of the same window not to ask.
+        """
+        row = self._db.one(
+            "SELECT COUNT(*),"
+            " COUNT(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.session_id = i.session_id"
+            " AND a.replaced_ms IS NULL AND a.missing = '' AND a.late = 0"
+            " AND a.answered_ms < i.sent_ms + 604800000) THEN 1 END),"
+            " COUNT(CASE WHEN s.status = 'completed' THEN 1 END),"
+            " COUNT(s.started_ms),"
+            " COUNT(CASE WHEN s.started_ms IS NULL AND (s.status = 'blocked' OR EXISTS (SELECT 1 FROM jobs"
+            " AS j"
+            " WHERE j.session_id = i.session_id AND j.session_id <> '' AND j.kind = 'send' AND j.state ="
+            " 'dead'))"
+            " THEN 1 END)"
+            " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms",
+            {"start_ms": start_ms, "end_ms": end_ms},
+        )
+        assert row is not None
+        skipped = self._db.all(
+            "SELECT reason, COUNT(*) AS times FROM invitations"
+            " WHERE state = 'skipped' AND planned_ms >= :start_ms AND planned_ms < :end_ms"
+            " GROUP BY reason ORDER BY times DESC, reason",
+            {"start_ms": start_ms, "end_ms": end_ms},
+        )
+        invited, answered, completed, started, undeliverable = row
+        return ResponseCounts(
+            invited=invited,
+            answered=answered,
+            completed=completed,
+            started=started,
+            undeliverable=undeliverable,
+            skipped=tuple((reason, count) for reason, count in skipped),
+        )
+
+    def _latest(
+        self, customer_id: str, week: str, instrument: str, survey_kind: str, touchpoint: str
+    ) -> Row | None:
+        """The customer's latest counted valid answer of this week: id, customer, the cell's eleven columns,
+        time, 1."""
+        return self._db.one(
+            "SELECT id, customer_id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
+            " channel, lang,"
+            " wording_id, label_set, answered_ms, countable FROM answers"
+            " WHERE customer_id = :customer_id AND instrument = :instrument AND week = :week"
+            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
+            " AND replaced_ms IS NULL AND missing = '' AND countable = 1"
+            " ORDER BY answered_ms DESC, id DESC LIMIT 1",
+            {
+                "customer_id": customer_id,
+                "week": week,
+                "instrument": instrument,
+                "survey_kind": survey_kind,
+                "touchpoint": touchpoint,
+            },
+        )
+
+    def _stop_counting(self, session_id: str, question: str, former: Row, at_ms: int) -> None:
+        """Take a counted answer (a row as in _latest) out of the counts; the next latest of its customer
+        steps in."""
+        self._db.run(
+            "UPDATE answers SET replaced_ms = :at_ms WHERE session_id = :session_id AND question = :question"
+            " AND id = :id",
+            {"session_id": session_id, "question": question, "id": former[0], "at_ms": at_ms},
+        )
+        id_, customer_id, week, instrument, _, missing, survey_kind, touchpoint = former[:8]
+        answered_ms, countable = former[13:]
+        cell = former[2:13]
+        if not countable or instrument == "":
+            return
+        if missing:
+            self._add(cell, -1, 0)
+        elif customer_id == "":
+            self._add(cell, -1, -1)
+        else:
+            following = self._latest(customer_id, week, instrument, survey_kind, touchpoint)
+            if following is None:
+                self._add(cell, -1, -1)
+            elif (following[13], following[0]) < (answered_ms, id_):
+                self._add(cell, -1, -1)
+                self._add(following[2:13], 0, 1)
+            else:
+                self._add(cell, -1, 0)
+
+    def _add(self, cell: Row, answers: int, customers: int) -> None:
+        """Add to a cell of the roll-up; one that comes to nothing goes."""
+        (
+            week,
+            instrument,
+            value,
+            missing,
+            survey_kind,
+            touchpoint,
+            segment,
+            channel,
+            lang,
+            wording_id,
+            label_set,
+        ) = cell
+        params = {
+            "week": week,
+            "instrument": instrument,
+            "value": value,
+            "missing": missing,
+            "survey_kind": survey_kind,
+            "touchpoint": touchpoint,
+            "segment": segment,
+            "channel": channel,
+            "lang": lang,
+            "wording_id": wording_id,
+            "label_set": label_set,
+            "answers": answers,
+            "customers": customers,
+        }
+        self._db.run(
+            "INSERT INTO rollup (week, instrument, value, missing, survey_kind, touchpoint, segment,"
+            " channel, lang,"
+            " wording_id, label_set, answers, customers)"
+            " VALUES (:week, :instrument, :value, :missing, :survey_kind, :touchpoint, :segment, :channel,"
+            " :lang,"
+            " :wording_id, :label_set, :answers, :customers)"
+            " ON CONFLICT (week, instrument, value, missing, survey_kind, touchpoint, segment, channel,"
+            " lang, wording_id,"
+            " label_set) DO UPDATE SET answers = rollup.answers + excluded.answers,"
+            " customers = rollup.customers + excluded.customers",
+            params,
+        )
+        if answers < 0:
+            self._db.run(
+                "DELETE FROM rollup WHERE week = :week AND instrument = :instrument AND value = :value"
+                " AND missing = :missing AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
+                " AND segment = :segment AND channel = :channel AND lang = :lang AND wording_id = :wording_id"
+                " AND label_set = :label_set AND answers = 0",
+                params,
+            )
 
     # --- jobs
+
     def put_job(self, job: Job, *, claim_for: str = "", lease_until_ms: int = 0) -> Job | None:
-        """Queue it. None when its key is used. With `claim_for`, a due job whose lane is free comes back already
-        leased to that owner (attempts 1), saving a claim."""
-    def claim_jobs(self, owner: str, now_ms: int, lease_until_ms: int, *, limit: int, kinds: Sequence[str] = (), paused: Sequence[str] = ()) -> list[Job]:
-        """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane; channels in
-        `paused` are left alone. attempts and fence grow by one. Jobs past expires_ms become "expired" instead."""
+        """Queue it. None when its key is used. With `claim_for`, a due job (due_ms ≤ created_ms) whose lane
+        has no unfinished job comes back already leased to that owner (attempts 1), saving a claim.
+
+        Raises:
+            Conflict: a job with this id exists.
+        """
+        if (
+            claim_for
+            and job.state == "ready"
+            and job.due_ms <= job.created_ms
+            and self._lane_is_free(job.lane)
+        ):
+            job = Job(
+                job.id,
+                job.kind,
+                job.due_ms,
+                job.payload,
+                job.lane,
+                job.key,
+                job.channel,
+                job.session_id,
+                job.customer_id,
+                job.asks,
+                job.updates,
+                job.expires_ms,
+                job.created_ms,
+                "leased",
+                job.attempts + 1,
+                claim_for,
+                lease_until_ms,
+                job.fence + 1,
+                job.error,
+                job.ref,
+            )
+        match job.state:
+            case "ready":
+                claim_ms: int | None = job.due_ms
+            case "leased":
+                claim_ms = job.lease_until_ms
+            case _:
+                claim_ms = None
+        stored = self._db.run(
+            "INSERT INTO jobs (id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks,"
+            " updates,"
+            " expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref,"
+            " claim_ms,"
+            " finished_ms)"
+            " VALUES (:id, :kind, :due_ms, :payload, :lane, :key, :channel, :session_id, :customer_id,"
+            " :asks, :updates,"
+            " :expires_ms, :created_ms, :state, :attempts, :lease_owner, :lease_until_ms, :fence, :error,"
+            " :ref, :claim_ms,"
+            " :finished_ms)"
+            " ON CONFLICT (key) WHERE key <> '' DO NOTHING",
+            {
+                "id": job.id,
+                "kind": job.kind,
+                "due_ms": job.due_ms,
+                "payload": clean(job.payload),
+                "lane": job.lane,
+                "key": job.key,
+                "channel": job.channel,
+                "session_id": job.session_id,
+                "customer_id": job.customer_id,
+                "asks": job.asks,
+                "updates": job.updates,
+                "expires_ms": job.expires_ms,
+                "created_ms": job.created_ms,
+                "state": job.state,
+                "attempts": job.attempts,
+                "lease_owner": job.lease_owner,
+                "lease_until_ms": job.lease_until_ms,
+                "fence": job.fence,
+                "error": job.error,
+                "ref": job.ref,
+                "claim_ms": claim_ms,
+                "finished_ms": None if job.state in ("ready", "leased", "held") else job.created_ms,
+            },
+        )
+        return job if stored else None
+
+    def _lane_is_free(self, lane: str) -> bool:
+        return (
+            lane == ""
+            or self._db.one(
+                "SELECT 1 FROM jobs WHERE lane = :lane AND finished_ms IS NULL LIMIT 1", {"lane": lane}
+            )
+            is None
+        )
+
+    def claim_jobs(
+        self,
+        owner: str,
+        now_ms: int,
+        lease_until_ms: int,
+        *,
+        limit: int,
+        kinds: Sequence[str] = (),
+        paused: Sequence[str] = (),
+    ) -> list[Job]:
+        """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane;
+        channels in `paused` are left alone. attempts and fence grow by one. Jobs past expires_ms become
+        "expired" instead. Earliest due first."""
+        self._db.run(
+            "UPDATE jobs SET state = 'expired', finished_ms = :now_ms, claim_ms = NULL, lease_until_ms = NULL"
+            " WHERE claim_ms <= :now_ms AND expires_ms <= :now_ms",
+            {"now_ms": now_ms},
+        )
+        # The guard on claim_ms is repeated outside: inside the sub-select alone it gives one job to two
+        # workers on PostgreSQL. An unfinished earlier job keeps its lane whatever its state.
+        rows = self._db.all(
+            "UPDATE jobs SET state = 'leased', lease_owner = :owner, lease_until_ms = :until_ms, claim_ms ="
+            " :until_ms,"
+            " attempts = attempts + 1, fence = fence + 1"
+            " WHERE claim_ms <= :now_ms AND id IN (SELECT j.id FROM jobs AS j"
+            " WHERE j.claim_ms <= :now_ms"
+            " AND (:kinds = '' OR REPLACE(:kinds, :mark || j.kind || :mark, '') <> :kinds)"
+            " AND REPLACE(:paused, :mark || j.channel || :mark, '') = :paused"
+            " AND (j.lane = '' OR NOT EXISTS (SELECT 1 FROM jobs AS e"
+            " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id))"
+            " ORDER BY j.claim_ms, j.id LIMIT :limit)"
+            " RETURNING id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks,"
+            " updates, expires_ms,"
+            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref",
+            {
+                "owner": owner,
+                "until_ms": lease_until_ms,
+                "now_ms": now_ms,
+                "kinds": _marked(kinds),
+                "paused": _marked(paused),
+                "mark": _MARK,
+                "limit": limit,
+            },
+        )
+        return sorted((Job(*row) for row in rows), key=lambda job: (job.due_ms, job.id))
+
     def holds_lease(self, jobs: Iterable[Job]) -> set[str]:
         """Ids of those still leased with the same fence: to be asked right before acting (P27)."""
+        return {
+            job.id
+            for job in jobs
+            if self._db.one(
+                "SELECT 1 FROM jobs WHERE id = :id AND fence = :fence AND state = 'leased'",
+                {"id": job.id, "fence": job.fence},
+            )
+        }
+
     def finish_job(self, job: Job, *, state: str, at_ms: int, error: str = "", ref: str = "") -> bool:
-        """False for a stale fence. state: done, dead, uncertain, expired, cancelled."""
+        """False for a stale fence, and for a job that is no longer leased. state: done, dead, uncertain,
+        expired, cancelled."""
+        if state not in ("done", "dead", "uncertain", "expired", "cancelled"):
+            raise ValueError(f"a job cannot finish as {state!r}")
+        return (
+            self._db.run(
+                "UPDATE jobs SET state = :state, finished_ms = :at_ms, claim_ms = NULL, lease_until_ms ="
+                " NULL,"
+                " error = :error, ref = :ref WHERE id = :id AND fence = :fence AND state = 'leased'",
+                {
+                    "id": job.id,
+                    "fence": job.fence,
+                    "state": state,
+                    "at_ms": at_ms,
+                    "error": clean(error),
+                    "ref": ref,
+                },
+            )
+            == 1
+        )
+
     def retry_job(self, job: Job, *, due_ms: int, error: str) -> bool:
-        """Back to ready, later. False for a stale fence."""
+        """Back to ready, later. False for a stale fence, and for a job that is no longer leased."""
+        return (
+            self._db.run(
+                "UPDATE jobs SET state = 'ready', due_ms = :due_ms, claim_ms = :due_ms, lease_owner = '',"
+                " lease_until_ms = NULL, error = :error WHERE id = :id AND fence = :fence AND state ="
+                " 'leased'",
+                {"id": job.id, "fence": job.fence, "due_ms": due_ms, "error": clean(error)},
+            )
+            == 1
+        )
+
     def replay_job(self, job_id: str, now_ms: int) -> bool:
-        """A dead, uncertain or held job becomes ready again with attempts 0."""
+        """A dead, uncertain or held job becomes ready again with attempts 0. Its fence and its expiry
+        stay."""
+        return (
+            self._db.run(
+                "UPDATE jobs SET state = 'ready', due_ms = :now_ms, claim_ms = :now_ms, finished_ms = NULL,"
+                " attempts = 0,"
+                " lease_owner = '', lease_until_ms = NULL"
+                " WHERE id = :id AND state IN ('dead', 'uncertain', 'held')",
+                {"id": job_id, "now_ms": now_ms},
+            )
+            == 1
+        )
+
     def put_off_job(self, key: str, due_ms: int) -> bool:
-        """Move a ready job with this key to another time."""
-    def cancel_jobs(self, at_ms: int, *, session_id: str = "", customer_id: str = "", key: str = "", kinds: Sequence[str] = (), channel: str = "") -> int:
-        """Cancel ready and leased jobs that match everything given (at least one of session, customer, key)."""
+        """Move a ready job with this key to another time. False when there is none."""
+        return (
+            self._db.run(
+                "UPDATE jobs SET due_ms = :due_ms, claim_ms = :due_ms"
+                " WHERE key = :key AND key <> '' AND state = 'ready'",
+                {"key": key, "due_ms": due_ms},
+            )
+            == 1
+        )
+
+    def cancel_jobs(
+        self,
+        at_ms: int,
+        *,
+        session_id: str = "",
+        customer_id: str = "",
+        key: str = "",
+        kinds: Sequence[str] = (),
+        channel: str = "",
+    ) -> int:
+        """Cancel unfinished jobs (ready, leased, held) that match everything given (at least one of session,
+        customer, key). Number of jobs. Whoever holds a lease on one loses it: holds_lease says no, finish_job
+        refuses."""
+        params = {
+            "at_ms": at_ms,
+            "session_id": session_id,
+            "customer_id": customer_id,
+            "key": key,
+            "kinds": _marked(kinds),
+            "mark": _MARK,
+            "channel": channel,
+        }
+        # three texts for three indexes; the rest of the filter is the same
+        if key:
+            return self._db.run(
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms"
+                " = NULL"
+                " WHERE key = :key AND key <> '' AND finished_ms IS NULL"
+                " AND (:session_id = '' OR session_id = :session_id)"
+                " AND (:customer_id = '' OR customer_id = :customer_id)"
+                " AND (:kinds = '' OR REPLACE(:kinds, :mark || kind || :mark, '') <> :kinds)"
+                " AND (:channel = '' OR channel = :channel)",
+                params,
+            )
+        if session_id:
+            return self._db.run(
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms"
+                " = NULL"
+                " WHERE session_id = :session_id AND session_id <> '' AND finished_ms IS NULL"
+                " AND (:customer_id = '' OR customer_id = :customer_id)"
+                " AND (:kinds = '' OR REPLACE(:kinds, :mark || kind || :mark, '') <> :kinds)"
+                " AND (:channel = '' OR channel = :channel)",
+                params,
+            )
+        if customer_id:
+            return self._db.run(
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms"
+                " = NULL"
+                " WHERE customer_id = :customer_id AND customer_id <> '' AND finished_ms IS NULL"
+                " AND (:kinds = '' OR REPLACE(:kinds, :mark || kind || :mark, '') <> :kinds)"
+                " AND (:channel = '' OR channel = :channel)",
+                params,
+            )
+        raise ValueError("cancel_jobs needs a session, a customer or a key")
+
     def release_leases(self, now_ms: int) -> int:
-        """At start, under the server's lock: whatever was leased belongs to a dead process."""
+        """At start, under the server's lock: whatever was leased belongs to a dead process. It is due now.
+        Number of jobs."""
+        return self._db.run(
+            "UPDATE jobs SET state = 'ready', claim_ms = :now_ms, lease_owner = '', lease_until_ms = NULL"
+            " WHERE claim_ms IS NOT NULL AND state = 'leased'",
+            {"now_ms": now_ms},
+        )
+
     def next_due_ms(self) -> int | None:
-        """Due time of the earliest ready job (lanes and pauses not considered)."""
-    def jobs(self, *, state: str = "", kind: str = "", limit: int = 100) -> list[Job]: ...
+        """When the next job may be claimed: ready ones when due, leased ones when the lease runs out; None
+        without any. Lanes and pauses are not considered."""
+        row = self._db.one("SELECT MIN(claim_ms) FROM jobs WHERE claim_ms IS NOT NULL")
+        return row[0] if row else None
+
+    def find_job(self, job_id: str) -> Job | None:
+        """The job, or None."""
+        row = self._db.one(
+            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
+            " expires_ms,"
+            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs WHERE id"
+            " = :id",
+            {"id": job_id},
+        )
+        return Job(*row) if row else None
+
+    def jobs(self, *, state: str = "", kind: str = "", limit: int = 100) -> list[Job]:
+        """Oldest first."""
+        rows = self._db.all(
+            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
+            " expires_ms,"
+            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs"
+            " WHERE (:state = '' OR state = :state) AND (:kind = '' OR kind = :kind) ORDER BY id LIMIT"
+            " :limit",
+            {"state": state, "kind": kind, "limit": limit},
+        )
+        return [Job(*row) for row in rows]
+
     def job_counts(self) -> dict[tuple[str, str], int]:
         """(kind, state) → count."""
+        rows = self._db.all(
+            "SELECT kind, state, COUNT(*) FROM jobs WHERE finished_ms IS NOT NULL GROUP BY kind, state"
+            " UNION ALL SELECT kind, state, COUNT(*) FROM jobs WHERE finished_ms IS NULL GROUP BY kind, state"
+        )
+        return {(kind, state): count for kind, state, count in rows}
 
     # --- cases, digests, audit
+
     def open_case(self, customer_id: str) -> Case | None:
         """The one case of this customer that is not settled."""
+        row = self._db.one(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms,"
+            " card_ref FROM cases WHERE customer_id = :customer_id AND customer_id <> '' AND state <>"
+            " 'settled' LIMIT 1",
+            {"customer_id": customer_id},
+        )
+        return Case(*row) if row else None
+
     def put_case(self, case: Case) -> None:
-        """Insert or replace by id; a second unsettled case of a customer is an error."""
-    def find_case(self, case_id: str) -> Case | None: ...
-    def cases_between(self, start_ms: int, end_ms: int) -> list[Case]: ...
+        """Insert or replace by id. Nothing for a customer who was erased.
+
+        Raises:
+            Conflict: the customer has another case that is not settled.
+        """
+        if case.customer_id and self.erased_ms(case.customer_id) is not None:
+            return
+        self._db.run(
+            "INSERT INTO cases (id, customer_id, session_id, reason, words, state, contact, opened_ms,"
+            " due_ms, outcome,"
+            " settled_ms, card_ref)"
+            " VALUES (:id, :customer_id, :session_id, :reason, :words, :state, :contact, :opened_ms,"
+            " :due_ms, :outcome,"
+            " :settled_ms, :card_ref)"
+            " ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, session_id ="
+            " excluded.session_id,"
+            " reason = excluded.reason, words = excluded.words, state = excluded.state, contact ="
+            " excluded.contact,"
+            " opened_ms = excluded.opened_ms, due_ms = excluded.due_ms, outcome = excluded.outcome,"
+            " settled_ms = excluded.settled_ms, card_ref = excluded.card_ref",
+            {
+                "id": case.id,
+                "customer_id": case.customer_id,
+                "session_id": case.session_id,
+                "reason": case.reason,
+                "words": clean(case.words),
+                "state": case.state,
+                "contact": case.contact,
+                "opened_ms": case.opened_ms,
+                "due_ms": case.due_ms,
+                "outcome": case.outcome,
+                "settled_ms": case.settled_ms,
+                "card_ref": case.card_ref,
+            },
+        )
+
+    def find_case(self, case_id: str) -> Case | None:
+        """The case, or None."""
+        row = self._db.one(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms,"
+            " card_ref FROM cases WHERE id = :id",
+            {"id": case_id},
+        )
+        return Case(*row) if row else None
+
+    def cases_between(self, start_ms: int, end_ms: int) -> list[Case]:
+        """Cases opened in [start, end), oldest first."""
+        rows = self._db.all(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms,"
+            " card_ref FROM cases WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms,"
+            " id",
+            {"start_ms": start_ms, "end_ms": end_ms},
+        )
+        return [Case(*row) for row in rows]
+
     def put_digest(self, digest: Digest) -> bool:
         """Insert; False when (id, period) exists."""
-    def find_digest(self, digest_id: str, period: str) -> Digest | None: ...
-    def mark_digest_posted(self, digest_id: str, period: str, at_ms: int, ref: str) -> None: ...
-    def audit(self, entry: AuditEntry) -> None: ...
-    def audit_entries(self, *, limit: int = 100) -> list[AuditEntry]: ...
+        return (
+            self._db.run(
+                "INSERT INTO digests (id, period, state, content, created_ms, posted_ms, ref)"
+                " VALUES (:id, :period, :state, :content, :created_ms, :posted_ms, :ref)"
+                " ON CONFLICT (id, period) DO NOTHING",
+                {
+                    "id": digest.id,
+                    "period": digest.period,
+                    "state": digest.state,
+                    "content": clean(digest.content),
+                    "created_ms": digest.created_ms,
+                    "posted_ms": digest.posted_ms,
+                    "ref": digest.ref,
+                },
+            )
+            == 1
+        )
+
+    def find_digest(self, digest_id: str, period: str) -> Digest | None:
+        """The digest of this period, or None."""
+        row = self._db.one(
+            "SELECT id, period, state, content, created_ms, posted_ms, ref FROM digests"
+            " WHERE id = :id AND period = :period",
+            {"id": digest_id, "period": period},
+        )
+        return Digest(*row) if row else None
+
+    def mark_digest_posted(self, digest_id: str, period: str, at_ms: int, ref: str) -> None:
+        """The platform accepted it; the first time holds."""
+        self._db.run(
+            "UPDATE digests SET state = 'posted', posted_ms = :at_ms, ref = :ref"
+            " WHERE id = :id AND period = :period AND posted_ms IS NULL",
+            {"id": digest_id, "period": period, "at_ms": at_ms, "ref": ref},
+        )
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Keep it for good."""
+        self._db.run(
+            "INSERT INTO audit (id, at_ms, actor, action, subject, detail)"
+            " VALUES (:id, :at_ms, :actor, :action, :subject, :detail)",
+            {
+                "id": entry.id,
+                "at_ms": entry.at_ms,
+                "actor": entry.actor,
+                "action": entry.action,
+                "subject": entry.subject,
+                "detail": clean(entry.detail),
+            },
+        )
+
+    def audit_entries(self, *, limit: int = 100) -> list[AuditEntry]:
+        """Newest first."""
+        rows = self._db.all(
+            "SELECT id, at_ms, actor, action, subject, detail FROM audit ORDER BY at_ms DESC, id DESC LIMIT"
+            " :limit",
+            {"limit": limit},
+        )
+        return [AuditEntry(*row) for row in rows]
 
     # --- a person's rights
+
     def erase_answers(self, customer_id: str, at_ms: int, *, session_id: str = "") -> int:
-        """Forget answers (values, words, engine states; of one session or all): rows go, the roll-up is corrected,
-        jobs that carry their words are cancelled. Returns the number of answers."""
+        """Forget answers (values, words, engine states; of one session or all): rows go, the roll-up is
+        corrected, jobs that carry their words are cancelled. Returns the number of answers.
+
+        Open sessions become "erased" and their version moves on: a step that was under way is refused. Call
+        it after save_session of the same step, before putting the jobs that say goodbye.
+        """
+        if session_id:
+            sessions = [session_id]
+            keys = self._db.all(
+                "SELECT session_id, question, id FROM answers WHERE session_id = :session_id",
+                {"session_id": session_id},
+            )
+        else:
+            sessions = [
+                row[0]
+                for row in self._db.all(
+                    "SELECT id FROM sessions WHERE customer_id = :customer_id AND customer_id <> ''"
+                    " UNION SELECT session_id FROM answers WHERE customer_id = :customer_id AND customer_id"
+                    " <> ''",
+                    {"customer_id": customer_id},
+                )
+            ]
+            keys = self._db.all(
+                "SELECT session_id, question, id FROM answers WHERE customer_id = :customer_id AND"
+                " customer_id <> ''",
+                {"customer_id": customer_id},
+            )
+        for session, question, answer_id in keys:
+            self.retract_answer(session, question, at_ms)
+            self._db.run(
+                "DELETE FROM answers WHERE session_id = :session_id AND question = :question AND id = :id",
+                {"session_id": session, "question": question, "id": answer_id},
+            )
+        for session in sessions:
+            self._forget_session(session, at_ms)
+        return len(keys)
+
+    def _forget_session(self, session_id: str, at_ms: int) -> None:
+        """Everything that a session's conversation left outside of answers."""
+        params = {"session_id": session_id, "at_ms": at_ms}
+        self._db.run(
+            "UPDATE sessions SET state = '', version = version + 1,"
+            " ended_ms = CASE WHEN status = 'open' THEN :at_ms ELSE ended_ms END,"
+            " status = CASE WHEN status = 'open' THEN 'erased' ELSE status END WHERE id = :session_id",
+            params,
+        )
+        self._db.run("DELETE FROM prompts WHERE session_id = :session_id", params)
+        self._db.run("UPDATE cases SET words = '' WHERE session_id = :session_id", params)
+        self.cancel_jobs(at_ms, session_id=session_id)
+        # what was sent quotes answers (alerts, "your answer: 8"): finished rows keep their history without
+        # the body
+        self._db.run(
+            "UPDATE jobs SET payload = '{}', error = '' WHERE session_id = :session_id AND session_id <> ''",
+            params,
+        )
+
     def erase_customer(self, customer_id: str, at_ms: int) -> None:
-        """Forget everything but the audit row's pseudonym; a late webhook revives nothing."""
+        """Forget everything but the audit row's pseudonym; a late webhook revives nothing.
+
+        Counts stay without the person: sent and skipped invitations, settled cases, the ids of events and
+        jobs that keep a repeated one from happening twice. Answers go altogether, out of the roll-up too.
+        Digests already written are documents and stay. The customer's id is dead from now on: verbs that
+        would bring it back do nothing.
+
+        Afterwards, outside of the unit, `Store.compact()` empties the write-ahead log of the old pages.
+        """
+        if not customer_id:
+            raise ValueError("erase_customer needs a customer")
+        self.erase_answers(customer_id, at_ms)
+        pseudonym = self._pseudonym(customer_id, create=True)
+        params = {"customer_id": customer_id, "at_ms": at_ms, "pseudonym": pseudonym}
+        self._db.run(
+            "INSERT INTO tombstones (pseudonym, erased_ms) VALUES (:pseudonym, :at_ms) ON CONFLICT"
+            " (pseudonym) DO NOTHING",
+            params,
+        )
+        self.cancel_jobs(at_ms, customer_id=customer_id)
+        # Keys and lanes may be made of ids of the person. Without its key a job could be put again: its
+        # customer cannot.
+        self._db.run(
+            "UPDATE jobs SET payload = '{}', customer_id = '', key = '', lane = '', error = '', ref = ''"
+            " WHERE customer_id = :customer_id",
+            params,
+        )
+        self._db.run(
+            "UPDATE jobs SET payload = '{}', key = '', lane = '', error = '', ref = '' WHERE session_id IN"
+            " (SELECT id FROM sessions WHERE customer_id = :customer_id) AND session_id <> ''",
+            params,
+        )
+        self._db.run(
+            "UPDATE sessions SET status = 'erased', state = '', customer_id = '', external_id = '', segment"
+            " = ''"
+            " WHERE customer_id = :customer_id",
+            params,
+        )
+        self._db.run(
+            "UPDATE invitations SET customer_id = '', event_id = '', segment = '', note = '',"
+            " state = CASE WHEN state = 'planned' THEN 'withdrawn' ELSE state END,"
+            " reason = CASE WHEN state = 'planned' THEN 'erased' ELSE reason END"
+            " WHERE customer_id = :customer_id",
+            params,
+        )
+        self._db.run(
+            "UPDATE cases SET customer_id = '', words = '', card_ref = '',"
+            " outcome = CASE WHEN state = 'settled' THEN outcome ELSE 'erased' END,"
+            " settled_ms = COALESCE(settled_ms, :at_ms), state = 'settled' WHERE customer_id = :customer_id",
+            params,
+        )
+        self._db.run(
+            "UPDATE events SET customer_id = '', data = '{}', order_id = '', ticket_id = ''"
+            " WHERE customer_id = :customer_id",
+            params,
+        )
+        self._db.run("DELETE FROM consents WHERE customer_id = :customer_id", params)
+        self._db.run("DELETE FROM match_keys WHERE customer_id = :customer_id", params)
+        self._db.run("DELETE FROM addresses WHERE customer_id = :customer_id", params)
+        self._db.run("DELETE FROM customers WHERE id = :customer_id", params)
+        self._db.run(
+            "UPDATE audit SET subject = :pseudonym, detail = '' WHERE subject = :customer_id", params
+        )
+
+    def erased_ms(self, customer_id: str) -> int | None:
+        """When this customer was erased; None for everybody else."""
+        pseudonym = self._pseudonym(customer_id, create=False)
+        if not pseudonym:
+            return None
+        row = self._db.one(
+            "SELECT erased_ms FROM tombstones WHERE pseudonym = :pseudonym", {"pseudonym": pseudonym}
+        )
+        return row[0] if row else None
+
+    def _pseudonym(self, customer_id: str, *, create: bool) -> str:
+        """What stands for an erased customer: a hash keyed with a secret of this database; "" before the
+        first erasure."""
+        secret = self.get_meta("pseudonym_key")
+        if secret is None:
+            if not create:
+                return ""
+            secret = secrets.token_hex(32)
+            self.set_meta("pseudonym_key", secret)
+        digest = hmac.new(bytes.fromhex(secret), clean(customer_id).encode(), hashlib.sha256).hexdigest()
+        return f"erased-{digest[:32]}"
 
     # --- keeping house
-    def get_meta(self, key: str) -> str | None: ...
-    def set_meta(self, key: str, value: str) -> None: ...
+
+    def get_meta(self, key: str) -> str | None:
+        """The text kept under this name, or None."""
+        row = self._db.one("SELECT value FROM meta WHERE key = :key", {"key": key})
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a text under this name."""
+        self._db.run(
+            "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value ="
+            " excluded.value",
+            {"key": key, "value": clean(value)},
+        )
+
     def check_integrity(self) -> list[str]:
         """Sentences about what is wrong; empty when all is well."""
+        wrong = self._db.damages()
+        wrong += [
+            f"{count} answers count for question {question!r} of session {session}"
+            for session, question, count in self._db.all(
+                "SELECT session_id, question, COUNT(*) FROM answers WHERE replaced_ms IS NULL"
+                " GROUP BY session_id, question HAVING COUNT(*) > 1"
+            )
+        ]
+        wrong += [
+            f"{count} jobs of lane {lane} are leased at once"
+            for lane, count in self._db.all(
+                "SELECT lane, COUNT(*) FROM jobs WHERE state = 'leased' AND finished_ms IS NULL AND lane <>"
+                " ''"
+                " GROUP BY lane HAVING COUNT(*) > 1"
+            )
+        ]
+        wrong += [
+            f"job {job_id} is {state} and would never be claimed"
+            for job_id, state in self._db.all(
+                "SELECT id, state FROM jobs WHERE (state IN ('ready', 'leased')) <> (claim_ms IS NOT NULL)"
+                " OR (state IN ('ready', 'leased', 'held')) <> (finished_ms IS NULL)"
+            )
+        ]
+        kept = self.rollup("", "9999-12-31")
+        if kept != (fresh := self.recompute_rollup()):
+            differing = set(kept) ^ set(fresh)
+            wrong.append(f"the roll-up differs from a recomputation in {len(differing)} cells")
+        return wrong
+
+
+_MARK = "\x1f"
+"""Surrounds each word of a list given to SQL as one text: `REPLACE(:list, :mark || col || :mark, '') <>
+:list` is true when the list has the column's value. Both databases know REPLACE, and no statement has to be
+assembled."""
+
+
+def _marked(words: Sequence[str]) -> str:
+    return "".join(f"{_MARK}{word}{_MARK}" for word in words)
+
+
+def _order_and_ticket(data: str) -> tuple[str, str]:
+    """The order and ticket numbers of an event's data, "" where there is none."""
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        return "", ""
+    if not isinstance(fields, dict):
+        return "", ""
+    order, ticket = fields.get("order"), fields.get("ticket")
+    return (
+        str(order) if isinstance(order, (str, int)) else "",
+        str(ticket) if isinstance(ticket, (str, int)) else "",
+    )
+
+
+def _event(row: Row) -> Event:
+    return Event(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6]))
+
+
+def _answer(row: Row) -> Answer:
+    return Answer(*(*row[:9], bool(row[9]), *row[10:20], bool(row[20]), *row[21:23], bool(row[23])))
 
 
 class Store:
-    """A database that is open. Made by `open_store(url, …)`."""
+    """A database that is open. Made by `open_store(url, …)`; close it, or use it as an async context."""
 
-    async def write(self, unit: Unit[T]) -> T: ...
-    async def read(self, unit: Unit[T]) -> T: ...
-    async def close(self) -> None: ...
+    def __init__(self, engine: SqliteEngine[Tx]) -> None:
+        self._engine = engine
+
+    async def write(self, unit: Unit[T]) -> T:
+        """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is
+        stored.
+
+        A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any
+        other.
+
+        Raises:
+            StoreBusy: the database is locked or the disk is full; nothing was stored.
+            StoreError: it is closed, or refused a statement.
+        """
+        return await self._engine.write(unit)
+
+    async def read(self, unit: Unit[T]) -> T:
+        """What `unit` returned from a snapshot of the last commit. A unit that writes is refused
+        (StoreError)."""
+        return await self._engine.read(unit)
+
+    async def compact(self) -> bool:
+        """Empty the write-ahead log, so that what was erased is nowhere on the disk. For the server alone
+        (P15). False when somebody was reading: ask again a little later."""
+        return await self._engine.compact()
+
+    async def close(self) -> None:
+        """Finish what is queued, then close. Further units are refused."""
+        await self._engine.close()
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+
+async def open_store(
+    url: str, *, now_ms: int, server: bool = False, create: bool = True, busy_timeout_ms: int | None = None
+) -> Store:
+    """The database of this address, with the schema of this version.
+
+    Args:
+        url: `sqlite:///koe.db` (relative to the working directory) or `sqlite:////var/lib/koe/koe.db`.
+        now_ms: the time noted for migrations that are applied now.
+        server: take the lock of the one server, and move the write-ahead log into the file now and then.
+            Commands that work beside a server leave both alone.
+        create: False refuses when there is no file.
+        busy_timeout_ms: how long to wait for another process's lock; by default 5 s for a server (a webhook
+            waits), 30 s for a command (a busy server leaves small gaps).
+
+    Raises:
+        StoreError: the address is not understood, or there is no such file.
+        StoreInUse: another server works on this file.
+        SchemaTooNew: the file was written by a newer version.
+        StoreBusy: it stayed locked.
+    """
+    if url.startswith(("postgresql://", "postgres://")):
+        raise StoreError(
+            "this version of Koe stores in SQLite only: set KOE_DATABASE_URL to sqlite:///koe.db"
+        )
+    path = url.removeprefix("sqlite:///")
+    if path == url or path in ("", ":memory:") or "?" in path:
+        raise StoreError(
+            f"KOE_DATABASE_URL is {url!r}; it must look like sqlite:///koe.db or"
+            f" sqlite:////var/lib/koe/koe.db"
+        )
+    if busy_timeout_ms is None:
+        busy_timeout_ms = 5_000 if server else 30_000
+    engine = await SqliteEngine.open(
+        Path(path), Tx, now_ms=now_ms, server=server, create=create, busy_timeout_ms=busy_timeout_ms
+    )
+    return Store(engine)

@@ -1,0 +1,470 @@
+"""SQLite: one writer with group commit, readers of their own, all on threads of aiosqlite; the loop never
+waits for a disk.
+
+Units of work queue up on the loop; `commit()` of the writer's connection drains them. All that queued while
+the last commit was on its way to the disk share the next one, each in its own savepoint. Their results go
+back to the loop only after that commit is durable, in one call for the whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import aiosqlite
+
+from storage.connection import Connection, Params, Row, clean
+from storage.errors import Conflict, StoreBusy, StoreError, StoreInUse
+from storage.failpoints import hit
+from storage.migrate import load_migrations, migrate
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_NONE: dict[str, Any] = {}
+_READERS = 2
+_BATCH = 1000
+"""Most units in one transaction: bounds what one failing commit can take with it, and how long the first one
+waits."""
+_BATCHES = 32
+"""Batches per turn of the writer's thread: then a checkpoint that was asked for gets its turn, whatever the
+load."""
+
+_BUSY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOMEM,
+}
+
+Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+Queue = deque[tuple[Callable[[Any], Any], "asyncio.Future[Any]"]]
+
+
+class SqliteEngine(Generic[S]):
+    """An open database file. `S` is what a unit is handed: made once per connection by `scope`."""
+
+    def __init__(self, path: Path, lock: int | None, writer: _Lane[S], readers: _Lane[S]) -> None:
+        self._path = path
+        self._lock = lock
+        self._writer = writer
+        self._readers = readers
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        scope: Callable[[Connection], S],
+        *,
+        now_ms: int,
+        server: bool,
+        create: bool,
+        busy_timeout_ms: int,
+    ) -> SqliteEngine[S]:
+        """Opened and migrated.
+
+        Raises:
+            StoreError: no such file (or folder), or not a Koe database.
+            StoreInUse: another server works on it.
+            SchemaTooNew: it was written by a newer version.
+            StoreBusy: it stayed locked, or the disk is full.
+        """
+        lock = _lock_for_server(path) if server else None
+        try:
+            await asyncio.to_thread(
+                _prepare, path, now_ms=now_ms, create=create, busy_timeout_ms=busy_timeout_ms
+            )
+            writer = await _Lane.open(path, scope, _Writer, 1, server=server, busy_timeout_ms=busy_timeout_ms)
+            try:
+                readers = await _Lane.open(
+                    path, scope, _Reader, _READERS, server=False, busy_timeout_ms=busy_timeout_ms
+                )
+            except BaseException:
+                await writer.close()
+                raise
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            raise
+        return cls(path, lock, writer, readers)
+
+    async def write(self, unit: Callable[[S], T]) -> T:
+        """What `unit` returned, once it is durable."""
+        return await self._writer.submit(unit)
+
+    async def read(self, unit: Callable[[S], T]) -> T:
+        """What `unit` returned, from a snapshot of the last commit."""
+        return await self._readers.submit(unit)
+
+    async def compact(self) -> bool:
+        """Move the write-ahead log into the file and empty it. False when a reader was in the way: try again
+        later."""
+        return await self._writer.compact()
+
+    async def close(self) -> None:
+        """Finish what is queued and close. Nothing may be submitted afterwards."""
+        await self._readers.close()
+        await self._writer.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class _Link(sqlite3.Connection):
+    """One connection: runs the statements of a verb (storage.connection.Connection) and drains the units
+    queued for it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cursor = (
+            self.cursor()
+        )  # one for all statements: every result is read to its end before the next
+        self.queue: Queue = deque()
+        self.scope: Any = None
+        self.deliver: Callable[[list[Outcome]], None] = lambda outcomes: None
+
+    def run(self, sql: str, params: Params = _NONE) -> int:
+        try:
+            return self._cursor.execute(sql, params).rowcount
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            return self._again(sql, params, error).rowcount
+
+    def one(self, sql: str, params: Params = _NONE) -> Row | None:
+        try:
+            rows = self._cursor.execute(sql, params).fetchall()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            rows = self._again(sql, params, error).fetchall()
+        return rows[0] if rows else None
+
+    def all(self, sql: str, params: Params = _NONE) -> list[Row]:
+        try:
+            return self._cursor.execute(sql, params).fetchall()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            return self._again(sql, params, error).fetchall()
+
+    def damages(self) -> list[str]:
+        found = [f"SQLite: {row[0]}" for row in self.all("PRAGMA integrity_check") if row[0] != "ok"]
+        return found + [
+            f"SQLite: a row of {row[0]} refers to nothing in {row[2]}"
+            for row in self.all("PRAGMA foreign_key_check")
+        ]
+
+    def _again(self, sql: str, params: Params, error: Exception) -> sqlite3.Cursor:
+        """The statement with clean texts, when that was what was wrong; else the error in this room's
+        words."""
+        if isinstance(error, sqlite3.Error):
+            raise _translated(error) from error
+        try:
+            cleaned = {
+                name: clean(value) if isinstance(value, str) else value for name, value in params.items()
+            }
+            return self._cursor.execute(sql, cleaned)
+        except sqlite3.Error as second:
+            raise _translated(second) from second
+
+
+class _Writer(_Link):
+    def commit(self) -> None:
+        """Drain the queue: a transaction for all that is queued, then one for all that queued meanwhile …
+
+        Never raises: what goes wrong is told to the units it went wrong for.
+        """
+        for _ in range(_BATCHES):
+            if not self.queue:
+                return
+            outcomes = self._batch()
+            self.deliver(outcomes)
+
+    def _batch(self) -> list[Outcome]:
+        queue, cursor, scope = self.queue, self._cursor, self.scope
+        outcomes: list[Outcome] = []
+        size = min(len(queue), _BATCH)
+        try:
+            if self.in_transaction:
+                super().rollback()  # left over from a rollback that failed
+            # IMMEDIATE: the wait for the lock happens here, under the busy timeout. A transaction that starts
+            # by reading and then writes is refused at once when somebody else has written in between.
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return [(queue.popleft()[1], None, _translated(error)) for _ in range(size)]
+        for _ in range(size):
+            unit, future = queue.popleft()
+            if future.cancelled():
+                continue
+            try:
+                cursor.execute("SAVEPOINT unit")
+                try:
+                    result = unit(scope)
+                except BaseException:
+                    if self.in_transaction:
+                        cursor.execute("ROLLBACK TO unit")
+                        cursor.execute("RELEASE unit")
+                    raise
+                cursor.execute("RELEASE unit")
+                outcomes.append((future, result, None))
+            except BaseException as error:  # noqa: BLE001 – whatever a unit raises belongs to its caller
+                own = _translated(error) if isinstance(error, sqlite3.Error) else error
+                if not self.in_transaction:
+                    # a full disk can make SQLite give up the whole transaction: the neighbours' work is gone,
+                    # too
+                    return [*_lost(outcomes, own), (future, None, own)]
+                outcomes.append((future, None, own))
+        try:
+            hit("store.before_commit")
+            super().commit()
+        except Exception as error:  # noqa: BLE001 – the same: also what a failpoint raises
+            with contextlib.suppress(sqlite3.Error):
+                super().rollback()
+            return _lost(outcomes, error)
+        try:
+            hit("store.after_commit")
+        except Exception as error:  # noqa: BLE001 – durable, and yet the callers hear of a failure
+            return _lost(outcomes, error)
+        return outcomes
+
+
+class _Reader(_Link):
+    def commit(self) -> None:
+        """Drain the queue, each unit in a snapshot of its own. Never raises."""
+        while True:
+            try:
+                unit, future = self.queue.popleft()  # shared with the other readers
+            except IndexError:
+                return
+            if future.cancelled():
+                continue
+            result, failed = None, None
+            try:
+                self._cursor.execute("BEGIN")
+                result = unit(self.scope)
+            except BaseException as error:  # noqa: BLE001 – whatever a unit raises belongs to its caller
+                failed = _translated(error) if isinstance(error, sqlite3.Error) else error
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    super().rollback()
+            self.deliver([(future, result, failed)])
+
+
+class _Lane(Generic[S]):
+    """A queue of units and the connections that drain it."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._links: list[aiosqlite.Connection] = []
+        self._idle: list[aiosqlite.Connection] = []
+        self._drains: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        scope: Callable[[Connection], S],
+        kind: type[_Link],
+        count: int,
+        *,
+        server: bool,
+        busy_timeout_ms: int,
+    ) -> _Lane[S]:
+        queue: Queue = deque()
+        lane: _Lane[S] = cls(queue)
+
+        def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            link = kind(*args, **kwargs)
+            link.queue, link.scope, link.deliver = queue, scope(link), lane._deliver
+            for pragma in _pragmas(reader=kind is _Reader, server=server):
+                link.execute(pragma)
+            return link
+
+        try:
+            for _ in range(count):
+                lane._links.append(
+                    await aiosqlite.connect(
+                        path,
+                        factory=connect,
+                        isolation_level=None,
+                        # every statement of storage/store.py stays prepared
+                        cached_statements=512,
+                        # how long to wait for somebody else's lock: a command beside the server, or a backup
+                        timeout=busy_timeout_ms / 1000,
+                    )
+                )
+        except sqlite3.Error as error:
+            await lane.close()
+            raise _translated(error) from error
+        lane._idle = list(lane._links)
+        return lane
+
+    async def submit(self, unit: Callable[[S], T]) -> T:
+        if self._closed:
+            raise StoreError("the store is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.append((unit, future))
+        if self._idle:
+            drain = self._loop.create_task(self._drain(self._idle.pop()))
+            self._drains.add(drain)
+            drain.add_done_callback(self._drains.discard)
+        return await future
+
+    async def _drain(self, link: aiosqlite.Connection) -> None:
+        # A task of its own: the caller that started it may be cancelled at any moment, the others' units must
+        # not be. No await stands between the last look at the queue and the return to the idle ones, so no
+        # unit is overlooked.
+        try:
+            while self._queue:
+                await link.commit()
+        finally:
+            self._idle.append(link)
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
+            self._loop.call_soon_threadsafe(_settle, outcomes)
+
+    async def compact(self) -> bool:
+        try:
+            for link in self._links:
+                rows = list(await link.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
+                if rows[0][0]:
+                    return False
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+        return True
+
+    async def close(self) -> None:
+        self._closed = True
+        while self._drains:
+            await asyncio.wait(list(self._drains))
+        for link in self._links:
+            await link.close()
+        self._links.clear()
+        self._idle.clear()
+
+
+def _settle(outcomes: list[Outcome]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        elif isinstance(error, StopIteration):
+            future.set_exception(RuntimeError("the unit raised StopIteration"))  # a future cannot carry it
+        else:
+            future.set_exception(error)
+
+
+def _lost(outcomes: Sequence[Outcome], cause: BaseException) -> list[Outcome]:
+    """The batch after its commit failed: those that had a result have an error of their own now."""
+    failed: list[Outcome] = []
+    for future, _, error in outcomes:
+        if error is None:
+            error = StoreBusy(f"the commit failed, nothing was stored: {cause}")
+            if isinstance(cause, sqlite3.Error):
+                error = _translated(cause)
+            error.__cause__ = cause
+        failed.append((future, None, error))
+    return failed
+
+
+def _pragmas(*, reader: bool, server: bool) -> list[str]:
+    return [
+        # FULL: the log is synced at every commit. With NORMAL a power cut could lose what a platform was told
+        # is stored.
+        "PRAGMA synchronous = FULL",
+        # off by default in SQLite; the schema's references are meant
+        "PRAGMA foreign_keys = ON",
+        # what is deleted is overwritten with zeros: erased words do not stay in free pages (P26)
+        "PRAGMA secure_delete = ON",
+        # Only the server moves the log into the file, on its one writing connection: before SQLite 3.51.3 two
+        # connections that write and checkpoint at once can corrupt the file (P15). 4,000 pages = 16 MB
+        # between two checkpoints: busy pages are written to the file once instead of four times.
+        f"PRAGMA wal_autocheckpoint = {4000 if server else 0}",
+        # a log that grew during a long read shrinks again
+        "PRAGMA journal_size_limit = 67108864",
+        # 64 MB: the pages of a busy hour stay in memory
+        "PRAGMA cache_size = -65536",
+        "PRAGMA temp_store = MEMORY",
+        f"PRAGMA query_only = {'ON' if reader else 'OFF'}",
+    ]
+
+
+def _lock_for_server(path: Path) -> int:
+    """The lock that says "a server works here". The kernel takes it back when the process dies, however it
+    dies."""
+    name = path.with_name(path.name + ".lock")
+    try:
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot create the lock file {name}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise StoreInUse(
+            f"another Koe server already works on {path} (it holds {name}): stop it first, or give this one "
+            "another KOE_DATABASE_URL"
+        ) from error
+    return lock
+
+
+def _prepare(path: Path, *, now_ms: int, create: bool, busy_timeout_ms: int) -> None:
+    """Create the file if need be, turn the write-ahead log on, migrate."""
+    if not path.exists():
+        if not create:
+            raise StoreError(
+                f"there is no database {path}: start `koe serve` or `koe migrate` first, or set"
+                f" KOE_DATABASE_URL"
+            )
+        if not path.parent.is_dir():
+            raise StoreError(f"the folder {path.parent} of KOE_DATABASE_URL does not exist: create it first")
+        # answers are personal data: readable by the operator's account alone
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    give_up = time.monotonic() + busy_timeout_ms / 1000
+    with contextlib.closing(
+        sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_ms / 1000)
+    ) as db:
+        try:
+            while True:
+                try:
+                    # WAL: readers never wait for the writer, and a commit is one append and one sync
+                    db.execute("PRAGMA journal_mode = WAL")
+                    break
+                except sqlite3.OperationalError as error:
+                    # two processes that start on a new file: the change of mode does not wait by itself
+                    if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                        raise
+                    time.sleep(0.02)
+            for pragma in _pragmas(reader=False, server=False):
+                db.execute(pragma)
+            migrate(db, load_migrations("sqlite"), now_ms=now_ms)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    # the low byte: extended codes say more than anybody here acts on
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _translated(error: sqlite3.Error) -> StoreError:
+    code = _code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreBusy(f"the disk is full, nothing was stored: {error}")
+    if code in _BUSY:
+        return StoreBusy(f"the database cannot be written just now, nothing was stored: {error}")
+    if isinstance(error, sqlite3.IntegrityError):
+        return Conflict(f"it exists already: {error}")
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreError("KOE_DATABASE_URL names a file that is not a Koe database")
+    return StoreError(f"the database refused: {error}")
