@@ -12,18 +12,19 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
 from bot.channel import Ignored, Inbound, JsonObject
 from bot.slack import messages
-from bot.slack.channel import SlackChannel
+from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
 from bot.staff.people import People
-from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
+from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk, SurveyPorts
 
 if TYPE_CHECKING:
     from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -431,3 +432,29 @@ def _kind_of(body: Mapping[str, Any]) -> Kind | None:
             return "shortcut"
         case _:
             return "command" if isinstance(body.get("command"), str) else "other"
+
+
+def build_slack(
+    channel: SlackChannel,
+    *,
+    converse: Callable[[Inbound], Awaitable[object]],
+    store: Callable[[SlackInbound], Awaitable[bool]],
+    ports: SurveyPorts,
+    verify: Callable[[Mapping[str, str], bytes], bool],
+    may_trigger: Sequence[str],
+    default_lang: str,
+    tz: tzinfo,
+    now_ms: Callable[[], int],
+) -> SlackApp:
+    """Slack's way in with everything behind it; see SlackApp and SurveyDesk for the arguments."""
+    people = People(
+        channel.call,
+        team_id=lambda: channel.identity.team_id if channel.identity else "",
+        default_lang=default_lang,
+        failure=SlackError,
+        now_ms=now_ms,
+    )
+    desk = SurveyDesk(channel.call, people=people, ports=ports, may_trigger=may_trigger, tz=tz, now_ms=now_ms)
+    return SlackApp(
+        channel, converse=converse, store=store, desk=desk, people=people, verify=verify, now_ms=now_ms
+    )
