@@ -1,0 +1,809 @@
+"""The weekly digest: gather → is there enough to say? → a typed context that any renderer can print safely.
+
+`gather` reads the roll-up and bounded windows only: its input does not grow with the history of the shop.
+What may not be shown (fewer than ten answers) has left the context already, so no template can print it.
+
+Source: metrics.md §0.2–0.4, §1 S8, §5 (response), §7, §13 (docs/metrics.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from scipy import stats
+
+from reports import procedures
+from reports.metrics import (
+    CAUTION_BELOW,
+    SUPPRESS_BELOW,
+    InstrumentSpec,
+    Result,
+    Span,
+    Statistic,
+    Stratum,
+    Tally,
+    difference,
+    estimate,
+    measure,
+    parse_value,
+    statistics_of,
+    status_of,
+    tally,
+)
+from reports.words import Language, Limits
+from storage.records import Case, ResponseCounts, RollupCell
+from storage.store import Tx
+
+ROLLING_WEEKS = 4
+HISTORY_WEEKS = 2 * ROLLING_WEEKS
+FIRST_LOOK_WEEKS = 53
+"""How far back "first week" looks once the last eight weeks are empty."""
+CASES_BACK_MS = 90 * 86_400_000
+RESPONSE_MS = 7 * 86_400_000
+CLOSED_LOOP_MS = 48 * 3_600_000
+OVERLAP_ABOVE = 0.10
+MIX_ALPHA = 0.05
+MIX_WORTH_SHOWING = 3.0
+
+Against = Literal["previous_week", "previous_4_weeks", "previous_rolling"]
+Verdict = Literal["rise", "fall", "noise", "none"]
+Mode = Literal["week", "rolling"]
+
+_WEEK = re.compile(r"(\d{4})-W(\d{2})")
+_BLOCKS = ("segments", "kpis", "linkage", "drivers", "experiments", "topics")
+"""Blocks of metrics.md §7 that this digest does not have yet: named at its foot instead of dropped in
+silence."""
+_ORDER = (
+    "nps", "nrs", "csat5", "csat10", "sat5", "ces_effort", "ces_ease", "affinity", "emotion", "pay_more",
+    "repeat_intent", "repeat_intent_noswitch", "expect_gap", "delight",
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- what is given
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What a digest must know of the shop."""
+
+    brand: Mapping[str, str]
+    language: Language = "ja"
+    primary_metric: str = "nps"
+    targets: Mapping[str, float] | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class DigestRule:
+    """One entry of `digests` in koe.yaml, as far as its content depends on it."""
+
+    id: str
+    language: Language | None = None
+    segment: str = ""
+    touchpoint: str = ""
+
+
+# -------------------------------------------------------------------------------------------- what comes back
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A change between two windows. With verdict "none" nothing was tested and `why_not` says why."""
+
+    against: Against
+    earlier: Result
+    verdict: Verdict
+    why_not: Literal["", "no_earlier", "few_earlier", "few_now", "no_variance"] = ""
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    """None for the primary metric, which is tested on its own."""
+    detectable: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One instrument of one stratum: its leading result, its other results, and how it moved."""
+
+    spec: InstrumentSpec
+    result: Result
+    others: Mapping[str, Result]
+    """Variant → result; empty when suppressed."""
+    change: Comparison
+    longer: Comparison | None
+    """Against the four weeks before, pooled; None in rolling mode and where it would give a hidden week
+    away."""
+    wording_shown: bool
+    """More than one wording or label set of this question was answered: the name alone is ambiguous."""
+    target: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What became of the invitations sent in the week. Rates are result records over delivered
+    invitations/sessions."""
+
+    counts: ResponseCounts
+    rate: Result
+    completion: Result
+    immature: bool
+    """Some invitations are younger than the seven days in which an answer counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """Unhappy customers: counts, never names."""
+
+    opened: int
+    """In the week."""
+    open_now: int
+    overdue: int
+    closed_loop: Result
+    """Settled within 48 hours / opened in the week at least 48 hours ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestContext:
+    """Everything a digest may print. Suppressed results carry their n and nothing else."""
+
+    digest_id: str
+    period: str
+    """ISO week: "2026-W46"."""
+    language: Language
+    brand: str
+    computed_ms: int
+    week_start: date
+    week_end: date
+    """Exclusive, like every end."""
+    window_start: date
+    """Of the scores: the week, or four weeks in rolling mode."""
+    mode: Mode
+    primary_spec: InstrumentSpec
+    primary: Row
+    week_result: Result
+    """The primary metric in the week alone (equal to primary.result in week mode)."""
+    show_week_result: bool
+    """In rolling mode: whether the week alone may be printed beside the four weeks."""
+    rows: tuple[Row, ...]
+    """All other metrics with answers in the window."""
+    strata_shown: bool
+    """More than one touchpoint or kind of survey occurs: rows say which they are."""
+    response: Response
+    mix: tuple[tuple[str, int], ...]
+    """(channel, n) of the primary metric in the window."""
+    standardised: float | None
+    """S10: the primary score at last week's mix of channels, where the mix moved and the two differ."""
+    care: Care
+    late: int
+    """Answers to the primary question in the week given after their survey had expired."""
+    first: bool
+    flags: tuple[str, ...]
+    missing_blocks: tuple[str, ...]
+    shows_nps: bool
+    filtered: str
+    """The `where` of the rule in words of data ("" = everything)."""
+    limits: Limits
+
+
+# ---------------------------------------------------------------------------------------------------- weeks
+
+
+def parse_week(text: str) -> date:
+    """The Monday of an ISO week.
+
+    >>> parse_week("2026-W47").isoformat()
+    '2026-11-16'
+    """
+    found = _WEEK.fullmatch(text)
+    if found is None:
+        raise ValueError(f"week {text!r} is not an ISO week such as 2026-W46")
+    try:
+        return date.fromisocalendar(int(found[1]), int(found[2]), 1)
+    except ValueError as error:
+        raise ValueError(f"week {text!r} does not exist: {error}") from error
+
+
+def week_name(monday: date) -> str:
+    """The ISO week of a day: "2026-W47"."""
+    year, week, _ = monday.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def last_complete_week(now_ms: int, tz: ZoneInfo) -> str:
+    """The ISO week before the one that `now_ms` lies in."""
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(tz).date()
+    return week_name(today - timedelta(days=7))
+
+
+def _midnight_ms(day: date, tz: ZoneInfo) -> int:
+    return int(datetime.combine(day, time(), tz).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Whole weeks [first Monday, end Monday)."""
+
+    first: date
+    weeks: int
+
+    @property
+    def end(self) -> date:
+        return self.first + timedelta(weeks=self.weeks)
+
+    def span(self) -> Span:
+        return Span(self.first.isoformat(), self.end.isoformat())
+
+    def has(self, week: str) -> bool:
+        return self.first.isoformat() <= week < self.end.isoformat()
+
+    def joined(self, later: _Window) -> _Window:
+        return _Window(self.first, self.weeks + later.weeks)
+
+
+def _weeks_before(week: _Window, *, back: int, weeks: int) -> _Window:
+    return _Window(week.first - timedelta(weeks=back), weeks)
+
+
+# --------------------------------------------------------------------------------------------------- counting
+
+_Wording = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The unit rule keeps one answer per customer within these three (metrics.md §0.2)."""
+
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    tallies: Mapping[_Wording, Tally]
+    langs: Mapping[_Wording, tuple[str, ...]]
+
+    def of(self, wording: _Wording) -> Tally:
+        return self.tallies.get(wording, Tally())
+
+
+class _Source:
+    """Tallies of any window of the last eight weeks, from the roll-up where it is exact and from rows where
+    not."""
+
+    def __init__(
+        self, tx: Tx, specs: Mapping[str, InstrumentSpec], rule: DigestRule, week: _Window, tz: ZoneInfo
+    ) -> None:
+        self._tx = tx
+        self._specs = specs
+        self._rule = rule
+        self._tz = tz
+        first = _weeks_before(week, back=HISTORY_WEEKS - 1, weeks=1).first
+        found = tx.rollup(first.isoformat(), week.first.isoformat())
+        self.cells = [cell for cell in found if cell.instrument in specs and self._wanted(cell)]
+        self._kinds: dict[tuple[str, str], str] = {}
+        self._seen: dict[tuple[_Group, _Window], _Counted] = {}
+
+    def _wanted(self, cell: RollupCell) -> bool:
+        rule = self._rule
+        return rule.touchpoint in ("", cell.touchpoint) and rule.segment in ("", cell.segment)
+
+    def _valid(self, cell: RollupCell) -> bool:
+        if cell.missing:
+            return False
+        key = (cell.instrument, cell.value)
+        if key not in self._kinds:
+            self._kinds[key] = parse_value(self._specs[cell.instrument], cell.value).kind
+        return self._kinds[key] == "valid"
+
+    def groups(self, window: _Window) -> list[_Group]:
+        """Groups with a valid answer in the window."""
+        return sorted(
+            {
+                _Group(cell.instrument, cell.survey_kind, cell.touchpoint)
+                for cell in self.cells
+                if window.has(cell.week) and self._valid(cell)
+            },
+            key=lambda group: (group.survey_kind, group.touchpoint, group.instrument),
+        )
+
+    def _cells(self, group: _Group, window: _Window) -> list[RollupCell]:
+        return [
+            cell
+            for cell in self.cells
+            if window.has(cell.week)
+            and (cell.instrument, cell.survey_kind, cell.touchpoint)
+            == (group.instrument, group.survey_kind, group.touchpoint)
+        ]
+
+    def _bounds(self, window: _Window) -> tuple[int, int]:
+        return _midnight_ms(window.first, self._tz), _midnight_ms(window.end, self._tz)
+
+    def counted(self, group: _Group, window: _Window) -> _Counted:
+        """Tallies per wording: each customer's latest valid answer in the window."""
+        key = (group, window)
+        if key not in self._seen:
+            self._seen[key] = self._count(group, window)
+        return self._seen[key]
+
+    def _count(self, group: _Group, window: _Window) -> _Counted:
+        cells = self._cells(group, window)
+        wordings = sorted({(cell.wording_id, cell.label_set) for cell in cells if self._valid(cell)})
+        values: dict[_Wording, list[tuple[object, int]]] = {wording: [] for wording in wordings}
+        if window.weeks == 1:
+            for cell in cells:
+                if not cell.missing and (cell.wording_id, cell.label_set) in values:
+                    count = cell.customers if self._valid(cell) else cell.answers
+                    values[(cell.wording_id, cell.label_set)].append((cell.value, count))
+        elif len(wordings) == 1 and not self._rule.segment:
+            start_ms, end_ms = self._bounds(window)
+            latest = self._tx.latest_values(
+                group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms
+            )
+            values[wordings[0]] = list(latest.items())
+        elif wordings:
+            for _, wording, segment, value in self._latest_rows(group, window):
+                if self._rule.segment in ("", segment) and wording in values:
+                    values[wording].append((value, 1))
+        out: dict[_Wording, Tally] = {}
+        langs: dict[_Wording, tuple[str, ...]] = {}
+        for wording in wordings:
+            mine = [cell for cell in cells if (cell.wording_id, cell.label_set) == wording]
+            missing = sum(cell.answers for cell in mine if cell.missing)
+            valid = sum(cell.answers for cell in mine if self._valid(cell))
+            found = tally(self._specs[group.instrument], values[wording], missing=missing)
+            out[wording] = replace(found, superseded=max(0, valid - found.n))
+            langs[wording] = tuple(sorted({cell.lang for cell in mine if self._valid(cell)}))
+        return _Counted(out, langs)
+
+    def _latest_rows(self, group: _Group, window: _Window) -> list[tuple[str, _Wording, str, str]]:
+        """(customer, wording, segment, value) of each customer's latest valid answer."""
+        start_ms, end_ms = self._bounds(window)
+        spec = self._specs[group.instrument]
+        latest: dict[str, tuple[tuple[int, str], tuple[str, _Wording, str, str]]] = {}
+        for answer in self._tx.answers_between(start_ms, end_ms, instrument=group.instrument):
+            if (answer.survey_kind, answer.touchpoint) != (group.survey_kind, group.touchpoint):
+                continue
+            if (
+                answer.replaced_ms is not None
+                or answer.missing
+                or parse_value(spec, answer.value).kind != "valid"
+            ):
+                continue
+            at = (answer.answered_ms, answer.id)
+            # without a customer every answer counts as one, as in the roll-up
+            who = answer.customer_id or f"answer:{answer.id}"
+            if who not in latest or latest[who][0] < at:
+                latest[who] = (at, (who, (answer.wording_id, answer.label_set), answer.segment, answer.value))
+        return [row for _, row in latest.values()]
+
+    def overlap(self, group: _Group, earlier: _Window, later: _Window) -> bool:
+        """Whether more than a tenth of the later window's customers also answered in the earlier one."""
+        n_later = sum(found.n for found in self.counted(group, later).tallies.values())
+        n_earlier = sum(found.n for found in self.counted(group, earlier).tallies.values())
+        if not n_later or not n_earlier:
+            return False
+        if self._rule.segment:
+            before = {row[0] for row in self._latest_rows(group, earlier) if row[2] == self._rule.segment}
+            after = {row[0] for row in self._latest_rows(group, later) if row[2] == self._rule.segment}
+            both = len(before & after)
+        else:
+            start_ms, end_ms = self._bounds(earlier.joined(later))
+            union = self._tx.latest_values(
+                group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms
+            )
+            both = n_earlier + n_later - sum(union.values())
+        return both > OVERLAP_ABOVE * n_later
+
+    def by_channel(self, group: _Group, wording: _Wording, window: _Window) -> dict[str, Tally]:
+        """Tallies per channel; exact for one week, an addition of weeks otherwise."""
+        values: dict[str, list[tuple[object, int]]] = {}
+        for cell in self._cells(group, window):
+            if (cell.wording_id, cell.label_set) == wording and self._valid(cell):
+                values.setdefault(cell.channel, []).append((cell.value, cell.customers))
+        spec = self._specs[group.instrument]
+        return {channel: tally(spec, values[channel]) for channel in sorted(values)}
+
+
+# ---------------------------------------------------------------------------------------------------- gather
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A row before the family of tests is judged together."""
+
+    group: _Group
+    wording: _Wording
+    spec: InstrumentSpec
+    results: tuple[Result, ...]
+    change: Comparison
+    longer: Comparison | None
+    ambiguous: bool
+
+
+def gather(
+    tx: Tx,
+    *,
+    shop: Shop,
+    digest_rule: DigestRule,
+    week: str,
+    now_ms: int,
+    tz: ZoneInfo,
+    instruments: Mapping[str, InstrumentSpec],
+) -> DigestContext:
+    """The digest of one ISO week, ready to be rendered.
+
+    Args:
+        tx: a reading transaction (a unit for `Store.read`).
+        shop: brand, language, primary metric, targets, contact limits.
+        digest_rule: which digest; its segment and touchpoint narrow scores, not the response figures.
+        week: "2026-W46".
+        now_ms: the time of the computation: what is overdue, which invitations may still be answered.
+        tz: zone of the shop; weeks begin on Monday 00:00 there.
+        instruments: instrument → how it is scored. Answers to others are left out.
+
+    Raises:
+        ValueError: the week does not exist, or the primary metric is no instrument.
+    """
+    if shop.primary_metric not in instruments:
+        known = ", ".join(sorted(instruments))
+        raise ValueError(
+            f"primary_metric {shop.primary_metric!r} is no instrument that is scored; there are: {known}"
+        )
+    this_week = _Window(parse_week(week), 1)
+    source = _Source(tx, instruments, digest_rule, this_week, tz)
+    primary_group, primary_wording = _primary(source, shop.primary_metric, this_week)
+    week_n = source.counted(primary_group, this_week).of(primary_wording).n
+    rolling = _weeks_before(this_week, back=ROLLING_WEEKS - 1, weeks=ROLLING_WEEKS)
+    everything = _weeks_before(this_week, back=HISTORY_WEEKS - 1, weeks=HISTORY_WEEKS)
+    has_past = any(cell.week < this_week.first.isoformat() for cell in source.cells)
+    mode: Mode = "rolling" if week_n < CAUTION_BELOW and has_past else "week"
+    window = rolling if mode == "rolling" else this_week
+    earlier: tuple[Against, _Window] = (
+        ("previous_rolling", everything)
+        if mode == "rolling"
+        else ("previous_week", _weeks_before(this_week, back=1, weeks=1))
+    )
+    if mode == "rolling":
+        earlier = (earlier[0], _Window(everything.first, ROLLING_WEEKS))
+    pooled = _weeks_before(this_week, back=ROLLING_WEEKS, weeks=ROLLING_WEEKS) if mode == "week" else None
+
+    keys = [
+        (group, wording)
+        for group in source.groups(window)
+        for wording in source.counted(group, window).tallies
+    ]
+    if (primary_group, primary_wording) not in keys:
+        keys.insert(0, (primary_group, primary_wording))
+    drafts = [
+        _draft(
+            source,
+            group,
+            wording,
+            instruments[group.instrument],
+            window,
+            earlier,
+            pooled,
+            digest_rule.segment,
+        )
+        for group, wording in keys
+    ]
+    primary = next(d for d in drafts if (d.group, d.wording) == (primary_group, primary_wording))
+    others = sorted((d for d in drafts if d is not primary), key=_reading_order)
+    _judge(primary, others)
+
+    week_result = measure(
+        primary.spec,
+        source.counted(primary_group, this_week).of(primary_wording),
+        stratum=primary.results[0].stratum,
+        window=this_week.span(),
+        segment=digest_rule.segment,
+    )[0].shown()
+    rest_n = primary.results[0].n_valid - week_result.n_valid
+    language = digest_rule.language or shop.language
+    rows = tuple(_row(draft, shop) for draft in others)
+    primary_row = _row(primary, shop)
+    mix, standardised, mix_flags = _mix(source, primary, window, mode)
+    return DigestContext(
+        digest_id=digest_rule.id,
+        period=week,
+        language=language,
+        brand=shop.brand.get(language) or next(iter(shop.brand.values()), ""),
+        computed_ms=now_ms,
+        week_start=this_week.first,
+        week_end=this_week.end,
+        window_start=window.first,
+        mode=mode,
+        primary_spec=primary.spec,
+        primary=primary_row,
+        week_result=week_result,
+        # four weeks minus one week would give the other three away if those are few
+        show_week_result=mode == "rolling" and week_result.status == "caution" and rest_n >= SUPPRESS_BELOW,
+        rows=rows,
+        strata_shown=len({(d.group.survey_kind, d.group.touchpoint) for d in drafts}) > 1,
+        response=_response(tx, this_week, now_ms, tz),
+        mix=mix,
+        standardised=standardised,
+        care=_care(tx, this_week, now_ms, tz),
+        late=_late(tx, primary_group, this_week, tz),
+        first=_is_first(tx, shop.primary_metric, this_week, has_past=has_past),
+        flags=_flags([primary_row, *rows], mix_flags),
+        missing_blocks=_BLOCKS,
+        shows_nps=primary.spec.id == "nps" or any(row.spec.id == "nps" for row in rows),
+        filtered=" · ".join(part for part in (digest_rule.touchpoint, digest_rule.segment) if part),
+        limits=shop.limits,
+    )
+
+
+def _primary(source: _Source, metric: str, this_week: _Window) -> tuple[_Group, _Wording]:
+    """The stratum that leads: the group with most answers in eight weeks, so that one busy week does not
+    swap the headline; in it the wording asked most this week, so that a new wording takes over at once."""
+    groups: Counter[_Group] = Counter()
+    wordings: Counter[tuple[_Group, _Wording]] = Counter()
+    of_week: Counter[tuple[_Group, _Wording]] = Counter()
+    for cell in source.cells:
+        if cell.instrument == metric:
+            group, wording = (
+                _Group(metric, cell.survey_kind, cell.touchpoint),
+                (cell.wording_id, cell.label_set),
+            )
+            groups[group] += cell.customers
+            wordings[(group, wording)] += cell.customers
+            if this_week.has(cell.week):
+                of_week[(group, wording)] += cell.customers
+    if not groups:
+        return _Group(metric, "", ""), ("", "")
+    lead = min(groups, key=lambda group: (-groups[group], group.survey_kind, group.touchpoint))
+    mine = [key for key in wordings if key[0] == lead]
+    return min(mine, key=lambda key: (-of_week[key], -wordings[key], key[1]))
+
+
+def _draft(
+    source: _Source,
+    group: _Group,
+    wording: _Wording,
+    spec: InstrumentSpec,
+    window: _Window,
+    earlier: tuple[Against, _Window],
+    pooled: _Window | None,
+    segment: str,
+) -> _Draft:
+    counted = source.counted(group, window)
+    langs = counted.langs.get(wording, ())
+    lang = langs[0] if len(langs) == 1 else ("mixed" if langs else "")
+    stratum = Stratum(group.survey_kind, group.touchpoint, wording[0], wording[1], lang)
+    results = measure(
+        spec,
+        counted.of(wording),
+        stratum=stratum,
+        window=window.span(),
+        segment=segment,
+        flags=("mixed_lang",) if lang == "mixed" else (),
+    )
+    statistic = statistics_of(spec)[0]
+
+    def compare(against: Against, before: _Window) -> Comparison:
+        return _compare(source, group, wording, spec, statistic, against, before, window, stratum, segment)
+
+    change = compare(*earlier)
+    longer = None
+    if pooled is not None:
+        n_pooled = source.counted(group, pooled).of(wording).n
+        # the other three weeks could be computed from four weeks and one week: they must be enough, or none
+        if n_pooled - change.earlier.n_valid >= SUPPRESS_BELOW:
+            longer = compare("previous_4_weeks", pooled)
+    return _Draft(group, wording, spec, results, change, longer, len(counted.tallies) > 1)
+
+
+def _compare(
+    source: _Source,
+    group: _Group,
+    wording: _Wording,
+    spec: InstrumentSpec,
+    statistic: Statistic,
+    against: Against,
+    before: _Window,
+    window: _Window,
+    stratum: Stratum,
+    segment: str,
+) -> Comparison:
+    now, then = source.counted(group, window).of(wording), source.counted(group, before).of(wording)
+    earlier = measure(spec, then, stratum=stratum, window=before.span(), segment=segment)[0].shown()
+    if then.n == 0:
+        return Comparison(against, earlier, "none", "no_earlier")
+    if then.n < SUPPRESS_BELOW:
+        return Comparison(against, earlier, "none", "few_earlier")
+    if now.n < SUPPRESS_BELOW:
+        return Comparison(against, earlier, "none", "few_now")
+    found = difference(statistic, then, now)
+    if found is None:
+        return Comparison(against, earlier, "none", "no_variance")
+    return Comparison(
+        against,
+        earlier,
+        "noise",
+        delta=found.delta,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        detectable=found.detectable,
+        flags=("overlap",) if source.overlap(group, before, window) else (),
+    )
+
+
+def _judge(primary: _Draft, others: Sequence[_Draft]) -> None:
+    """Set the verdicts: the primary change at 5 % on its own, everything else of the digest as one family
+    (S8)."""
+    if primary.change.p is not None:
+        primary.change = _with_verdict(primary.change, primary.change.p < 0.05)
+    tested: list[tuple[_Draft, Literal["change", "longer"], Comparison]] = []
+    for draft in (primary, *others):
+        if draft is not primary and draft.change.p is not None:
+            tested.append((draft, "change", draft.change))
+        if draft.longer is not None and draft.longer.p is not None:
+            tested.append((draft, "longer", draft.longer))
+    judged = procedures.family([comparison.p or 0.0 for _, _, comparison in tested])
+    for (draft, where, comparison), kept in zip(tested, judged, strict=True):
+        verdict = replace(_with_verdict(comparison, kept.kept), p_adjusted=kept.adjusted)
+        if where == "change":
+            draft.change = verdict
+        else:
+            draft.longer = verdict
+
+
+def _with_verdict(comparison: Comparison, real: bool) -> Comparison:
+    if not real or not comparison.delta:
+        return replace(comparison, verdict="noise")
+    return replace(comparison, verdict="rise" if comparison.delta > 0 else "fall")
+
+
+def _reading_order(draft: _Draft) -> tuple[int, str, str, str, _Wording]:
+    known = _ORDER.index(draft.spec.id) if draft.spec.id in _ORDER else len(_ORDER)
+    return known, draft.spec.id, draft.group.survey_kind, draft.group.touchpoint, draft.wording
+
+
+def _row(draft: _Draft, shop: Shop) -> Row:
+    lead = draft.results[0].shown()
+    hidden = lead.status in ("suppressed", "no_data")
+    return Row(
+        spec=draft.spec,
+        result=lead,
+        others={} if hidden else {result.variant: result for result in draft.results[1:]},
+        change=draft.change,
+        longer=draft.longer,
+        wording_shown=draft.ambiguous,
+        target=(shop.targets or {}).get(draft.spec.id),
+    )
+
+
+def _response(tx: Tx, week: _Window, now_ms: int, tz: ZoneInfo) -> Response:
+    start_ms, end_ms = _midnight_ms(week.first, tz), _midnight_ms(week.end, tz)
+    counts = tx.response_counts(start_ms, end_ms)
+    delivered = counts.invited - counts.undeliverable
+    return Response(
+        counts,
+        _rate("response_rate", counts.answered, delivered, week),
+        _rate("completion_rate", counts.completed, counts.started, week),
+        immature=counts.invited > 0 and now_ms < end_ms + RESPONSE_MS,
+    )
+
+
+def _rate(metric: str, part: int, whole: int, week: _Window) -> Result:
+    # an address that is known as blocked only now may still have answered before: never more than all
+    part = min(part, whole)
+    found = procedures.share(part, max(0, whole))
+    return Result(
+        metric=metric,
+        variant="share",
+        stratum=Stratum(),
+        window=week.span(),
+        segment="",
+        unit="per_event",
+        n_valid=max(0, whole),
+        n_missing=0,
+        n_invalid=0,
+        n_superseded=0,
+        counts={"yes": part, "no": whole - part} if whole > 0 else {},
+        score=found.score,
+        ci_low=found.low,
+        ci_high=found.high,
+        ci_method=found.method,
+        status=status_of(max(0, whole)),
+        form="share",
+    ).shown()
+
+
+def _care(tx: Tx, week: _Window, now_ms: int, tz: ZoneInfo) -> Care:
+    start_ms, end_ms = _midnight_ms(week.first, tz), _midnight_ms(week.end, tz)
+    cases = [
+        case
+        for case in tx.cases_between(min(start_ms, now_ms - CASES_BACK_MS), max(end_ms, now_ms + 1))
+        if case.state != "grace" and case.opened_ms <= now_ms
+    ]
+    in_week = [case for case in cases if start_ms <= case.opened_ms < end_ms]
+    ripe = [case for case in in_week if case.opened_ms + CLOSED_LOOP_MS <= now_ms]
+    waiting = [case for case in cases if case.state == "open"]
+    return Care(
+        opened=len(in_week),
+        open_now=len(waiting),
+        overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < now_ms),
+        closed_loop=_rate("closed_loop_rate", sum(map(_closed_in_time, ripe)), len(ripe), week),
+    )
+
+
+def _closed_in_time(case: Case) -> bool:
+    return case.settled_ms is not None and case.settled_ms - case.opened_ms <= CLOSED_LOOP_MS
+
+
+def _late(tx: Tx, group: _Group, week: _Window, tz: ZoneInfo) -> int:
+    start_ms, end_ms = _midnight_ms(week.first, tz), _midnight_ms(week.end, tz)
+    return sum(
+        1
+        for answer in tx.answers_between(start_ms, end_ms, instrument=group.instrument)
+        if answer.late
+        and answer.replaced_ms is None
+        and not answer.missing
+        and (answer.survey_kind, answer.touchpoint) == (group.survey_kind, group.touchpoint)
+    )
+
+
+def _is_first(tx: Tx, metric: str, week: _Window, *, has_past: bool) -> bool:
+    if has_past:
+        return False
+    older = _weeks_before(week, back=FIRST_LOOK_WEEKS, weeks=1)
+    last = _weeks_before(week, back=1, weeks=1)
+    return not tx.rollup(older.first.isoformat(), last.first.isoformat(), instrument=metric)
+
+
+def _mix(
+    source: _Source, primary: _Draft, window: _Window, mode: Mode
+) -> tuple[tuple[tuple[str, int], ...], float | None, tuple[str, ...]]:
+    """Answers per channel; and whether the mix moved (χ²) so far that the score at last week's mix differs
+    (S10)."""
+    now = source.by_channel(primary.group, primary.wording, window)
+    mix = tuple((channel, found.n) for channel, found in now.items() if found.n)
+    if mode == "rolling":
+        return mix, None, ()
+    then = source.by_channel(primary.group, primary.wording, _weeks_before(window, back=1, weeks=1))
+    channels = sorted(set(now) | set(then))
+    table = [[found[channel].n if channel in found else 0 for channel in channels] for found in (then, now)]
+    if len(channels) < 2 or any(sum(row) < SUPPRESS_BELOW for row in table):
+        return mix, None, ()
+    if stats.chi2_contingency(table, correction=False).pvalue >= MIX_ALPHA:
+        return mix, None, ()
+    statistic = statistics_of(primary.spec)[0]
+    strata = {
+        channel: (estimate(statistic, found).score or 0.0, found.n)
+        for channel, found in now.items()
+        if found.n
+    }
+    total = sum(table[0])
+    weights = {channel: count / total for channel, count in zip(channels, table[0], strict=True) if count}
+    at_old_mix = procedures.standardise(strata, weights)
+    raw = primary.results[0].score
+    if at_old_mix is None or raw is None or abs(at_old_mix - raw) <= MIX_WORTH_SHOWING:
+        return mix, None, ("mix_shift",)
+    return mix, at_old_mix, ("mix_shift",)
+
+
+def _flags(rows: Iterable[Row], more: tuple[str, ...]) -> tuple[str, ...]:
+    found = set(more)
+    for row in rows:
+        if row.result.status in ("suppressed", "no_data"):
+            continue
+        found.update(flag for flag in row.result.flags if flag in ("mixed_lang", "clustered"))
+        if row.wording_shown:
+            found.add("several_wordings")
+        for comparison in (row.change, row.longer):
+            if comparison is not None:
+                found.update(comparison.flags)
+    return tuple(sorted(found))

@@ -1,0 +1,298 @@
+"""The statistical procedures S1–S10: pure functions of counts or plain numbers. No frames, no words, no
+rounding.
+
+Nets, shares and their bounds are on the scale -100…100 or 0…100, means on the scale of the question. Tests
+and intervals that a maintained library has are taken from it; S1, S2 and S10 have none and are ours.
+
+Source: metrics.md §1 and §14 (docs/metrics.md, "How the numbers are made").
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import (
+    confint_proportions_2indep,
+    proportion_confint,
+    proportions_ztest,
+)
+from statsmodels.stats.weightstats import DescrStatsW
+
+Z = 1.959963984540054
+"""Φ⁻¹(0.975)."""
+Z_POWER = 1.959964 + 0.841621
+"""For a two-sided test at 5 % with 80 % power."""
+FAMILY_Q = 0.10
+BOOTSTRAP_ROUNDS = 2000
+BOOTSTRAP_SEED = 12345
+BOOTSTRAP_MIN = 10
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score with its 95 % interval; None where there is nothing to compute from (never NaN)."""
+
+    score: float | None
+    low: float | None
+    high: float | None
+    method: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Later minus earlier, with its 95 % interval and the p-value of "no difference"."""
+
+    delta: float
+    low: float
+    high: float
+    p: float
+    method: str
+    se: float
+    """Standard error on the scale of `delta`: what the minimum detectable change is made of."""
+    z: float | None = None
+
+    @property
+    def detectable(self) -> float:
+        """S9: the smallest change that 80 of 100 such comparisons would show."""
+        return Z_POWER * self.se
+
+
+def _finite(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # numpy scalars of several kinds
+    if not math.isfinite(number):
+        raise ValueError(f"a statistic came out as {number}; its inputs should have been refused before")
+    return number
+
+
+def _check_counts(positive: int, negative: int, n: int) -> None:
+    if min(positive, negative, n) < 0 or positive + negative > n:
+        raise ValueError(f"counts {positive}/{negative}/{n} are not those of a three-way classification")
+
+
+def net(positive: int, negative: int, n: int) -> Estimate:
+    """S1: 100·(P − D)/n with the adjusted Wald (add 3) interval; None for n = 0.
+
+    >>> net(1, 0, 1).score
+    100.0
+    """
+    _check_counts(positive, negative, n)
+    if n == 0:
+        return Estimate(None, None, None, "add3")
+    score = 100.0 * (positive - negative) / n
+    size = n + 3.0
+    p, d = (positive + 0.75) / size, (negative + 0.75) / size
+    s = p - d
+    se = math.sqrt((p + d - s * s) / size)
+    low = max(-100.0, 100.0 * (s - Z * se))
+    high = min(100.0, 100.0 * (s + Z * se))
+    return Estimate(score, min(low, score), max(high, score), "add3")
+
+
+def net_difference(earlier: tuple[int, int, int], later: tuple[int, int, int]) -> Difference | None:
+    """S2: difference of two nets, each given as (positive, negative, n); None when either n is 0."""
+    _check_counts(*earlier)
+    _check_counts(*later)
+    if earlier[2] == 0 or later[2] == 0:
+        return None
+
+    def adjusted(counts: tuple[int, int, int]) -> tuple[float, float]:
+        size = counts[2] + 1.5
+        p, d = (counts[0] + 0.375) / size, (counts[1] + 0.375) / size
+        return p - d, (p + d - (p - d) ** 2) / size
+
+    s1, v1 = adjusted(earlier)
+    s2, v2 = adjusted(later)
+    se = math.sqrt(v1 + v2)
+    z = (s2 - s1) / se
+    delta = 100.0 * ((later[0] - later[1]) / later[2] - (earlier[0] - earlier[1]) / earlier[2])
+    low = max(-200.0, 100.0 * ((s2 - s1) - Z * se))
+    high = min(200.0, 100.0 * ((s2 - s1) + Z * se))
+    p = _finite(2.0 * stats.norm.sf(abs(z)))
+    return Difference(delta, min(low, delta), max(high, delta), p, "add1.5", 100.0 * se, z)
+
+
+def share(k: int, n: int) -> Estimate:
+    """S3: 100·k/n with the Wilson interval; None for n = 0."""
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is not a share")
+    if n == 0:
+        return Estimate(None, None, None, "wilson")
+    low, high = proportion_confint(k, n, 0.05, "wilson")
+    # the library may return 99.99999999999999 for k = n, and a hair below 0 for k = 0
+    bounds = (0.0 if k == 0 else 100.0 * _finite(low), 100.0 if k == n else 100.0 * _finite(high))
+    return Estimate(100.0 * k / n, max(0.0, bounds[0]), min(100.0, bounds[1]), "wilson")
+
+
+def share_difference(earlier: tuple[int, int], later: tuple[int, int]) -> Difference | None:
+    """S4: difference of two shares, each given as (k, n), in points; None when either n is 0.
+
+    The p-value is the pooled z test, or Fisher's where an expected cell is below 5. `se` is the plain one
+    of S9; where that is zero (0 % or 100 % on both sides) it is read off the Newcombe interval.
+    """
+    (k1, n1), (k2, n2) = earlier, later
+    if n1 == 0 or n2 == 0:
+        return None
+    low, high = confint_proportions_2indep(k2, n2, k1, n1, method="newcomb", compare="diff")
+    p1, p2 = k1 / n1, k2 / n2
+    total, both = k1 + k2, n1 + n2
+    if min(n1, n2) * min(total, both - total) / both >= 5:
+        _, p = proportions_ztest([k2, k1], [n2, n1])
+        method = "newcombe+pooled_z"
+    else:
+        p = stats.fisher_exact([[k2, n2 - k2], [k1, n1 - k1]], alternative="two-sided").pvalue
+        method = "newcombe+fisher"
+    se = math.sqrt(p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2)
+    if se == 0.0:
+        se = (_finite(high) - _finite(low)) / (2 * Z)
+    return Difference(
+        100.0 * (p2 - p1),
+        100.0 * _finite(low),
+        100.0 * _finite(high),
+        min(1.0, _finite(p)),
+        method,
+        100.0 * se,
+    )
+
+
+def expand(counts: Mapping[int, int]) -> Floats:
+    """Counts of codes as one number per answer, in order of code."""
+    codes = sorted(code for code, count in counts.items() if count > 0)
+    return np.repeat(np.array(codes, dtype=np.float64), [counts[code] for code in codes])
+
+
+def mean(counts: Mapping[int, int], low: float, high: float) -> Estimate:
+    """S5: mean of a bounded rating with the Student-t interval, clipped to low…high.
+
+    No interval for n = 1 or when all answers are equal (flag `zero_variance`): an interval without width
+    would claim a certainty that nobody has.
+    """
+    values = expand(counts)
+    if values.size == 0:
+        return Estimate(None, None, None, "t")
+    score = _finite(values.mean())
+    if values.size == 1:
+        return Estimate(score, None, None, "t")
+    if values[0] == values[-1]:
+        return Estimate(score, None, None, "t", ("zero_variance",))
+    lower, upper = DescrStatsW(values).tconfint_mean()
+    return Estimate(score, max(float(low), _finite(lower)), min(float(high), _finite(upper)), "t")
+
+
+def mean_difference(earlier: Mapping[int, int], later: Mapping[int, int]) -> Difference | None:
+    """S6: Welch's difference of means; None unless both sides have two answers and at least one varies."""
+    x1, x2 = expand(earlier), expand(later)
+    if x1.size < 2 or x2.size < 2:
+        return None
+    if x1[0] == x1[-1] and x2[0] == x2[-1]:
+        return None
+    with warnings.catch_warnings():
+        # scipy warns of lost precision when one of the two sides is constant, which is exact here: codes
+        # are integers
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test = stats.ttest_ind(x2, x1, equal_var=False)
+        interval = test.confidence_interval()
+    se = math.sqrt(_finite(x1.var(ddof=1)) / x1.size + _finite(x2.var(ddof=1)) / x2.size)
+    return Difference(
+        _finite(x2.mean() - x1.mean()),
+        _finite(interval.low),
+        _finite(interval.high),
+        _finite(test.pvalue),
+        "welch",
+        se,
+    )
+
+
+def bootstrap(values: Sequence[float], statistic: Callable[[Floats], Floats]) -> tuple[float, float] | None:
+    """S7: percentile interval; None below ten values.
+
+    Args:
+        values: one number per unit.
+        statistic: from a matrix with one resample per row to one number per row.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if data.size < BOOTSTRAP_MIN:
+        return None
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    index = rng.integers(0, data.size, size=(BOOTSTRAP_ROUNDS, data.size))
+    return _percentiles(statistic(data[index]))
+
+
+def cluster_bootstrap(
+    tallies: Mapping[str, Mapping[int, int]], statistic: Callable[[Mapping[int, int]], float]
+) -> tuple[float, float] | None:
+    """S7 with customers as the resampled units; the statistic sees all answers of the drawn customers.
+
+    Args:
+        tallies: customer → code → number of answers.
+        statistic: from the counts of one resample to a number.
+    """
+    customers = sorted(tallies)
+    if len(customers) < BOOTSTRAP_MIN:
+        return None
+    codes = sorted({code for counts in tallies.values() for code in counts})
+    matrix = np.array(
+        [[tallies[customer].get(code, 0) for code in codes] for customer in customers], dtype=np.int64
+    )
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    index = rng.integers(0, len(customers), size=(BOOTSTRAP_ROUNDS, len(customers)))
+    drawn = [
+        statistic({code: int(count) for code, count in zip(codes, matrix[row].sum(axis=0), strict=True)})
+        for row in index
+    ]
+    return _percentiles(np.array(drawn, dtype=np.float64))
+
+
+def _percentiles(values: Floats) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return _finite(low), _finite(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One comparison of a family: its adjusted p-value and whether it may be worded as a change."""
+
+    adjusted: float
+    kept: bool
+
+
+def family(p_values: Sequence[float]) -> tuple[Kept, ...]:
+    """S8: Benjamini–Hochberg at q = 0.10, in the order given."""
+    if not p_values:
+        return ()
+    kept, adjusted, _, _ = multipletests(list(p_values), alpha=FAMILY_Q, method="fdr_bh")
+    return tuple(Kept(_finite(a), bool(k)) for a, k in zip(adjusted, kept, strict=True))
+
+
+def sample_size_shares(p1: float, p2: float) -> int:
+    """S9: answers per group to tell two shares (0–1) apart with 80 % power."""
+    return math.ceil(7.848880 * (p1 * (1 - p1) + p2 * (1 - p2)) / (p2 - p1) ** 2)
+
+
+def sample_size_nets(variance: float, delta: float) -> int:
+    """S9: answers per group to see a change of `delta` (a fraction: 10 points = 0.10) of a net with this
+    variance."""
+    return math.ceil(7.848880 * 2 * variance / delta**2)
+
+
+def standardise(strata: Mapping[str, tuple[float, int]], weights: Mapping[str, float]) -> float | None:
+    """S10: score at a fixed mix; None when a stratum is missing or has fewer than ten answers.
+
+    Args:
+        strata: name → (score, n).
+        weights: name → share of the reference window; they add up to 1.
+    """
+    if abs(sum(weights.values()) - 1.0) > 1e-9:
+        raise ValueError(f"weights add up to {sum(weights.values())}, not to 1")
+    if any(name not in strata or strata[name][1] < 10 for name in weights):
+        return None
+    return sum(weight * strata[name][0] for name, weight in weights.items())

@@ -1,0 +1,267 @@
+"""Numbers, dates and names as people read them, in Japanese and English. All rounding of the room happens
+here.
+
+Source: metrics.md §0.4 (rounding, signs), copy.md §1 and §12 (typography, the only words for a change).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Literal
+
+from reports.metrics import Form, InstrumentSpec, Result
+
+Language = Literal["ja", "en"]
+
+_DIGITS: dict[Form, int] = {"net": 1, "share": 1, "mean": 2}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_NAMES: dict[Language, dict[str, str]] = {
+    "ja": {
+        "nps": "NPS®",
+        "nrs": "継続利用意向（NRS）",
+        "ces_effort": "手間の指標",
+        "ces_ease": "簡単さ（CES）",
+        "csat5": "満足度（CSAT 5段階）",
+        "csat10": "満足度（CSAT 10段階）",
+        "sat5": "満足度（5段階）",
+        "repeat_intent": "リピート意向",
+        "repeat_intent_noswitch": "リピート意向（切り替えの手間がない場合）",
+        "affinity": "愛着度",
+        "emotion": "ポジティブな感情",
+        "pay_more": "多少高くても利用",
+        "expect_gap": "期待との差",
+        "delight": "感動",
+    },
+    "en": {
+        "nps": "NPS®",
+        "nrs": "Continued use (NRS)",
+        "ces_effort": "Effort net",
+        "ces_ease": "Ease (CES)",
+        "csat5": "Satisfaction (CSAT, 5 points)",
+        "csat10": "Satisfaction (CSAT, 10 points)",
+        "sat5": "Satisfaction (5 points)",
+        "repeat_intent": "Repeat intention",
+        "repeat_intent_noswitch": "Repeat intention if switching were free",
+        "affinity": "Attachment",
+        "emotion": "Positive feelings",
+        "pay_more": "Would pay a little more",
+        "expect_gap": "Against expectation",
+        "delight": "Delight",
+    },
+}
+
+_TOUCHPOINTS: dict[Language, dict[str, str]] = {
+    "ja": {
+        "purchase": "ご購入後",
+        "support": "お問い合わせ後",
+        "unboxing": "開封時",
+        "relationship": "お買い物全体",
+    },
+    "en": {
+        "purchase": "after a purchase",
+        "support": "after support",
+        "unboxing": "unboxing",
+        "relationship": "relationship",
+    },
+}
+
+_SKIPS: dict[Language, dict[str, str]] = {
+    "ja": {
+        "opted_out": "本人停止",
+        "blocked": "ブロック中",
+        "open_case": "お客さま対応中",
+        "open_ticket": "お問い合わせ対応中",
+        "after_complaint": "お申し出の直後",
+        "quiet_hours": "時間外",
+        "same_event": "同じ用件で案内済み",
+        "min_gap": "{min_gap_days}日以内の再案内",
+        "per_year": "年{per_year}回の上限",
+        "relational_gap": "定期調査から{relational_gap_days}日以内",
+        "relational_ahead": "定期調査の直前",
+        "touchpoint_gap": "同じ場面で{touchpoint_gap_days}日以内",
+        "sampled_out": "抽出の対象外",
+        "unreachable": "宛先なし",
+        "expired": "期限切れ",
+        "unknown_flow": "調査の設定なし",
+        "no_quota": "LINE通数の不足",
+    },
+    "en": {
+        "opted_out": "opted out",
+        "blocked": "blocked us",
+        "open_case": "being looked after",
+        "open_ticket": "open enquiry",
+        "after_complaint": "just after a complaint",
+        "quiet_hours": "outside hours",
+        "same_event": "asked about it already",
+        "min_gap": "asked within {min_gap_days} days",
+        "per_year": "limit of {per_year} a year",
+        "relational_gap": "within {relational_gap_days} days of a regular survey",
+        "relational_ahead": "regular survey ahead",
+        "touchpoint_gap": "same occasion within {touchpoint_gap_days} days",
+        "sampled_out": "not in the sample",
+        "unreachable": "no address",
+        "expired": "too late",
+        "unknown_flow": "survey not set up",
+        "no_quota": "LINE messages used up",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The contact limits of the shop, as named by the words for skips. Days, and invitations in 365 days."""
+
+    min_gap_days: int = 14
+    per_year: int = 6
+    relational_gap_days: int = 90
+    touchpoint_gap_days: int = 30
+
+
+def rounded(value: float, digits: int) -> str:
+    """Round half up of the number as it is written, without a negative zero.
+
+    >>> rounded(2.675, 2), rounded(-0.04, 1), rounded(0.25, 1)
+    ('2.68', '0.0', '0.3')
+    """
+    quantum = Decimal(1).scaleb(-digits)
+    written = Decimal(repr(float(value))).quantize(quantum, rounding=ROUND_HALF_UP)
+    return str(abs(written) if written == 0 else written)
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign; zero has none.
+
+    >>> signed(26.6667, 1), signed(-25.0, 1), signed(-0.0, 1)
+    ('+26.7', '-25.0', '0.0')
+    """
+    text = rounded(value, digits)
+    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def number(value: int) -> str:
+    """A count with separators: 1,234."""
+    return f"{value:,}"
+
+
+class Words:
+    """How one language writes the values of a digest."""
+
+    def __init__(self, lang: Language, *, limits: Limits | None = None) -> None:
+        self.lang: Language = lang
+        self._limits = limits or Limits()
+
+    def value(self, value: float, form: Form) -> str:
+        """A score: "+26.7", "66.7%", "3.78"."""
+        if form == "net":
+            return signed(value, 1)
+        return rounded(value, 1) + "%" if form == "share" else rounded(value, 2)
+
+    def score(self, result: Result) -> str:
+        """The score of a result that may be shown; one without a score is an error, not a blank."""
+        if result.score is None or result.status in ("suppressed", "no_data"):
+            raise ValueError(f"{result.metric} {result.variant}: there is no score to print")
+        return self.value(result.score, result.form)
+
+    def interval(self, low: float, high: float, form: Form, *, change: bool = False) -> str:
+        """ "+17.3〜+32.3", "54.1〜77.3%"; the bounds of a change carry a sign and no unit."""
+        digits = _DIGITS[form]
+        both = [signed(v, digits) if change or form == "net" else rounded(v, digits) for v in (low, high)]
+        text = both[0] + ("〜" if self.lang == "ja" else " to ") + both[1]
+        return text + "%" if form == "share" and not change else text
+
+    def delta(self, value: float, form: Form) -> str:
+        """A change with its sign and unit: "+25.0ポイント", "+0.25"; never a percent change."""
+        if form == "mean":
+            return signed(value, 2)
+        return signed(value, 1) + ("ポイント" if self.lang == "ja" else " points")
+
+    def detectable(self, value: float, form: Form) -> str:
+        """The minimum detectable change: "約39ポイント", "about 39 points"."""
+        text = rounded(value, 2) if form == "mean" else rounded(value, 0)
+        if self.lang == "ja":
+            return f"約{text}" + ("" if form == "mean" else "ポイント")
+        return f"about {text}" + ("" if form == "mean" else " points")
+
+    def dates(self, first: date, last: date) -> str:
+        """Both days included: "11/16〜11/22", "16–22 Nov"."""
+        if self.lang == "ja":
+            return f"{first.month}/{first.day}〜{last.month}/{last.day}"
+        if (first.year, first.month) == (last.year, last.month):
+            return f"{first.day}–{last.day} {_MONTHS[last.month - 1]}"
+        return f"{first.day} {_MONTHS[first.month - 1]} – {last.day} {_MONTHS[last.month - 1]}"
+
+    def window(self, start: date, end: date) -> str:
+        """The same for a half-open window [start, end)."""
+        return self.dates(start, end - timedelta(days=1))
+
+    def metric(self, spec: InstrumentSpec) -> str:
+        """The name of a metric; a shop's own instrument brings its name, or is called by its id."""
+        return _NAMES[self.lang].get(spec.id) or spec.names.get(self.lang) or spec.id
+
+    def basis(self, spec: InstrumentSpec, result: Result) -> str:
+        """What the number is, in a few words; the direction where it could be misread (CES always)."""
+        ja = self.lang == "ja"
+        if spec.id == "ces_effort" and result.variant == "net":
+            return "高いほど手間が少ない（良い）" if ja else "higher = less effort, better"
+        if spec.id == "ces_ease" and result.variant == "mean":
+            return "平均（1〜7、高いほど簡単（良い））" if ja else "mean of 1 to 7, higher = easier, better"
+        if result.variant == "any_positive":
+            return "1つ以上選んだ方の割合" if ja else "chose at least one"
+        if result.form == "mean":
+            return f"平均（{spec.low}〜{spec.high}）" if ja else f"mean of {spec.low} to {spec.high}"
+        if result.form == "net":
+            return self._net_basis(spec)
+        if spec.kind == "yes_no":
+            return "「はい」の割合" if ja else "share of yes"
+        codes = sorted(spec.positive)
+        both = f"{codes[0]}〜{codes[-1]}" if ja else f"{codes[0]} to {codes[-1]}"
+        return f"{both}の割合" if ja else f"share of {both}"
+
+    def _net_basis(self, spec: InstrumentSpec) -> str:
+        def names(codes: tuple[int, ...]) -> str:
+            ends = sorted({min(codes), max(codes)}) if codes else []
+            return ("〜" if self.lang == "ja" else "–").join(map(str, ends))
+
+        if self.lang == "ja":
+            return f"{names(spec.positive)}の割合から{names(spec.negative)}の割合を引いた値"
+        return f"share of {names(spec.positive)} minus share of {names(spec.negative)}"
+
+    def channel(self, channel: str) -> str:
+        """The name of a platform."""
+        return {"line": "LINE", "slack": "Slack", "web": "Web"}.get(channel, channel)
+
+    def count(self, value: int) -> str:
+        """A number of answers or invitations: "1,234"."""
+        return number(value)
+
+    def top_codes(self, spec: InstrumentSpec, others: Mapping[str, Result]) -> list[tuple[str, str]]:
+        """The three choices of a multi-select named most, each with its share; equal ones in the question's
+        order."""
+        shares = [(code, others[f"share_{code}"]) for code in spec.codes]
+        shares.sort(key=lambda pair: -(pair[1].score or 0.0))
+        return [(self.code(spec, code), self.score(result)) for code, result in shares[:3] if result.score]
+
+    def code(self, spec: InstrumentSpec, code: str) -> str:
+        """The name of a choice of a multi-select."""
+        return spec.code_names.get(self.lang, {}).get(code, code)
+
+    def touchpoint(self, touchpoint: str) -> str:
+        """Where it was asked."""
+        return _TOUCHPOINTS[self.lang].get(touchpoint, touchpoint)
+
+    def skip(self, reason: str) -> str:
+        """Why an invitation was held back."""
+        text = _SKIPS[self.lang].get(reason)
+        limits = self._limits
+        if text is None:
+            return ("その他：" if self.lang == "ja" else "other: ") + reason
+        return text.format(
+            min_gap_days=limits.min_gap_days,
+            per_year=limits.per_year,
+            relational_gap_days=limits.relational_gap_days,
+            touchpoint_gap_days=limits.touchpoint_gap_days,
+        )

@@ -1,0 +1,183 @@
+"""Small histories of a shop in a real store, for tests of the digest. Weeks are Mondays in Tokyo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from itertools import count
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from reports.digest import DigestContext, DigestRule, Shop, gather
+from reports.instruments import bundled_instruments, specs_of
+from storage.records import Answer, Case, Customer, Invitation, Session
+from storage.store import Tx, open_store
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+WEEK = "2026-W47"
+MONDAY = date(2026, 11, 16)
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+SHOP = Shop(brand={"ja": "声の店", "en": "Koe Store"})
+WEEKLY = DigestRule("weekly")
+
+_LABELS = {"sat5": "plain", "csat5": "classic", "expect_gap": "expectation"}
+
+
+def monday_ms(monday: date = MONDAY) -> int:
+    return int(datetime.combine(monday, time(), TOKYO).timestamp() * 1000)
+
+
+NOW_MS = monday_ms() + 7 * DAY_MS + 9 * HOUR_MS
+"""The Monday after the week, 09:00."""
+
+
+def weeks_ago(weeks: int) -> date:
+    return MONDAY - timedelta(weeks=weeks)
+
+
+@dataclass
+class History:
+    """What happened, collected and then stored at once. Each answer is by a new customer unless one is named."""
+
+    answers: list[Answer] = field(default_factory=list)
+    invitations: list[Invitation] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def _session(
+        self, customer: str, at_ms: int, *, kind: str, touchpoint: str, status: str = "completed"
+    ) -> str:
+        number = next(self.numbers)
+        session_id = f"s{number:06}"
+        self.sessions.append(
+            Session(
+                id=session_id, invitation_id=f"i{number:06}", flow_id="f", revision="r", survey_kind=kind,
+                touchpoint=touchpoint, segment="", customer_id=customer, channel="line", workspace="w",
+                external_id=customer, lang="ja", state="{}", status=status, version=1, created_ms=at_ms,
+                started_ms=at_ms, ended_ms=at_ms if status == "completed" else None, expires_ms=None,
+            )
+        )  # fmt: skip
+        return session_id
+
+    def answer(
+        self,
+        instrument: str,
+        value: object,
+        *,
+        monday: date = MONDAY,
+        customer: str = "",
+        at_ms: int | None = None,
+        kind: str = "transactional",
+        touchpoint: str = "purchase",
+        wording: str = "",
+        label_set: str | None = None,
+        lang: str = "ja",
+        channel: str = "line",
+        segment: str = "",
+        missing: str = "",
+        late: bool = False,
+        status: str = "completed",
+    ) -> None:
+        number = next(self.numbers)
+        who = customer or f"c{number:06}"
+        when = at_ms if at_ms is not None else monday_ms(monday) + DAY_MS + number
+        session = self._session(who, when, kind=kind, touchpoint=touchpoint, status=status)
+        self.answers.append(
+            Answer(
+                id=f"a{number:06}", session_id=session, customer_id=who, question=instrument,
+                instrument=instrument, wording_id=wording or f"{instrument}.1",
+                label_set=_LABELS.get(instrument, "") if label_set is None else label_set,
+                value="" if missing else str(value), missing=missing, numeric=True, lang=lang, channel=channel,
+                survey_kind=kind, touchpoint=touchpoint, segment=segment, flow_id="f", revision="r",
+                shown_ms=when - 5000, answered_ms=when, week=monday.isoformat(), late=late,
+            )
+        )  # fmt: skip
+
+    def scores(self, instrument: str, counts: dict[object, int], **more: object) -> None:
+        for value, times in counts.items():
+            for _ in range(times):
+                self.answer(instrument, value, **more)  # type: ignore[arg-type]
+
+    def nps(self, promoters: int, detractors: int, n: int, **more: object) -> None:
+        self.scores("nps", {9: promoters, 5: detractors, 8: n - promoters - detractors}, **more)
+
+    def invited(self, sent: int, *, monday: date = MONDAY, skipped: Iterable[tuple[str, int]] = ()) -> None:
+        at_ms = monday_ms(monday) + HOUR_MS
+        outcomes = ["sent"] * sent + [reason for reason, times in skipped for _ in range(times)]
+        for outcome in outcomes:
+            number = next(self.numbers)
+            was_sent = outcome == "sent"
+            self.invitations.append(
+                Invitation(
+                    id=f"x{number:06}", trigger_id="after-purchase", flow_id="f", survey_kind="transactional",
+                    touchpoint="purchase", customer_id=f"c{number:06}", event_id="", channel="line", segment="",
+                    state="sent" if was_sent else "skipped", reason="" if was_sent else outcome,
+                    planned_ms=at_ms, due_ms=at_ms, expires_ms=None, sent_ms=at_ms if was_sent else None,
+                    session_id="",
+                )
+            )  # fmt: skip
+
+    def invite_everyone(self) -> None:
+        """An invitation, sent a minute before, for each session."""
+        for session in self.sessions:
+            at_ms = session.created_ms - 60_000
+            self.invitations.append(
+                Invitation(
+                    id=session.invitation_id, trigger_id="after-purchase", flow_id="f",
+                    survey_kind=session.survey_kind, touchpoint=session.touchpoint,
+                    customer_id=session.customer_id, event_id="", channel="line", segment="", state="sent",
+                    reason="", planned_ms=at_ms, due_ms=at_ms, expires_ms=None, sent_ms=at_ms,
+                    session_id=session.id,
+                )
+            )  # fmt: skip
+
+    def case(self, *, opened_ms: int, due_ms: int | None = None, settled_ms: int | None = None) -> None:
+        number = next(self.numbers)
+        self.cases.append(
+            Case(
+                id=f"k{number:06}", customer_id=f"c{number:06}", session_id="", reason="unhappy", words="",
+                state="open" if settled_ms is None else "settled", contact="", opened_ms=opened_ms,
+                due_ms=due_ms, settled_ms=settled_ms,
+            )
+        )  # fmt: skip
+
+    def store(self, tx: Tx) -> None:
+        everyone = {answer.customer_id for answer in self.answers}
+        everyone |= {invitation.customer_id for invitation in self.invitations}
+        everyone |= {case.customer_id for case in self.cases}
+        for customer in sorted(everyone):
+            tx.put_customer(Customer(customer, "", "ja", monday_ms()))
+        for invitation in self.invitations:
+            tx.put_invitation(invitation)
+        for session in self.sessions:
+            tx.new_session(session)
+        for answer in self.answers:
+            tx.record_answer(answer)
+        for case in self.cases:
+            tx.put_case(case)
+
+
+async def digest_of(
+    history: History,
+    folder: Path,
+    *,
+    shop: Shop = SHOP,
+    rule: DigestRule = WEEKLY,
+    week: str = WEEK,
+    now_ms: int = NOW_MS,
+) -> DigestContext:
+    """The digest of a history, through a real database file."""
+    store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=now_ms)
+    try:
+        await store.write(history.store)
+        specs = specs_of(bundled_instruments())
+        return await store.read(
+            lambda tx: gather(
+                tx, shop=shop, digest_rule=rule, week=week, now_ms=now_ms, tz=TOKYO, instruments=specs
+            )
+        )
+    finally:
+        await store.close()
