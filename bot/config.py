@@ -37,10 +37,10 @@ from pydantic_settings import (
 )
 
 from bot import files, promises
-from flows import builtin
-from flows.source import DefinitionErrors, Plain, Problem, Source
+from flows.builtin import builtin_definitions, builtin_library
+from flows.source import DefinitionErrors, Problem, Source
 from flows.source import Path as SourcePath
-from flows.survey import Library, Rules, load_library
+from flows.survey import Library, Rules
 from flows.triggers import Clock, ContactRules, Duration, Hours, Name, TriggerRule
 
 Lang = Literal["ja", "en"]
@@ -58,6 +58,8 @@ def _bare_url(value: str) -> str:
     return value.rstrip("/")
 
 
+Secret = Annotated[SecretStr, BeforeValidator(lambda value: "" if value is None else value)]
+"""Empty when it is not set."""
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 """Several values, comma-separated, so that a secret can be changed without a gap."""
 Url = Annotated[str, AfterValidator(_bare_url)]
@@ -69,7 +71,9 @@ class Settings(BaseSettings):
     A platform none of whose settings are there is off. `load` reads .env too and explains what is wrong.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True, populate_by_name=True
+    )
 
     database_url: str = Field("sqlite:///koe.db", alias="KOE_DATABASE_URL", repr=False)
     config: Path = Field(Path("koe.yaml"), alias="KOE_CONFIG")
@@ -77,19 +81,19 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", alias="KOE_HOST")
     port: int = Field(8000, alias="KOE_PORT", ge=0, le=65535)
     public_url: Url | None = Field(None, alias="KOE_PUBLIC_URL")
-    secret_key: SecretStr = Field(SecretStr(""), alias="KOE_SECRET_KEY")
+    secret_key: Secret = Field(SecretStr(""), alias="KOE_SECRET_KEY")
     events_secrets: Secrets = Field((), alias="KOE_EVENTS_SECRETS")
     log_format: Literal["text", "json"] = Field("text", alias="KOE_LOG_FORMAT")
 
     line_channel_secrets: Secrets = Field((), alias="LINE_CHANNEL_SECRETS")
-    line_channel_access_token: SecretStr = Field(SecretStr(""), alias="LINE_CHANNEL_ACCESS_TOKEN")
+    line_channel_access_token: Secret = Field(SecretStr(""), alias="LINE_CHANNEL_ACCESS_TOKEN")
     line_api_base_url: Url = Field("https://api.line.me", alias="LINE_API_BASE_URL")
     line_basic_id: str = Field("", alias="LINE_BASIC_ID", pattern=r"^$|^@[a-z0-9._-]{3,18}$")
     line_relay_url: Url | None = Field(None, alias="LINE_RELAY_URL")
 
-    slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
+    slack_bot_token: Secret = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
     slack_signing_secrets: Secrets = Field((), alias="SLACK_SIGNING_SECRETS")
-    slack_app_token: SecretStr = Field(SecretStr(""), alias="SLACK_APP_TOKEN")
+    slack_app_token: Secret = Field(SecretStr(""), alias="SLACK_APP_TOKEN")
     slack_api_base_url: Url = Field("https://slack.com/api", alias="SLACK_API_BASE_URL")
 
     shopify_webhook_secrets: Secrets = Field((), alias="SHOPIFY_WEBHOOK_SECRETS")
@@ -342,10 +346,16 @@ class ConfigErrors(Exception):  # noqa: N818 - it holds several
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def load(*, environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Config:
+def load(
+    settings: Settings | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = Path(".env"),
+) -> Config:
     """The whole configuration: the environment, .env, the koe.yaml they name and every flow.
 
     Args:
+        settings: Settings that are known already; then only koe.yaml and the flows are read.
         environ: The environment; that of the process when left out. It wins over the .env file.
         env_file: The .env file; a missing one is an empty one.
 
@@ -353,7 +363,8 @@ def load(*, environ: Mapping[str, str] | None = None, env_file: Path | None = Pa
         ConfigErrors: with every problem at once.
     """
     problems: list[Problem] = []
-    settings = read_settings(os.environ if environ is None else environ, env_file, problems)
+    if settings is None:
+        settings = read_settings(os.environ if environ is None else environ, env_file, problems)
     shop, library = read_shop(settings.config, settings.flows_dir, problems)
     if problems or shop is None or library is None:
         raise ConfigErrors(problems)
@@ -454,7 +465,7 @@ def _lacking(name: str, platform: str, given: Mapping[str, str]) -> Problem:
     return Problem(
         ENVIRONMENT,
         0,
-        f"{name} is missing, but {there} is set: set it, or remove all settings of {platform} to turn it off",
+        f"{name} is missing, but {there} is set: add it, or remove the rest to turn {platform} off",
     )
 
 
@@ -513,16 +524,12 @@ def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
 def _library(
     own: files.OwnDefinitions, shop: Shop | None, source: Source | None, problems: list[Problem]
 ) -> Library | None:
-    flows = _overridden(builtin.flows(), own.flows)
+    flows = own.flows
     if shop is not None and source is not None:
         flows = _other_instruments(flows, shop, source, problems)
+    rules = rules_of(Unhappy() if shop is None else shop.unhappy)
     try:
-        return load_library(
-            deck=_merged(builtin.deck(), own.deck),
-            instruments=_merged(builtin.instruments(), own.instruments),
-            flows=flows,
-            rules=rules_of(Unhappy() if shop is None else shop.unhappy),
-        )
+        return builtin_library(rules, flows=flows, deck=own.deck, instruments=own.instruments)
     except DefinitionErrors as errors:
         problems.extend(errors.problems)
         return None
@@ -538,48 +545,38 @@ def rules_of(unhappy: Unhappy) -> Rules:
     )
 
 
-def _merged(ours: Iterable[Source], theirs: tuple[Source, ...]) -> list[Source]:
-    """Texts and instruments of the shop stand in for built-in ones of the same id."""
-    replaced = {key for source in theirs for key in source.data}
-    kept = [replace(s, data={k: v for k, v in s.data.items() if k not in replaced}) for s in ours]
-    return [source for source in kept if source.data] + list(theirs)
-
-
-def _overridden(ours: Iterable[Source], theirs: tuple[Source, ...]) -> list[Source]:
-    """Flows of the shop stand in for built-in ones of the same id."""
-    replaced = {source.data.get("id") for source in theirs}
-    return [source for source in ours if source.data.get("id") not in replaced] + list(theirs)
-
-
 def _other_instruments(
-    flows: list[Source], shop: Shop, config: Source, problems: list[Problem]
-) -> list[Source]:
-    """The flows with the instruments that `flows:` of koe.yaml names for their questions."""
-    by_id = {source.data.get("id"): index for index, source in enumerate(flows)}
-    changed = list(flows)
+    own: tuple[Source, ...], shop: Shop, config: Source, problems: list[Problem]
+) -> tuple[Source, ...]:
+    """The shop's flow files, and each flow for whose questions `flows:` of koe.yaml names instruments."""
+    flows = {str(source.data.get("id")): source for source in (*builtin_definitions().flows, *own)}
+    changed = {str(source.data.get("id")): source for source in own}
+    if len(changed) < len(own):
+        return own  # an id that stands twice; loading the files will say where
     for flow_id, wanted in shop.flows.items():
-        index = by_id.get(flow_id)
-        if index is None:
-            known = sorted(str(name) for name in by_id)
-            message = f"flows: there is no flow {flow_id}{_choose(flow_id, known)}"
+        source = flows.get(flow_id)
+        if source is None:
+            message = f"flows: there is no flow {flow_id}{_choose(flow_id, sorted(flows))}"
             problems.append(config.problem(("flows", flow_id), message))
             continue
-        source = changed[index]
         questions = source.data.get("questions")
-        asked = [q for q in questions if isinstance(q, dict)] if isinstance(questions, list) else []
-        ids = [str(question.get("id")) for question in asked if "instrument" in question]
-        for question_id in wanted:
-            if question_id not in ids:
-                message = f"flows: {flow_id} asks no question {question_id}{_choose(question_id, ids)}"
+        replaced = list(questions) if isinstance(questions, list) else []
+        asked = {
+            str(question["id"]): index
+            for index, question in enumerate(replaced)
+            if isinstance(question, dict) and "instrument" in question and "id" in question
+        }
+        for question_id, instrument in wanted.items():
+            if question_id not in asked:
+                hint = _choose(question_id, sorted(asked))
+                message = f"flows: {flow_id} asks no question {question_id}{hint}"
                 problems.append(config.problem(("flows", flow_id, question_id), message))
-        replaced: list[Plain] = [
-            {**question, "instrument": wanted[str(question.get("id"))]}
-            if str(question.get("id")) in wanted
-            else question
-            for question in asked
-        ]
-        changed[index] = replace(source, data={**source.data, "questions": replaced})
-    return changed
+                continue
+            question = replaced[asked[question_id]]
+            assert isinstance(question, dict)
+            replaced[asked[question_id]] = {**question, "instrument": instrument}
+        changed[flow_id] = replace(source, data={**source.data, "questions": replaced})
+    return tuple(changed.values())
 
 
 def _dangling(shop: Shop, source: Source, library: Library) -> Iterable[Problem]:

@@ -65,7 +65,7 @@ def reason(decision: Invite | Wait | Skip) -> str:
     return "" if isinstance(decision, Invite) else decision.reason
 
 
-# ------------------------------------------------------------------------------------------------ the file's words
+# ------------------------------------------------------------------------------------------- the file's words
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_rules_of_the_documented_example_are_understood() -> None:
     assert (quarterly.on, quarterly.every_ms) == (None, 90 * DAY_MS)
 
 
-# ------------------------------------------------------------------------------------------------ events
+# ----------------------------------------------------------------------------------------------------- events
 
 
 def test_an_event_matches_when_its_type_and_its_orders_fields_do() -> None:
@@ -165,7 +165,7 @@ def test_the_first_channel_of_the_rule_that_the_customer_has_is_chosen() -> None
     assert choose_channel(rule(channel="line"), {"slack"}) is None
 
 
-# ------------------------------------------------------------------------------------------------ when
+# ------------------------------------------------------------------------------------------------------- when
 
 
 def test_an_invitation_is_due_at_the_slot_after_its_delay() -> None:
@@ -252,7 +252,7 @@ def test_a_slot_is_never_before_the_delay_is_over_and_within_two_days_of_it(
         assert len(offsets) == 2
 
 
-# ------------------------------------------------------------------------------------------------ the contact cap
+# -------------------------------------------------------------------------------------------- the contact cap
 
 NOBODY = History()
 EVERYTHING = History(
@@ -358,9 +358,8 @@ def test_waiting_past_the_end_is_skipping_with_the_reason_of_the_wait() -> None:
 
 
 def test_what_continues_an_invitation_is_one_with_it_but_wakes_nobody() -> None:
-    spent = replace(
-        EVERYTHING, opted_out=False, blocked=False, open_case=False, open_ticket=False, last_complaint_ms=None
-    )
+    spent = replace(EVERYTHING, opted_out=False, blocked=False, open_case=False, open_ticket=False)
+    spent = replace(spent, last_complaint_ms=None)
     repeat = replace(TRANSACTIONAL, repeat=True)
     assert decided(spent, candidate=repeat) == Invite()
     assert reason(decided(spent, candidate=repeat, now_ms=at("2026-11-19T23:00"))) == "quiet_hours"
