@@ -194,7 +194,7 @@ class TriggerRule(BaseModel):
 class ContactRules(BaseModel):
     """How much of a customer's patience may be used. A value of null turns its rule off.
 
-    Source: metrics sheet §12, contact cap.
+    Source: docs/contact-cap.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -363,7 +363,7 @@ def decide(
     Args:
         draw: 0 ≤ draw < 1, by chance but the same each time this invitation is decided about.
 
-    Source: metrics sheet §12, contact cap, in its order.
+    Source: docs/contact-cap.md.
     """
     # 1 never again, or not reachable
     if history.opted_out:
