@@ -1,0 +1,1 @@
+"""Business events: the shop tells Koe what happened to a customer."""

@@ -1,0 +1,407 @@
+"""The one place that builds things, and closes them in reverse order. Tests and the demo build the same way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from bot import measures, signatures
+from bot.cases import Cards
+from bot.channel import Channel, Ignored, Inbound
+from bot.clock import Chance, Clock
+from bot.conversation import Conversation, ReplyTo, WakePayload
+from bot.digests import Digests
+from bot.events.business import BusinessEvent, store_event
+from bot.invitations import Invitations
+from bot.outbox import Outbox
+from bot.pacing import Pacer
+from bot.promises import Promises
+from bot.relay import Relay
+from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
+from bot.worker import Worker
+from storage.records import Job
+from storage.store import Store, Tx, open_store
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from bot.config import Config
+    from bot.line import LineChannel
+    from bot.slack.app import SlackApp, SlackInbound
+    from bot.slack.channel import SlackChannel
+
+log = structlog.get_logger(__name__)
+
+_IDENTITY_TRIES = 3
+
+
+class CannotStart(RuntimeError):
+    """Koe cannot run like this; the sentence says why and what to do."""
+
+
+class Koe:
+    """Everything that is built, for one shop. Made by `build`; `start` sets it going, `stop` ends it."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        channels: Mapping[str, Channel],
+        workspaces: dict[str, str],
+        closing: AsyncExitStack,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self.settings = config.settings
+        self.shop = config.shop
+        self.library = config.library
+        self.store = store
+        self.clock = clock
+        self.chance = chance
+        self.workspaces = workspaces
+        self.stopping = False
+        self.slack: SlackApp | None = None
+        self.slack_channel: SlackChannel | None = None
+        self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
+        self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
+        self._closing = closing
+        self._running: asyncio.Task[None] | None = None
+        promises = Promises(config.shop)
+        owner = chance.new_id(clock.now_ms())
+        self.digests = Digests(config=config, store=store, clock=clock)
+        self.conversation = Conversation(
+            store=store,
+            library=config.library,
+            shop=config.shop,
+            promises=promises,
+            channels=channels,
+            clock=clock,
+            chance=chance,
+            owner=owner,
+            on_queued=lambda outbox: self.worker.take(outbox),
+            relay=config.settings.line_relay_url is not None,
+        )
+        self.invitations = Invitations(
+            conversation=self.conversation,
+            library=config.library,
+            shop=config.shop,
+            promises=promises,
+            channels=set(channels),
+        )
+        self.cards = Cards(
+            conversation=self.conversation,
+            shop=config.shop,
+            store=store,
+            clock=clock,
+            outbox=lambda: self.worker.outbox(),
+            on_queued=lambda outbox: self.worker.take(outbox),
+            is_private=self._is_private,
+        )
+        relay = Relay(
+            url=config.settings.line_relay_url or "",
+            secrets=self.line_secrets,
+            destination=workspaces.get("line", ""),
+            session=session,
+            store=store,
+            clock=clock,
+        )
+        self.worker = Worker(
+            store=store,
+            clock=clock,
+            chance=chance,
+            channels=channels,
+            units={
+                "invite": self.invitations.due,
+                "remind": self.invitations.remind,
+                "every": self.invitations.run_every,
+                "wake": self._wake,
+                "expire": self._expire,
+            },
+            tasks={"alert": self.cards.due, "digest": self._digest, "relay": relay.pass_on},
+            on_sent=self._sent,
+            owner=owner,
+            pacer=Pacer(),
+        )
+
+    # ------------------------------------------------------------------------------------------------- coming in
+
+    async def take_in(self, inbound: Inbound) -> bool:
+        """One event of a platform; see Conversation.handle. A message that our own code cannot digest is kept as a dead
+        job with its reason: it stops nobody else."""
+        if isinstance(inbound.content, Ignored):
+            measures.ignored.labels(inbound.channel, inbound.content.kind[:40]).inc()
+        fresh = await self.conversation.handle(inbound)
+        if not fresh:
+            measures.repeated.labels(inbound.channel).inc()
+        return fresh
+
+    async def take_event(self, event: BusinessEvent, occurred_ms: int) -> bool:
+        """One business event: stored and its rules applied, in one transaction. False when its id is known."""
+        outbox = self.worker.outbox()
+
+        def unit(tx: Tx) -> bool:
+            stored = store_event(tx, event, occurred_ms, outbox, workspaces=self.workspaces)
+            if stored is None:
+                return False
+            self.invitations.take_event(tx, stored, outbox)
+            return True
+
+        fresh = await self.store.write(unit)
+        self.worker.take(outbox)
+        return fresh
+
+    # ------------------------------------------------------------------------------------------------- jobs
+
+    def _wake(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        session = tx.find_session(job.session_id)
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+        if session is not None and session.state:
+            payload = msgspec.json.decode(job.payload, type=WakePayload)
+            self.conversation.elapsed(tx, session, payload.timer, outbox, reply_to=payload.reply)
+
+    def _expire(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        session = tx.find_session(job.session_id)
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+        if session is not None and session.status == "open":
+            self.conversation.elapsed(tx, session, "expire", outbox, reply_to=ReplyTo())
+
+    async def _is_private(self, channel: str) -> bool:
+        """Whether a Slack channel is private. Asked each time it matters – a channel can be made public – and taken for
+        public when Slack does not say."""
+        if self.slack_channel is None:
+            return False
+        from bot.slack.channel import SlackError
+
+        try:
+            answer = await self.slack_channel.call("conversations.info", {"channel": channel}, harmless=True)
+        except SlackError as error:
+            log.warning("slack_channel_unknown", channel=channel, reason=str(error))
+            return False
+        return bool(answer.get("channel", {}).get("is_private"))
+
+    async def _digest(self, job: Job) -> None:
+        outbox = self.worker.outbox()
+        await self.digests.run(job, outbox)
+        self.worker.take(outbox)
+
+    def _sent(self, tx: Tx, job: Job, ref: str, outbox: Outbox) -> None:
+        """What follows when a message was accepted."""
+        kind, _, rest = job.key.partition(":")
+        if kind == "digest-post":
+            digest_id, _, period = rest.partition(":")
+            tx.mark_digest_posted(digest_id, period, outbox.now_ms, ref)
+        elif kind == "card":
+            self.cards.posted(tx, rest, ref)
+
+    # ------------------------------------------------------------------------------------------------- life
+
+    async def start(self, *, schedule: bool = True) -> None:
+        """Release what a dead process held, queue what recurs, and start the worker (and Socket Mode when set).
+
+        `schedule=False` leaves the recurring jobs to a later `schedule()`.
+        """
+        await self.store.write(lambda tx: tx.release_leases(self.clock.now_ms()))
+        if schedule:
+            await self.schedule()
+        self._running = asyncio.create_task(self.worker.run(), name="worker")
+        app_token = self.settings.slack_app_token.get_secret_value()
+        if self.slack is not None and app_token and not await self.slack.start_socket(app_token):
+            log.warning(
+                "slack_socket_not_connected", hint="it goes on trying; check SLACK_APP_TOKEN if this stays"
+            )
+
+    async def schedule(self) -> None:
+        """See to it that digests and `every` rules have their next job."""
+        outbox = self.worker.outbox()
+
+        def unit(tx: Tx) -> None:
+            self.digests.schedule(tx, outbox)
+            self.invitations.schedule_every(tx, outbox)
+
+        await self.store.write(unit)
+        self.worker.take(outbox)
+
+    async def stop(self) -> None:
+        """Not ready first, then no new work, then everything closed in reverse order; within 10 s."""
+        self.stopping = True
+        if self.slack is not None:
+            await self.slack.stop()
+        await self.worker.stop()
+        if self._running is not None:
+            await asyncio.wait({self._running}, timeout=1)
+            self._running.cancel()
+        await self._closing.aclose()
+
+    async def measure(self) -> None:
+        """Refresh the figures that are read from the store."""
+        counts = await self.store.read(lambda tx: tx.job_counts())
+        due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+        measures.jobs.clear()
+        for (kind, state), count in counts.items():
+            measures.jobs.labels(kind, state).set(count)
+        age_ms = 0 if due_ms is None else max(0, self.clock.now_ms() - due_ms)
+        measures.oldest_due_seconds.set(age_ms / 1000)
+
+    # ------------------------------------------------------------------------------------------------- staff
+
+    def survey_ports(self) -> SurveyPorts:
+        """What `/survey` needs of the rest."""
+
+        def flows(lang: str) -> list[FlowOption]:
+            return [FlowOption(flow.id, flow.name_in(lang)) for flow in self.library.flows.values()]
+
+        async def start(request: SurveyRequest) -> object:
+            outbox = self.worker.outbox()
+            outcome = await self.store.write(lambda tx: self.invitations.start_by_staff(tx, request, outbox))
+            self.worker.take(outbox)
+            return outcome
+
+        return SurveyPorts(
+            flows=flows,
+            find=lambda words: self.store.read(lambda tx: self.invitations.find(tx, words)),
+            may_send=lambda request: self.store.read(
+                lambda tx: self.invitations.may_send(tx, request, self.clock.now_ms())
+            ),
+            start=start,  # type: ignore[arg-type]
+        )
+
+
+async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
+    """A Koe that is ready to start: store open, platforms known.
+
+    Raises:
+        CannotStart: a platform refuses its token, or cannot be asked who we are and never could.
+        StoreError: the database cannot be opened, is newer than this code, or belongs to a running server.
+    """
+    import aiohttp
+
+    settings = config.settings
+    async with AsyncExitStack() as closing:
+        store = await open_store(settings.database_url, now_ms=clock.now_ms(), server=True)
+        closing.push_async_callback(store.close)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=200),
+            timeout=aiohttp.ClientTimeout(total=10),
+            trust_env=False,
+        )
+        closing.push_async_callback(session.close)
+        channels: dict[str, Channel] = {}
+        workspaces: dict[str, str] = {}
+        slack_channel: SlackChannel | None = None
+        if settings.line_on:
+            from bot.line import LineChannel
+
+            line = LineChannel(
+                access_token=settings.line_channel_access_token.get_secret_value(),
+                session=session,
+                base_url=settings.line_api_base_url,
+            )
+            closing.push_async_callback(line.close)
+            workspaces["line"] = await _known_as(store, "line", lambda: _line_account(line))
+            channels["line"] = line
+        if settings.slack_on:
+            from bot.slack.channel import SlackChannel
+
+            slack_channel = SlackChannel(
+                settings.slack_bot_token.get_secret_value(), base_url=settings.slack_api_base_url
+            )
+            closing.push_async_callback(slack_channel.close)
+            team = slack_channel
+
+            async def identify() -> str:
+                return (await team.identify()).team_id
+
+            workspaces["slack"] = await _known_as(store, "slack", identify)
+            channels["slack"] = slack_channel
+        koe = Koe(
+            config=config,
+            store=store,
+            clock=clock,
+            chance=chance,
+            channels=channels,
+            workspaces=workspaces,
+            session=session,
+            closing=closing.pop_all(),
+        )
+        if slack_channel is not None:
+            koe.slack_channel = slack_channel
+            koe.slack = _slack_app(koe, slack_channel)
+        return koe
+
+
+async def _line_account(line: LineChannel) -> str:
+    return (await line.fetch_bot_info()).user_id
+
+
+async def _known_as(store: Store, channel: str, ask) -> str:
+    """Our own id on a platform: asked at each start, remembered for starts during an outage."""
+    known = await store.read(lambda tx: tx.get_meta(f"workspace.{channel}"))
+    for attempt in range(1, _IDENTITY_TRIES + 1):
+        try:
+            answered: str = await ask()
+        except Exception as error:
+            log.warning("platform_unreachable", channel=channel, attempt=attempt, error=str(error))
+            if known is not None and attempt == _IDENTITY_TRIES:
+                return known
+            if attempt == _IDENTITY_TRIES:
+                raise CannotStart(
+                    f"{channel}: cannot learn which account this is ({error}). Check the token and the network, then start again."
+                ) from error
+            await asyncio.sleep(0.3 * attempt)
+            continue
+        if known is not None and known != answered:
+            raise CannotStart(
+                f"{channel}: the token belongs to {answered}, but this database belongs to {known}. Use the token of that "
+                "account, or another database: customers' addresses are valid for one account only."
+            )
+        if known is None:
+            await store.write(lambda tx: tx.set_meta(f"workspace.{channel}", answered))
+        return answered
+    raise AssertionError("unreachable")
+
+
+def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
+    from bot.slack.app import SlackApp
+    from bot.slack.channel import SlackError
+    from bot.staff.people import People
+    from bot.staff.survey import SurveyDesk
+
+    secrets = [secret.get_secret_value() for secret in koe.settings.slack_signing_secrets]
+    people = People(
+        channel.call,
+        team_id=lambda: koe.workspaces.get("slack", ""),
+        default_lang=koe.shop.language,
+        failure=SlackError,
+        now_ms=koe.clock.now_ms,
+    )
+    desk = SurveyDesk(
+        channel.call,
+        people=people,
+        ports=koe.survey_ports(),
+        may_trigger=koe.shop.staff.may_trigger,
+        tz=koe.shop.tz,
+        now_ms=koe.clock.now_ms,
+    )
+
+    async def note(inbound: SlackInbound) -> bool:
+        return await koe.store.write(
+            lambda tx: tx.note_inbound("slack", inbound.workspace, inbound.key, inbound.at_ms)
+        )
+
+    return SlackApp(
+        channel,
+        converse=koe.take_in,
+        store=note,
+        desk=desk,
+        people=people,
+        verify=lambda headers, body: signatures.verify_slack(headers, body, secrets, time.time()),
+        now_ms=koe.clock.now_ms,
+    )

@@ -1,0 +1,290 @@
+"""The commands. Each is a few lines that call a room; heavy libraries are imported where they are used, so that
+`koe --help` stays quick."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from bot.config import Config, DigestRule
+    from flows.source import Problem
+
+app = typer.Typer(
+    name="koe",
+    help="Koe (声): loyalty surveys in LINE and Slack, for one shop.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+import_app = typer.Typer(help="Bring data in from a file.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(import_app, name="import")
+
+EXIT_CONFIG = 2
+
+
+def main() -> None:
+    """Entry point of the `koe` command."""
+    from storage import failpoints
+
+    failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
+    app()
+
+
+def _fail(message: str, code: int = 1) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+def _config(*, serving: bool = False) -> Config:
+    """The checked configuration; otherwise every problem on stderr and exit 2. `serving` also asks for what only a
+    server needs."""
+    from bot.check import check
+    from bot.config import load
+
+    _refuse(check(serving=serving))
+    return load()
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        typer.echo(str(problem), err=True)
+    if problems:
+        count = len(problems)
+        raise _fail(f"{count} problem{'s' if count > 1 else ''} found; nothing was done.", EXIT_CONFIG)
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run it on uvloop where there is one; what an operator can mend is a sentence and exit 1."""
+    from bot.app import CannotStart
+    from bot.digests import DigestFailed
+    from bot.events.business import BadEvent
+    from storage.errors import StoreError
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work)
+    except (CannotStart, StoreError, DigestFailed, BadEvent) as error:
+        raise _fail(str(error)) from error
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Overrides KOE_HOST.")] = "",
+    port: Annotated[int, typer.Option(help="Overrides KOE_PORT.")] = 0,
+) -> None:
+    """Run the bot: webhooks, Slack, and the worker in one process.
+
+    Example: koe serve --port 8000
+    """
+    from bot import logs
+
+    config = _config(serving=True)
+    logs.set_up(config.settings.log_format)
+    _run(_serve(config, host or config.settings.host, port or config.settings.port))
+
+
+async def _serve(config: Config, host: str, port: int) -> None:
+    import uvicorn
+
+    from bot.app import build
+    from bot.clock import Chance, SystemClock
+    from bot.http import make_app
+
+    koe = await build(config, clock=SystemClock(), chance=Chance())
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(koe),
+            host=host,
+            port=port,
+            http="httptools",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    try:
+        await koe.start()
+        typer.echo(f"Koe listens on http://{host}:{port}")
+        # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() returns
+        await server.serve()
+    finally:
+        await koe.stop()
+
+
+@app.command()
+def check() -> None:
+    """Check settings, koe.yaml and every flow; all problems at once with file and line. Exit 2 if there are any.
+
+    Example: koe check
+    """
+    from bot.check import check as find_problems
+
+    _refuse(find_problems())
+    typer.echo("Everything is in order.")
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="Play the story by itself and exit.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the demo page.")] = 8765,
+    keep: Annotated[Path | None, typer.Option(help="Keep the demo's database in this folder.")] = None,
+    socket_mode: Annotated[
+        bool, typer.Option("--socket", help="Reach Slack over Socket Mode instead of HTTP.")
+    ] = False,
+) -> None:
+    """The whole job on this machine, against local stand-ins for LINE and Slack, with a page to watch and take part in.
+
+    Example: koe demo --headless
+    """
+    from bot import logs
+    from bot.standins.run import play, show
+
+    logs.set_up("text", level="ERROR")
+    transport: Literal["http", "socket"] = "socket" if socket_mode else "http"
+    ok = _run(play(keep, transport=transport) if headless else show(port, keep, transport=transport))
+    if not ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def digest(
+    id: Annotated[str, typer.Option(help="Which digest of koe.yaml; the first one when left out.")] = "",  # noqa: A002
+    week: Annotated[
+        str, typer.Option(help="ISO week such as 2026-W46; the last full week when left out.")
+    ] = "",
+    format: Annotated[str, typer.Option(help="text, json or slack.")] = "text",  # noqa: A002
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Write to this file instead of the screen.")
+    ] = None,
+    post: Annotated[
+        bool, typer.Option("--post", help="Queue it for posting, once per week, by the running bot.")
+    ] = False,
+) -> None:
+    """Compute one digest and print it, or queue it to be posted.
+
+    Example: koe digest --week 2026-W46 --format text
+    """
+    if format not in ("text", "json", "slack"):
+        raise _fail(f"--format is {format!r}: text, json and slack work.", EXIT_CONFIG)
+    config = _config()
+    rules = config.shop.digests
+    rule = next((r for r in rules if not id or r.id == id), None)
+    if rule is None:
+        known = ", ".join(r.id for r in rules) or "none"
+        raise _fail(f"no digest {id!r} in koe.yaml (there: {known}); add it under digests.", EXIT_CONFIG)
+    shown = _run(_digest(config, rule, week, format, post))
+    if output is None:
+        typer.echo(shown)
+    else:
+        output.write_text(shown + "\n", encoding="utf-8")
+
+
+async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: bool) -> str:
+    import re
+    from datetime import datetime, timedelta
+
+    import msgspec
+
+    from bot.clock import Chance, SystemClock
+    from bot.digests import DigestFailed, Digests, period_of
+    from bot.outbox import Outbox
+    from storage.store import open_store
+
+    if week and not re.fullmatch(r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])", week):
+        raise DigestFailed(f"--week is {week!r}: write an ISO week such as 2026-W46.")
+    clock = SystemClock()
+    now_ms = clock.now_ms()
+    period = week or period_of(
+        datetime.fromtimestamp(now_ms / 1000, config.shop.tz).date() - timedelta(days=7)
+    )
+    store = await open_store(config.settings.database_url, now_ms=now_ms)
+    try:
+        digests = Digests(config=config, store=store, clock=clock)
+        computed = await digests.compute(rule, period, now_ms)
+        if post:
+            outbox = Outbox(owner="", now_ms=now_ms, chance=Chance())
+            queued = await store.write(lambda tx: digests.queue_post(tx, rule, period, computed, outbox))
+            return f"{rule.id} {period}: " + (
+                "queued for posting." if queued else "was posted or queued before; nothing done."
+            )
+    finally:
+        await store.close()
+    if form == "text":
+        return str(computed["text"])
+    return msgspec.json.format(
+        msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2
+    ).decode()
+
+
+@import_app.command("events")
+def import_events(
+    file: Annotated[Path, typer.Argument(help="A .csv or .jsonl file (docs/events.md).")],
+) -> None:
+    """Store business events from a file. History never triggers a survey; importing twice changes nothing.
+
+    Example: koe import events orders-2025.csv
+    """
+    config = _config()
+    bad = _run(_import_events(config, file))
+    if bad:
+        raise typer.Exit(1)
+
+
+async def _import_events(config: Config, file: Path) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from bot.clock import Chance, SystemClock
+    from bot.events.files import count_rows, import_events
+    from storage.store import open_store
+
+    clock = SystemClock()
+    total = count_rows(file)
+    store = await open_store(config.settings.database_url, now_ms=clock.now_ms())
+    try:
+        workspaces = {
+            channel: known
+            for channel in ("line", "slack")
+            if (known := await store.read(lambda tx, c=channel: tx.get_meta(f"workspace.{c}"))) is not None
+        }
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(file.name, total=total)
+            result = await import_events(
+                file,
+                store=store,
+                clock=clock,
+                chance=Chance(),
+                tz=config.shop.tz,
+                workspaces=workspaces,
+                progress=lambda rows: bar.advance(task, rows),
+            )
+    finally:
+        await store.close()
+    for line, reason in result.bad[:100]:
+        typer.echo(f"{file}:{line}: {reason}", err=True)
+    if len(result.bad) > 100:
+        typer.echo(f"… and {len(result.bad) - 100} more bad rows", err=True)
+    typer.echo(f"{result.stored} stored, {result.known} known before, {len(result.bad)} bad.")
+    return len(result.bad)
+
+
+if __name__ == "__main__":
+    main()

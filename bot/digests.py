@@ -1,0 +1,170 @@
+"""Digests: when they are due, computed in a short-lived child process (pandas never enters this one), posted exactly
+once a period.
+
+A digest's text is stored in the same transaction that queues its post; the post carries its job id as metadata, so
+that after a crash the channel is looked up before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from bot.clock import Clock
+from bot.outbox import Outbox
+from storage.records import Digest, Job
+from storage.store import Store, Tx
+
+if TYPE_CHECKING:
+    from bot.config import Config, DigestRule
+
+log = structlog.get_logger(__name__)
+
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_COMPUTE_WITHIN_S = 300
+
+
+class DigestFailed(RuntimeError):
+    """The child process could not compute the digest; the message is what it printed."""
+
+
+def period_of(day: date) -> str:
+    """The ISO week of a day.
+
+    >>> period_of(date(2026, 11, 16))
+    '2026-W47'
+    """
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+class Digests:
+    """Schedules, computes and queues digests."""
+
+    def __init__(self, *, config: Config, store: Store, clock: Clock) -> None:
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._tz = config.shop.tz
+
+    def schedule(self, tx: Tx, outbox: Outbox) -> None:
+        """See to it that each digest has its next job queued."""
+        for rule in self._config.shop.digests:
+            self._next(tx, rule, outbox)
+
+    def _next(self, tx: Tx, rule: DigestRule, outbox: Outbox) -> None:
+        now = datetime.fromtimestamp(outbox.now_ms / 1000, self._tz)
+        day = now.date() + timedelta(days=(_WEEKDAYS.index(rule.weekday) - now.weekday()) % 7)
+        due = datetime.combine(day, rule.time, self._tz)
+        if due <= now:
+            due = datetime.combine(day + timedelta(days=7), rule.time, self._tz)
+        # the week that is over when the digest appears
+        period = period_of(due.date() - timedelta(days=due.weekday() + 1))
+        outbox.put(
+            tx,
+            Job(
+                id=outbox.new_id(),
+                kind="digest",
+                due_ms=int(due.timestamp() * 1000),
+                payload=msgspec.json.encode({"digest": rule.id, "period": period}).decode(),
+                key=f"digest:{rule.id}:{period}",
+                created_ms=outbox.now_ms,
+            ),
+        )
+
+    async def run(self, job: Job, outbox: Outbox) -> None:
+        """A "digest" job: compute, then store the text, queue its post and the next digest in one transaction."""
+        wanted = json.loads(job.payload)
+        rule = next((r for r in self._config.shop.digests if r.id == wanted["digest"]), None)
+        if rule is None:
+            await self._store.write(lambda tx: tx.finish_job(job, state="cancelled", at_ms=outbox.now_ms))
+            return
+        computed = await self.compute(rule, wanted["period"], outbox.now_ms)
+
+        def unit(tx: Tx) -> None:
+            if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):
+                return
+            self.queue_post(tx, rule, wanted["period"], computed, outbox)
+            self._next(tx, rule, outbox)
+
+        await self._store.write(unit)
+
+    def queue_post(
+        self, tx: Tx, rule: DigestRule, period: str, computed: dict[str, Any], outbox: Outbox
+    ) -> bool:
+        """False when this digest of this period was queued before."""
+        content = msgspec.json.encode(computed).decode()
+        fresh = tx.put_digest(
+            Digest(
+                id=rule.id,
+                period=period,
+                state="due",
+                content=content,
+                created_ms=outbox.now_ms,
+                posted_ms=None,
+            )
+        )
+        if not fresh:
+            return False
+        arguments = {"channel": rule.channel, **computed["slack"]}
+        return outbox.put(
+            tx,
+            Job(
+                id=outbox.new_id(),
+                kind="send",
+                due_ms=outbox.now_ms,
+                payload=msgspec.json.encode({"method": "chat.postMessage", "args": arguments}).decode(),
+                lane=f"slack:{rule.channel}",
+                key=f"digest-post:{rule.id}:{period}",
+                channel="slack",
+                created_ms=outbox.now_ms,
+            ),
+        )
+
+    async def compute(self, rule: DigestRule, period: str, now_ms: int) -> dict[str, Any]:
+        """One digest as {"period", "slack": {"text", "blocks"}, "text", "json"}. Raises DigestFailed."""
+        request = msgspec.json.encode(self.request(rule, period, now_ms))
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "reports",
+            "digest",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(_COMPUTE_WITHIN_S):
+                out, err = await child.communicate(request)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+            raise DigestFailed(f"digest {rule.id} {period} took longer than {_COMPUTE_WITHIN_S} s") from None
+        except asyncio.CancelledError:
+            child.kill()
+            await child.wait()
+            raise
+        if child.returncode != 0:
+            raise DigestFailed(f"digest {rule.id} {period}: {err.decode('utf-8', 'replace')[-2000:]}")
+        computed: dict[str, Any] = msgspec.json.decode(out)
+        return computed
+
+    def request(self, rule: DigestRule, period: str, now_ms: int) -> dict[str, Any]:
+        """What reports/__main__.py reads from its standard input."""
+        shop = self._config.shop
+        return {
+            "database": self._config.settings.database_url,
+            "period": period,
+            "now_ms": now_ms,
+            "timezone": shop.timezone,
+            "brand": {"ja": shop.brand_in("ja"), "en": shop.brand_in("en")},
+            "primary_metric": shop.primary_metric,
+            "digest": {"id": rule.id, "language": rule.language or shop.language, "where": rule.where},
+            "targets": shop.targets,
+        }

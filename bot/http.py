@@ -1,0 +1,172 @@
+"""The routes: verify, parse, hand over, answer. No decisions.
+
+Signatures are checked on the raw bytes before anything is parsed; bodies are bounded while they are read; errors are
+`{"error": code, "message": sentence}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client import generate_latest
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bot import measures, signatures
+from bot.events.business import BadEvent, parse_event
+from bot.line import BadWebhook, parse_webhook
+from storage.errors import StoreError
+
+if TYPE_CHECKING:
+    from bot.app import Koe
+
+log = structlog.get_logger(__name__)
+
+_LINE_BODY = 2 * 1024 * 1024
+_EVENT_BODY = 256 * 1024
+_BODY_WITHIN_S = 10.0
+
+
+class _BodyRefused(Exception):
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def error(status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": code, "message": message}, status, headers=dict(headers or {}))
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, at most `limit` bytes, within 10 s: a slow or endless sender is let go."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
+                parts.append(part)
+    except TimeoutError:
+        raise _BodyRefused(
+            408, "too_slow", f"the body did not arrive within {_BODY_WITHIN_S:.0f} s"
+        ) from None
+    except ClientDisconnect:
+        raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete") from None
+    return b"".join(parts)
+
+
+def make_app(koe: Koe) -> Starlette:
+    """The web application around a built Koe."""
+
+    def guarded(
+        surface: str, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except _BodyRefused as refused:
+                measures.refused.labels(surface, refused.code).inc()
+                return error(refused.status, refused.code, refused.message, headers={"connection": "close"})
+            except StoreError as trouble:
+                # not stored, so not acknowledged: the platform asks again
+                log.warning("store_refused", surface=surface, error=str(trouble))
+                measures.refused.labels(surface, "store").inc()
+                return error(
+                    503, "store_busy", "not stored; please send it again", headers={"retry-after": "5"}
+                )
+
+        return endpoint
+
+    async def line_webhook(request: Request) -> Response:
+        body = await read_body(request, _LINE_BODY)
+        if not koe.settings.line_on:
+            return error(404, "line_off", "LINE is not set up here")
+        if not signatures.verify_line(request.headers.raw, body, koe.line_secrets):
+            measures.refused.labels("line", "signature").inc()
+            return error(
+                401, "bad_signature", "x-line-signature does not match the body and a channel secret"
+            )
+        try:
+            inbounds = parse_webhook(body)
+        except BadWebhook as bad:
+            measures.refused.labels("line", "body").inc()
+            return error(400, "bad_webhook", str(bad))
+        started = time.perf_counter()
+        if len(inbounds) == 1:
+            await koe.take_in(inbounds[0])
+        elif inbounds:
+            # units run in the order in which they are queued, so events of one customer stay in order
+            outcomes = await asyncio.gather(*(koe.take_in(i) for i in inbounds), return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        measures.answer_seconds.observe(time.perf_counter() - started)
+        measures.received.labels("line").inc(len(inbounds))
+        return Response(b"{}", media_type="application/json")
+
+    async def slack_events(request: Request) -> Response:
+        if koe.slack is None:
+            return error(404, "slack_off", "Slack is not set up here for HTTP")
+        return await koe.slack.handle_http(request)
+
+    async def business_events(request: Request) -> Response:
+        body = await read_body(request, _EVENT_BODY)
+        if not koe.event_secrets:
+            return error(404, "events_off", "set KOE_EVENTS_SECRETS to take business events")
+        if not signatures.verify_standard_webhooks(request.headers.raw, body, koe.event_secrets, time.time()):
+            measures.refused.labels("events", "signature").inc()
+            return error(
+                401,
+                "bad_signature",
+                "webhook-signature does not match, or webhook-timestamp is over 5 minutes off",
+            )
+        try:
+            event, occurred_ms = parse_event(body, koe.shop.tz)
+        except BadEvent as bad:
+            measures.refused.labels("events", "body").inc()
+            return error(400, "bad_event", str(bad))
+        fresh = await koe.take_event(event, occurred_ms)
+        measures.received.labels("events").inc()
+        return JSONResponse({"id": event.id}, 202 if fresh else 200)
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        if koe.stopping:
+            return error(503, "stopping", "shutting down")
+        try:
+            await koe.store.read(lambda tx: tx.get_meta("schema"))
+        except StoreError as trouble:
+            return error(503, "store", str(trouble))
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(request: Request) -> Response:
+        await koe.measure()
+        return Response(generate_latest(measures.registry), media_type="text/plain; version=0.0.4")
+
+    return Starlette(
+        routes=[
+            Route("/line/webhook", guarded("line", line_webhook), methods=["POST"]),
+            Route("/slack/events", guarded("slack", slack_events), methods=["POST"]),
+            Route("/events", guarded("events", business_events), methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", guarded("metrics", metrics)),
+        ],
+        exception_handlers={
+            404: lambda request, exc: error(404, "not_found", "no such route"),
+            405: lambda request, exc: error(405, "bad_method", "this route takes another method"),
+        },
+    )

@@ -1,0 +1,515 @@
+"""From a business event to an invitation: trigger rules, the contact cap, and surveys that staff start.
+
+The rules themselves are pure (flows.triggers); this is where they meet what is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from bot.conversation import Conversation
+from bot.outbox import Outbox
+from bot.staff.survey import CustomerHit, NotAllowed, Planned, Started, SurveyRequest
+from flows import triggers
+from flows.survey import Flow, Library
+from flows.triggers import TriggerRule
+from storage.records import Address, AuditEntry, Contacts, Customer, Event, Invitation, Job, Session
+from storage.store import Tx
+
+if TYPE_CHECKING:
+    from bot.config import Shop
+    from bot.promises import Promises
+
+_ITEM_LENGTH = 20
+_TAG = re.compile(r"【[^】]*】|\[[^\]]*\]")
+_EVERY_BATCH = 200
+_STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
+_BY_CUSTOMER = "customer"
+"""`requested_by` of an invitation that the customer put off."""
+
+
+class Invitations:
+    """Decides who is asked, when, and stores why somebody is not."""
+
+    def __init__(
+        self,
+        *,
+        conversation: Conversation,
+        library: Library,
+        shop: Shop,
+        promises: Promises,
+        channels: set[str],
+    ) -> None:
+        self._talk = conversation
+        self._library = library
+        self._shop = shop
+        self._promises = promises
+        self._channels = channels
+
+    # ------------------------------------------------------------------------------------------------- events
+
+    def take_event(self, tx: Tx, event: Event, outbox: Outbox) -> None:
+        """A new business event: withdraws what it voids and plans what it triggers. History never triggers."""
+        if event.imported or not event.customer_id:
+            return
+        data = json.loads(event.data)
+        facts: dict[str, object] | None = None
+        for rule in self._shop.triggers:
+            if triggers.voids(rule, event.type):
+                self._void(tx, rule, event, data, outbox)
+            if rule.on != event.type:
+                continue
+            if facts is None:
+                facts = self.facts(tx, event, data)
+            if triggers.matches(rule, event.type, facts):
+                self._plan(tx, rule, event, facts, outbox)
+
+    def facts(self, tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, object]:
+        """What conditions may speak of: the event's own fields (plain and as event.*), and the customer's order as
+        order.* – the purchase with the same order number, else the event itself."""
+        return triggers.event_facts(event.type, data, self._order(tx, event, data))
+
+    def _order(self, tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, Any]:
+        number = data.get("order")
+        if event.type == "purchase":
+            return dict(data)
+        if number is None:
+            return {}
+        for purchase in tx.events_of(event.customer_id, types=("purchase",)):
+            bought = json.loads(purchase.data)
+            if bought.get("order") == number:
+                return dict(bought)
+        return {}
+
+    def _void(self, tx: Tx, rule: TriggerRule, event: Event, data: Mapping[str, Any], outbox: Outbox) -> None:
+        for invitation in tx.open_invitations(event.customer_id):
+            if invitation.trigger_id != rule.id:
+                continue
+            cause = tx.find_event(invitation.event_id)
+            ordered = None if cause is None else json.loads(cause.data).get("order")
+            if ordered is not None and data.get("order") is not None and ordered != data["order"]:
+                continue
+            if invitation.state == "planned":
+                tx.cancel_jobs(outbox.now_ms, key=f"invite:{invitation.id}")
+            else:
+                session = tx.find_session(invitation.session_id)
+                if session is None or session.started_ms is not None or session.status != "open":
+                    continue
+                self._talk.stop(tx, session, "voided", outbox)
+            tx.put_invitation(replace(invitation, state="withdrawn", reason=f"void:{event.type}"))
+
+    def _plan(
+        self, tx: Tx, rule: TriggerRule, event: Event, facts: Mapping[str, object], outbox: Outbox
+    ) -> None:
+        flow = self._library.flows[rule.flow]
+        due_ms = triggers.due_ms(rule, event.occurred_ms, self._shop.tz)
+        invitation = self._invitation(
+            rule.id,
+            flow,
+            event.customer_id,
+            outbox,
+            due_ms=max(due_ms, outbox.now_ms),
+            event_id=event.id,
+            segment=str(facts.get(rule.segment, "")) if rule.segment else "",
+            expires_ms=rule.expires_ms,
+        )
+        self._talk.plan(tx, invitation, outbox)
+
+    def _invitation(
+        self,
+        trigger_id: str,
+        flow: Flow,
+        customer_id: str,
+        outbox: Outbox,
+        *,
+        due_ms: int,
+        event_id: str = "",
+        segment: str = "",
+        expires_ms: int | None = None,
+        note: str = "",
+        requested_by: str = "",
+    ) -> Invitation:
+        return Invitation(
+            id=outbox.new_id(),
+            trigger_id=trigger_id,
+            flow_id=flow.id,
+            survey_kind=flow.survey_kind,
+            touchpoint=flow.touchpoint,
+            customer_id=customer_id,
+            event_id=event_id,
+            channel="",
+            segment=segment,
+            state="planned",
+            reason="",
+            planned_ms=outbox.now_ms,
+            due_ms=due_ms,
+            expires_ms=None if expires_ms is None else due_ms + expires_ms,
+            sent_ms=None,
+            session_id="",
+            note=note,
+            requested_by=requested_by,
+        )
+
+    # ------------------------------------------------------------------------------------------------- deciding
+
+    def due(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """An "invite" job: ask now, wait, or skip with a stored reason. Finishes the job in the same transaction."""
+        invitation = tx.find_invitation(json.loads(job.payload)["invitation"])
+        if invitation is None or invitation.state != "planned":
+            tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+            return
+        decision = self._decide(tx, invitation, outbox.now_ms)
+        match decision:
+            case triggers.Wait(until_ms=until_ms, reason=reason):
+                if invitation.expires_ms is not None and until_ms >= invitation.expires_ms:
+                    tx.put_invitation(replace(invitation, state="skipped", reason=reason))
+                    tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+                else:
+                    tx.put_invitation(replace(invitation, due_ms=until_ms, reason=reason))
+                    tx.retry_job(job, due_ms=until_ms, error=reason)
+                    outbox.expect(until_ms)
+            case triggers.Skip(reason=reason):
+                tx.put_invitation(replace(invitation, state="skipped", reason=reason))
+                tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+            case address:
+                tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+                self._send(tx, invitation, address, outbox)
+
+    def _decide(self, tx: Tx, invitation: Invitation, now_ms: int) -> triggers.Wait | triggers.Skip | Address:
+        """The address to ask at, or why not."""
+        rule = self._rule(invitation)
+        addresses = tx.addresses_of(invitation.customer_id)
+        wanted = rule.channel if rule is not None else ["line", "slack"]
+        reachable = {
+            a.channel: a for a in reversed(addresses) if a.blocked_ms is None and a.channel in self._channels
+        }
+        chosen = next((reachable[name] for name in wanted if name in reachable), None)
+        if chosen is None:
+            blocked = any(a.blocked_ms is not None for a in addresses)
+            return triggers.Skip("blocked" if blocked else "unreachable")
+        if invitation.expires_ms is not None and now_ms >= invitation.expires_ms:
+            return triggers.Skip("expired")
+        seen = tx.contacts(
+            invitation.customer_id,
+            event_id=invitation.event_id,
+            touchpoint=invitation.touchpoint,
+            now_ms=now_ms,
+        )
+        decision = triggers.decide(
+            self._shop.contact,
+            candidate=triggers.Candidate(
+                survey_kind="relational" if invitation.survey_kind == "relational" else "transactional",
+                sample=rule.sample if rule is not None and not invitation.requested_by else 1.0,
+                give_up_ms=invitation.expires_ms,
+                # asked again at the customer's own wish: it is the same invitation, not another one
+                repeat=invitation.requested_by == _BY_CUSTOMER,
+            ),
+            history=_history(seen),
+            now_ms=now_ms,
+            tz=self._shop.tz,
+            draw=_draw(invitation.id),
+        )
+        return chosen if isinstance(decision, triggers.Invite) else decision
+
+    def _rule(self, invitation: Invitation) -> TriggerRule | None:
+        return next((rule for rule in self._shop.triggers if rule.id == invitation.trigger_id), None)
+
+    def _send(self, tx: Tx, invitation: Invitation, address: Address, outbox: Outbox) -> None:
+        flow = self._library.flows.get(invitation.flow_id)
+        if flow is None:
+            tx.put_invitation(replace(invitation, state="skipped", reason="unknown_flow"))
+            return
+        customer = tx.find_customer(invitation.customer_id)
+        rule = self._rule(invitation)
+        lang = self._language(customer, address, flow)
+        event = tx.find_event(invitation.event_id) if invitation.event_id else None
+        facts = {} if event is None else self.facts(tx, event, json.loads(event.data))
+        first_contact = not tx.sessions_of(invitation.customer_id, limit=1)
+        session = Session(
+            id=outbox.new_id(),
+            invitation_id=invitation.id,
+            flow_id=flow.id,
+            revision=flow.revision,
+            survey_kind=flow.survey_kind,
+            touchpoint=flow.touchpoint,
+            segment=invitation.segment,
+            customer_id=invitation.customer_id,
+            channel=address.channel,
+            workspace=address.workspace,
+            external_id=address.external_id,
+            lang=lang,
+            state="",
+            status="open",
+            version=0,
+            created_ms=outbox.now_ms,
+            started_ms=None,
+            ended_ms=None,
+            expires_ms=invitation.expires_ms,
+        )
+        tx.put_invitation(
+            replace(
+                invitation,
+                state="sent",
+                reason="",
+                channel=address.channel,
+                sent_ms=outbox.now_ms,
+                session_id=session.id,
+            )
+        )
+        self._talk.begin(
+            tx,
+            session,
+            variables=self._variables(session, customer, facts, outbox.now_ms),
+            facts=facts,
+            first_contact=first_contact,
+            outbox=outbox,
+            last_offer=invitation.requested_by == _BY_CUSTOMER,
+        )
+        if rule is not None and rule.remind_ms is not None and not invitation.requested_by:
+            self._timer(tx, session, "remind", outbox.now_ms + rule.remind_ms, outbox)
+        if session.expires_ms is not None:
+            self._timer(tx, session, "expire", session.expires_ms, outbox)
+
+    def _timer(
+        self, tx: Tx, session: Session, kind: Literal["remind", "expire"], due_ms: int, outbox: Outbox
+    ) -> None:
+        outbox.put(
+            tx,
+            Job(
+                id=outbox.new_id(),
+                kind=kind,
+                due_ms=due_ms,
+                payload="{}",
+                key=f"{kind}:{session.id}",
+                session_id=session.id,
+                customer_id=session.customer_id,
+                created_ms=outbox.now_ms,
+            ),
+        )
+
+    def remind(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """A "remind" job: at most one, only if nothing was answered, never outside contact hours or to the opted-out."""
+        session = tx.find_session(job.session_id)
+        if session is None or session.status != "open" or session.started_ms is not None:
+            tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+            return
+        open_ms = triggers.next_open_ms(self._shop.contact, outbox.now_ms, self._shop.tz)
+        if open_ms > outbox.now_ms:
+            tx.retry_job(job, due_ms=open_ms, error="quiet_hours")
+            outbox.expect(open_ms)
+            return
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+        if tx.consent(session.customer_id, "surveys") is not False:
+            self._talk.elapsed(tx, session, "remind", outbox)
+
+    def _language(self, customer: Customer | None, address: Address, flow: Flow) -> str:
+        for lang in (customer.language if customer else "", address.language, self._shop.language):
+            if lang in flow.languages:
+                return lang
+        return flow.languages[0]
+
+    def _variables(
+        self, session: Session, customer: Customer | None, facts: Mapping[str, object], now_ms: int
+    ) -> dict[str, str]:
+        lang = session.lang
+        variables = {
+            "name": customer.name if customer else "",
+            "company": str(facts.get("order.company", "")),
+            "item": item_text(facts, lang),
+            "brand": self._shop.brand_in(lang),
+            "team": self._shop.team_in(lang),
+            "here": self._talk.here(session.channel, lang),
+            "date": self._promises.date_text(now_ms, lang),
+            "expires": ""
+            if session.expires_ms is None
+            else self._promises.date_text(session.expires_ms, lang),
+            "privacy_url": self._shop.privacy_url,
+            "retention": self._promises.retention_text(lang),
+            "support_hours": self._promises.support_hours_text(lang),
+        }
+        return {key: value for key, value in variables.items() if value}
+
+    # ------------------------------------------------------------------------------------------------- every
+
+    def schedule_every(self, tx: Tx, outbox: Outbox) -> None:
+        """See to it that each `every` rule has its next daily run queued."""
+        for rule in self._shop.triggers:
+            if rule.every_ms is not None:
+                self._next_run(tx, rule, outbox)
+
+    def _next_run(self, tx: Tx, rule: TriggerRule, outbox: Outbox) -> None:
+        due_ms = triggers.next_slot_ms(rule, outbox.now_ms, self._shop.tz)
+        day = datetime.fromtimestamp(due_ms / 1000, self._shop.tz).date().isoformat()
+        outbox.put(
+            tx,
+            Job(
+                id=outbox.new_id(),
+                kind="every",
+                due_ms=due_ms,
+                payload=msgspec.json.encode({"trigger": rule.id}).decode(),
+                key=f"every:{rule.id}:{day}",
+                created_ms=outbox.now_ms,
+            ),
+        )
+
+    def run_every(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """An "every" job: plan an invitation for each customer whose last one of this rule is long enough ago."""
+        wanted = json.loads(job.payload)["trigger"]
+        rule = next((r for r in self._shop.triggers if r.id == wanted), None)
+        if rule is not None and rule.every_ms is not None:
+            after = ""
+            while batch := tx.customers_due(
+                rule.id, outbox.now_ms - rule.every_ms, after=after, limit=_EVERY_BATCH
+            ):
+                for customer in batch:
+                    invitation = self._invitation(
+                        rule.id,
+                        self._library.flows[rule.flow],
+                        customer.id,
+                        outbox,
+                        due_ms=outbox.now_ms,
+                        expires_ms=rule.expires_ms,
+                    )
+                    self._talk.plan(tx, invitation, outbox)
+                after = batch[-1].id
+            self._next_run(tx, rule, outbox)
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+
+    # ------------------------------------------------------------------------------------------------- staff
+
+    def may_send(self, tx: Tx, request: SurveyRequest, now_ms: int) -> NotAllowed | None:
+        """Why this survey may not be sent now; None when it may. Changes nothing."""
+        invitation = self._asked_for(tx, request, request.customer_id, now_ms)
+        if isinstance(invitation, NotAllowed):
+            return invitation
+        return self._refusal(self._decide(tx, invitation, max(now_ms, request.at_ms or now_ms)))
+
+    def start_by_staff(
+        self, tx: Tx, request: SurveyRequest, outbox: Outbox
+    ) -> Started | Planned | NotAllowed:
+        """A member of staff starts a survey, now or at a time: sampling does not apply, the contact cap does. One
+        window starts one survey, however often it is sent. Each try is audited, each refusal stored with its reason."""
+        invitation = self._asked_for(tx, request, request.request_id, outbox.now_ms)
+        if isinstance(invitation, NotAllowed):
+            return invitation
+        known = tx.find_invitation(invitation.id)
+        if known is not None:
+            return Planned(known.due_ms) if known.state != "skipped" else NotAllowed(known.reason)
+        decision: triggers.Wait | triggers.Skip | triggers.Invite | Address
+        decision = self._decide(tx, invitation, invitation.due_ms)
+        if isinstance(decision, triggers.Wait) and decision.reason == "quiet_hours":
+            invitation = replace(invitation, due_ms=decision.until_ms)
+            decision = triggers.Invite()
+        refusal = self._refusal(decision)
+        tx.audit(
+            AuditEntry(
+                id=outbox.new_id(),
+                at_ms=outbox.now_ms,
+                actor=f"slack:{request.workspace}:{request.requested_by}",
+                action="survey.start" if refusal is None else "survey.refused",
+                subject=request.customer_id,
+                detail=request.flow_id if refusal is None else f"{request.flow_id}: {refusal.reason}",
+            )
+        )
+        if refusal is not None:
+            tx.put_invitation(replace(invitation, state="skipped", reason=refusal.reason))
+            return refusal
+        self._talk.plan(tx, invitation, outbox)
+        channel = decision.channel if isinstance(decision, Address) else ""
+        return Planned(invitation.due_ms, channel) if invitation.due_ms > outbox.now_ms else Started(channel)
+
+    def _asked_for(
+        self, tx: Tx, request: SurveyRequest, invitation_id: str, now_ms: int
+    ) -> Invitation | NotAllowed:
+        flow = self._library.flows.get(request.flow_id)
+        if flow is None:
+            return NotAllowed("unknown_flow")
+        if tx.find_customer(request.customer_id) is None:
+            return NotAllowed("unknown_customer")
+        due_ms = max(now_ms, request.at_ms or now_ms)
+        return Invitation(
+            id=f"staff:{invitation_id}",
+            trigger_id="staff",
+            flow_id=flow.id,
+            survey_kind=flow.survey_kind,
+            touchpoint=flow.touchpoint,
+            customer_id=request.customer_id,
+            event_id="",
+            channel="",
+            segment="",
+            state="planned",
+            reason="",
+            planned_ms=now_ms,
+            due_ms=due_ms,
+            expires_ms=due_ms + _STAFF_EXPIRES_MS,
+            sent_ms=None,
+            session_id="",
+            note=request.note,
+            requested_by=request.requested_by,
+        )
+
+    def _refusal(
+        self, decision: triggers.Wait | triggers.Skip | triggers.Invite | Address
+    ) -> NotAllowed | None:
+        contact = self._shop.contact
+        days = {
+            "min_gap": contact.min_gap,
+            "touchpoint_gap": contact.touchpoint_gap,
+            "relational_gap": contact.relational_gap,
+            "relational_ahead": contact.relational_ahead,
+            "after_complaint": contact.after_complaint,
+        }
+        match decision:
+            case triggers.Wait(until_ms=at_ms, reason=reason) | triggers.Skip(allowed_from_ms=at_ms, reason=reason):
+                limit_ms = days.get(reason)
+                return NotAllowed(reason, at_ms, None if limit_ms is None else limit_ms // triggers.DAY_MS)
+            case _:
+                return None
+
+    def find(self, tx: Tx, words: str) -> list[CustomerHit]:
+        """Customers by id, name or order number; an exact id comes alone."""
+        exact = tx.find_customer(words)
+        found = [exact] if exact is not None else tx.search_customers(words)
+        return [CustomerHit(customer.id, customer.name, _last_invited(tx, customer.id)) for customer in found]
+
+
+def _last_invited(tx: Tx, customer_id: str) -> int | None:
+    sessions = tx.sessions_of(customer_id, limit=1)
+    return sessions[0].created_ms if sessions else None
+
+
+def item_text(facts: Mapping[str, object], lang: str) -> str:
+    """The bought thing as a customer would name it: at most 20 characters, shop tags cut, several as 「…ほか2点」.
+
+    >>> item_text({"order.product": "【送料無料】ギフトセット"}, "ja")
+    'ギフトセット'
+    >>> item_text({"order.product": ["マグカップ", "コーヒー豆", "フィルター"]}, "ja")
+    'マグカップほか2点'
+    """
+    bought = facts.get("order.product") or facts.get("order.item") or ""
+    names = [str(name) for name in bought] if isinstance(bought, list) else [str(bought)]
+    first = " ".join(_TAG.sub("", names[0]).split()) if names else ""
+    if not first:
+        return ""
+    if len(first) > _ITEM_LENGTH:
+        first = first[: _ITEM_LENGTH - 1] + "…"
+    if len(names) > 1:
+        others = len(names) - 1
+        return f"{first}ほか{others}点" if lang == "ja" else f"{first} and {others} more"
+    return first
+
+
+def _draw(invitation_id: str) -> float:
+    """0 ≤ x < 1 from the chance in an invitation's id: the same each time this invitation is decided about."""
+    return int(invitation_id.replace("-", "")[-13:], 16) / 16**13
+
+
+def _history(seen: Contacts) -> triggers.History:
+    return triggers.History(**{f.name: getattr(seen, f.name) for f in fields(seen)})

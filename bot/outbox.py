@@ -1,0 +1,47 @@
+"""Jobs queued by one unit of work, to be handed to the worker once they are durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bot.clock import Chance
+from storage.records import Job
+from storage.store import Tx
+
+LEASE_MS = 60_000
+"""Longer than any call may take (15 s), short enough that a dead process is noticed within a minute."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Collects what a unit queues. Due jobs whose lane is free come leased to this process at once (saving a claim);
+    the others are found by the worker when their time comes."""
+
+    owner: str
+    now_ms: int
+    chance: Chance
+    claimed: list[Job] = field(default_factory=list)
+    next_due_ms: int | None = None
+
+    def put(self, tx: Tx, job: Job) -> bool:
+        """Queue it in this transaction; False when its key is used."""
+        if job.due_ms > self.now_ms:
+            queued = tx.put_job(job)
+            self.expect(job.due_ms)
+            return queued is not None
+        queued = tx.put_job(job, claim_for=self.owner, lease_until_ms=self.now_ms + LEASE_MS)
+        if queued is None:
+            return False
+        if queued.state == "leased":
+            self.claimed.append(queued)
+        else:
+            self.expect(job.due_ms)
+        return True
+
+    def new_id(self) -> str:
+        return self.chance.new_id(self.now_ms)
+
+    def expect(self, due_ms: int) -> None:
+        """Something will be due then."""
+        if self.next_due_ms is None or due_ms < self.next_due_ms:
+            self.next_due_ms = due_ms

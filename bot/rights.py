@@ -1,0 +1,156 @@
+"""What belongs to a customer whatever survey is open: see my answers, erase them, stop surveys, resume them.
+
+Texts: copy deck, section 8. The four messages work in a survey and outside it; their buttons carry the node "@rights".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bot.channel import Inbound
+from bot.outbox import Outbox
+from flows import rights
+from flows.engine import Choice, OpenCase, Say, Tap, Typed
+from flows.survey import Library
+from storage.store import Tx
+
+if TYPE_CHECKING:
+    from bot.config import Shop
+    from bot.conversation import Conversation
+    from bot.promises import Promises
+
+_NEWS_DAYS = 3
+"""How long it takes until the shop's news stop, as told to the customer: staff do it by hand."""
+
+
+class Rights:
+    """Answers the four messages and their buttons."""
+
+    def __init__(
+        self, *, conversation: Conversation, library: Library, shop: Shop, promises: Promises
+    ) -> None:
+        self._talk = conversation
+        self._library = library
+        self._shop = shop
+        self._promises = promises
+
+    def take_in(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> bool:
+        """True when this was one of the rights (and it has been answered)."""
+        asked: str | None
+        match inbound.content:
+            case Typed(text=text):
+                asked = rights.recognise(text)
+                if asked is None:
+                    return False
+            case Tap(node=rights.NODE, value=value):
+                asked = value
+            case _:
+                return False
+        self._act(tx, inbound, outbox, asked)
+        return True
+
+    def _act(self, tx: Tx, inbound: Inbound, outbox: Outbox, asked: str) -> None:
+        address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
+        person = person_of(inbound, "" if address is None else address.customer_id)
+        lang = self._talk.language_of(tx, inbound)
+        match asked:
+            case "unsubscribe":
+                say = self._say("unsub.ask", lang, ("unsub.yes", "unsub.no", "unsub.news"))
+            case "unsub.yes" | "unsub.news":
+                self._stop_surveys(tx, inbound, outbox, person)
+                if asked == "unsub.news":
+                    tx.set_consent(person, "news", False, inbound.at_ms, f"chat:{inbound.channel}")
+                    self._tell_staff(tx, inbound, outbox, person)
+                    say = self._say("unsub.news", lang, (), days=str(_NEWS_DAYS))
+                else:
+                    say = self._say("unsub.done", lang, ())
+            case "unsub.no" | "erase.no":
+                say = self._say("rights.kept", lang, ())
+            case "resume":
+                tx.set_consent(person, "surveys", True, inbound.at_ms, f"chat:{inbound.channel}")
+                say = self._say("resume", lang, ())
+            case "mine":
+                say = self._mine(tx, inbound, person, lang)
+            case "erase":
+                say = self._say("erase.ask", lang, ("erase.yes", "erase.no"))
+            case "erase.yes":
+                for session in tx.sessions_of(person):
+                    if session.status == "open":
+                        self._talk.stop(tx, session, "erased", outbox)
+                tx.erase_answers(person, outbox.now_ms)
+                say = self._say("erase.done", lang, ())
+            case _:
+                closed = self._talk.text(
+                    "closed.button", lang, {"here": self._talk.here(inbound.channel, lang)}
+                )
+                say = Say(closed)
+        self._talk.say(tx, inbound, outbox, say, customer_id=person)
+
+    def _stop_surveys(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
+        tx.set_consent(person, "surveys", False, inbound.at_ms, f"chat:{inbound.channel}")
+        while (
+            session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)
+        ) is not None:
+            self._talk.stop(tx, session, "opted_out", outbox)
+        for session in tx.sessions_of(person):
+            if session.status == "open":
+                self._talk.stop(tx, session, "opted_out", outbox)
+        for invitation in tx.open_invitations(person):
+            if invitation.state == "planned":
+                tx.put_invitation(replace(invitation, state="withdrawn", reason="opted_out"))
+        tx.cancel_jobs(
+            outbox.now_ms, customer_id=person, kinds=("invite", "remind", "send", "wake", "expire")
+        )
+
+    def _tell_staff(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
+        self._talk.cases.open_for(
+            tx, person, "", OpenCase("person", words=self._talk.text("unsub.news.label", "ja", {})), outbox
+        )
+
+    def _mine(self, tx: Tx, inbound: Inbound, person: str, lang: str) -> Say:
+        answers = [a for a in tx.answers_of(person) if not a.missing]
+        if not answers:
+            return self._say("mine.none", lang, ())
+        latest = max(answers, key=lambda a: a.answered_ms)
+        mine = [a for a in answers if a.session_id == latest.session_id]
+        lines = "\n".join(
+            self._talk.text(
+                "mine.line",
+                lang,
+                {
+                    "question": self._talk.question_name(tx, a, lang),
+                    "answer": self._talk.answer_label(tx, a, lang),
+                },
+            )
+            for a in mine
+        )
+        text = self._talk.text(
+            "mine", lang, {"date": self._promises.date_text(latest.answered_ms, lang), "answers": lines}
+        )
+        return Say(
+            text,
+            (
+                Choice(self._talk.text("mine.change.label", lang, {}), "@control", "change"),
+                Choice(self._talk.text("mine.erase.label", lang, {}), rights.NODE, "erase"),
+            ),
+        )
+
+    def _say(self, key: str, lang: str, choices: tuple[str, ...], **variables: str) -> Say:
+        known = {
+            "brand": self._shop.brand_in(lang),
+            "team": self._shop.team_in(lang),
+            "support_hours": self._promises.support_hours_text(lang),
+            **variables,
+        }
+        return Say(
+            self._talk.text(key, lang, known),
+            tuple(
+                Choice(self._talk.text(f"{value}.label", lang, {}), rights.NODE, value) for value in choices
+            ),
+        )
+
+
+def person_of(inbound: Inbound, customer_id: str) -> str:
+    """Whom consent and erasure are kept for: the customer, or the bare address while nobody knows whose it is."""
+    return customer_id or f"{inbound.channel}:{inbound.workspace}:{inbound.external_id}"

@@ -1,0 +1,172 @@
+"""Twelve weeks of believable history, lived through the real code paths: people buy, are asked over HTTP, and answer in
+the LINE stand-in by tapping and typing. A fixed seed makes it the same history each time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot import buttons
+from bot.standins.demo import DAY_MS, HOUR_MS, TOKYO, Buyer, World
+from bot.standins.line import Tappable
+
+_WAVES = (0, 2, 4)
+"""Days of the week (Thursday, Saturday, Monday) on which parcels arrive."""
+_BUYERS_A_WAVE = 17
+_CASES_A_WAVE = 4
+_ANSWERING = 0.66
+_ENGLISH = 0.08
+
+_COMMENTS = {
+    "good": [
+        "梱包がとても丁寧で安心しました。",
+        "商品の質が良く、すぐ届いたので満足です。",
+        "贈り物に使いました。喜んでもらえました。",
+        "スタッフの方の説明がわかりやすかったです。",
+        "色合いが写真どおりで気に入っています。",
+    ],
+    "fair": [
+        "普通に使えています。",
+        "送料がもう少し安いとうれしいです。",
+        "説明書の字が小さいと感じました。",
+        "配送日をもう少し細かく選べるとよいです。",
+    ],
+    "poor": [
+        "箱がつぶれていて、贈り物に使えませんでした。",
+        "届くのが予定より2日遅れました。",
+        "問い合わせの返信が遅く、不安になりました。",
+        "思っていた色と違いました。",
+    ],
+}
+_COMMENTS_EN = {
+    "good": ["Lovely packaging and quick delivery.", "Great quality, I will buy again."],
+    "fair": ["It does the job.", "Shipping was a little expensive."],
+    "poor": ["It came two days late.", "The box was damaged."],
+}
+_DONE = ("決定", "Done")
+
+
+@dataclass(slots=True)
+class Visitor:
+    """One simulated customer: how content they are, and what they do next on the screen in front of them."""
+
+    buyer: Buyer
+    mood: float
+    """0 (let down) to 1 (delighted)."""
+    rng: random.Random
+    picked: int = 0
+
+    @property
+    def kind(self) -> str:
+        return "poor" if self.mood < 0.25 else "fair" if self.mood < 0.6 else "good"
+
+    async def act(self, world: World) -> bool:
+        """Do the next thing: tap, or type; False when nothing more is asked."""
+        line, user_id = world.line, self.buyer.line_user_id
+        chat = line.chat(user_id)
+        if not chat or chat[-1].sender == "user":
+            return False
+        newest = [t for t in line.tappables(user_id) if t.entry_id == chat[-1].id]
+        offered = [(t, b) for t in newest if (b := buttons.parse(t.data)) is not None]
+        values = _once([t for t, b in offered if not b.node.startswith("@")])
+        if any(t.label in _DONE for t, _ in offered):
+            return await self._pick_feelings(world, values, offered)
+        if len(values) >= 2:
+            await self._answer(world, values)
+            return True
+        contact = [t for t, b in offered if b.node == "@contact"]
+        if contact:
+            chosen = contact[0] if self.rng.random() < 0.6 else contact[-1]
+            await line.taps(user_id, chosen.data, chosen.display_text)
+            return False
+        if offered:
+            return await self._write(world, [t for t, _ in offered])
+        return False
+
+    async def _answer(self, world: World, values: list[Tappable]) -> None:
+        scored = {t: b.value for t in values if (b := buttons.parse(t.data)) is not None}
+        numbers = {t: int(value) for t, value in scored.items() if value.isdigit()}
+        if not numbers:
+            yes = self.rng.random() < 0.25 + 0.5 * self.mood
+            chosen = values[0] if yes else values[-1]
+        else:
+            low, high = min(numbers.values()), max(numbers.values())
+            node = buttons.parse(values[0].data)
+            mood = 1 - self.mood if node is not None and node.node.startswith("effort") else self.mood
+            wanted = low + (high - low) * min(1.0, max(0.0, mood + self.rng.gauss(0, 0.11)))
+            chosen = min(numbers, key=lambda t: (abs(numbers[t] - wanted), numbers[t]))
+            if self.rng.random() < 0.15 and chosen.label.isdigit():
+                await world.line.says(self.buyer.line_user_id, f"{chosen.label}点")
+                return
+        await world.line.taps(self.buyer.line_user_id, chosen.data, chosen.display_text)
+
+    async def _pick_feelings(
+        self, world: World, values: list[Tappable], offered: list[tuple[Tappable, buttons.Button]]
+    ) -> bool:
+        user_id = self.buyer.line_user_id
+        done = next(t for t, _ in offered if t.label in _DONE)
+        free = [t for t in values if (b := buttons.parse(t.data)) and b.value not in ("other", "done")]
+        wanted = 1 + round(self.mood + self.rng.random())
+        if self.picked < wanted and free:
+            self.picked += 1
+            plain = [t for t in free if (b := buttons.parse(t.data)) and b.value != "none"] or free
+            chosen = self.rng.choice(plain)
+            await world.line.taps(user_id, chosen.data, chosen.display_text)
+        else:
+            await world.line.taps(user_id, done.data, done.display_text)
+        return True
+
+    async def _write(self, world: World, offered: list[Tappable]) -> bool:
+        user_id = self.buyer.line_user_id
+        if self.rng.random() < 0.45:
+            comments = _COMMENTS if self.buyer.language == "ja" else _COMMENTS_EN
+            await world.line.says(user_id, self.rng.choice(comments[self.kind]))
+        else:
+            await world.line.taps(user_id, offered[0].data, offered[0].display_text)
+        return True
+
+
+def _once(values: list[Tappable]) -> list[Tappable]:
+    """Each value once: a scale shows its numbers in the bubble and again as quick replies."""
+    seen: dict[str, Tappable] = {}
+    for tappable in values:
+        seen.setdefault(tappable.data, tappable)
+    return list(seen.values())
+
+
+async def live_through(world: World, weeks: int, progress: Callable[[int], None] = lambda week: None) -> None:
+    """`weeks` weeks of purchases, support cases and answers, from the clock's present on."""
+    for week in range(weeks):
+        start_ms = world.clock.now_ms()
+        for day in _WAVES:
+            await world.advance_to(start_ms + day * DAY_MS)
+            await _wave(world, week)
+        await world.advance_to(start_ms + 7 * DAY_MS)
+        progress(week + 1)
+
+
+async def _wave(world: World, week: int) -> None:
+    rng = world.rng
+    visitors: list[Visitor] = []
+    events = []
+    for number in range(_BUYERS_A_WAVE + _CASES_A_WAVE):
+        buyer = world.new_buyer("en" if rng.random() < _ENGLISH else "ja")
+        case = number >= _BUYERS_A_WAVE
+        # most are content, a few are let down; the shop gets a little better over the weeks
+        mood = rng.betavariate(2.2, 2.0) if case else rng.betavariate(3.4, 1.5)
+        visitors.append(Visitor(buyer, min(1.0, mood + 0.005 * week), random.Random(rng.random())))  # noqa: S311
+        events.append(world.support_case(buyer) if case else world.purchase(buyer))
+    await asyncio.gather(*events)
+    morning = datetime.fromtimestamp(world.clock.now_ms() / 1000, TOKYO).replace(
+        hour=10, minute=0
+    ) + timedelta(days=1)
+    await world.advance_to(int(morning.timestamp() * 1000) + HOUR_MS // 2)
+    answering = [v for v in visitors if rng.random() < _ANSWERING]
+    while answering:
+        more = await asyncio.gather(*(v.act(world) for v in answering))
+        answering = [v for v, again in zip(answering, more, strict=True) if again]
+        # long enough for bubbles of free text to be one answer
+        await world.advance(rng.randrange(20_000, 90_000))

@@ -1,0 +1,234 @@
+"""The story of the demo: what the page's buttons do, and the same played by itself (`koe demo --headless`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from bot.standins.demo import DAY_MS, TOKYO, Buyer, World
+
+Lang = Literal["ja", "en"]
+
+_IDLE_S = 3.0
+_SOON_MS = 15 * 60_000
+_WEEKDAYS = "月火水木金土日"
+
+
+class StoryFailedError(Exception):
+    """The named step of the headless story did not happen; `seen` is what was on screen instead."""
+
+    def __init__(self, step: str, seen: str) -> None:
+        super().__init__(f"the story failed at: {step}\nwhat was there instead:\n{seen}")
+        self.step = step
+
+
+@dataclass(slots=True)
+class Story:
+    """What the page asks for. One thing happens at a time."""
+
+    world: World
+    busy: bool = False
+    on_change: list[Callable[[], None]] = field(default_factory=list)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _touched: float = 0.0
+
+    def now_text(self, lang: str) -> str:
+        now = datetime.fromtimestamp(self.world.clock.now_ms() / 1000, TOKYO)
+        if lang == "ja":
+            return f"{now.month}月{now.day}日（{_WEEKDAYS[now.weekday()]}）{now:%H:%M}"
+        return f"{now:%a} {now.day} {now:%b}, {now:%H:%M}"
+
+    async def purchase(self, lang: Lang) -> None:
+        """A new customer buys; their parcel arrives, and a day later the survey."""
+        await self._ask(lang, self.world.purchase)
+
+    async def support_case(self, lang: Lang) -> None:
+        """A new customer's support case is closed; an hour later comes the survey."""
+        await self._ask(lang, self.world.support_case)
+
+    async def _ask(self, lang: Lang, happens: Callable[[Buyer], Awaitable[None]]) -> None:
+        async with self._lock:
+            self._busy(True)
+            try:
+                buyer = self.world.new_buyer(lang)
+                await happens(buyer)
+                await self.world.until(lambda: _asked(self.world, buyer), within_ms=3 * DAY_MS)
+            finally:
+                self._busy(False)
+
+    async def week_passes(self) -> None:
+        """Seven days, from due job to due job."""
+        async with self._lock:
+            self._busy(True)
+            try:
+                await self.world.advance(7 * DAY_MS)
+            finally:
+                self._busy(False)
+
+    def touch(self) -> None:
+        """Somebody did something: let them finish before time moves on."""
+        self._touched = asyncio.get_running_loop().time()
+
+    async def keep_time(self) -> None:
+        """While nobody does anything, jump to what is due within the next minutes (an alert's grace time …)."""
+        while True:
+            await asyncio.sleep(0.5)
+            if self._lock.locked() or asyncio.get_running_loop().time() - self._touched < _IDLE_S:
+                continue
+            due_ms = await self.world.koe.store.read(lambda tx: tx.next_due_ms())
+            now_ms = self.world.clock.now_ms()
+            if due_ms is not None and now_ms < due_ms <= now_ms + _SOON_MS:
+                self.world.clock.advance_to(due_ms)
+                self._changed()
+
+    def _busy(self, busy: bool) -> None:
+        self.busy = busy
+        self._changed()
+
+    def _changed(self) -> None:
+        for listener in self.on_change:
+            listener()
+
+
+def _asked(world: World, buyer: Buyer) -> bool:
+    return any(entry.sender == "bot" for entry in world.line.chat(buyer.line_user_id))
+
+
+# ------------------------------------------------------------------------------------------------- headless
+
+
+@dataclass(slots=True)
+class Play:
+    """The story told by itself, step by step; each step is checked against what a person would see."""
+
+    world: World
+    say: Callable[[str], None]
+
+    async def run(self) -> None:
+        """Raises StoryFailedError at the step that did not happen."""
+        await self._content_customer()
+        await self._tired_customer()
+        await self._detractor()
+        await self._slack_customer()
+        await self._week()
+
+    async def _content_customer(self) -> None:
+        world, line = self.world, self.world.line
+        buyer = await self._invited("購入のあと、アンケートが届く", "ja", world.purchase, "満足していますか")
+        user = buyer.line_user_id
+        await self._step("満足度にタップで答える", line.taps_label(user, "やや満足"), user, "薦める可能性")
+        await self._step("9点と文字で答える", line.says(user, "９点"), user, "理由")
+        await self._step("前の質問に戻って訂正する", line.taps_label(user, "満足"), user, "変更しました")
+        for words in ("届くのが早くて助かりました。", "箱もきれいで", "贈り物に使えました"):
+            await line.says(user, words)
+        await self._step("三通に分けた理由がひとつの答えになる", world.advance(8_000), user, "愛着度")
+        answers = await world.koe.store.read(lambda tx: tx.answers_of(buyer.customer_id))
+        reason = next((a.value for a in answers if a.instrument == "reason"), "")
+        self._check("三通が保存されている", "早くて" in reason and "贈り物" in reason, reason)
+        await self._step("愛着度を漢数字で答える", line.says(user, "四"), user, "感情")
+        await self._step("安心感を選ぶ", line.taps_label(user, "安心感"), user, "選択中：「安心感」")
+        await self._step("ワクワク感も選ぶ", line.taps_label(user, "ワクワク感"), user, "ワクワク感")
+        await self._step("決定する", line.taps_label(user, "決定"), user, "")
+        if "多少高くても" in line.transcript(user).splitlines()[-1] + line.transcript(user):
+            await self._step("価格の質問に答える", line.says(user, "はい"), user, "")
+        self._check("お礼で終わる", "ありがとうございました" in line.transcript(user), line.transcript(user))
+        self._show(f"LINE・{buyer.name}様（購入後、満足）", line.transcript(user))
+
+    async def _tired_customer(self) -> None:
+        world, line = self.world, self.world.line
+        buyer = await self._invited(
+            "問い合わせのあと、アンケートが届く", "ja", world.support_case, "手間や負担"
+        )
+        user = buyer.line_user_id
+        await self._step("手間は7と答える", line.taps_label(user, "7"), user, "満足していますか")
+        await self._step("不満と答える", line.says(user, "不満"), user, "理由")
+        await line.says(user, "返信が遅く、三回も同じ説明をしました。")
+        await self._step("お詫びが届く", world.advance(8_000), user, "申し訳ございません")
+        await self._step("連絡を希望する", line.taps_label(user, "連絡を希望する"), user, "担当者から")
+        self._show(f"LINE・{buyer.name}様（お問い合わせ後、手間が大きい）", line.transcript(user))
+        await self._alerted("担当者のSlackにカードが届く", "三回も同じ説明")
+
+    async def _detractor(self) -> None:
+        world, line = self.world, self.world.line
+        buyer = await self._invited(
+            "an English customer is asked", "en", world.purchase, "How satisfied are you"
+        )
+        user = buyer.line_user_id
+        await self._step("a tap: dissatisfied", line.taps_label(user, "Dissatisfied"), user, "How likely")
+        await self._step("two, in words", line.says(user, "two"), user, "reason")
+        await line.says(user, "The box was crushed, I couldn't give it as a present")
+        await self._step("the comment is taken", world.advance(8_000), user, "attachment")
+        await self._step("skips one", line.says(user, "skip"), user, "sorry")
+        self._show(f"LINE · {buyer.name} (detractor)", line.transcript(user))
+        await self._alerted("the card reaches staff", "crushed")
+        self._show("Slack · #voc-alerts", _tail(world.slack.transcript("C0ALERTS"), 40))
+
+    async def _slack_customer(self) -> None:
+        world, slack = self.world, self.world.slack
+        buyer = world.new_buyer("ja", channel="slack")
+        await world.purchase(buyer)
+        channel = slack.dm_of(buyer.slack_user_id)
+        arrived = await world.until(lambda: bool(slack.messages(channel)), within_ms=3 * DAY_MS)
+        self._check("SlackのDMにアンケートが届く", arrived, slack.transcript(channel))
+        await slack.says(buyer.slack_user_id, channel, "満足")
+        await world.settle()
+        await slack.says(buyer.slack_user_id, channel, "10")
+        await world.settle()
+        self._check(
+            "SlackのDMで理由を聞かれる", "理由" in slack.transcript(channel), slack.transcript(channel)
+        )
+        self._show(f"Slack DM・{buyer.name}様", slack.transcript(channel))
+
+    async def _week(self) -> None:
+        world, slack = self.world, self.world.slack
+        before = len(slack.messages("C0DIGEST"))
+        arrived = await world.until(lambda: len(slack.messages("C0DIGEST")) > before, within_ms=7 * DAY_MS)
+        self._check("1週間たつと週報が届く", arrived, slack.transcript("C0DIGEST"))
+        shown = slack.transcript("C0DIGEST")
+        self._check("週報にNPSと件数と信頼区間がある", all(w in shown for w in ("NPS", "n=", "95%")), shown)
+        self._check("週報は一度だけ", len(slack.messages("C0DIGEST")) == before + 1, shown)
+        self._show("Slack · #voc-digest", shown)
+
+    # --- telling
+
+    async def _invited(
+        self, step: str, lang: Lang, happens: Callable[[Buyer], Awaitable[None]], expected: str
+    ) -> Buyer:
+        buyer = self.world.new_buyer(lang)
+        await happens(buyer)
+        await self.world.until(lambda: _asked(self.world, buyer), within_ms=3 * DAY_MS)
+        self._check(
+            step,
+            expected in self.world.line.transcript(buyer.line_user_id),
+            self.world.line.transcript(buyer.line_user_id),
+        )
+        return buyer
+
+    async def _step(self, step: str, action: Awaitable[object], user_id: str, expected: str) -> None:
+        seen = len(self.world.line.chat(user_id))
+        await action
+        await self.world.settle()
+        chat = self.world.line.chat(user_id)
+        fresh = self.world.line.transcript(user_id)
+        answered = any(entry.sender == "bot" for entry in chat[seen:])
+        self._check(step, answered and expected in fresh, fresh)
+
+    async def _alerted(self, step: str, words: str) -> None:
+        slack = self.world.slack
+        await self.world.until(lambda: words in slack.transcript("C0ALERTS"), within_ms=3_600_000)
+        self._check(step, words in slack.transcript("C0ALERTS"), slack.transcript("C0ALERTS"))
+
+    def _check(self, step: str, happened: bool, seen: str) -> None:
+        if not happened:
+            raise StoryFailedError(step, _tail(seen, 40))
+        self.say(f"✓ {step}")
+
+    def _show(self, title: str, transcript: str) -> None:
+        self.say(f"\n── {title} " + "─" * max(0, 60 - len(title)) + f"\n{transcript}\n")
+
+
+def _tail(text: str, lines: int) -> str:
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,324 @@
+"""The one loop over due jobs: send, wake, invite, remind, alert, digest.
+
+Jobs are leased with a fence; only the oldest unfinished job of a lane runs; a lease is checked once more right before
+anything is sent, so that an opt-out between claim and send still holds. A job ends done, expired, dead (with its
+reason, can be replayed), cancelled, or uncertain: nobody knows, and it is never sent again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import structlog
+
+from bot import measures
+from bot.channel import Channel, Delivery, Refused, RetryLater, Sent, Unknown
+from bot.clock import Chance, Clock
+from bot.outbox import LEASE_MS, Outbox
+from bot.pacing import Pacer
+from storage.errors import StoreError
+from storage.failpoints import hit
+from storage.records import Job
+from storage.store import Store, Tx
+
+log = structlog.get_logger(__name__)
+
+UnitHandler = Callable[[Tx, Job, Outbox], None]
+"""Does a job's work and finishes it, in one transaction."""
+TaskHandler = Callable[[Job], Awaitable[None]]
+"""Does a job's work outside a transaction (and finishes it in one of its own)."""
+SentHook = Callable[[Tx, Job, str, Outbox], None]
+"""What follows, in the finishing transaction, when a message was accepted: (tx, job, ref, outbox)."""
+
+_BATCH = 64
+_BACKOFF_MS = 1_000
+_BACKOFF_CAP_MS = 15 * 60_000
+_ATTEMPTS = 12
+"""With full jitter between 0 and min(cap, 1 s · 2ⁿ) this is a bit over an hour and a half on average."""
+_LOOK_AGAIN_MS = 5_000
+"""Commands beside the server may queue jobs too; they are found this soon."""
+_PUSH_PAUSE_MS = 3_600_000
+_CHANNEL_PAUSE_MS = 300_000
+
+
+@dataclass(slots=True)
+class Worker:
+    """Runs jobs until stopped. `run()` is the loop; `take()` hands over what a unit just queued."""
+
+    store: Store
+    clock: Clock
+    chance: Chance
+    channels: Mapping[str, Channel]
+    units: Mapping[str, UnitHandler]
+    tasks: Mapping[str, TaskHandler]
+    on_sent: SentHook
+    owner: str
+    pacer: Pacer
+    _handed: list[Job] = field(default_factory=list)
+    _signal: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _next_due_ms: int | None = 0
+    _paused: dict[str, int] = field(default_factory=dict)
+    _stopping: bool = False
+    _busy: bool = False
+
+    def outbox(self) -> Outbox:
+        return Outbox(owner=self.owner, now_ms=self.clock.now_ms(), chance=self.chance)
+
+    def take(self, outbox: Outbox) -> None:
+        """What a durable unit queued: leased jobs start at once, later ones are remembered."""
+        self._handed.extend(outbox.claimed)
+        if outbox.next_due_ms is not None:
+            self._expect(outbox.next_due_ms)
+        if outbox.claimed or outbox.next_due_ms is not None:
+            self._signal.set()
+
+    def _expect(self, due_ms: int) -> None:
+        if self._next_due_ms is None or due_ms < self._next_due_ms:
+            self._next_due_ms = due_ms
+
+    async def run(self) -> None:
+        """Until `stop()`. Storage that is busy is waited for; anything else that a job raises ends in a recorded
+        attempt."""
+        while not self._stopping:
+            self._signal.clear()
+            try:
+                worked = await self._round()
+            except StoreError as error:
+                log.warning("store_busy", error=str(error))
+                await asyncio.sleep(0.2)
+                continue
+            if not worked and not self._handed and not self._stopping:
+                self._busy = False
+                await self.clock.wait(self._signal, self._wait_until_ms())
+        self._busy = False
+
+    def _wait_until_ms(self) -> int:
+        now_ms = self.clock.now_ms()
+        due = [at for at in (self._next_due_ms, *self._paused.values()) if at is not None and at > now_ms]
+        return min([*due, now_ms + _LOOK_AGAIN_MS])
+
+    async def _round(self) -> bool:
+        now_ms = self.clock.now_ms()
+        self._paused = {name: until for name, until in self._paused.items() if until > now_ms}
+        jobs, self._handed = self._handed, []
+        if self._next_due_ms is None or now_ms >= self._next_due_ms or not jobs:
+            jobs += await self._claim(now_ms)
+        if not jobs:
+            return False
+        self._busy = True
+        hit("worker.claimed")
+        sends = [job for job in jobs if job.kind == "send"]
+        if sends:
+            # one look for the whole batch: an opt-out or an erasure may have come between claim and now
+            held = await self.store.read(lambda tx: tx.holds_lease(sends))
+            for job in sends:
+                if job.id in held:
+                    self._start(self._send(job))
+        for job in jobs:
+            if job.kind in self.tasks:
+                self._start(self._guard(job, self.tasks[job.kind](job)))
+            elif job.kind != "send":
+                self._start(self._unit(job))
+        return True
+
+    async def _claim(self, now_ms: int) -> list[Job]:
+        paused = tuple(self._paused)
+
+        def claim(tx: Tx) -> tuple[list[Job], int | None]:
+            jobs = tx.claim_jobs(self.owner, now_ms, now_ms + LEASE_MS, limit=_BATCH, paused=paused)
+            return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms())
+
+        if not await self.store.read(lambda tx: (due := tx.next_due_ms()) is not None and due <= now_ms):
+            self._next_due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+            return []
+        jobs, next_due_ms = await self.store.write(claim)
+        if not jobs and next_due_ms is not None and next_due_ms <= now_ms:
+            # what is due waits behind its lane or a pause: a finished call or the next look finds it
+            next_due_ms = now_ms + _LOOK_AGAIN_MS
+        self._next_due_ms = next_due_ms
+        return jobs
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._signal.set()
+
+    # ------------------------------------------------------------------------------------------------- units
+
+    async def _unit(self, job: Job) -> None:
+        handler = self.units.get(job.kind)
+        if handler is None:
+            await self._bury(job, f"no handler for kind {job.kind!r}: was it queued by a newer version?")
+            return
+        outbox = self.outbox()
+
+        async def work() -> None:
+            await self.store.write(lambda tx: handler(tx, job, outbox))
+            self.take(outbox)
+
+        await self._guard(job, work())
+
+    async def _guard(self, job: Job, work: Awaitable[None]) -> None:
+        """Whatever a job raises ends in a recorded attempt, never in the loop."""
+        try:
+            await work
+        except StoreError as error:
+            log.warning("job_postponed", job=job.id, kind=job.kind, error=str(error))
+            await self._again(job, str(error), None)
+        except Exception as error:
+            log.exception("job_failed", job=job.id, kind=job.kind)
+            await self._again(job, f"{type(error).__name__}: {error}", None)
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    async def _send(self, job: Job) -> None:
+        await self._guard(job, self._deliver(job))
+
+    async def _deliver(self, job: Job) -> None:
+        channel = self.channels.get(job.channel)
+        if channel is None:
+            await self._bury(job, f"channel {job.channel!r} is off: set its tokens, then replay")
+            return
+        if job.channel in self._paused:
+            await self._put_back(job, self._paused[job.channel], "channel paused")
+            return
+        payload = json.loads(job.payload)
+        wait_ms = self.pacer.wait_ms(job.channel, payload, job.lane, self.clock.now_ms())
+        if wait_ms > 0:
+            await self._put_back(job, self.clock.now_ms() + wait_ms, "pacing")
+            return
+        ref = str(payload.get("ref", ""))
+        if job.updates:
+            ref = await self.store.read(lambda tx: tx.prompt_ref(job.session_id, job.updates))
+        hit("worker.before_send")
+        delivery = await channel.send(
+            payload, job_id=job.id, attempt=job.attempts, now_ms=self.clock.now_ms(), ref=ref
+        )
+        hit("worker.after_send")
+        await self._settle(job, delivery)
+
+    async def _settle(self, job: Job, delivery: Delivery) -> None:
+        measures.deliveries.labels(job.channel, type(delivery).__name__).inc()
+        match delivery:
+            case Sent(ref=ref):
+                await self._done(job, ref)
+            case RetryLater(reason=reason, after_s=after_s, pause=pause):
+                if pause:
+                    self._pause(job.channel, int((after_s or 1.0) * 1000), reason)
+                await self._again(job, reason, after_s)
+            case Refused(reason=reason, scope="channel"):
+                self._pause(job.channel, _CHANNEL_PAUSE_MS, reason)
+                await self._put_back(job, self.clock.now_ms() + _CHANNEL_PAUSE_MS, reason)
+            case Refused(reason=reason, scope="push"):
+                measures.alerts.labels(job.channel, "quota").inc()
+                log.error("push_quota_used_up", channel=job.channel, reason=reason)
+                await self._put_back(job, self.clock.now_ms() + _PUSH_PAUSE_MS, reason)
+            case Refused(reason=reason, scope="address"):
+                await self._bury(job, reason, unreachable=True)
+            case Refused(reason=reason):
+                await self._bury(job, reason)
+            case Unknown(reason=reason, retry=True):
+                await self._again(job, reason, None)
+            case Unknown(reason=reason):
+                log.warning("send_uncertain", job=job.id, channel=job.channel, reason=reason)
+                await self.store.write(
+                    lambda tx: tx.finish_job(job, state="uncertain", at_ms=self.clock.now_ms(), error=reason)
+                )
+                self._expect(0)
+            case _:
+                assert_never(delivery)
+
+    async def _done(self, job: Job, ref: str) -> None:
+        outbox = self.outbox()
+
+        def unit(tx: Tx) -> None:
+            if tx.finish_job(job, state="done", at_ms=outbox.now_ms, ref=ref):
+                if job.asks and ref:
+                    tx.put_prompt_ref(job.session_id, job.asks, ref)
+                self.on_sent(tx, job, ref, outbox)
+
+        await self.store.write(unit)
+        hit("worker.finished")
+        self._lane_is_free(job)
+        self.take(outbox)
+
+    async def _again(self, job: Job, reason: str, after_s: float | None) -> None:
+        now_ms = self.clock.now_ms()
+        if job.attempts >= _ATTEMPTS:
+            await self._bury(job, f"given up after {job.attempts} attempts: {reason}")
+            return
+        jitter_ms = int(self.chance.draw() * min(_BACKOFF_CAP_MS, _BACKOFF_MS * 2**job.attempts))
+        due_ms = now_ms + max(jitter_ms, int((after_s or 0) * 1000), 1)
+        if job.expires_ms is not None and due_ms >= job.expires_ms:
+            await self._bury(job, f"not sent in time: {reason}")
+            return
+        await self.store.write(lambda tx: tx.retry_job(job, due_ms=due_ms, error=reason))
+        self._expect(due_ms)
+
+    async def _put_back(self, job: Job, due_ms: int, reason: str) -> None:
+        """Later, without counting an attempt: nothing was tried."""
+        await self.store.write(lambda tx: tx.put_back_job(job, due_ms=due_ms, error=reason))
+        self._expect(due_ms)
+
+    async def _bury(self, job: Job, reason: str, *, unreachable: bool = False) -> None:
+        log.error("job_dead", job=job.id, kind=job.kind, channel=job.channel, reason=reason)
+        measures.dead_jobs.labels(job.kind).inc()
+
+        def unit(tx: Tx) -> None:
+            now_ms = self.clock.now_ms()
+            if not tx.finish_job(job, state="dead", at_ms=now_ms, error=reason):
+                return
+            session = tx.find_session(job.session_id) if unreachable and job.session_id else None
+            if session is not None:
+                tx.set_blocked(session.channel, session.workspace, session.external_id, now_ms)
+
+        await self.store.write(unit)
+        self._lane_is_free(job)
+
+    def _lane_is_free(self, job: Job) -> None:
+        if job.lane and self._next_due_ms is not None:
+            # a follower of this lane may have been waiting; the next claim finds it
+            self._expect(self.clock.now_ms())
+
+    def _pause(self, channel: str, for_ms: int, reason: str) -> None:
+        if channel not in self._paused:
+            log.error("channel_paused", channel=channel, seconds=for_ms / 1000, reason=reason)
+            measures.alerts.labels(channel, "paused").inc()
+        self._paused[channel] = max(self._paused.get(channel, 0), self.clock.now_ms() + for_ms)
+
+    # ------------------------------------------------------------------------------------------------- ending
+
+    async def stop(self, within_s: float = 8.0) -> None:
+        """Start nothing more; let running calls end within `within_s`. What does not end keeps its lease, which the
+        next start releases."""
+        self._stopping = True
+        self._signal.set()
+        if self._running:
+            await asyncio.wait(tuple(self._running), timeout=within_s)
+        for task in tuple(self._running):
+            task.cancel()
+
+    async def settled(self) -> None:
+        """Returns when nothing is due now and nothing is running: for clocks that somebody else moves."""
+        while True:
+            while self._running or self._handed:
+                if self._running:
+                    await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(0)
+            now_ms = self.clock.now_ms()
+            due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+            if not self._running and not self._handed and (due_ms is None or due_ms > now_ms):
+                return
+            self._expect(0)
+            self._signal.set()
+            await asyncio.sleep(0.001)
