@@ -12,24 +12,22 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
 from bot.channel import Ignored, Inbound, JsonObject
 from bot.slack import messages
-from bot.slack.channel import SlackChannel, SlackError
+from bot.slack.channel import SlackChannel
 from bot.slack.messages import CHANGE, WRITE
 from bot.staff.people import People
-from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk, SurveyPorts
+from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
 
 if TYPE_CHECKING:
     from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
     from slack_bolt.async_app import AsyncApp
-    from slack_bolt.authorization import AuthorizeResult
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -113,11 +111,22 @@ class SlackApp:
 
     def _build(self) -> AsyncApp:
         from slack_bolt.async_app import AsyncApp
+        from slack_bolt.authorization import AuthorizeResult
+
+        async def authorize() -> AuthorizeResult:
+            """One workspace, one token: no network call stands between a click and its answer."""
+            known = self._channel.identity
+            return AuthorizeResult(
+                enterprise_id=None,
+                team_id=known.team_id if known else None,
+                bot_user_id=known.bot_user_id if known else None,
+                bot_token=self._channel.web().token,
+            )
 
         app = AsyncApp(
             client=self._channel.client(None),
             before_authorize=self._keep_first,
-            authorize=self._authorize,
+            authorize=authorize,
             # signatures are checked before Bolt sees a request, with several secrets
             request_verification_enabled=False,
             ssl_check_enabled=False,
@@ -142,18 +151,6 @@ class SlackApp:
         app.error(self._on_error)
         return app
 
-    async def _authorize(self, **_: object) -> AuthorizeResult:
-        """One workspace, one token: no network call stands between a click and its answer."""
-        from slack_bolt.authorization import AuthorizeResult
-
-        known = self._channel.identity
-        return AuthorizeResult(
-            enterprise_id=None,
-            team_id=known.team_id if known else None,
-            bot_user_id=known.bot_user_id if known else None,
-            bot_token=self._channel.web().token,
-        )
-
     # -------------------- stored, then acknowledged
 
     async def _keep_first(self, body: Any, next: Callable[[], Awaitable[Any]]) -> Any:  # noqa: A002
@@ -171,9 +168,7 @@ class SlackApp:
         workspace = self._workspace(body)
         if kind == "event":
             known = self._channel.identity
-            inbound = messages.parse_event(
-                body, workspace=workspace, bot_user_id=known.bot_user_id if known else ""
-            )
+            inbound = messages.parse_event(body, workspace=workspace, bot_user_id=known.bot_user_id if known else "")
             if isinstance(inbound.content, Ignored):
                 await self._store(self._noted(body, kind, workspace))
             else:
@@ -245,16 +240,12 @@ class SlackApp:
     async def _on_change(self, ack: Any, body: JsonObject) -> None:
         await ack()
         message, channel = body.get("message") or {}, body.get("channel") or {}
-        again = messages.choices_again(
-            str(messages.first_action(body).get("value", "")), message.get("blocks")
-        )
+        again = messages.choices_again(str(messages.first_action(body).get("value", "")), message.get("blocks"))
         if again is None:
             return
         args = {"channel": channel.get("id"), "ts": message.get("ts"), "blocks": again}
         # the fallback in the payload is escaped already, as it was sent
-        await self._channel.call(
-            "chat.update", {**args, "text": str(message.get("text") or " ")}, repeatable=True
-        )
+        await self._channel.call("chat.update", {**args, "text": str(message.get("text") or " ")}, repeatable=True)
 
     async def _on_unknown_action(self, ack: Any, body: JsonObject, respond: Any) -> None:
         await ack()
@@ -291,15 +282,16 @@ class SlackApp:
         if body is None:
             return _refused(413, "too_large", "Slack never sends a request of this size.")
         if not self._verify(request.headers, body):
-            return _refused(
-                401, "invalid_signature", "This request was not signed by Slack in the last five minutes."
-            )
+            return _refused(401, "invalid_signature", "This request was not signed by Slack in the last five minutes.")
         try:
-            wanted = to_async_bolt_request(request, body)
-        except (ValueError, RecursionError, TypeError, AttributeError):
-            # not UTF-8, not JSON, nested beyond measure, or no object: signed, yet nothing of Slack's
+            answer = await self._bolt.async_dispatch(to_async_bolt_request(request, body))
+        except (ValueError, RecursionError, TypeError, AttributeError, LookupError) as unreadable:
+            # what our own code raises is answered with 500 by Bolt; what escapes it is a payload Bolt
+            # cannot read: not UTF-8, not JSON, nested beyond measure, no object, a click without an
+            # action. Signed, yet nothing of Slack's
+            log.warning("slack_payload_unreadable", reason=type(unreadable).__name__)
             return _refused(400, "malformed", "The body is not a Slack payload.")
-        return to_starlette_response(await self._bolt.async_dispatch(wanted))
+        return to_starlette_response(answer)
 
     # -------------------- Socket Mode
 
@@ -432,29 +424,3 @@ def _kind_of(body: Mapping[str, Any]) -> Kind | None:
             return "shortcut"
         case _:
             return "command" if isinstance(body.get("command"), str) else "other"
-
-
-def build_slack(
-    channel: SlackChannel,
-    *,
-    converse: Callable[[Inbound], Awaitable[object]],
-    store: Callable[[SlackInbound], Awaitable[bool]],
-    ports: SurveyPorts,
-    verify: Callable[[Mapping[str, str], bytes], bool],
-    may_trigger: Sequence[str],
-    default_lang: str,
-    tz: tzinfo,
-    now_ms: Callable[[], int],
-) -> SlackApp:
-    """Slack's way in with everything behind it; see SlackApp and SurveyDesk for the arguments."""
-    people = People(
-        channel.call,
-        team_id=lambda: channel.identity.team_id if channel.identity else "",
-        default_lang=default_lang,
-        failure=SlackError,
-        now_ms=now_ms,
-    )
-    desk = SurveyDesk(channel.call, people=people, ports=ports, may_trigger=may_trigger, tz=tz, now_ms=now_ms)
-    return SlackApp(
-        channel, converse=converse, store=store, desk=desk, people=people, verify=verify, now_ms=now_ms
-    )

@@ -66,9 +66,7 @@ def button(label: str, action_id: str, value: str, *, style: str = "") -> JsonOb
         ValueError: The value is longer than Slack returns.
     """
     if len(value) > BUTTON_VALUE_LIMIT:
-        raise ValueError(
-            f"button value of {len(value)} characters, Slack takes {BUTTON_VALUE_LIMIT}: {action_id}"
-        )
+        raise ValueError(f"button value of {len(value)} characters, Slack takes {BUTTON_VALUE_LIMIT}: {action_id}")
     made = {
         "type": "button",
         "text": plain_text(label, BUTTON_TEXT_LIMIT),

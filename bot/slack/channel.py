@@ -146,9 +146,7 @@ class SlackChannel:
         posted."""
         return render_turn(turn, external_id)
 
-    async def send(
-        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = ""
-    ) -> Delivery:
+    async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
         """Make the call once. A repeated post first looks for its own key: Slack has no idempotency.
 
         Args:
@@ -167,9 +165,7 @@ class SlackChannel:
                 return await self._update(args, ref)
             return await self._post(args, str(payload.get("open", "")), job_id=job_id, look_up=not clear)
         except SlackError as failed:
-            log.info(
-                "slack_call_failed", method=failed.method, reason=failed.code, job=job_id, attempt=attempt
-            )
+            log.info("slack_call_failed", method=failed.method, reason=failed.code, job=job_id, attempt=attempt)
             if clear:
                 self._remember(job_id, not_sent=not isinstance(failed.outcome, Unknown))
             return failed.outcome
@@ -178,9 +174,7 @@ class SlackChannel:
         channel, _, ts = ref.partition(":")
         if not channel or not ts:
             return Refused("no message to update is known")
-        await self.call(
-            "chat.update", {**args, "channel": channel, "ts": ts}, timeout_s=_CALL_S, repeatable=True
-        )
+        await self.call("chat.update", {**args, "channel": channel, "ts": ts}, timeout_s=_CALL_S, repeatable=True)
         return Sent(ref=ref)
 
     async def _post(self, args: JsonObject, user_id: str, *, job_id: str, look_up: bool) -> Delivery:
@@ -201,9 +195,7 @@ class SlackChannel:
             self._dms.move_to_end(user_id)
             return known
         if not user_id:
-            raise SlackError(
-                "conversations.open", Refused("the message names neither a channel nor a person")
-            )
+            raise SlackError("conversations.open", Refused("the message names neither a channel nor a person"))
         answer = await self.call("conversations.open", {"users": user_id}, timeout_s=_OPEN_S, harmless=True)
         opened = answer.get("channel")
         channel = str(opened.get("id", "")) if isinstance(opened, dict) else ""
@@ -363,9 +355,7 @@ def _outcome(response: Any, *, harmless: bool) -> Refused | RetryLater | Unknown
     code = str(data.get("error", "")) if isinstance(data, dict) else ""
     headers = getattr(response, "headers", None) or {}
     if status == 429 or code in _TOO_FAST:
-        return RetryLater(
-            code or "ratelimited", after_s=retry_after_s(headers.get("Retry-After")), pause=True
-        )
+        return RetryLater(code or "ratelimited", after_s=retry_after_s(headers.get("Retry-After")), pause=True)
     if status >= 500 or code in _MAYBE_DONE or (status == 200 and not code):
         reason = code or f"http {status}"
         return RetryLater(reason) if harmless else Unknown(reason, retry=True)

@@ -149,10 +149,7 @@ def choice_blocks(shown: _Choices, names: _Names | None = None) -> list[JsonObje
     if shown.kind == "multi":
         return list(_checkboxes(shown))
     made = []
-    taps = [
-        _tap_button(Choice(label, node, value), shown.session_id, names)
-        for label, node, value in shown.choices
-    ]
+    taps = [_tap_button(Choice(label, node, value), shown.session_id, names) for label, node, value in shown.choices]
     if shown.low or shown.high:
         made.append(kit.small_plain(" ↔ ".join(end for end in (shown.low, shown.high) if end)))
     numbers = all(label.isascii() and len(label) <= 2 for label, _, _ in shown.choices)
@@ -347,9 +344,7 @@ def parse_event(body: Mapping[str, Any], *, workspace: str, bot_user_id: str = "
     name = f"{kind}.{subtype}" if subtype else kind
     author, message_id = _text(event.get("user")), _text(event.get("ts"))
     content: Content | Ignored = Ignored(name)
-    in_dm = kind == "message" and (
-        event.get("channel_type") == "im" or _text(event.get("channel")).startswith("D")
-    )
+    in_dm = kind == "message" and (event.get("channel_type") == "im" or _text(event.get("channel")).startswith("D"))
     if in_dm:
         match subtype:
             case "message_changed":
@@ -393,9 +388,7 @@ def parse_action(body: Mapping[str, Any], *, workspace: str, now_ms: int) -> Inb
         button = buttons.parse(view.get("private_metadata"))
         if view.get("callback_id") != ANSWER_VIEW or button is None:
             return None
-        written = _dict(_dict(_dict(_dict(view.get("state")).get("values")).get("answer")).get("answer")).get(
-            "value"
-        )
+        written = _dict(_dict(_dict(_dict(view.get("state")).get("values")).get("answer")).get("answer")).get("value")
         words = storable(written)[:ANSWER_LIMIT].strip() if isinstance(written, str) else ""
         content = Typed(words) if words else Ignored("view_submission.empty")
         message_id, at_ms = f"view:{_text(view.get('id'))}", now_ms
@@ -455,9 +448,7 @@ def _written(event: Mapping[str, Any]) -> Content:
 
 def _is_bots(message: Mapping[str, Any], bot_user_id: str) -> bool:
     author = message.get("user")
-    return (
-        bool(message.get("bot_id")) or author == "USLACKBOT" or (bool(bot_user_id) and author == bot_user_id)
-    )
+    return bool(message.get("bot_id")) or author == "USLACKBOT" or (bool(bot_user_id) and author == bot_user_id)
 
 
 def event_key(body: Mapping[str, Any]) -> str:

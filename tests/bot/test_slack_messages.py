@@ -36,7 +36,7 @@ def nps(**changes: Any) -> Ask:
 
 
 def emotion(**changes: Any) -> Ask:
-    labels = "安心感 誇り ワクワク感 好き 共感 信頼 応援したい 特にない その他".split()
+    labels = ["安心感", "誇り", "ワクワク感", "好き", "共感", "信頼", "応援したい", "特にない", "その他"]
     values: dict[str, Any] = {
         "question": "emotion",
         "kind": "multi",
@@ -105,7 +105,12 @@ def blocks_of(made: list[Any], index: int = 0) -> list[Any]:
 
 def clicked(element: dict[str, Any], *, user: str = "U1", state: Any = None, **changes: Any) -> dict[str, Any]:
     """The payload Slack sends for a click on this element."""
-    action = {"type": element["type"], "action_id": element["action_id"], "block_id": "b", "action_ts": "1700000000.5"}
+    action = {
+        "type": element["type"],
+        "action_id": element["action_id"],
+        "block_id": "b",
+        "action_ts": "1700000000.5",
+    }
     body = {
         "type": "block_actions",
         "team": {"id": "T1"},
@@ -211,7 +216,14 @@ def test_a_skipped_question_says_so() -> None:
 
 
 def test_a_change_button_made_by_somebody_else_changes_nothing() -> None:
-    for value in ("", "{}", "[1]", '{"s":1}', '{"s":"x","q":"nps","k":"scale","c":[1],"x":[],"e":["",""],"d":[]}', "[" * 2000):
+    for value in (
+        "",
+        "{}",
+        "[1]",
+        '{"s":1}',
+        '{"s":"x","q":"nps","k":"scale","c":[1],"x":[],"e":["",""],"d":[]}',
+        "[" * 2000,
+    ):
         assert messages.choices_again(value, []) is None
 
 
@@ -227,7 +239,11 @@ def test_a_free_text_can_be_written_in_the_chat_or_in_a_window() -> None:
         "type": "view_submission",
         "team": {"id": "T1"},
         "user": {"id": "U1"},
-        "view": {**view, "id": "V1", "state": {"values": {"answer": {"answer": {"value": "箱が\nつぶれて <!channel>"}}}}},
+        "view": {
+            **view,
+            "id": "V1",
+            "state": {"values": {"answer": {"answer": {"value": "箱が\nつぶれて <!channel>"}}}},
+        },
     }
     inbound = parse_action(sent, workspace="T1", now_ms=5)
     assert inbound is not None
@@ -410,7 +426,11 @@ def test_a_typed_answer_is_read_with_its_time_and_id() -> None:
         ({"text": "", "subtype": "file_share", "files": [{"mimetype": "application/pdf"}]}, Media("other")),
         ({"text": "箱です", "subtype": "file_share", "files": [{"mimetype": "image/png"}]}, Typed("箱です")),
         (
-            {"subtype": "message_deleted", "deleted_ts": "16.1", "previous_message": {"user": "U1", "ts": "16.1"}},
+            {
+                "subtype": "message_deleted",
+                "deleted_ts": "16.1",
+                "previous_message": {"user": "U1", "ts": "16.1"},
+            },
             Unsent("16.1"),
         ),
         (
