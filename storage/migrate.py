@@ -70,8 +70,7 @@ def migrate(db: sqlite3.Connection, migrations: tuple[Migration, ...], *, now_ms
             for statement in migration.statements:
                 db.execute(statement)
             db.execute(
-                "INSERT INTO schema_versions (version, name, applied_ms) VALUES (:version, :name,"
-                " :applied_ms)",
+                "INSERT INTO schema_versions (version, name, applied_ms) VALUES (:version, :name, :applied_ms)",
                 {"version": migration.number, "name": migration.name, "applied_ms": now_ms},
             )
             hit("store.before_migration_commit")

@@ -81,9 +81,7 @@ class SqliteEngine(Generic[S]):
         """
         lock = _lock_for_server(path) if server else None
         try:
-            await asyncio.to_thread(
-                _prepare, path, now_ms=now_ms, create=create, busy_timeout_ms=busy_timeout_ms
-            )
+            await asyncio.to_thread(_prepare, path, now_ms=now_ms, create=create, busy_timeout_ms=busy_timeout_ms)
             writer = await _Lane.open(path, scope, _Writer, 1, server=server, busy_timeout_ms=busy_timeout_ms)
             try:
                 readers = await _Lane.open(
@@ -126,9 +124,7 @@ class _Link(sqlite3.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._cursor = (
-            self.cursor()
-        )  # one for all statements: every result is read to its end before the next
+        self._cursor = self.cursor()  # one for all statements: every result is read to its end before the next
         self.queue: Queue = deque()
         self.scope: Any = None
         self.deliver: Callable[[list[Outcome]], None] = lambda outcomes: None
@@ -155,8 +151,7 @@ class _Link(sqlite3.Connection):
     def damages(self) -> list[str]:
         found = [f"SQLite: {row[0]}" for row in self.all("PRAGMA integrity_check") if row[0] != "ok"]
         return found + [
-            f"SQLite: a row of {row[0]} refers to nothing in {row[2]}"
-            for row in self.all("PRAGMA foreign_key_check")
+            f"SQLite: a row of {row[0]} refers to nothing in {row[2]}" for row in self.all("PRAGMA foreign_key_check")
         ]
 
     def _again(self, sql: str, params: Params, error: Exception) -> sqlite3.Cursor:
@@ -165,9 +160,7 @@ class _Link(sqlite3.Connection):
         if isinstance(error, sqlite3.Error):
             raise _translated(error) from error
         try:
-            cleaned = {
-                name: clean(value) if isinstance(value, str) else value for name, value in params.items()
-            }
+            cleaned = {name: clean(value) if isinstance(value, str) else value for name, value in params.items()}
             return self._cursor.execute(sql, cleaned)
         except sqlite3.Error as second:
             raise _translated(second) from second
@@ -422,8 +415,7 @@ def _prepare(path: Path, *, now_ms: int, create: bool, busy_timeout_ms: int) -> 
     if not path.exists():
         if not create:
             raise StoreError(
-                f"there is no database {path}: start `koe serve` or `koe migrate` first, or set"
-                f" KOE_DATABASE_URL"
+                f"there is no database {path}: start `koe serve` or `koe migrate` first, or set KOE_DATABASE_URL"
             )
         if not path.parent.is_dir():
             raise StoreError(f"the folder {path.parent} of KOE_DATABASE_URL does not exist: create it first")
@@ -431,9 +423,7 @@ def _prepare(path: Path, *, now_ms: int, create: bool, busy_timeout_ms: int) -> 
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     give_up = time.monotonic() + busy_timeout_ms / 1000
-    with contextlib.closing(
-        sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_ms / 1000)
-    ) as db:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_ms / 1000)) as db:
         try:
             while True:
                 try:

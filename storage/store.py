@@ -16,11 +16,12 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from storage.connection import Connection, Row, clean
-from storage.errors import StoreError
+from storage.errors import Conflict, StoreError
 from storage.records import (
     Address,
     Answer,
@@ -97,8 +98,7 @@ class Tx:
     def find_event(self, event_id: str) -> Event | None:
         """The event, or None."""
         row = self._db.one(
-            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events WHERE id ="
-            " :id",
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events WHERE id = :id",
             {"id": event_id},
         )
         return _event(row) if row else None
@@ -154,9 +154,7 @@ class Tx:
 
     def find_customer(self, customer_id: str) -> Customer | None:
         """The customer, or None."""
-        row = self._db.one(
-            "SELECT id, name, language, created_ms FROM customers WHERE id = :id", {"id": customer_id}
-        )
+        row = self._db.one("SELECT id, name, language, created_ms FROM customers WHERE id = :id", {"id": customer_id})
         return Customer(*row) if row else None
 
     def search_customers(self, words: str, *, limit: int = 20) -> list[Customer]:
@@ -298,8 +296,7 @@ class Tx:
     def consent(self, customer_id: str, kind: str) -> bool | None:
         """What the customer said last, or None if nothing."""
         row = self._db.one(
-            "SELECT given FROM consents WHERE customer_id = :customer_id AND kind = :kind ORDER BY at_ms"
-            " DESC LIMIT 1",
+            "SELECT given FROM consents WHERE customer_id = :customer_id AND kind = :kind ORDER BY at_ms DESC LIMIT 1",
             {"customer_id": customer_id, "kind": kind},
         )
         return bool(row[0]) if row else None
@@ -413,8 +410,7 @@ class Tx:
             {"customer_id": customer_id},
         )
         blocked = self._db.one(
-            "SELECT COUNT(*), COUNT(blocked_ms) FROM addresses WHERE customer_id = :customer_id AND"
-            " customer_id <> ''",
+            "SELECT COUNT(*), COUNT(blocked_ms) FROM addresses WHERE customer_id = :customer_id AND customer_id <> ''",
             {"customer_id": customer_id},
         )
         # a ticket without a number is taken for resolved by any later resolution of the same customer
@@ -426,8 +422,7 @@ class Tx:
             {"customer_id": customer_id},
         )
         complaint = self._db.one(
-            "SELECT MAX(occurred_ms) FROM events"
-            " WHERE customer_id = :customer_id AND type IN ('complaint', 'apology')",
+            "SELECT MAX(occurred_ms) FROM events WHERE customer_id = :customer_id AND type IN ('complaint', 'apology')",
             {"customer_id": customer_id},
         )
         assert planned is not None
@@ -476,9 +471,7 @@ class Tx:
 
     def find_revision(self, revision: str) -> str | None:
         """The definition of this revision, or None."""
-        row = self._db.one(
-            "SELECT definition FROM revisions WHERE revision = :revision", {"revision": revision}
-        )
+        row = self._db.one("SELECT definition FROM revisions WHERE revision = :revision", {"revision": revision})
         return row[0] if row else None
 
     def new_session(self, session: Session) -> None:
@@ -547,6 +540,21 @@ class Tx:
         )
         return Session(*row) if row else None
 
+    def session_of_message(self, channel: str, workspace: str, external_id: str, message_id: str) -> Session | None:
+        """The session of this address with a counted answer that came from this message; None when there is
+        none."""
+        rows = self._db.all(
+            "SELECT s.id, s.invitation_id, s.flow_id, s.revision, s.survey_kind, s.touchpoint, s.segment,"
+            " s.customer_id, s.channel, s.workspace, s.external_id, s.lang, s.state, s.status, s.version,"
+            " s.created_ms, s.started_ms, s.ended_ms, s.expires_ms, a.message_ids"
+            " FROM sessions s JOIN answers a ON a.session_id = s.id"
+            " WHERE s.channel = :channel AND s.workspace = :workspace AND s.external_id = :external_id"
+            " AND a.message_ids <> '' ORDER BY s.created_ms DESC",
+            {"channel": channel, "workspace": workspace, "external_id": external_id},
+        )
+        found = next((row for row in rows if message_id in str(row[-1]).split(";")), None)
+        return None if found is None else Session(*found[:-1])
+
     def sessions_of(self, customer_id: str, *, limit: int = 20) -> list[Session]:
         """Newest first."""
         rows = self._db.all(
@@ -587,6 +595,14 @@ class Tx:
             params,
         ):
             return True
+        # A session that turns out to be another customer's takes its jobs along: cancelling and erasing find them.
+        former = self._db.one("SELECT customer_id FROM sessions WHERE id = :id AND version = :was", params)
+        if former is None:
+            return False
+        if former[0] != session.customer_id:
+            self._db.run(
+                "UPDATE jobs SET customer_id = :customer_id WHERE session_id = :id AND session_id <> ''", params
+            )
         return (
             self._db.run(
                 "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms ="
@@ -623,41 +639,55 @@ class Tx:
         """Make it the counted answer of its (session, question); the former one stays in the history. Keeps
         the roll-up equal to a recomputation in the same transaction.
 
-        An answer that comes with `replaced_ms` is history only. Nothing is kept for a session that was
-        erased.
+        An answer that comes with `replaced_ms` is history only.
 
         Raises:
             Conflict: this answer (session, question, id) is stored already.
         """
-        former = None
-        if answer.replaced_ms is None:
-            former = self._db.one(
-                "SELECT id, customer_id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
-                " channel, lang,"
-                " wording_id, label_set, answered_ms, countable FROM answers"
-                " WHERE session_id = :session_id AND question = :question AND replaced_ms IS NULL",
-                {"session_id": answer.session_id, "question": answer.question},
-            )
-            if former:
-                self._stop_counting(answer.session_id, answer.question, former, answer.answered_ms)
+        if answer.replaced_ms is not None:
+            self._keep_former(answer)
+            return
+        rolled_up = answer.numeric and answer.instrument != ""
+        # One statement for two questions, and two narrow columns: nearly every answer is the first of its
+        # question and of its customer's week.
+        found = self._db.one(
+            "SELECT (SELECT id FROM answers WHERE session_id = :session_id AND question = :question),"
+            " (SELECT id FROM answers WHERE customer_id = :customer_id AND instrument = :instrument AND week"
+            " = :week"
+            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint AND missing = '' AND countable = 1"
+            " LIMIT 1)",
+            {
+                "session_id": answer.session_id,
+                "question": answer.question,
+                "customer_id": answer.customer_id,
+                "instrument": answer.instrument,
+                "week": answer.week,
+                "survey_kind": answer.survey_kind,
+                "touchpoint": answer.touchpoint,
+            },
+        )
+        assert found is not None
+        if found[0] == answer.id:
+            raise Conflict(f"answer {answer.id} is stored already")
+        if found[0] is not None:
+            self.retract_answer(answer.session_id, answer.question, answer.answered_ms)
         latest = None
-        counts = answer.numeric and answer.instrument != "" and answer.replaced_ms is None
-        if counts and answer.missing == "" and answer.customer_id != "":
+        if found[1] is not None and rolled_up and answer.missing == "" and answer.customer_id != "":
             latest = self._latest(
                 answer.customer_id, answer.week, answer.instrument, answer.survey_kind, answer.touchpoint
             )
-        stored = self._db.run(
+        value = clean(answer.value)
+        self._db.run(
             "INSERT INTO answers (session_id, question, id, customer_id, instrument, wording_id, label_set,"
-            " value, missing,"
-            " countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
-            " answered_ms, week,"
-            " late, message_ids, replaced_ms, quote_ok)"
-            " SELECT :session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
-            " :value, :missing,"
-            " :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
-            " :shown_ms,"
-            " :answered_ms, :week, :late, :message_ids, :replaced_ms, :quote_ok"
-            " WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE id = :session_id AND status = 'erased')",
+            " value,"
+            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision,"
+            " shown_ms,"
+            " answered_ms, week, late, message_ids, quote_ok)"
+            " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
+            " :value,"
+            " :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id,"
+            " :revision, :shown_ms,"
+            " :answered_ms, :week, :late, :message_ids, :quote_ok)",
             {
                 "session_id": answer.session_id,
                 "question": answer.question,
@@ -666,7 +696,7 @@ class Tx:
                 "instrument": answer.instrument,
                 "wording_id": answer.wording_id,
                 "label_set": answer.label_set,
-                "value": clean(answer.value),
+                "value": value,
                 "missing": answer.missing,
                 "countable": 1 if answer.numeric else 0,
                 "lang": answer.lang,
@@ -681,16 +711,15 @@ class Tx:
                 "week": answer.week,
                 "late": 1 if answer.late else 0,
                 "message_ids": answer.message_ids,
-                "replaced_ms": answer.replaced_ms,
                 "quote_ok": 1 if answer.quote_ok else 0,
             },
         )
-        if not counts or not stored:
+        if not rolled_up:
             return
         cell = (
             answer.week,
             answer.instrument,
-            clean(answer.value),
+            value,
             answer.missing,
             answer.survey_kind,
             answer.touchpoint,
@@ -704,23 +733,67 @@ class Tx:
             self._add(cell, 1, 0)
         elif latest is None:
             self._add(cell, 1, 1)
-        elif (latest[13], latest[0]) < (answer.answered_ms, answer.id):
+        elif (latest[0], latest[1]) < (answer.answered_ms, answer.id):
             self._add(cell, 1, 1)
-            self._add(latest[2:13], 0, -1)
+            self._add(latest[2:], 0, -1)
         else:
             self._add(cell, 1, 0)
 
     def retract_answer(self, session_id: str, question: str, at_ms: int) -> None:
         """The counted answer of this question, if there is one, stops counting and stays in the history."""
-        former = self._db.one(
-            "SELECT id, customer_id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
-            " channel, lang,"
-            " wording_id, label_set, answered_ms, countable FROM answers"
-            " WHERE session_id = :session_id AND question = :question AND replaced_ms IS NULL",
+        row = self._db.one(
+            "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
+            " week, late,"
+            " message_ids, NULL, quote_ok FROM answers WHERE session_id = :session_id AND question ="
+            " :question",
             {"session_id": session_id, "question": question},
         )
-        if former:
-            self._stop_counting(session_id, question, former, at_ms)
+        if row:
+            self._stop_counting(_answer(row))
+            self._keep_former(replace(_answer(row), replaced_ms=at_ms))
+
+    def _keep_former(self, answer: Answer) -> None:
+        """An answer that does not count (any more) goes to the history."""
+        self._db.run(
+            "INSERT INTO former_answers (session_id, question, id, customer_id, instrument, wording_id,"
+            " label_set, value,"
+            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision,"
+            " shown_ms,"
+            " answered_ms, week, late, message_ids, quote_ok, replaced_ms)"
+            " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
+            " :value, :missing,"
+            " :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
+            " :shown_ms,"
+            " :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms)",
+            {
+                "session_id": answer.session_id,
+                "question": answer.question,
+                "id": answer.id,
+                "customer_id": answer.customer_id,
+                "instrument": answer.instrument,
+                "wording_id": answer.wording_id,
+                "label_set": answer.label_set,
+                "value": clean(answer.value),
+                "missing": answer.missing,
+                "countable": int(answer.numeric),
+                "lang": answer.lang,
+                "channel": answer.channel,
+                "survey_kind": answer.survey_kind,
+                "touchpoint": answer.touchpoint,
+                "segment": answer.segment,
+                "flow_id": answer.flow_id,
+                "revision": answer.revision,
+                "shown_ms": answer.shown_ms,
+                "answered_ms": answer.answered_ms,
+                "week": answer.week,
+                "late": int(answer.late),
+                "message_ids": answer.message_ids,
+                "quote_ok": int(answer.quote_ok),
+                "replaced_ms": answer.replaced_ms,
+            },
+        )
 
     def forget_words(self, session_id: str, message_id: str, at_ms: int) -> int:
         """The customer took a message back: the words of every answer made from it go, in the history too,
@@ -745,9 +818,15 @@ class Tx:
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
             " week, late,"
-            " message_ids, replaced_ms, quote_ok FROM answers"
-            " WHERE session_id = :session_id AND (:history = 1 OR replaced_ms IS NULL) ORDER BY answered_ms,"
-            " id",
+            " message_ids, NULL AS replaced_ms, quote_ok FROM answers WHERE session_id = :session_id"
+            " UNION ALL"
+            " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
+            " week, late,"
+            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE session_id = :session_id AND"
+            " :history = 1"
+            " ORDER BY answered_ms, id",
             {"session_id": session_id, "history": int(history)},
         )
         return [_answer(row) for row in rows]
@@ -759,9 +838,15 @@ class Tx:
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
             " week, late,"
-            " message_ids, replaced_ms, quote_ok FROM answers"
-            " WHERE customer_id = :customer_id AND (:history = 1 OR replaced_ms IS NULL) ORDER BY"
-            " answered_ms, id",
+            " message_ids, NULL AS replaced_ms, quote_ok FROM answers WHERE customer_id = :customer_id"
+            " UNION ALL"
+            " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
+            " week, late,"
+            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE customer_id = :customer_id AND"
+            " :history = 1"
+            " ORDER BY answered_ms, id",
             {"customer_id": customer_id, "history": int(history)},
         )
         return [_answer(row) for row in rows]
@@ -799,7 +884,7 @@ class Tx:
             " survey_kind,"
             " touchpoint, CASE WHEN missing = '' THEN 0 ELSE 1 END ORDER BY answered_ms DESC, id DESC) AS"
             " place"
-            " FROM answers WHERE replaced_ms IS NULL AND countable = 1 AND instrument <> '') AS counted"
+            " FROM answers WHERE countable = 1 AND instrument <> '') AS counted"
             " GROUP BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
             " wording_id,"
             " label_set"
@@ -816,8 +901,8 @@ class Tx:
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
             " week, late,"
-            " message_ids, replaced_ms, quote_ok FROM answers"
-            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND replaced_ms IS NULL"
+            " message_ids, NULL, quote_ok FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms "
             " AND (:instrument = '' OR instrument = :instrument) ORDER BY answered_ms, id",
             {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument},
         )
@@ -834,7 +919,7 @@ class Tx:
             " (PARTITION BY customer_id ORDER BY answered_ms DESC, id DESC) AS place FROM answers"
             " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND instrument = :instrument"
             " AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
-            " AND replaced_ms IS NULL AND missing = '' AND countable = 1) AS valid"
+            " AND missing = '' AND countable = 1) AS valid"
             " WHERE place = 1 OR customer_id = '' GROUP BY value ORDER BY value",
             {
                 "instrument": instrument,
@@ -857,7 +942,7 @@ class Tx:
         row = self._db.one(
             "SELECT COUNT(*),"
             " COUNT(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.session_id = i.session_id"
-            " AND a.replaced_ms IS NULL AND a.missing = '' AND a.late = 0"
+            " AND a.missing = '' AND a.late = 0"
             " AND a.answered_ms < i.sent_ms + 604800000) THEN 1 END),"
             " COUNT(CASE WHEN s.status = 'completed' THEN 1 END),"
             " COUNT(s.started_ms),"
@@ -887,18 +972,14 @@ class Tx:
             skipped=tuple((reason, count) for reason, count in skipped),
         )
 
-    def _latest(
-        self, customer_id: str, week: str, instrument: str, survey_kind: str, touchpoint: str
-    ) -> Row | None:
-        """The customer's latest counted valid answer of this week: id, customer, the cell's eleven columns,
-        time, 1."""
+    def _latest(self, customer_id: str, week: str, instrument: str, survey_kind: str, touchpoint: str) -> Row | None:
+        """The customer's latest valid answer of this week: time, id, then the eleven columns of its cell."""
         return self._db.one(
-            "SELECT id, customer_id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
+            "SELECT answered_ms, id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
             " channel, lang,"
-            " wording_id, label_set, answered_ms, countable FROM answers"
+            " wording_id, label_set FROM answers"
             " WHERE customer_id = :customer_id AND instrument = :instrument AND week = :week"
-            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
-            " AND replaced_ms IS NULL AND missing = '' AND countable = 1"
+            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint AND missing = '' AND countable = 1"
             " ORDER BY answered_ms DESC, id DESC LIMIT 1",
             {
                 "customer_id": customer_id,
@@ -909,30 +990,40 @@ class Tx:
             },
         )
 
-    def _stop_counting(self, session_id: str, question: str, former: Row, at_ms: int) -> None:
-        """Take a counted answer (a row as in _latest) out of the counts; the next latest of its customer
-        steps in."""
+    def _stop_counting(self, former: Answer) -> None:
+        """Take a counted answer out of the counts; the next latest of its customer steps in."""
         self._db.run(
-            "UPDATE answers SET replaced_ms = :at_ms WHERE session_id = :session_id AND question = :question"
-            " AND id = :id",
-            {"session_id": session_id, "question": question, "id": former[0], "at_ms": at_ms},
+            "DELETE FROM answers WHERE session_id = :session_id AND question = :question",
+            {"session_id": former.session_id, "question": former.question},
         )
-        id_, customer_id, week, instrument, _, missing, survey_kind, touchpoint = former[:8]
-        answered_ms, countable = former[13:]
-        cell = former[2:13]
-        if not countable or instrument == "":
+        if not former.numeric or former.instrument == "":
             return
-        if missing:
+        cell = (
+            former.week,
+            former.instrument,
+            former.value,
+            former.missing,
+            former.survey_kind,
+            former.touchpoint,
+            former.segment,
+            former.channel,
+            former.lang,
+            former.wording_id,
+            former.label_set,
+        )
+        if former.missing:
             self._add(cell, -1, 0)
-        elif customer_id == "":
+        elif former.customer_id == "":
             self._add(cell, -1, -1)
         else:
-            following = self._latest(customer_id, week, instrument, survey_kind, touchpoint)
+            following = self._latest(
+                former.customer_id, former.week, former.instrument, former.survey_kind, former.touchpoint
+            )
             if following is None:
                 self._add(cell, -1, -1)
-            elif (following[13], following[0]) < (answered_ms, id_):
+            elif (following[0], following[1]) < (former.answered_ms, former.id):
                 self._add(cell, -1, -1)
-                self._add(following[2:13], 0, 1)
+                self._add(following[2:], 0, 1)
             else:
                 self._add(cell, -1, 0)
 
@@ -997,12 +1088,7 @@ class Tx:
         Raises:
             Conflict: a job with this id exists.
         """
-        if (
-            claim_for
-            and job.state == "ready"
-            and job.due_ms <= job.created_ms
-            and self._lane_is_free(job.lane)
-        ):
+        if claim_for and job.state == "ready" and job.due_ms <= job.created_ms and self._lane_is_free(job.lane):
             job = Job(
                 job.id,
                 job.kind,
@@ -1074,9 +1160,7 @@ class Tx:
     def _lane_is_free(self, lane: str) -> bool:
         return (
             lane == ""
-            or self._db.one(
-                "SELECT 1 FROM jobs WHERE lane = :lane AND finished_ms IS NULL LIMIT 1", {"lane": lane}
-            )
+            or self._db.one("SELECT 1 FROM jobs WHERE lane = :lane AND finished_ms IS NULL LIMIT 1", {"lane": lane})
             is None
         )
 
@@ -1166,6 +1250,19 @@ class Tx:
                 "UPDATE jobs SET state = 'ready', due_ms = :due_ms, claim_ms = :due_ms, lease_owner = '',"
                 " lease_until_ms = NULL, error = :error WHERE id = :id AND fence = :fence AND state ="
                 " 'leased'",
+                {"id": job.id, "fence": job.fence, "due_ms": due_ms, "error": clean(error)},
+            )
+            == 1
+        )
+
+    def put_back_job(self, job: Job, *, due_ms: int, error: str) -> bool:
+        """Back to ready, later, the claim undone: nothing was tried, so no attempt counts. False as
+        retry_job."""
+        return (
+            self._db.run(
+                "UPDATE jobs SET state = 'ready', due_ms = :due_ms, claim_ms = :due_ms, lease_owner = '',"
+                " lease_until_ms = NULL, error = :error, attempts = attempts - 1"
+                " WHERE id = :id AND fence = :fence AND state = 'leased'",
                 {"id": job.id, "fence": job.fence, "due_ms": due_ms, "error": clean(error)},
             )
             == 1
@@ -1423,8 +1520,7 @@ class Tx:
     def audit_entries(self, *, limit: int = 100) -> list[AuditEntry]:
         """Newest first."""
         rows = self._db.all(
-            "SELECT id, at_ms, actor, action, subject, detail FROM audit ORDER BY at_ms DESC, id DESC LIMIT"
-            " :limit",
+            "SELECT id, at_ms, actor, action, subject, detail FROM audit ORDER BY at_ms DESC, id DESC LIMIT :limit",
             {"limit": limit},
         )
         return [AuditEntry(*row) for row in rows]
@@ -1438,36 +1534,29 @@ class Tx:
         Open sessions become "erased" and their version moves on: a step that was under way is refused. Call
         it after save_session of the same step, before putting the jobs that say goodbye.
         """
-        if session_id:
-            sessions = [session_id]
-            keys = self._db.all(
-                "SELECT session_id, question, id FROM answers WHERE session_id = :session_id",
-                {"session_id": session_id},
-            )
-        else:
+        sessions = [session_id]
+        if not session_id:
+            # by customer and by session: answers given before anybody knew whose address it was carry no
+            # customer
             sessions = [
                 row[0]
                 for row in self._db.all(
                     "SELECT id FROM sessions WHERE customer_id = :customer_id AND customer_id <> ''"
                     " UNION SELECT session_id FROM answers WHERE customer_id = :customer_id AND customer_id"
-                    " <> ''",
+                    " <> ''"
+                    " UNION SELECT session_id FROM former_answers WHERE customer_id = :customer_id"
+                    " AND customer_id <> ''",
                     {"customer_id": customer_id},
                 )
             ]
-            keys = self._db.all(
-                "SELECT session_id, question, id FROM answers WHERE customer_id = :customer_id AND"
-                " customer_id <> ''",
-                {"customer_id": customer_id},
-            )
-        for session, question, answer_id in keys:
-            self.retract_answer(session, question, at_ms)
-            self._db.run(
-                "DELETE FROM answers WHERE session_id = :session_id AND question = :question AND id = :id",
-                {"session_id": session, "question": question, "id": answer_id},
-            )
+        erased = 0
         for session in sessions:
+            for answer in self.answers_of_session(session):
+                self._stop_counting(answer)
+                erased += 1
+            erased += self._db.run("DELETE FROM former_answers WHERE session_id = :session_id", {"session_id": session})
             self._forget_session(session, at_ms)
-        return len(keys)
+        return erased
 
     def _forget_session(self, session_id: str, at_ms: int) -> None:
         """Everything that a session's conversation left outside of answers."""
@@ -1549,18 +1638,14 @@ class Tx:
         self._db.run("DELETE FROM match_keys WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM addresses WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM customers WHERE id = :customer_id", params)
-        self._db.run(
-            "UPDATE audit SET subject = :pseudonym, detail = '' WHERE subject = :customer_id", params
-        )
+        self._db.run("UPDATE audit SET subject = :pseudonym, detail = '' WHERE subject = :customer_id", params)
 
     def erased_ms(self, customer_id: str) -> int | None:
         """When this customer was erased; None for everybody else."""
         pseudonym = self._pseudonym(customer_id, create=False)
         if not pseudonym:
             return None
-        row = self._db.one(
-            "SELECT erased_ms FROM tombstones WHERE pseudonym = :pseudonym", {"pseudonym": pseudonym}
-        )
+        row = self._db.one("SELECT erased_ms FROM tombstones WHERE pseudonym = :pseudonym", {"pseudonym": pseudonym})
         return row[0] if row else None
 
     def _pseudonym(self, customer_id: str, *, create: bool) -> str:
@@ -1593,13 +1678,6 @@ class Tx:
     def check_integrity(self) -> list[str]:
         """Sentences about what is wrong; empty when all is well."""
         wrong = self._db.damages()
-        wrong += [
-            f"{count} answers count for question {question!r} of session {session}"
-            for session, question, count in self._db.all(
-                "SELECT session_id, question, COUNT(*) FROM answers WHERE replaced_ms IS NULL"
-                " GROUP BY session_id, question HAVING COUNT(*) > 1"
-            )
-        ]
         wrong += [
             f"{count} jobs of lane {lane} are leased at once"
             for lane, count in self._db.all(
@@ -1716,14 +1794,11 @@ async def open_store(
         StoreBusy: it stayed locked.
     """
     if url.startswith(("postgresql://", "postgres://")):
-        raise StoreError(
-            "this version of Koe stores in SQLite only: set KOE_DATABASE_URL to sqlite:///koe.db"
-        )
+        raise StoreError("this version of Koe stores in SQLite only: set KOE_DATABASE_URL to sqlite:///koe.db")
     path = url.removeprefix("sqlite:///")
     if path == url or path in ("", ":memory:") or "?" in path:
         raise StoreError(
-            f"KOE_DATABASE_URL is {url!r}; it must look like sqlite:///koe.db or"
-            f" sqlite:////var/lib/koe/koe.db"
+            f"KOE_DATABASE_URL is {url!r}; it must look like sqlite:///koe.db or sqlite:////var/lib/koe/koe.db"
         )
     if busy_timeout_ms is None:
         busy_timeout_ms = 5_000 if server else 30_000

@@ -137,7 +137,7 @@ CREATE TABLE sessions (
     expires_ms BIGINT
 );
 CREATE INDEX sessions_customer ON sessions (customer_id, created_ms);
-CREATE INDEX sessions_open ON sessions (channel, workspace, external_id, created_ms, id) WHERE status = 'open';
+CREATE INDEX sessions_address ON sessions (channel, workspace, external_id, created_ms, id);
 -- two workers that start the same invitation: one of them meets this
 CREATE UNIQUE INDEX sessions_invitation ON sessions (invitation_id) WHERE status = 'open' AND invitation_id <> '';
 
@@ -151,8 +151,9 @@ CREATE TABLE prompts (
 
 -- ----------------------------------------------------------------------------------------------------------- answers
 
--- Stored in the order of session and question: the answers of a conversation lie together, and ids of sessions grow with
--- time, so a busy hour works on few pages however many customers are stored.
+-- The answers that count, and only those: that one answer counts per (session, question) is the primary key. Stored in
+-- the order of session and question: the answers of a conversation lie together, and ids of sessions grow with time, so a
+-- busy hour works on few pages however many customers are stored.
 CREATE TABLE answers (
     session_id TEXT NOT NULL,
     question TEXT NOT NULL,
@@ -176,15 +177,42 @@ CREATE TABLE answers (
     week TEXT NOT NULL,
     late BIGINT NOT NULL,
     message_ids TEXT NOT NULL,
-    replaced_ms BIGINT,
     quote_ok BIGINT NOT NULL,
+    PRIMARY KEY (session_id, question)
+) WITHOUT ROWID;
+-- finds a customer's latest answer of a week; leads with the customer so that it serves answers_of and erasure, too
+CREATE INDEX answers_customer ON answers (customer_id, instrument, week);
+CREATE INDEX answers_answered ON answers (answered_ms);
+
+-- their history: answers that were corrected, left the path or were taken back
+CREATE TABLE former_answers (
+    session_id TEXT NOT NULL,
+    question TEXT NOT NULL,
+    id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    instrument TEXT NOT NULL,
+    wording_id TEXT NOT NULL,
+    label_set TEXT NOT NULL,
+    value TEXT NOT NULL,
+    missing TEXT NOT NULL,
+    countable BIGINT NOT NULL,
+    lang TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    survey_kind TEXT NOT NULL,
+    touchpoint TEXT NOT NULL,
+    segment TEXT NOT NULL,
+    flow_id TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    shown_ms BIGINT NOT NULL,
+    answered_ms BIGINT NOT NULL,
+    week TEXT NOT NULL,
+    late BIGINT NOT NULL,
+    message_ids TEXT NOT NULL,
+    quote_ok BIGINT NOT NULL,
+    replaced_ms BIGINT NOT NULL,
     PRIMARY KEY (session_id, question, id)
 ) WITHOUT ROWID;
--- one answer counts per (session, question): the promise itself, kept by the database
-CREATE UNIQUE INDEX answers_counted ON answers (session_id, question) WHERE replaced_ms IS NULL;
--- finds a customer's latest answer of a week; leads with the customer so that it serves answers_of and erasure, too
-CREATE INDEX answers_customer ON answers (customer_id, instrument, week, answered_ms);
-CREATE INDEX answers_answered ON answers (answered_ms);
+CREATE INDEX former_answers_customer ON former_answers (customer_id);
 
 CREATE TABLE rollup (
     week TEXT NOT NULL,
@@ -232,12 +260,15 @@ CREATE TABLE jobs (
     finished_ms BIGINT
 );
 CREATE UNIQUE INDEX jobs_key ON jobs (key) WHERE key <> '';
--- The two indexes the worker lives on hold unfinished jobs only: they stay small whatever the history.
+-- The indexes the worker lives on hold unfinished jobs only: they stay small whatever the history.
 CREATE INDEX jobs_claim ON jobs (claim_ms) WHERE claim_ms IS NOT NULL;
 CREATE INDEX jobs_lane ON jobs (lane, id) WHERE finished_ms IS NULL;
 CREATE INDEX jobs_finished ON jobs (kind, state) WHERE finished_ms IS NOT NULL;
 CREATE INDEX jobs_session ON jobs (session_id) WHERE session_id <> '';
-CREATE INDEX jobs_customer ON jobs (customer_id) WHERE customer_id <> '';
+-- A customer's unfinished jobs, and those that belong to no session; finished ones of a session are found through it. An
+-- index of all jobs by customer would touch one page somewhere in the file for every message sent.
+CREATE INDEX jobs_customer ON jobs (customer_id) WHERE finished_ms IS NULL AND customer_id <> '';
+CREATE INDEX jobs_loose ON jobs (customer_id) WHERE session_id = '' AND customer_id <> '';
 
 -- ------------------------------------------------------------------------------------------- cases, digests, the audit
 
