@@ -129,14 +129,12 @@ class LineChannel:
         }
         return [Outgoing(payload=payload, asks=asked[-1] if asked else "")]
 
-    async def send(
-        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = ""
-    ) -> Delivery:
+    async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
         """By the reply token while it is fresh, else as a push with `job_id` as its retry key.
 
         A token is its own single-use key. Refused at the first attempt, it was spent elsewhere and the push
         takes over; refused after an attempt of unknown outcome, the message is there. When such a token gets
-        too old to ask again, nobody will ever know. After a restart every earlier attempt is of unknown outcome.
+        too old to ask again, nobody will ever know. After a restart any earlier attempt is of unknown outcome.
         """
         trail = self._trail(job_id, payload, attempt)
         delivery = await self._send(payload, trail, job_id=job_id, attempt=attempt, now_ms=now_ms)
@@ -146,15 +144,11 @@ class LineChannel:
                 self._trails.pop(job_id, None)
         return delivery
 
-    async def _send(
-        self, payload: JsonObject, trail: _Trail, *, job_id: str, attempt: int, now_ms: int
-    ) -> Delivery:
+    async def _send(self, payload: JsonObject, trail: _Trail, *, job_id: str, attempt: int, now_ms: int) -> Delivery:
         token = payload.get("reply_token") or ""
         if token and now_ms < payload["reply_until_ms"] and not trail.token_spent:
             may_have_arrived, trail.reply_open = trail.reply_open, True  # so it stays if this is cancelled
-            delivery = await self._post(
-                "reply", {"replyToken": token, "messages": payload["messages"]}, retry_key=None
-            )
+            delivery = await self._post("reply", {"replyToken": token, "messages": payload["messages"]}, retry_key=None)
             if not _is_spent_token(delivery):
                 trail.reply_open = may_have_arrived or isinstance(delivery, Unknown)
                 return delivery
@@ -169,9 +163,7 @@ class LineChannel:
             trail.pushed_ms = _made_ms(job_id, now_ms) if attempt > 1 else now_ms
         if now_ms - trail.pushed_ms > _RETRY_KEY_MS:
             return Unknown("the retry key is too old to repeat this push safely", retry=False)
-        return await self._post(
-            "push", {"to": payload["to"], "messages": payload["messages"]}, retry_key=job_id
-        )
+        return await self._post("push", {"to": payload["to"], "messages": payload["messages"]}, retry_key=job_id)
 
     def _trail(self, job_id: str, payload: JsonObject, attempt: int) -> _Trail:
         trail = self._trails.get(job_id)
@@ -229,9 +221,7 @@ class LineChannel:
             LineError: LINE could not be asked.
         """
         quota = await self._call(lambda api: api.get_message_quota(_request_timeout=_SDK_TIMEOUT_S))
-        used = await self._call(
-            lambda api: api.get_message_quota_consumption(_request_timeout=_SDK_TIMEOUT_S)
-        )
+        used = await self._call(lambda api: api.get_message_quota_consumption(_request_timeout=_SDK_TIMEOUT_S))
         return Quota(limit=quota.value if quota.type == "limited" else None, used=used.total_usage)
 
     async def fetch_bot_info(self) -> BotInfo:
@@ -311,11 +301,7 @@ def _message_of(answer: bytes) -> str:
 def _retry_after_s(headers: Any) -> float | None:
     """Seconds to wait, at most an hour; None when the header (LINE documents none) is missing or odd."""
     value = headers.get("Retry-After", "")
-    return (
-        min(float(value), _MOST_RETRY_AFTER_S)
-        if value.isascii() and value.isdigit() and len(value) < 16
-        else None
-    )
+    return min(float(value), _MOST_RETRY_AFTER_S) if value.isascii() and value.isdigit() and len(value) < 16 else None
 
 
 def _made_ms(job_id: str, now_ms: int) -> int:

@@ -54,15 +54,13 @@ def render_messages(bubbles: Sequence[Say | Ask], session_id: str, lang: str) ->
     for bubble in bubbles[:MOST_MESSAGES]:
         match bubble:
             case Say(text=text, choices=choices):
-                if not text.strip() and not choices:
+                if not choices and not _clean(text, _TEXT_UNITS).strip():
                     continue
                 message = _say(bubble, session_id)
                 quick = _quick_replies((choices,), session_id)
             case Ask():
                 message = _ask(bubble, session_id, lang)
-                quick = _quick_replies(
-                    (_rest(bubble), bubble.controls, bubble.exits, bubble.small_choices), session_id
-                )
+                quick = _quick_replies((_rest(bubble), bubble.controls, bubble.exits, bubble.small_choices), session_id)
         messages.append(message)
     if messages and quick:
         messages[-1]["quickReply"] = {"items": quick}
@@ -82,16 +80,14 @@ def _say(say: Say, session_id: str) -> JsonObject:
 
 
 def _ask(ask: Ask, session_id: str, lang: str) -> JsonObject:
-    words = [part for part in (ask.intro, ask.text) if part.strip()]
     if ask.kind == "text" and not ask.exits and not ask.small_choices and not ask.choices:
         # words are answered with words: plain text can be copied, and its links work
-        plain = [*words, ask.small] if ask.small.strip() else words
-        return {"type": "text", "text": _clean("\n\n".join(plain) or _ALT.get(lang, _ALT["ja"]), _TEXT_UNITS)}
+        plain = [words for words in (ask.intro, ask.text, ask.small) if words.strip()]
+        text = _clean("\n\n".join(plain), _TEXT_UNITS)
+        return {"type": "text", "text": text if text.strip() else _ALT.get(lang, _ALT["ja"])}
     body = _paragraphs(ask.intro)
-    if ask.text.strip():
-        body.append(_paragraph(ask.text, weight="bold", margin="lg" if body else "none"))
-    if ask.low or ask.high:
-        body.append(_ends(ask.low, ask.high))
+    body += _paragraphs(ask.text, weight="bold", margin="lg" if body else "none")
+    body += _ends(ask.low, ask.high)
     choices = _rest(ask)
     if ask.kind == "scale" and choices and all(len(choice.label) <= 2 for choice in choices):
         body += _numbers(choices, session_id)
@@ -106,8 +102,7 @@ def _ask(ask: Ask, session_id: str, lang: str) -> JsonObject:
     if ask.exits:
         body.append({"type": "separator", "margin": "lg", "color": _LINE})
         body += [_links((choice,), session_id, margin="sm") for choice in ask.exits]
-    if ask.small.strip():
-        body.append(_small(ask.small))
+    body += _small(ask.small)
     if ask.small_choices:
         body.append(_links(ask.small_choices, session_id, margin="sm", size="xs", color=_GREY))
     alt = ask.alt if ask.alt.strip() else _ALT.get(lang, _ALT["ja"])
@@ -125,6 +120,7 @@ def _rest(ask: Ask) -> tuple[Choice, ...]:
 def _fitting(body: list[JsonObject], alt: str, words: Sequence[str], choices: Sequence[Choice]) -> JsonObject:
     """The bubble; plain text when it is larger than LINE takes: a long question is still a question."""
     alt = _clip(_clean(alt, _ALT_UNITS).strip().replace("\n", " "), _ALT_SHOWN) or "…"
+    body = body or _paragraphs(alt)
     bubble = {
         "type": "bubble",
         "size": "giga",
@@ -142,28 +138,33 @@ def _fitting(body: list[JsonObject], alt: str, words: Sequence[str], choices: Se
     return {"type": "flex", "altText": alt, "contents": bubble}
 
 
-def _paragraphs(*texts: str) -> list[JsonObject]:
-    return [_paragraph(text) for text in texts if text.strip()]
+def _paragraphs(text: str, *, weight: str = "regular", margin: str = "none") -> list[JsonObject]:
+    """One part with the text; none when there is nothing to read in it."""
+    text = _clean(text, _FLEX_TEXT)
+    if not text.strip():
+        return []
+    return [
+        {
+            "type": "text",
+            "text": text,
+            "size": "md",
+            "color": _INK,
+            "weight": weight,
+            "margin": margin,
+            "wrap": True,
+            "scaling": True,
+        }
+    ]
 
 
-def _paragraph(text: str, *, weight: str = "regular", margin: str = "none") -> JsonObject:
-    return {
-        "type": "text",
-        "text": _clean(text, _FLEX_TEXT),
-        "size": "md",
-        "color": _INK,
-        "weight": weight,
-        "margin": margin,
-        "wrap": True,
-        "scaling": True,
-    }
-
-
-def _small(text: str) -> JsonObject:
+def _small(text: str) -> list[JsonObject]:
     """Small and grey. The first address in it opens on a tap: Flex text makes no links by itself."""
+    text = _clean(text, _FLEX_TEXT)
+    if not text.strip():
+        return []
     part: JsonObject = {
         "type": "text",
-        "text": _clean(text, _FLEX_TEXT),
+        "text": text,
         "size": "xs",
         "color": _GREY,
         "margin": "lg",
@@ -172,15 +173,15 @@ def _small(text: str) -> JsonObject:
     }
     if "https://" in text and (link := _LINK.search(text)):
         part["action"] = {"type": "uri", "label": "URL", "uri": link[0].rstrip(".,;:!?)]'")}
-    return part
+    return [part]
 
 
-def _ends(low: str, high: str) -> JsonObject:
+def _ends(low: str, high: str) -> list[JsonObject]:
     """The words at the two ends of the scale, above its two ends."""
     ends = [
         {
             "type": "text",
-            "text": _clean(words, _FLEX_TEXT),
+            "text": shown,
             "size": "xs",
             "color": _GREY,
             "align": align,
@@ -188,9 +189,9 @@ def _ends(low: str, high: str) -> JsonObject:
             "flex": 1,
         }
         for words, align in ((low, "start"), (high, "end"))
-        if words.strip()
+        if (shown := _clean(words, _FLEX_TEXT).strip())
     ]
-    return _row(ends, margin="lg", spacing="md")
+    return [_row(ends, margin="lg", spacing="md")] if ends else []
 
 
 def _numbers(choices: Sequence[Choice], session_id: str) -> list[JsonObject]:
@@ -216,9 +217,7 @@ def _stack(choices: Sequence[Choice], session_id: str) -> list[JsonObject]:
                 row.append({"type": "box", "layout": "vertical", "flex": 1, "contents": []})
             pairs.append(_row(row, margin="sm", spacing="sm"))
         return pairs
-    return [
-        _cell(choice, session_id, margin="lg" if index == 0 else "sm") for index, choice in enumerate(choices)
-    ]
+    return [_cell(choice, session_id, margin="lg" if index == 0 else "sm") for index, choice in enumerate(choices)]
 
 
 def _row(contents: list[JsonObject], *, margin: str, spacing: str = "sm") -> JsonObject:
@@ -243,7 +242,7 @@ def _cell(choice: Choice, session_id: str, *, margin: str = "none") -> JsonObjec
         "contents": [
             {
                 "type": "text",
-                "text": _clip(_clean(choice.label, _FLEX_LABEL), _FLEX_LABEL) or "・",
+                "text": _clean(choice.label, _FLEX_LABEL).strip() or "・",
                 "align": "center",
                 "color": _INK,
                 "wrap": True,
@@ -268,7 +267,7 @@ def _links(
                 "contents": [
                     {
                         "type": "text",
-                        "text": _clip(_clean(choice.label, _FLEX_LABEL), _FLEX_LABEL) or "・",
+                        "text": _clean(choice.label, _FLEX_LABEL).strip() or "・",
                         "size": size,
                         "align": "center",
                         "color": color,
@@ -288,8 +287,7 @@ def _tap(choice: Choice, session_id: str) -> JsonObject:
         "type": "postback",
         "label": _clip(_clean(choice.label, _FLEX_LABEL), _LABEL) or "・",
         "data": buttons.pack(session_id, choice.node, choice.value),
-        "displayText": _clip(_clean(choice.tap_text or choice.label, _DISPLAY_TEXT * 4), _DISPLAY_TEXT)
-        or "・",
+        "displayText": _clip(_clean(choice.tap_text or choice.label, _DISPLAY_TEXT * 4), _DISPLAY_TEXT) or "・",
     }
 
 
@@ -408,9 +406,7 @@ def _breaches(message: JsonObject, at: str) -> Iterator[str]:
             here = f"{at}.quickReply.items[{number}]"
             if item.get("type") != "action":
                 yield f"{here}.type: {item.get('type')!r}"
-            yield from _length(
-                item.get("action", {}).get("label"), f"{here}.action.label", 1, _LABEL, _graphemes
-            )
+            yield from _length(item.get("action", {}).get("label"), f"{here}.action.label", 1, _LABEL, _graphemes)
             yield from _action_breaches(item.get("action"), f"{here}.action")
 
 

@@ -33,7 +33,7 @@ _DUMMY_USERS = ("Udeadbeef",)
 _Json = dict[str, Any]
 
 
-class BadWebhook(Exception):  # noqa: N818 - it says what it is
+class BadWebhook(Exception):
     """The body is not a LINE webhook at all: not JSON, not an object, no destination, no list of events."""
 
 
