@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, assert_never
@@ -28,6 +28,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bot.standins.line import LineStandin
+from bot.standins.slack import Ack, SlackStandin
 
 Lang = Literal["ja", "en"]
 JsonObject = dict[str, Any]
@@ -54,49 +57,6 @@ _SECURITY_HEADERS = {
 _log = structlog.get_logger(__name__)
 
 
-class Line(Protocol):
-    """What the page reads of the LINE stand-in, and what a customer can do there."""
-
-    on_change: list[Callable[[], None]]
-
-    @property
-    def users(self) -> Mapping[str, Any]: ...
-    def chat(self, user_id: str) -> Sequence[Any]: ...
-    def quick_replies(self, user_id: str) -> Sequence[Any]: ...
-    async def says(self, user_id: str, text: str) -> Any: ...
-    async def taps(self, user_id: str, data: str, display_text: str = "") -> Any: ...
-    async def sends_sticker(self, user_id: str) -> Any: ...
-
-
-class Slack(Protocol):
-    """What the page reads of the Slack stand-in, and what a person can do there."""
-
-    on_change: list[Callable[[], None]]
-
-    @property
-    def users(self) -> Mapping[str, Any]: ...
-    @property
-    def channels(self) -> Mapping[str, Any]: ...
-    def messages(self, channel_id: str) -> Sequence[Any]: ...
-    def modal(self, user_id: str) -> JsonObject | None: ...
-    def modal_errors(self, user_id: str) -> Mapping[str, str]: ...
-    async def says(self, user_id: str, channel_id: str, text: str) -> Any: ...
-    async def clicks(
-        self,
-        user_id: str,
-        channel_id: str,
-        ts: str,
-        action_id: str,
-        *,
-        block_id: str | None = None,
-        value: str | None = None,
-        selected: Any = None,
-    ) -> Any: ...
-    async def command(self, user_id: str, channel_id: str, command: str, text: str) -> Any: ...
-    async def submits(self, user_id: str, values: JsonObject) -> Any: ...
-    async def closes(self, user_id: str) -> Any: ...
-
-
 class Story(Protocol):
     """The world outside the chats: purchases, support cases, and time."""
 
@@ -105,6 +65,7 @@ class Story(Protocol):
     @property
     def busy(self) -> bool: ...
     def now_text(self, lang: str) -> str: ...
+    def touch(self) -> None: ...
     async def purchase(self, lang: str) -> Any: ...
     async def support_case(self, lang: str) -> Any: ...
     async def week_passes(self) -> Any: ...
@@ -128,6 +89,10 @@ class _LineSticker(msgspec.Struct, tag_field="do", tag="line.sticker", forbid_un
     user: str
 
 
+class _LinePhoto(msgspec.Struct, tag_field="do", tag="line.photo", forbid_unknown_fields=True):
+    user: str
+
+
 class _SlackSays(msgspec.Struct, tag_field="do", tag="slack.says", forbid_unknown_fields=True):
     user: str
     channel: str
@@ -141,6 +106,13 @@ class _SlackClicks(msgspec.Struct, tag_field="do", tag="slack.clicks", forbid_un
     action_id: str
     block_id: str | None = None
     value: str | None = None
+    selected: Any = None
+
+
+class _SlackPicks(msgspec.Struct, tag_field="do", tag="slack.picks", forbid_unknown_fields=True):
+    user: str
+    action_id: str
+    block_id: str | None = None
     selected: Any = None
 
 
@@ -159,11 +131,20 @@ class _Happens(msgspec.Struct, tag_field="do", tag="story", forbid_unknown_field
 
 
 _Act = (
-    _LineSays | _LineTaps | _LineSticker | _SlackSays | _SlackClicks | _SlackSubmits | _SlackCloses | _Happens
+    _LineSays
+    | _LineTaps
+    | _LineSticker
+    | _LinePhoto
+    | _SlackSays
+    | _SlackClicks
+    | _SlackPicks
+    | _SlackSubmits
+    | _SlackCloses
+    | _Happens
 )
 
 
-def page_app(*, line: Line, slack: Slack, story: Story, lang: Lang = "ja") -> Starlette:
+def page_app(*, line: LineStandin, slack: SlackStandin, story: Story, lang: Lang = "ja") -> Starlette:
     """The page as an app for a loopback address; `lang` is the chrome's language until somebody switches.
 
     Routes: `GET /` (`?lang=ja|en`), `GET /state?lang=&line=&me=&channel=` (JSON of what is looked at),
@@ -198,7 +179,7 @@ def page_app(*, line: Line, slack: Slack, story: Story, lang: Lang = "ja") -> St
             {
                 "version": changes.version,
                 "clock": story.now_text(language(request)),
-                "busy": bool(story.busy),
+                "busy": story.busy,
                 "line": _line_state(line, ask("line", "")),
                 "slack": _slack_state(slack, ask("me", ""), ask("channel", "")),
             }
@@ -220,6 +201,7 @@ def page_app(*, line: Line, slack: Slack, story: Story, lang: Lang = "ja") -> St
         except msgspec.MsgspecError as error:
             return _refusal(400, "bad_action", f"This is not an action of the page: {error}.")
         try:
+            story.touch()
             return await _do(what, line=line, slack=slack, story=story)
         except (LookupError, ValueError) as error:
             # a button of a message that has gone, a person who is not there: the page says so and goes on
@@ -240,8 +222,9 @@ def page_app(*, line: Line, slack: Slack, story: Story, lang: Lang = "ja") -> St
     return app
 
 
-async def _do(what: _Act, *, line: Line, slack: Slack, story: Story) -> Response:
+async def _do(what: _Act, *, line: LineStandin, slack: SlackStandin, story: Story) -> Response:
     """The answer after doing it; `{"line": id}` names the customer whom an event brought, if one came."""
+    ack: Ack | None = None
     match what:
         case _LineSays(user=user, text=text):
             await line.says(_known(user, line.users), text[:_MAX_TEXT])
@@ -249,16 +232,18 @@ async def _do(what: _Act, *, line: Line, slack: Slack, story: Story) -> Response
             await line.taps(_known(user, line.users), data, shown)
         case _LineSticker(user=user):
             await line.sends_sticker(_known(user, line.users))
+        case _LinePhoto(user=user):
+            await line.sends_photo(_known(user, line.users))
         case _SlackSays(user=user, channel=channel, text=text):
             _known(user, slack.users)
             _known(channel, slack.channels)
             if text.startswith("/"):
                 name, _, rest = text.partition(" ")
-                await slack.command(user, channel, name, rest.strip())
+                ack = await slack.command(user, channel, name, rest.strip())
             else:
                 await slack.says(user, channel, text[:_MAX_TEXT])
         case _SlackClicks(user=user, channel=channel):
-            await slack.clicks(
+            ack = await slack.clicks(
                 _known(user, slack.users),
                 _known(channel, slack.channels),
                 what.ts,
@@ -267,6 +252,9 @@ async def _do(what: _Act, *, line: Line, slack: Slack, story: Story) -> Response
                 value=what.value,
                 selected=what.selected,
             )
+        case _SlackPicks(user=user):
+            user = _known(user, slack.users)
+            ack = await slack.picks(user, what.action_id, what.selected, block_id=what.block_id)
         case _SlackSubmits(user=user, values=values):
             await slack.submits(_known(user, slack.users), values)
         case _SlackCloses(user=user):
@@ -275,10 +263,12 @@ async def _do(what: _Act, *, line: Line, slack: Slack, story: Story) -> Response
             return await _happen(what, line=line, story=story)
         case _:
             assert_never(what)
+    if ack is not None and not ack.ok:  # the app did not answer in time: Slack tells the person, so does the page
+        return _refusal(502, "no_answer", "Koe did not answer.")
     return JSONResponse({"ok": True})
 
 
-async def _happen(event: _Happens, *, line: Line, story: Story) -> Response:
+async def _happen(event: _Happens, *, line: LineStandin, story: Story) -> Response:
     if story.busy:
         return _refusal(409, "busy", "Something is happening already; wait until it is done.")
     before = set(line.users)
@@ -301,7 +291,7 @@ def _known(key: str, among: Mapping[str, Any]) -> str:
     return key
 
 
-def _line_state(line: Line, chosen: str) -> JsonObject:
+def _line_state(line: LineStandin, chosen: str) -> JsonObject:
     """The newest customers, newest first, and the newest entries of the chosen one's chat.
 
     An unknown `chosen` means the newest customer.
@@ -324,8 +314,8 @@ def _line_state(line: Line, chosen: str) -> JsonObject:
                 "name": user.name,
                 "lang": user.language,
                 "at": at_ms,
-                "blocked": bool(getattr(user, "blocked", False)),
-                "friend": bool(getattr(user, "friend", True)),
+                "blocked": user.blocked,
+                "friend": user.friend,
             }
         )
     chat: list[JsonObject] = []
@@ -335,41 +325,41 @@ def _line_state(line: Line, chosen: str) -> JsonObject:
             {"id": entry.id, "at": entry.at_ms, "from": entry.sender, "message": entry.message}
             for entry in line.chat(chosen)[-_SHOWN_ENTRIES:]
         ]
-        quick = [_plain(item) for item in line.quick_replies(chosen)]
+        quick = line.quick_replies(chosen)
     return {"chosen": chosen, "people": people, "total": len(latest), "chat": chat, "quick": quick}
 
 
-def _slack_state(slack: Slack, me: str, chosen: str) -> JsonObject:
+def _slack_state(slack: SlackStandin, me: str, chosen: str) -> JsonObject:
     """What one person sees in Slack: channels and DMs, the newest messages of one of them, the open modal."""
-    persons = {user_id: user for user_id, user in slack.users.items() if not getattr(user, "is_bot", False)}
+    persons = {user_id: user for user_id, user in slack.users.items() if not user.is_bot}
     if me not in persons:
         me = next(iter(persons), "")
-    channels = []
+    channels: list[JsonObject] = []
     for channel_id, channel in slack.channels.items():
-        members = getattr(channel, "members", ())
+        members = channel.members
         if (channel.is_im or channel.private) and me not in members:
             continue
-        messages = slack.messages(channel_id)
+        messages = slack.messages(channel_id, seen_by=me)
         others = [member for member in members if member != me] if channel.is_im else []
         channels.append(
             {
                 "id": channel_id,
                 "name": slack.users[others[0]].name if others and others[0] in slack.users else channel.name,
-                "im": bool(channel.is_im),
-                "private": bool(channel.private),
+                "im": channel.is_im,
+                "private": channel.private,
                 "latest": messages[-1].ts if messages else "",
             }
         )
     channels.sort(key=lambda row: row["im"])  # channels first, then direct messages; the order within stays
     if chosen not in {row["id"] for row in channels}:
         chosen = channels[0]["id"] if channels else ""
-    messages = slack.messages(chosen)[-_SHOWN_ENTRIES:] if chosen else []
+    messages = slack.messages(chosen, seen_by=me)[-_SHOWN_ENTRIES:] if chosen else []
     modal = slack.modal(me) if me else None
     return {
         "me": me,
         "persons": [{"id": user_id, "name": user.name} for user_id, user in persons.items()],
         "names": {user_id: user.name for user_id, user in slack.users.items()},
-        "bots": [user_id for user_id, user in slack.users.items() if getattr(user, "is_bot", False)],
+        "bots": [user_id for user_id, user in slack.users.items() if user.is_bot],
         "channels": channels,
         "channel": chosen,
         "messages": [
@@ -377,19 +367,16 @@ def _slack_state(slack: Slack, me: str, chosen: str) -> JsonObject:
                 "ts": message.ts,
                 "user": message.user,
                 "text": message.text,
-                "blocks": message.blocks or [],
-                "thread": getattr(message, "thread_ts", None) or "",
-                "edited": bool(getattr(message, "edited", None)),
+                "blocks": message.blocks,
+                "thread": message.thread_ts or "",
+                "edited": message.edited is not None,
+                "only_you": message.only_for != "",
             }
             for message in messages
         ],
         "modal": modal,
         "errors": dict(slack.modal_errors(me)) if modal is not None else {},
     }
-
-
-def _plain(item: Any) -> Any:
-    return item if isinstance(item, dict) else msgspec.to_builtins(item)
 
 
 class _Changes:
@@ -416,9 +403,7 @@ class _Changes:
         try:
             while not self._stopped:
                 waker.clear()
-                yield ServerSentEvent(
-                    event="change", id=str(self.version), data=str(self.version), retry=1000
-                )
+                yield ServerSentEvent(event="change", id=str(self.version), data=str(self.version), retry=1000)
                 await waker.wait()
         finally:
             self._wakers.discard(waker)

@@ -46,7 +46,7 @@ export function textWithLinks(text) {
 
 const formats = new Map();
 
-/** A time in Tokyo, in the reader's language; `kind` is "time" (10:00) or "day" (11月19日(木)). */
+/** A time in Tokyo, in the reader's language; `kind` is "time" (10:00) or "day" (11月19日（木）). */
 export function when(ms, lang, kind) {
   const key = `${lang} ${kind}`;
   if (!formats.has(key)) {
@@ -56,7 +56,8 @@ export function when(ms, lang, kind) {
         : { month: lang === "ja" ? "long" : "short", day: "numeric", weekday: "short" };
     formats.set(key, new Intl.DateTimeFormat(lang === "ja" ? "ja-JP" : "en-GB", { ...shape, timeZone: "Asia/Tokyo" }));
   }
-  return formats.get(key).format(new Date(ms));
+  const text = formats.get(key).format(new Date(ms));
+  return lang === "ja" ? text.replace("(", "（").replace(")", "）") : text;
 }
 
 /** True when the list stands at its end (or nearly), so that new entries may scroll it. */
@@ -64,8 +65,12 @@ export function atEnd(node) {
   return node.scrollHeight - node.scrollTop - node.clientHeight < 80;
 }
 
-export function scrollToEnd(node) {
-  node.scrollTop = node.scrollHeight;
+/** Scrolls a list to its end, or to the start of its newest entry when that is taller than the list. */
+export function showNewest(list, newest) {
+  list.scrollTop = list.scrollHeight;
+  if (newest?.isConnected && newest.offsetHeight > list.clientHeight) {
+    list.scrollTop += newest.getBoundingClientRect().top - list.getBoundingClientRect().top;
+  }
 }
 
 /** Enter sends, Shift+Enter breaks the line, and Enter that ends a Japanese conversion does neither. */

@@ -196,12 +196,12 @@ const kinds = {
     };
     const label = item.action?.label ?? "";
     if (item.action?.type === "uri") {
-      const anchor = link(item.action.uri, label);
+      const anchor = link(item.action.uri, el("span", {}, label));
       anchor.className = props.class;
       if (props.style.color) anchor.style.setProperty("color", props.style.color);
       return anchor;
     }
-    return el("button", { type: "button", ...props, on: { click: () => act(item.action) } }, label);
+    return el("button", { type: "button", ...props, on: { click: () => act(item.action) } }, el("span", {}, label));
   },
   separator(item, inside) {
     return el("div", {

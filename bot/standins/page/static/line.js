@@ -1,6 +1,6 @@
 // The phone: one customer's LINE chat.
 
-import { atEnd, el, link, scrollToEnd, textWithLinks, when } from "./dom.js";
+import { atEnd, el, link, showNewest, textWithLinks, when } from "./dom.js";
 import { flex } from "./flex.js";
 
 /**
@@ -52,11 +52,12 @@ export function linePane({ words, post }) {
       chat.replaceChildren(el("p", { class: "empty" }, customer ? words.chat_empty : words.no_customer));
       chat.querySelector(".empty").lang = lang;
     } else chat.querySelector(".empty")?.remove();
-    drawQuick(state);
     const last = state.chat.at(-1);
     time.textContent = last ? when(last.at, spoken, "time") : "";
-    if (follow && (added || fresh)) scrollToEnd(chat);
-    if (fresh) requestAnimationFrame(() => { scrollToEnd(chat); chat.setAttribute("aria-busy", "false"); });
+    const newest = last ? drawn.get(last.id).node : undefined;
+    if (follow && (added || fresh)) showNewest(chat, newest);
+    if (fresh) requestAnimationFrame(() => { showNewest(chat, newest); chat.setAttribute("aria-busy", "false"); });
+    drawQuick(state, newest);
   }
 
   function remove(node) {
@@ -121,7 +122,7 @@ export function linePane({ words, post }) {
     return undefined;
   }
 
-  function drawQuick(state) {
+  function drawQuick(state, newest) {
     const text = JSON.stringify([state.chosen, state.quick]);
     if (text === quickDrawn) return;
     quickDrawn = text;
@@ -131,7 +132,7 @@ export function linePane({ words, post }) {
       ...state.quick.map((item) => control(item.action ?? item, "chip", (action) => tap(state.chosen, action))),
     );
     quick.hidden = state.quick.length === 0;
-    if (follow) requestAnimationFrame(() => scrollToEnd(chat));
+    if (follow) requestAnimationFrame(() => showNewest(chat, newest));
     // tapping a chip removes it: the focus goes on to the next question's first chip, or to the text field
     if (hadFocus) (quick.firstElementChild ?? document.getElementById("line-text")).focus({ preventScroll: true });
   }

@@ -1,6 +1,6 @@
 // Keeps the page in step with the demo: asks for the state it looks at whenever the server says that something changed.
 
-import { el, grow, sendOnEnter } from "./dom.js";
+import { el, grow, sendOnEnter, showNewest } from "./dom.js";
 import { linePane } from "./line.js";
 import { slackPane } from "./slack.js";
 
@@ -148,7 +148,7 @@ function openView(name) {
   if (state) draw(state);
   for (const id of ["chat", "messages"]) {
     const list = document.getElementById(id);
-    list.scrollTop = list.scrollHeight;
+    showNewest(list, list.lastElementChild);
   }
 }
 
@@ -167,7 +167,7 @@ async function post(action) {
       refresh();
       return body;
     }
-    say(body.error === "busy" ? words.still_busy : body.error === "not_possible" ? words.gone : words.failed, true);
+    say({ busy: words.still_busy, not_possible: words.gone, no_answer: words.no_answer }[body.error] ?? words.failed, true);
   } catch {
     say(words.failed, true);
   }
@@ -253,6 +253,10 @@ lineForm.addEventListener("submit", async (event) => {
 });
 document.getElementById("sticker").addEventListener("click", () => {
   if (chosen.line) post({ do: "line.sticker", user: chosen.line });
+});
+
+document.getElementById("photo").addEventListener("click", () => {
+  if (chosen.line) post({ do: "line.photo", user: chosen.line });
 });
 
 /** The stream of changes; the browser reconnects by itself, and the first event after that brings the page up to date. */

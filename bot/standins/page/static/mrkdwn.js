@@ -74,11 +74,11 @@ function reference(inner, names) {
 /** Nodes of a text object (`plain_text` or `mrkdwn`). */
 export function textOf(object, names = {}) {
   if (!object) return [];
-  return object.type === "mrkdwn" ? mrkdwn(object.text, names) : [emoji(object.text ?? "")];
+  return object.type === "mrkdwn" ? mrkdwn(object.text, names) : [plainOf(object)];
 }
 
 /** A text object as plain text, for labels and options. */
-export const plainOf = (object) => emoji(object?.text ?? "");
+export const plainOf = (object) => (object?.emoji === false ? (object.text ?? "") : emoji(object?.text ?? ""));
 
 /** Nodes of a `rich_text` block. */
 export function richText(block, names = {}) {

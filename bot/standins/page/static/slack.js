@@ -1,6 +1,6 @@
 // The Slack window: one person's channels, messages and modal.
 
-import { atEnd, el, grow, scrollToEnd, sendOnEnter, when } from "./dom.js";
+import { atEnd, el, grow, sendOnEnter, showNewest, when } from "./dom.js";
 import { drawBlocks, valuesOf } from "./blocks.js";
 import { mrkdwn, plainOf } from "./mrkdwn.js";
 
@@ -35,6 +35,10 @@ export function slackPane({ words, post, open, confirm }) {
     grow(text);
     const done = await post({ do: "slack.says", user: state.me, channel: state.channel, text: said });
     if (!done && !text.value) text.value = said;
+  });
+
+  document.getElementById("slash").addEventListener("click", () => {
+    if (state?.channel) post({ do: "slack.says", user: state.me, channel: state.channel, text: "/survey" });
   });
 
   function show(next, language, unread) {
@@ -119,8 +123,9 @@ export function slackPane({ words, post, open, confirm }) {
       arrange(order);
     }
     if (rows.length === 0) log.replaceChildren(el("p", { class: "empty" }, words.channel_empty));
-    if (follow && (added || fresh)) scrollToEnd(log);
-    if (fresh) requestAnimationFrame(() => { scrollToEnd(log); log.setAttribute("aria-busy", "false"); });
+    const newest = order.at(-1);
+    if (follow && (added || fresh)) showNewest(log, newest);
+    if (fresh) requestAnimationFrame(() => { showNewest(log, newest); log.setAttribute("aria-busy", "false"); });
   }
 
   /** Puts the nodes in this order, moving as few as possible so that the focus and what is typed stay. */
@@ -174,6 +179,7 @@ export function slackPane({ words, post, open, confirm }) {
     return el("article", { class: `post${message.reply ? " reply" : ""}${joined ? " joined" : ""}`, "aria-label": name },
       el("span", { class: `face ${bot ? "bot" : `tone${tone(message.user)}`}`, "aria-hidden": "true", lang: "ja" }, joined ? "" : bot ? "声" : [...name][0] ?? "?"),
       el("div", { class: "post-body" },
+        message.only_you ? el("p", { class: "only-you" }, words.only_you) : null,
         joined ? null : el("p", { class: "byline" }, el("strong", {}, name), bot ? el("span", { class: "app" }, words.app) : null,
           el("time", {}, when(ms, lang, "time"))),
         body,
@@ -244,14 +250,11 @@ export function slackPane({ words, post, open, confirm }) {
       confirm: (object) => confirm(plainObject(object)),
       act: (part, block, given) =>
         post({
-          do: "slack.clicks",
+          do: "slack.picks",
           user: state.me,
-          channel: "",
-          ts: view.id ?? "",
           action_id: part.action_id ?? "",
           block_id: block.block_id ?? null,
-          value: given.value ?? null,
-          selected: given.selected ?? null,
+          selected: given.selected ?? given.value ?? null,
         }),
     };
     const close = () => post({ do: "slack.closes", user: state.me });
@@ -260,6 +263,7 @@ export function slackPane({ words, post, open, confirm }) {
     const sheet = el("form", { class: "sheet", role: "dialog", "aria-label": plainOf(view.title) || words.modal, "data-view": view.id ?? "", novalidate: true },
       el("header", {}, el("h3", {}, plainOf(view.title)),
         el("button", { type: "button", class: "icon", "aria-label": words.close, on: { click: close } }, "✕")),
+      el("p", { class: "b-error trouble", role: "alert", hidden: true }),
       body,
       el("footer", {},
         el("button", { type: "button", class: "b-button", on: { click: close } }, plainOf(view.close) || words.cancel),
@@ -291,6 +295,9 @@ export function slackPane({ words, post, open, confirm }) {
 
   function showErrors(sheet, errors) {
     let first = null;
+    const trouble = sheet.querySelector(".trouble"); // about the whole form
+    trouble.textContent = errors[""] ?? "";
+    trouble.hidden = !errors[""];
     for (const field of sheet.querySelectorAll(".b-input")) {
       const message = errors[field.dataset.block];
       const line = field.querySelector(".b-error");
