@@ -7,16 +7,36 @@ ordinary inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, cast
 
-Value = int | str | tuple[str, ...]
-"""What a question's answer is: a code of a scale (int), the code of a choice or yes/no (str), the codes of a
-multi-select (tuple, in the order of the question's choices), or the words of a free text (str)."""
+from flows.questions import (
+    Between,
+    Left,
+    QuestionKind,
+    Understood,
+    Value,
+    command,
+    is_request,
+    key,
+    right,
+    says_nothing,
+)
+from flows.survey import Flow, Question
+from flows.texts import Lang, Template, item_name, quote
 
-QuestionKind = Literal["scale", "choice", "multi", "yes_no", "text"]
+__all__ = [
+    "Ask", "Begin", "CaseSettled", "Choice", "Content", "Dates", "Defer", "Elapsed", "End", "EraseAnswers", "Given", "Input",
+    "Media", "OpenCase", "Output", "QuestionKind", "Record", "Reply", "Retract", "Say", "State", "Step", "Stop", "Tap", "Typed",
+    "Unsent", "Value", "Wake", "is_unhappy", "new_state", "step", "summary",
+]  # fmt: skip
+
+# `Value` and `QuestionKind` are defined beside the questions: a code of a scale (int), the code of a choice or of yes/no
+# (str), the codes of a multi-select (tuple, in the order of the question's choices), the words of a free text (str).
 
 # --------------------------------------------------------------------------------------------------------- inputs
 
@@ -227,7 +247,1430 @@ class EraseAnswers:
 class End:
     """The conversation is over, in the words of the survey profession."""
 
-    outcome: Literal["completed", "break_off", "exited", "expired", "voided", "opted_out", "erased", "blocked", "superseded"]
+    outcome: Literal[
+        "completed", "break_off", "exited", "expired", "voided", "opted_out", "erased", "blocked", "superseded"
+    ]
 
 
 Output = Say | Ask | Record | Retract | Wake | OpenCase | CaseSettled | Defer | EraseAnswers | End
+
+# ---------------------------------------------------------------------------------------------------------- state
+
+Phase = Literal["new", "asking", "inquiry", "done"]
+Outcome = Literal[
+    "", "completed", "break_off", "exited", "expired", "voided", "opted_out", "erased", "blocked", "superseded"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A recorded answer as the state keeps it."""
+
+    value: Value | None
+    missing: str
+    shown_ms: int
+    at_ms: int
+    message_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One bubble of a free text."""
+
+    message_id: str
+    at_ms: int
+    text: str
+
+
+@dataclass(slots=True)
+class State:
+    """Where one conversation stands. To everybody but the engine it is a value: `step` never changes the one given."""
+
+    lang: Lang
+    vars: dict[str, str]
+    facts: dict[str, object]
+    phase: Phase = "new"
+    outcome: Outcome = ""
+    parity: int = 0
+    seed: float = 0.0
+    n: int = 0
+    """Questions on the longest path, as promised in the invitation."""
+    at: str = ""
+    """The question that waits for an answer."""
+    answers: dict[str, _Given] = field(default_factory=dict)
+    shown: dict[str, int] = field(default_factory=dict)
+    chosen: tuple[str, ...] | None = None
+    """Codes chosen so far in the multi-select that waits."""
+    tries: int = 0
+    """Unreadable replies to the question that waits."""
+    noise: int = 0
+    """Replies of the whole session that were no answers (see NOISE_LIMIT)."""
+    parts: tuple[_Part, ...] = ()
+    """Bubbles of the free text being written."""
+    due_ms: int = 0
+    """When that free text closes."""
+    kept: dict[str, tuple[_Part, ...]] = field(default_factory=dict)
+    """Bubbles of recorded free texts, by question: one may still be taken back, or come late."""
+    unhappy: bool = False
+    """A case was opened because of the answers."""
+    case: bool = False
+    """Any case was opened."""
+    promised: bool = False
+    """The customer was told that somebody will write."""
+    contact: Literal["", "offered", "yes", "no"] = ""
+    last: str = ""
+    """The last words that could not be read, for the member of staff who is asked for."""
+    photo_ms: int = 0
+    ended_ms: int = 0
+
+    def dump(self) -> str:
+        """The state as text, for storage."""
+        return json.dumps(
+            [
+                1,
+                self.lang,
+                self.vars,
+                self.facts,
+                self.phase,
+                self.outcome,
+                self.parity,
+                self.seed,
+                self.n,
+                self.at,
+                {q: [g.value, g.missing, g.shown_ms, g.at_ms, g.message_ids] for q, g in self.answers.items()},
+                self.shown,
+                self.chosen,
+                self.tries,
+                self.noise,
+                [[p.message_id, p.at_ms, p.text] for p in self.parts],
+                self.due_ms,
+                {q: [[p.message_id, p.at_ms, p.text] for p in parts] for q, parts in self.kept.items()},
+                self.unhappy,
+                self.case,
+                self.promised,
+                self.contact,
+                self.last,
+                self.photo_ms,
+                self.ended_ms,
+            ],
+            ensure_ascii=True,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> State:
+        """The state that was dumped.
+
+        Raises:
+            ValueError: the text is no state of this version (an erased session has none: "").
+        """
+        try:
+            version, *fields = json.loads(text)
+            if version != 1:
+                raise ValueError(f"a conversation's state of version {version}; this program reads version 1")
+            (lang, variables, facts, phase, outcome, parity, seed, n, at, answers, shown, chosen, tries, noise, parts, due_ms,
+             kept, unhappy, case, promised, contact, last, photo_ms, ended_ms) = fields  # fmt: skip
+            return cls(
+                lang,
+                variables,
+                facts,
+                phase,
+                outcome,
+                parity,
+                seed,
+                n,
+                at,
+                {
+                    q: _Given(tuple(v) if type(v) is list else v, missing, shown_ms, at_ms, tuple(ids))
+                    for q, (v, missing, shown_ms, at_ms, ids) in answers.items()
+                },
+                shown,
+                None if chosen is None else tuple(chosen),
+                tries,
+                noise,
+                tuple(_Part(*part) for part in parts),
+                due_ms,
+                {q: tuple(_Part(*part) for part in found) for q, found in kept.items()},
+                unhappy,
+                case,
+                promised,
+                contact,
+                last,
+                photo_ms,
+                ended_ms,
+            )
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a conversation's state: {error}") from error
+
+    def _copy(self) -> State:
+        return State(
+            self.lang, self.vars, self.facts, self.phase, self.outcome, self.parity, self.seed, self.n, self.at,
+            dict(self.answers), dict(self.shown), self.chosen, self.tries, self.noise, self.parts, self.due_ms, dict(self.kept),
+            self.unhappy, self.case, self.promised, self.contact, self.last, self.photo_ms, self.ended_ms,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after an input, and what the world must do, in order."""
+
+    state: State
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One question of the path and what was answered, for cards, pages and 「私の回答」."""
+
+    question: str
+    instrument: str
+    name: str
+    """What the question is called, in the session's language."""
+    value: Value | None
+    """None: left out."""
+    label: str
+    """In the session's language: 「8点」, 「やや満足」, the words; "" when left out."""
+
+
+def new_state(flow: Flow, *, lang: str, vars: Mapping[str, str], facts: Mapping[str, object]) -> State:  # noqa: A002
+    """The state before Begin.
+
+    Args:
+        flow: What will be asked.
+        lang: "ja" or "en".
+        vars: Values of the blanks in texts: name, company, item, brand, team, here, expires, date (of the invitation),
+            privacy_url, retention, support_hours. Empty ones count as missing.
+        facts: Event data; what the flow speaks of (`Flow.fact_names`) is kept, the rest is not.
+
+    Raises:
+        ValueError: a language the flow does not have, or a value its own texts cannot do without.
+    """
+    if lang not in flow.languages:
+        raise ValueError(f"flow `{flow.id}` has no language `{lang}`")
+    spoken = cast("Lang", lang)
+    given = {name: value for name, value in vars.items() if value}
+    if "item" in given:
+        given["item"] = item_name(given["item"])
+    missing = sorted(_voice(flow, spoken).required - given.keys())
+    if missing:
+        raise ValueError(f"flow `{flow.id}` needs a value for {', '.join(missing)} in its texts")
+    kept = {name: found for name in sorted(flow.fact_names) if (found := _plain(_fact(facts, name))) is not None}
+    if _fact(facts, "open_case") is True:
+        kept["open_case"] = True
+    return State(spoken, given, kept)
+
+
+def step(flow: Flow, state: State, input: Input) -> Step:  # noqa: A002
+    """What an input leads to. Total: it never raises for what a customer, a timer or a late message does."""
+    turn = _Turn(flow, state._copy(), input.at_ms)
+    match input:
+        case Begin():
+            turn.begin(input)
+        case Reply():
+            turn.reply(input)
+        case Elapsed():
+            turn.elapsed(input)
+        case Stop():
+            turn.stop_from_outside(input)
+    return Step(turn.state, tuple(turn.out))
+
+
+def is_unhappy(flow: Flow, state: State) -> bool:
+    """Whether the answers that count cross a limit of the `unhappy` rule."""
+    return _Turn(flow, state, 0).unhappy()
+
+
+def summary(flow: Flow, state: State) -> tuple[Given, ...]:
+    """The answers of this session, in the order of the flow."""
+    found = []
+    for question in flow.questions:
+        given = state.answers.get(question.id)
+        if given is not None:
+            label = _label(question, given.value, state.lang)
+            name = question.name_in(state.lang)
+            found.append(Given(question.id, question.instrument, name, given.value, label))
+    return tuple(found)
+
+
+# --------------------------------------------------------------------------------------------------------- a turn
+
+NOISE_LIMIT = 20
+"""Replies of one session that are no answers; from then on they are not answered, so that two machines cannot talk
+to each other for ever."""
+DOUBLE_TAP_MS = 2000
+"""The same button twice within this time is one tap of a trembling finger."""
+ALBUM_MS = 30_000
+"""Photos that come within this time of each other are thanked for once."""
+
+
+class _Turn:
+    """One input being worked on: reads the flow, moves a copy of the state, collects outputs."""
+
+    def __init__(self, flow: Flow, state: State, at_ms: int) -> None:
+        self.flow = flow
+        self.state = state
+        self.at_ms = at_ms
+        self.out: list[Output] = []
+        self.voice = _voice(flow, state.lang)
+        self.dates = _NO_DATES
+        self.message_id = ""
+
+    # ------------------------------------------------------------------------------------------------- inputs
+
+    def begin(self, begin: Begin) -> None:
+        state = self.state
+        if state.phase != "new":
+            return
+        state.parity = (begin.local_date.toordinal() - _WEEK_ZERO) // 7 % 2
+        state.seed = begin.sample
+        state.n = self.flow.longest(state.parity, state.facts, lambda question: not question.follows)
+        state.phase = "asking"
+        first = next(iter(self.path()), None)
+        if first is None:
+            self.end("completed")
+            return
+        small = self.say_text("inv.small")
+        if begin.first_contact:
+            small = "\n".join(part for part in (small, self.say_text("inv.first")) if part)
+        self.ask_first(first, self.voice.fill(self.flow.invite, self.values()), small)
+
+    def reply(self, reply: Reply) -> None:
+        self.dates = reply.dates
+        self.message_id = reply.message_id
+        content = reply.content
+        match self.state.phase:
+            case "new":
+                return
+            case "done":
+                self.after_the_end(content)
+            case _:
+                match content:
+                    case Tap(node, value):
+                        self.tap(node, value)
+                    case Typed(text):
+                        self.typed(text)
+                    case Media():
+                        self.media(content)
+                    case Unsent(message_id):
+                        self.unsent(message_id)
+
+    def elapsed(self, elapsed: Elapsed) -> None:
+        self.dates = elapsed.dates
+        state = self.state
+        if state.phase in ("new", "done"):
+            return
+        match elapsed.timer:
+            case "text":
+                if state.parts and self.at_ms >= state.due_ms:
+                    self.finish_text()
+            case "remind":
+                first = self.flow.find(state.at)
+                if (
+                    first is not None
+                    and not state.answers
+                    and not state.parts
+                    and not state.chosen
+                    and state.phase == "asking"
+                ):
+                    self.ask_first(first, self.say_text("inv.reminder"), self.say_text("inv.small"), again=True)
+            case "expire":
+                self.keep_unfinished()
+                self.end("expired")
+
+    def stop_from_outside(self, stop: Stop) -> None:
+        if self.state.phase == "done":
+            return
+        if stop.reason != "erased":
+            self.keep_unfinished()
+        self.end(stop.reason)
+
+    # ------------------------------------------------------------------------------------------------- taps
+
+    def tap(self, node: str, value: str) -> None:
+        match node:
+            case "@exit":
+                self.leave(value)
+            case "@later":
+                if value == "later":
+                    self.put_off()
+            case "@inquiry":
+                if self.state.phase == "inquiry":
+                    self.decide_inquiry(go_on=value == "go")
+            case "@control":
+                self.control(value)
+            case _:
+                question = self.flow.find(node)
+                if question is not None:
+                    self.tap_question(question, value)
+
+    def control(self, value: str) -> None:
+        verb, _, question_id = value.partition(":")
+        state = self.state
+        current = self.current()
+        match verb:
+            case "skip" if current is not None and question_id in ("", current.id):
+                if state.parts:
+                    self.finish_text()
+                else:
+                    self.skip(current)
+            case "person":
+                self.person("")
+            case "done" if current is not None and state.phase == "asking":
+                if current.kind == "multi" and question_id in ("", current.id):
+                    self.multi_done(current)
+            case "remove" if current is not None and state.phase == "asking":
+                if current.kind == "multi" and question_id in ("", current.id):
+                    self.multi_remove(current)
+            case "back" | "change":
+                self.back()
+            case "help":
+                self.aside(self.say_text("help"))
+            case "stop":
+                self.stop()
+            case _:
+                return
+
+    def tap_question(self, question: Question, code: str) -> None:
+        state = self.state
+        before = state.answers.get(question.id)
+        if before is not None and self.at_ms < before.at_ms:
+            return  # an older tap that arrives late: the newer answer stands
+        if question not in self.path():
+            return
+        if question.kind == "multi":
+            self.tap_multi(question, code)
+            return
+        value = question.from_code(code)
+        if value is None:
+            return
+        if before is not None and before.value == value and question.id != state.at:
+            self.say_same(question, before)
+            return
+        if question.id == state.at and state.phase == "asking":
+            self.answer(question, value)
+            return
+        self.keep_unfinished()
+        self.record(question, value)
+        state.phase = "asking"
+        if before is None and question.id not in state.shown:
+            # Deliveries in another order: the answer counts, the question it seems to skip still waits.
+            self.settle_path()
+            return
+        self.advance(self.changed(question, before, "fix.resume"))
+
+    def tap_multi(self, question: Question, code: str) -> None:
+        state = self.state
+        if ";" in code:  # a whole selection at once (checkboxes)
+            wanted = set(code.split(";"))
+            codes = tuple(known for known in question.codes if isinstance(known, str) and known in wanted)
+            if question.exclusive in codes and len(codes) > 1:
+                codes = tuple(known for known in codes if known != question.exclusive)
+            if codes:
+                self.settle_multi(question, codes)
+            return
+        if question.from_code(code) is None:
+            return
+        if question.id != state.at or state.phase != "asking":
+            before = state.answers.get(question.id)
+            if before is None and question.id not in state.shown:
+                return
+            if before is not None and self.at_ms - before.at_ms < DOUBLE_TAP_MS and _holds_code(before.value, code):
+                return
+            self.keep_unfinished()
+            state.phase = "asking"
+            self.move_to(question)
+            state.chosen = tuple(c for c in _codes(before.value if before else None) if c != question.exclusive)
+        if code == question.exclusive:
+            self.settle_multi(question, (code,))
+        elif code in (state.chosen or ()):
+            self.ask_multi(question, "multi.added")
+        else:
+            self.choose(question, (code,))
+
+    def choose(self, question: Question, codes: Sequence[str]) -> None:
+        chosen = self.state.chosen or ()
+        # In the order of choosing, so that 「1つ外す」 takes the latest back.
+        self.state.chosen = (*chosen, *(code for code in codes if code not in chosen))
+        self.ask_multi(question, "multi.added")
+
+    def multi_remove(self, question: Question) -> None:
+        chosen = self.state.chosen or ()
+        if not chosen:
+            self.ask_multi(question, "multi.empty")
+            return
+        self.state.chosen = chosen[:-1]
+        choice = question.wordings[self.state.lang].quoted[chosen[-1]]
+        self.ask_multi(question, "multi.removed", {"choice": choice})
+
+    def multi_done(self, question: Question) -> None:
+        chosen = self.state.chosen
+        if not chosen:
+            self.ask_multi(question, "multi.empty")
+            return
+        self.settle_multi(question, chosen)
+
+    def settle_multi(self, question: Question, codes: Sequence[str]) -> None:
+        value = tuple(code for code in question.codes if isinstance(code, str) and code in codes)
+        before = self.state.answers.get(question.id)
+        if before is not None and before.value == value and question.id != self.state.at:
+            self.say_same(question, before)
+            return
+        self.state.phase = "asking"
+        if before is not None and before.value == value:
+            self.advance(self.say_text("same", {"score": self.score(question, value)}))
+            return
+        resume = question.id != self.state.at
+        self.record(question, value)
+        if before is not None and before.value is not None:
+            self.advance(self.changed(question, before, "fix.resume" if resume else "fix.done"))
+        elif value == (question.exclusive,):
+            self.advance(self.say_text("multi.none"), worth_a_bubble=False)
+        else:
+            self.advance(self.say_text("multi.done", {"chosen": self.score(question, value)}), worth_a_bubble=False)
+
+    # ------------------------------------------------------------------------------------------------- words
+
+    def typed(self, text: str) -> None:
+        state = self.state
+        question = self.current()
+        if question is None or not text.strip():
+            return
+        if self.at_ms < state.shown.get(question.id, 0):
+            self.older_words(text)
+            return
+        if state.phase == "inquiry":
+            self.typed_in_inquiry(text)
+            return
+        wanted = right(text)
+        if wanted is not None:
+            # The caller owns these four words; here they only never become somebody's answer.
+            if wanted == "unsubscribe":
+                self.aside(self.say_text("unsub.ask"), self.voice.unsubscribe)
+            return
+        order = command(text)
+        if order in ("back", "stop", "person", "help"):
+            self.obey(order, text)
+            return
+        if question.kind == "text":
+            self.typed_words(question, text, order)
+            return
+        if order in ("skip", "dk"):
+            self.skip(question, "dk" if order == "dk" else "skipped")
+            return
+        if question.kind == "multi" and order in ("done", "remove"):
+            if order == "done":
+                self.multi_done(question)
+            else:
+                self.multi_remove(question)
+            return
+        if not state.answers:
+            spoken = key(text)
+            left = next((name for name, label in self.voice.exit_keys.items() if label == spoken), None)
+            if left is not None:
+                self.leave(left)
+                return
+            if order == "later":
+                self.put_off()
+                return
+        reading = question.reader.read(text, self.shown_codes(question))
+        match reading:
+            case Understood(value, echo):
+                if question.kind == "multi" and isinstance(value, tuple):
+                    if value == (question.exclusive,):
+                        self.settle_multi(question, value)
+                    else:
+                        self.choose(question, value)
+                else:
+                    self.answer(question, value, echo=echo)
+            case Between(a, b):
+                self.between(question, a, b)
+            case Left(missing):
+                self.skip(question, missing)
+            case _:
+                self.unread(question, text)
+
+    def obey(self, order: str, text: str) -> None:
+        match order:
+            case "back":
+                self.back()
+            case "stop":
+                self.stop()
+            case "person":
+                self.person(text)
+            case _:
+                self.aside(self.say_text("help"))
+
+    def typed_words(self, question: Question, text: str, order: str | None) -> None:
+        state = self.state
+        if order in ("skip", "dk") or (not state.parts and says_nothing(text)):
+            if state.parts:
+                self.finish_text()
+            else:
+                self.skip(question, "dk" if order == "dk" else "skipped")
+            return
+        if self.message_id and any(part.message_id == self.message_id for part in state.parts):
+            return
+        state.parts = (*state.parts, _Part(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
+        state.due_ms = max(self.at_ms + self.flow.rules.text_quiet_ms, state.due_ms)
+        self.out.append(Wake("text", state.due_ms))
+
+    def older_words(self, text: str) -> None:
+        """Words sent before the present question was shown: they belong to an earlier free text, or to nothing."""
+        state = self.state
+        for question in reversed(self.flow.questions):
+            shown_ms = state.shown.get(question.id)
+            if shown_ms is None or self.at_ms < shown_ms:
+                continue
+            if question.kind == "text" and question.id in state.kept and command(text) is None:
+                parts = state.kept[question.id]
+                if not self.message_id or all(part.message_id != self.message_id for part in parts):
+                    self.keep_text(
+                        question, (*parts, _Part(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
+                    )
+            return
+
+    def typed_in_inquiry(self, text: str) -> None:
+        spoken = key(text)
+        if spoken in self.voice.go_on:
+            self.decide_inquiry(go_on=True)
+        elif spoken in self.voice.stop_here or command(text) == "stop":
+            self.decide_inquiry(go_on=False)
+        elif self.heard():
+            self.open_case("request", text, promised=True)
+            self.out.append(Say(self.say_text("retry.person"), self.voice.inquiry))
+
+    def decide_inquiry(self, *, go_on: bool) -> None:
+        self.state.phase = "asking"
+        if go_on:
+            self.advance("")
+        else:
+            self.stop()
+
+    def unread(self, question: Question, text: str) -> None:
+        """The reply says nothing that can be an answer."""
+        state = self.state
+        if not self.heard():
+            return
+        state.last = text[: self.flow.rules.text_max]
+        if text and is_request(text, self.flow.rules.words):
+            self.open_case("request", state.last, promised=True)
+            state.phase = "inquiry"
+            self.out.append(Say(self.say_text("text.inquiry"), self.voice.inquiry))
+            return
+        state.tries += 1
+        if state.tries > self.flow.rules.retry_limit:
+            if state.answers.get(question.id) is None:
+                self.record(question, None, missing="skipped")
+            self.advance(self.say_text("retry.over"), worth_a_bubble=False)
+            return
+        if state.tries == 1:
+            intro = self.say_text("retry.1", {"range": self.voice.range(question)})
+        else:
+            intro = self.say_text("retry.2")
+        self.ask(question, intro, controls=self.with_person(question))
+
+    def between(self, question: Question, a: int, b: int) -> None:
+        quoted = question.wordings[self.state.lang].quoted
+        text = self.say_text("between", {"a": quoted[a], "b": quoted[b]})
+        choices = tuple(choice for choice in self.choices(question) if choice.value in (str(a), str(b)))
+        if self.heard():
+            self.ask(question, "", text=text, choices=choices, ends=False)
+
+    # ------------------------------------------------------------------------------------------------- other content
+
+    def media(self, media: Media) -> None:
+        question = self.current()
+        if question is None:
+            return
+        if media.kind == "photo":
+            self.photo()
+        elif media.kind == "sticker":
+            if not self.state.parts and self.state.phase == "asking" and self.heard():
+                self.ask(question, self.say_text("sticker"))
+        elif question.kind == "text" or self.state.phase == "inquiry":
+            if self.heard():
+                self.aside(self.say_text("retry.1", {"range": self.voice.range(question)}))
+        else:
+            self.unread(question, "")
+
+    def photo(self) -> None:
+        state = self.state
+        first = self.at_ms - state.photo_ms > ALBUM_MS
+        state.photo_ms = max(self.at_ms, state.photo_ms)
+        self.open_case("photo", "")
+        if first and self.heard():
+            self.aside(self.say_text("photo.got"))
+
+    def unsent(self, message_id: str) -> None:
+        """The customer took a message back: its words go from the answer, or the answer with them."""
+        state = self.state
+        if not message_id:
+            return
+        if any(part.message_id == message_id for part in state.parts):
+            state.parts = tuple(part for part in state.parts if part.message_id != message_id)
+            return
+        for question_id, parts in state.kept.items():
+            if any(part.message_id == message_id for part in parts):
+                rest = tuple(part for part in parts if part.message_id != message_id)
+                self.keep_text(self.flow.question(question_id), rest)
+                return
+
+    # ------------------------------------------------------------------------------------------------- what a customer can do
+
+    def answer(self, question: Question, value: Value, *, echo: bool = False) -> None:
+        """The question that waits is answered."""
+        before = self.state.answers.get(question.id)
+        if before is not None and before.value == value:
+            self.advance(self.say_text("same", {"score": self.score(question, value)}), worth_a_bubble=False)
+            return
+        self.record(question, value)
+        if before is not None and before.value is not None:
+            self.advance(self.changed(question, before, "fix.done"))
+        elif echo:
+            self.advance(self.say_text("same", {"score": self.score(question, value)}), worth_a_bubble=False)
+        else:
+            self.advance("")
+
+    def skip(self, question: Question, missing: Literal["skipped", "dk"] = "skipped") -> None:
+        if self.state.answers.get(question.id) is None:
+            self.record(question, None, missing=missing)
+        self.advance(self.say_text("skip"), worth_a_bubble=False)
+
+    def back(self) -> None:
+        state = self.state
+        if not self.heard():
+            return
+        if state.parts:
+            self.keep_unfinished()
+        path = self.path()
+        here = next((index for index, question in enumerate(path) if question.id == state.at), len(path))
+        before = [question for question in path[:here] if question.id in state.answers]
+        state.phase = "asking"
+        if not before:
+            question = self.current()
+            if question is not None:
+                self.ask(question, self.say_text("back.first"))
+            return
+        question = before[-1]
+        given = state.answers[question.id]
+        self.move_to(question)
+        if question.kind == "multi":
+            state.chosen = tuple(code for code in _codes(given.value) if code != question.exclusive)
+        intro = self.say_text("back", {"score": self.score(question, given.value)})
+        self.ask(question, intro, chosen=given.value)
+
+    def leave(self, name: str) -> None:
+        left = next((found for found in self.flow.exits if found.id == name), None)
+        if left is None:
+            return
+        self.keep_unfinished()
+        values = {**self.values(), "date": self.dates.again}
+        text = self.voice.fill(left.texts, values)
+        if name == "unused":
+            self.out.append(Say(text, self.voice.never))
+            self.out.append(Defer("unused"))
+        else:
+            reason: Literal["undelivered", "unsolved"] = "undelivered" if name == "undelivered" else "unsolved"
+            self.open_case(reason, "", promised=True)
+            self.out.append(Say(text))
+        self.end("exited")
+
+    def put_off(self) -> None:
+        self.keep_unfinished()
+        self.out.append(Say(self.say_text("inv.later", {"date": self.dates.later})))
+        self.out.append(Defer("later"))
+        self.end("exited")
+
+    def person(self, text: str) -> None:
+        if not self.heard():
+            return
+        self.open_case("person", self.state.last or text, promised=True)
+        self.aside(self.say_text("retry.person"))
+
+    def stop(self) -> None:
+        self.keep_unfinished()
+        answered = any(given.value is not None for given in self.state.answers.values())
+        self.out.append(Say(self.say_text("stop"), self.voice.erase if answered else ()))
+        self.end("break_off")
+
+    # ------------------------------------------------------------------------------------------------- free text
+
+    def finish_text(self) -> None:
+        """The free text that was being written is complete: record it, and go on – or see to what it asks for."""
+        state = self.state
+        question = self.current()
+        parts, state.parts, state.due_ms = state.parts, (), 0
+        if question is None or not parts:
+            return
+        before = state.answers.get(question.id)
+        words = self.keep_text(question, parts)
+        if words and is_request(words, self.flow.rules.words):
+            self.open_case("request", words, promised=True)
+            self.settle_path()
+            if self.next_question() is None:
+                # Nothing is left to go on with: the promise, then the ending.
+                self.finish(self.say_text("retry.person"))
+                return
+            state.phase = "inquiry"
+            self.out.append(Say(self.say_text("text.inquiry"), self.voice.inquiry))
+            return
+        self.advance(
+            self.say_text("text.got" if before is None or before.value is None else "same"), worth_a_bubble=False
+        )
+
+    def keep_text(self, question: Question, parts: Sequence[_Part]) -> str:
+        """Record a free text from its bubbles, in the order they were written; "" when nothing is left of them."""
+        state = self.state
+        ordered = tuple(sorted(parts, key=lambda part: part.at_ms))
+        words = "\n".join(part.text.strip() for part in ordered).strip()[: self.flow.rules.text_max]
+        ids = tuple(part.message_id for part in ordered if part.message_id)
+        if words:
+            state.kept[question.id] = ordered
+            self.record(question, words, message_ids=ids)
+            return words
+        state.kept.pop(question.id, None)
+        if question.id in state.answers:
+            self.record(question, None, missing="skipped")
+        return ""
+
+    def keep_unfinished(self) -> None:
+        """What is half done – bubbles of a text, ticks of a multi-select – is recorded before something else happens."""
+        state = self.state
+        question = self.current()
+        parts, chosen = state.parts, state.chosen
+        state.parts, state.due_ms, state.chosen = (), 0, None
+        if question is None:
+            return
+        if parts:
+            words = self.keep_text(question, parts)
+            if words and is_request(words, self.flow.rules.words):
+                self.open_case("request", words)
+        elif chosen and question.kind == "multi":
+            value = tuple(code for code in question.codes if isinstance(code, str) and code in chosen)
+            before = state.answers.get(question.id)
+            if before is None or before.value != value:
+                self.record(question, value)
+
+    # ------------------------------------------------------------------------------------------------- moving on
+
+    def advance(self, intro: str, *, worth_a_bubble: bool = True) -> None:
+        """Ask what comes next, with `intro` above it, or end. At the end an intro that is only a bridge is left out."""
+        self.settle_path()
+        following = self.next_question()
+        if following is not None:
+            self.ask(following, intro)
+        else:
+            self.finish(intro if worth_a_bubble else "")
+
+    def settle_path(self) -> None:
+        """Take back answers that are no longer on the path, and open or settle the case that the answers ask for."""
+        state = self.state
+        on_path = {question.id for question in self.path()}
+        for question_id in [found for found in state.answers if found not in on_path]:
+            del state.answers[question_id]
+            state.kept.pop(question_id, None)
+            self.out.append(Retract(question_id))
+        unhappy = self.unhappy()
+        if unhappy and not state.unhappy:
+            state.unhappy = True
+            self.open_case("unhappy", "")
+        elif state.unhappy and not unhappy:
+            state.unhappy = False
+            if not state.promised:  # who was told that somebody will write is still written to
+                self.out.append(CaseSettled("corrected"))
+                state.case = False
+
+    def next_question(self) -> Question | None:
+        return next((question for question in self.path() if question.id not in self.state.answers), None)
+
+    def finish(self, intro: str) -> None:
+        state = self.state
+        facts = self.facts()
+        facts["unhappy"] = self.unhappy()
+        for ending in self.flow.endings:
+            if ending.when is None or ending.when.holds(facts):
+                if intro:
+                    self.out.append(Say(intro))
+                text = self.voice.fill(ending.texts, self.values())
+                if ending.apology and state.contact in ("", "offered"):
+                    state.contact = "offered"
+                self.out.append(Say(text, self.voice.contact if ending.apology else ()))
+                break
+        self.end("completed")
+
+    def end(self, outcome: Literal["completed", "break_off", "exited", "expired"] | str) -> None:
+        state = self.state
+        state.phase = "done"
+        state.outcome = cast("Outcome", outcome)
+        state.ended_ms = self.at_ms
+        state.parts, state.chosen, state.due_ms = (), None, 0
+        self.out.append(End(outcome))  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------------------------------------- after the end
+
+    def after_the_end(self, content: Content) -> None:
+        state = self.state
+        match content:
+            case Tap("@contact", value):
+                self.contact(value)
+            case Tap("@later", "never") if state.outcome == "exited":
+                if self.heard():
+                    self.out.append(Defer("never"))
+                    self.out.append(Say(self.say_text("stop").split("\n", 1)[0]))
+            case Tap("@control", "erase") if state.outcome in ("break_off", "completed", "exited", "expired"):
+                state.answers, state.kept, state.last = {}, {}, ""
+                state.outcome = "erased"
+                self.out.append(EraseAnswers())
+                self.out.append(Say(self.say_text("erase.done")))
+            case Tap("@control", "change") if state.outcome == "completed":
+                self.change_after_the_end()
+            case Tap("@control", value) if state.outcome == "completed":
+                question = self.current()
+                if question is not None and question.kind == "multi" and state.chosen is not None:
+                    self.multi_after_the_end(question, value)
+            case Tap(node, value) if state.outcome in ("completed", "expired") and self.flow.find(node):
+                self.tap_after_the_end(self.flow.question(node), value)
+            case Tap():
+                if self.heard():
+                    self.out.append(Say(self.say_text("closed.button")))
+            case Typed(text):
+                self.typed_after_the_end(text)
+            case Media(kind="photo") if state.promised or state.contact == "yes":
+                self.photo()
+            case Unsent(message_id):
+                self.unsent(message_id)
+            case _:
+                return
+
+    def contact(self, value: str) -> None:
+        state = self.state
+        if state.contact not in ("offered", "yes", "no") or value not in ("yes", "no") or state.contact == value:
+            return
+        if not self.heard():
+            return
+        state.contact = "yes" if value == "yes" else "no"
+        if value == "yes":
+            self.open_case("contact", "", promised=True)
+        else:
+            self.out.append(CaseSettled("no_contact"))
+        self.out.append(Say(self.say_text(f"contact.{value}")))
+
+    def typed_after_the_end(self, text: str) -> None:
+        """Words after the end belong to the shop, except an answer to our last question or one that is merely late."""
+        state = self.state
+        if state.contact == "offered":
+            value = self.voice.contact_keys.get(key(text))
+            if value is not None:
+                self.contact(value)
+                return
+        question = self.current()
+        if state.outcome != "expired" or question is None or question.id in state.answers:
+            return
+        if self.at_ms < state.shown.get(question.id, 0):
+            return
+        reading = question.reader.read(text, self.shown_codes(question))
+        if isinstance(reading, Understood):
+            self.take_late(question, reading.value)
+
+    def tap_after_the_end(self, question: Question, code: str) -> None:
+        state = self.state
+        before = state.answers.get(question.id)
+        if before is not None and self.at_ms < before.at_ms:
+            return
+        if question not in self.path():
+            if self.heard():
+                self.out.append(Say(self.say_text("closed.button")))
+            return
+        if question.kind == "multi":
+            codes = tuple(known for known in question.codes if isinstance(known, str) and known in code.split(";"))
+            if not codes:
+                return
+            if ";" not in code and state.outcome == "completed" and codes != (question.exclusive,):
+                # One tick of a list that was closed: take the earlier ticks up again and wait for 「決定」.
+                earlier = _codes(before.value if before else None) if state.chosen is None else state.chosen
+                self.move_to(question)
+                state.chosen = tuple(dict.fromkeys((*(c for c in earlier if c != question.exclusive), *codes)))
+                if self.heard():
+                    self.ask_multi(question, "multi.added")
+                return
+            value: Value | None = codes if len(codes) == 1 else tuple(c for c in codes if c != question.exclusive)
+        else:
+            value = question.from_code(code)
+        if value is None:
+            return
+        if state.outcome == "expired":
+            self.take_late(question, value)
+        else:
+            self.correct_after_the_end(question, value)
+
+    def correct_after_the_end(self, question: Question, value: Value) -> None:
+        state = self.state
+        before = state.answers.get(question.id)
+        if before is not None and before.value == value:
+            self.say_same(question, before)
+            return
+        was_unhappy = self.unhappy()
+        self.record(question, value)
+        self.settle_path()
+        self.out.append(Say(self.changed(question, before, "fix.done")))
+        apology = next((ending for ending in self.flow.endings if ending.apology), None)
+        if self.unhappy() and not was_unhappy and not state.contact and apology is not None:
+            state.contact = "offered"
+            self.out.append(Say(self.voice.fill(apology.texts, self.values()), self.voice.contact))
+
+    def multi_after_the_end(self, question: Question, value: str) -> None:
+        state = self.state
+        if not self.heard():
+            return
+        chosen = state.chosen or ()
+        verb = value.partition(":")[0]
+        if verb == "remove":
+            self.multi_remove(question)
+        elif verb == "done":
+            if not chosen:
+                self.ask_multi(question, "multi.empty")
+                return
+            state.chosen = None
+            self.correct_after_the_end(question, tuple(c for c in question.codes if isinstance(c, str) and c in chosen))
+
+    def change_after_the_end(self) -> None:
+        """「訂正する」: show the questions' buttons again, the first one first; any of them may be tapped."""
+        question = next(
+            (found for found in self.path() if found.kind != "text" and found.id in self.state.answers), None
+        )
+        if question is not None and self.heard():
+            given = self.state.answers[question.id]
+            self.move_to(question)
+            self.ask(question, self.say_text("back", {"score": self.score(question, given.value)}), chosen=given.value)
+
+    def take_late(self, question: Question, value: Value) -> None:
+        before = self.state.answers.get(question.id)
+        if before is not None and before.value == value:
+            self.say_same(question, before)
+            return
+        self.record(question, value, late=self.at_ms > self.state.ended_ms)
+        self.settle_path()
+        if self.heard():
+            self.out.append(Say(self.say_text("late")))
+
+    # ------------------------------------------------------------------------------------------------- outputs
+
+    def record(
+        self,
+        question: Question,
+        value: Value | None,
+        *,
+        missing: Literal["", "skipped", "dk"] = "",
+        message_ids: tuple[str, ...] | None = None,
+        late: bool = False,
+    ) -> None:
+        state = self.state
+        shown_ms = state.shown.get(question.id, 0)
+        ids = message_ids if message_ids is not None else ((self.message_id,) if self.message_id else ())
+        before = state.answers.get(question.id)
+        at_ms = max(self.at_ms, before.at_ms) if before is not None and question.kind == "text" else self.at_ms
+        state.answers[question.id] = _Given(value, missing, shown_ms, at_ms, ids)
+        label = _label(question, value, state.lang)
+        self.out.append(Record(question.id, value, missing, shown_ms, late, ids, label))
+
+    def open_case(
+        self,
+        reason: Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo"],
+        words: str,
+        *,
+        promised: bool = False,
+    ) -> None:
+        self.state.case = True
+        self.state.promised = self.state.promised or promised
+        self.out.append(OpenCase(reason, words, promised))
+
+    def aside(self, text: str, choices: tuple[Choice, ...] = ()) -> None:
+        """Say something without leaving the question. A free text keeps its button: nothing else of it can be tapped."""
+        state = self.state
+        question = self.current()
+        if not choices and state.phase == "inquiry":
+            choices = self.voice.inquiry
+        elif not choices and question is not None and question.kind == "text" and state.phase == "asking":
+            choices = self.controls(question)
+        self.out.append(Say(text, choices))
+
+    def say_same(self, question: Question, before: _Given) -> None:
+        if self.at_ms - before.at_ms >= DOUBLE_TAP_MS and self.heard():
+            self.aside(self.say_text("same", {"score": self.score(question, before.value)}))
+
+    def changed(self, question: Question, before: _Given | None, text_id: str) -> str:
+        given = self.state.answers[question.id]
+        score = self.score(question, given.value)
+        if before is None or before.value is None:
+            return self.say_text("same", {"score": score})
+        return self.say_text(text_id, {"old": self.score(question, before.value), "score": score})
+
+    def heard(self) -> bool:
+        """Count a reply that is no answer; False once there were too many of them."""
+        self.state.noise += 1
+        return self.state.noise <= NOISE_LIMIT
+
+    def move_to(self, question: Question) -> None:
+        state = self.state
+        if state.at != question.id or question.id not in state.shown:
+            state.at = question.id
+            state.shown[question.id] = max(self.at_ms, state.shown.get(question.id, 0))
+            state.tries = 0
+            state.last = ""
+        state.chosen = None
+
+    def ask_first(self, question: Question, intro: str, small: str, *, again: bool = False) -> None:
+        wording = question.wordings[self.state.lang]
+        if wording.small is not None:
+            small = "\n".join((wording.small.fill(self.values()), small))
+        alt = self.voice.fill(self.flow.alt, self.values())
+        controls = self.controls(question) if question.kind in ("multi", "text") else ()
+        self.ask(question, intro, controls=controls, small=small, alt=alt, first=True, invitation=not again)
+
+    def ask_multi(self, question: Question, text_id: str, more: Mapping[str, str] | None = None) -> None:
+        """The multi-select again, with what is chosen so far and the rest."""
+        chosen = self.state.chosen or ()
+        ordered = tuple(code for code in question.codes if isinstance(code, str) and code in chosen)
+        text = self.say_text(text_id, {"chosen": self.score(question, ordered), **(more or {})})
+        self.ask(question, "", text=text, chosen=ordered, keep=True)
+
+    def ask(
+        self,
+        question: Question,
+        intro: str,
+        *,
+        text: str | None = None,
+        choices: tuple[Choice, ...] | None = None,
+        controls: tuple[Choice, ...] | None = None,
+        chosen: Value | None = None,
+        small: str | None = None,
+        alt: str = "",
+        ends: bool = True,
+        first: bool = False,
+        invitation: bool = False,
+        keep: bool = False,
+    ) -> None:
+        state = self.state
+        picked = state.chosen
+        self.move_to(question)
+        if picked and (keep or question.kind == "multi"):
+            state.chosen = picked
+        wording = question.wordings[state.lang]
+        if text is None:
+            values = self.question_values(question)
+            text = wording.text.fill(values)
+            if wording.note is not None:
+                text = f"{text}\n{wording.note.fill(values)}"
+            if small is None and wording.small is not None:
+                small = wording.small.fill(values)
+        if question.kind == "multi" and chosen is None:
+            chosen = tuple(code for code in question.codes if isinstance(code, str) and code in (state.chosen or ()))
+        self.out.append(
+            Ask(
+                question=question.id,
+                kind=question.kind,
+                text=text,
+                intro=intro,
+                low=wording.low if ends else "",
+                high=wording.high if ends else "",
+                choices=self.choices(question) if choices is None else choices,
+                controls=self.controls(question) if controls is None else controls,
+                exits=self.voice.exits if first else (),
+                small=small or "",
+                small_choices=self.voice.small_choices if first else (),
+                chosen=chosen or None if isinstance(chosen, tuple) else chosen,
+                alt=alt or self.say_text("alt.question", {"i": str(self.position(question))}),
+                invitation=invitation,
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------- looking things up
+
+    def current(self) -> Question | None:
+        return self.flow.find(self.state.at)
+
+    def facts(self) -> dict[str, object]:
+        facts: dict[str, object] = dict(self.state.facts)
+        facts["lang"] = self.state.lang
+        if self.state.case:
+            facts["open_case"] = True
+        for question_id, given in self.state.answers.items():
+            if given.value is not None:
+                facts[question_id] = given.value
+        return facts
+
+    def path(self) -> list[Question]:
+        """The questions of this session as things stand: what was answered decides what comes."""
+        state = self.state
+        facts: dict[str, object] = dict(state.facts)
+        facts["lang"] = state.lang
+        troubled = state.case or state.unhappy or facts.get("open_case") is True
+        facts["open_case"] = troubled
+        path: list[Question] = []
+        unhappy = False
+        for question in self.flow.questions:
+            if question.weeks and (question.weeks == "odd") != bool(state.parity):
+                continue
+            given = state.answers.get(question.id)
+            if question.feelings and given is None and (unhappy or troubled):
+                continue
+            if question.when is not None:
+                facts["unhappy"] = unhappy
+                if not question.when.holds(facts):
+                    continue
+            path.append(question)
+            if given is not None and given.value is not None:
+                facts[question.id] = given.value
+                unhappy = unhappy or _crosses(question, given.value, self.flow)
+        return path
+
+    def unhappy(self) -> bool:
+        answers = self.state.answers
+        return any(
+            question.unhappy and question.id in answers and _crosses(question, answers[question.id].value, self.flow)
+            for question in self.path()
+        )
+
+    def position(self, question: Question) -> int:
+        path = [found.id for found in self.path() if not found.follows]
+        own = question.follows or question.id
+        return min(path.index(own) + 1 if own in path else len(path), self.state.n)
+
+    def score(self, question: Question, value: Value | None) -> str:
+        """An answer inside a sentence: 「8点」, a label in 「」, "" for free text and for nothing."""
+        wording = question.wordings[self.state.lang]
+        if isinstance(value, tuple):
+            return quote(self.flow.deck, self.state.lang, [wording.labels[code] for code in value])
+        if value is None or question.kind == "text":
+            return ""
+        return wording.quoted.get(value, "")
+
+    def shown_codes(self, question: Question) -> tuple[str, ...]:
+        return tuple(choice.value for choice in self.choices(question))
+
+    def choices(self, question: Question) -> tuple[Choice, ...]:
+        choices = self.voice.choices[question.id]
+        if not question.shuffle:
+            return choices
+        # Each customer their own order, the same each time it is shown.
+        seed = f"{self.state.seed!r}:{question.id}:"
+        last = (question.exclusive, question.other)
+        mixed = [choice for choice in choices if choice.value not in last]
+        mixed.sort(key=lambda choice: hashlib.sha256((seed + choice.value).encode()).digest())
+        return (*mixed, *(choice for choice in choices if choice.value in last))
+
+    def controls(self, question: Question) -> tuple[Choice, ...]:
+        controls = self.voice.controls[question.id]
+        if question.kind == "multi" and self.state.chosen:
+            return (self.voice.remove, *controls)
+        return controls
+
+    def with_person(self, question: Question) -> tuple[Choice, ...]:
+        controls = self.controls(question)
+        if question.kind == "multi":
+            return (*controls, self.voice.person)
+        return (self.voice.person, *(controls or (self.voice.skip(question),)))
+
+    def values(self) -> dict[str, str]:
+        state = self.state
+        return {**state.vars, "n": str(state.n), "i": "1", "reply_by": self.dates.reply_by}
+
+    def say_text(self, text_id: str, more: Mapping[str, str] | None = None) -> str:
+        template = self.voice.template(text_id)
+        if not template.blanks:
+            return template.raw
+        values = self.values()
+        if more:
+            values.update(more)
+        return template.fill(values)
+
+    def question_values(self, question: Question) -> dict[str, str]:
+        """What the blanks of a question's text stand for: the session's values, event data, earlier answers."""
+        values = self.values()
+        for name, found in self.state.facts.items():
+            values[name] = str(found)
+        for question_id, given in self.state.answers.items():
+            asked = self.flow.find(question_id)
+            if asked is not None:
+                values[question_id] = self.score(asked, given.value) or (
+                    given.value if isinstance(given.value, str) else ""
+                )
+        for name, words in question.vars.items():
+            filled = words[self.state.lang].fill_whole(values)
+            if filled is not None:
+                values[name] = item_name(filled) if name == "item" else filled
+        return values
+
+
+_NO_DATES = Dates(reply_by="", later="", again="")
+_WEEK_ZERO = date(1970, 1, 5).toordinal()
+_COMPUTED = frozenset({"n", "i", "reply_by", "date"})
+
+
+class _Voice:
+    """What a flow says in one language, put together once."""
+
+    def __init__(self, flow: Flow, lang: Lang) -> None:
+        self._flow = flow
+        self._lang = lang
+        self._templates: dict[str, Template] = {}
+        self._ranges: dict[str, str] = {}
+        self.choices: dict[str, tuple[Choice, ...]] = {}
+        self.controls: dict[str, tuple[Choice, ...]] = {}
+        done = self._button("button.done", "@control", "done")
+        self.remove = self._button("button.remove_one", "@control", "remove")
+        self.person = self._button("button.person", "@control", "person")
+        for question in flow.questions:
+            buttons = question.wordings[lang].buttons if question.kind != "text" else ()
+            self.choices[question.id] = tuple(
+                Choice(label, question.id, str(code), tap_text if tap_text != label else "")
+                for code, label, tap_text in buttons
+            )
+            skip = (self.skip(question),) if question.optional else ()
+            if question.kind == "multi":
+                # 「特にない」 leaves it out already; without such a choice there must be another way.
+                skip = () if question.exclusive else skip
+                self.controls[question.id] = (done, *skip)
+            else:
+                self.controls[question.id] = skip
+        self.exits = tuple(Choice(found.labels[lang], "@exit", found.id) for found in flow.exits)
+        self.exit_keys = {found.id: key(found.labels[lang]) for found in flow.exits}
+        self.small_choices = (
+            self._button("button.later", "@later", "later"),
+            self._button("button.unsubscribe", "@rights", "unsubscribe"),
+        )
+        self.unsubscribe = tuple(
+            self._button(f"{value}.label", "@rights", value) for value in ("unsub.yes", "unsub.no", "unsub.news")
+        )
+        self.never = (self._button("button.never", "@later", "never"),)
+        self.erase = (self._button("button.erase_session", "@control", "erase"),)
+        self.contact = (
+            self._button("contact.yes.label", "@contact", "yes"),
+            self._button("contact.no.label", "@contact", "no"),
+        )
+        self.inquiry = (
+            self._button("button.go_on", "@inquiry", "go"),
+            self._button("button.stop_here", "@inquiry", "end"),
+        )
+        labels = {
+            value: [self._flow.deck.text(f"contact.{value}.label", spoken) for spoken in flow.languages]
+            for value in _YES_NO
+        }
+        words = {"yes": ["はい", "お願いします", "yes", "yes please"], "no": ["いいえ", "不要です", "no", "no thanks"]}
+        self.contact_keys = {key(word): value for value in _YES_NO for word in (*labels[value], *words[value])}
+        self.go_on = {
+            key(word) for word in (self.inquiry[0].label, "はい", "続ける", "続けます", "yes", "go on", "continue")
+        }
+        self.stop_here = {key(word) for word in (self.inquiry[1].label, "いいえ", "no", "stop here")}
+        own = [
+            flow.invite[lang],
+            flow.alt[lang],
+            *(found.texts[lang] for found in flow.exits),
+            *(e.texts[lang] for e in flow.endings),
+        ]
+        required = {name for template in own for name in template.required}
+        for question in flow.questions:
+            wanted = question.wordings[lang].text.required
+            required |= {
+                name for name in wanted if name not in question.vars and "." not in name and not flow.find(name)
+            }
+        self.required = frozenset(required - _COMPUTED)
+
+    def _button(self, text_id: str, node: str, value: str) -> Choice:
+        return Choice(self._flow.deck.text(text_id, self._lang), node, value)
+
+    def skip(self, question: Question) -> Choice:
+        """The button that leaves this question out; it names it, so that a late tap leaves out no other."""
+        text_id = "button.continue_without" if question.kind == "text" else "button.skip"
+        return self._button(text_id, "@control", f"skip:{question.id}")
+
+    def template(self, text_id: str) -> Template:
+        template = self._templates.get(text_id)
+        if template is None:
+            template = self._templates[text_id] = self._flow.deck.template(text_id, self._lang)
+        return template
+
+    def fill(self, texts: Mapping[Lang, Template], values: Mapping[str, str]) -> str:
+        return texts[self._lang].fill(values)
+
+    def range(self, question: Question) -> str:
+        """{range} of retry.1: what can be typed."""
+        found = self._ranges.get(question.id)
+        if found is None:
+            numbered = (
+                question.kind == "scale"
+                and question.wordings[self._lang].quoted is question.wordings[self._lang].labels
+            )
+            kind = "scale" if numbered else "yes_no" if question.kind == "yes_no" else "choice"
+            ends = {"low": str(question.low), "high": str(question.high)}
+            found = self._ranges[question.id] = self._flow.deck.text(f"range.{kind}", self._lang, ends)
+        return found
+
+
+_YES_NO = ("yes", "no")
+
+
+def _voice(flow: Flow, lang: Lang) -> _Voice:
+    voice = flow.cache.get(lang)
+    if not isinstance(voice, _Voice):
+        voice = flow.cache[lang] = _Voice(flow, lang)
+    return voice
+
+
+def _crosses(question: Question, value: Value | None, flow: Flow) -> bool:
+    """Whether this answer alone makes the customer unhappy (koe.yaml `unhappy`)."""
+    if not question.unhappy or not isinstance(value, int):
+        return False
+    rules = flow.rules
+    match question.unhappy:
+        case "satisfaction":
+            # The limit is told on five points; a ten-point scale has twice as many.
+            return rules.satisfaction_max is not None and value <= rules.satisfaction_max * (
+                2 if question.high == 10 else 1
+            )
+        case "effort":
+            return rules.effort_min is not None and value >= rules.effort_min
+        case "ease":
+            return rules.effort_min is not None and value <= question.low + question.high - rules.effort_min
+        case "nps":
+            return rules.nps_max is not None and value <= rules.nps_max
+        case _:
+            return False
+
+
+def _label(question: Question, value: Value | None, lang: Lang) -> str:
+    if value is None:
+        return ""
+    if question.kind == "text":
+        return str(value)
+    return question.label_of(";".join(value) if isinstance(value, tuple) else str(value), lang)
+
+
+def _codes(value: Value | None) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _holds_code(value: Value | None, code: str) -> bool:
+    return code in _codes(value)
+
+
+def _fact(facts: Mapping[str, object], name: str) -> object:
+    if name in facts:
+        return facts[name]
+    found: object = facts
+    for part in name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def _plain(value: object) -> object:
+    """A fact that can be kept as JSON: a scalar, or a list of scalars; None for anything else."""
+    if isinstance(value, bool | int | str) or (
+        isinstance(value, float) and value == value and abs(value) != float("inf")
+    ):
+        return value
+    if isinstance(value, list | tuple):
+        return [item for item in value if isinstance(item, bool | int | float | str)]
+    return None

@@ -57,9 +57,7 @@ Reading = Understood | Between | Left | Doubtful | NotUnderstood
 # ------------------------------------------------------------------------------------------------ one way of writing
 
 _DROP = re.compile("[\u200b-\u200f\u2060\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff\x00-\x08\x0b-\x1f\x7f]")
-_DASHES = str.maketrans(
-    dict.fromkeys("‐‑‒–—―−﹣－", "-") | {"〜": "~", "～": "~", "🔟": "10", "’": "'", "‘": "'"}
-)
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣－", "-") | {"〜": "~", "～": "~", "🔟": "10", "’": "'", "‘": "'"})
 _HIRAGANA = str.maketrans({chr(code): chr(code - 0x60) for code in range(ord("ァ"), ord("ヶ") + 1)})
 _SPELLINGS: tuple[tuple[str, str], ...] = (
     ("まんぞく", "満足"),
@@ -107,9 +105,7 @@ def key(text: str) -> str:
 
 def _trim(plain: str) -> str:
     start, end = 0, len(plain)
-    while end > start and (
-        plain[end - 1] in _CLOSERS or unicodedata.category(plain[end - 1]) in ("So", "Sk", "Cs")
-    ):
+    while end > start and (plain[end - 1] in _CLOSERS or unicodedata.category(plain[end - 1]) in ("So", "Sk", "Cs")):
         if plain[end - 1] in ("w", "ー") and (
             end < 2 or plain[end - 2].isascii() and plain[end - 2] not in "w0123456789"
         ):
@@ -117,9 +113,7 @@ def _trim(plain: str) -> str:
         if plain[end - 1] == "ー" and not plain[end - 2].isdigit():
             break
         end -= 1
-    while start < end and (
-        plain[start] in _OPENERS or unicodedata.category(plain[start]) in ("So", "Sk", "Cs")
-    ):
+    while start < end and (plain[start] in _OPENERS or unicodedata.category(plain[start]) in ("So", "Sk", "Cs")):
         start += 1
     return plain[start:end]
 
@@ -270,9 +264,7 @@ _COMMANDS: dict[Command, frozenset[str]] = {
         "that's it",
     ),
     "remove": _keys("1つ外す", "一つ外す", "ひとつ外す", "外す", "remove one", "remove"),
-    "later": _keys(
-        "あとで", "後で", "あとで答える", "後で答える", "後ほど", "later", "answer later", "not now"
-    ),
+    "later": _keys("あとで", "後で", "あとで答える", "後で答える", "後ほど", "later", "answer later", "not now"),
 }
 _COMMAND: dict[str, Command] = {word: command for command, words in _COMMANDS.items() for word in words}
 _RIGHTS_WORDS: dict[Right, frozenset[str]] = {
@@ -326,11 +318,7 @@ _WORDS = {
     "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
 }  # fmt: skip
 _SHORT = {"に": 2, "し": 4, "ご": 5, "く": 9}
-_NUM = (
-    r"(?:[-+]?\d+(?:\.\d+)?|[〇零一二三四五六七八九十]+|"
-    + "|".join(sorted(_WORDS, key=len, reverse=True))
-    + ")"
-)
+_NUM = r"(?:[-+]?\d+(?:\.\d+)?|[〇零一二三四五六七八九十]+|" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
 _BEFORE = (
     r"(?:(?:たぶん|多分|おそらく|だいたい|大体|約|およそ|う[ーん~]+|んー*|え[ーっ]*と|えー+|まあ|まぁ|そうですね|(?:点数|評価|回答|答え)は|maybe|probably|"
     r"perhaps|about|around|roughly|hm+|well|i(?:'d| would)? (?:say|give)(?: it| you)?|i think|it'?s|score|rating|an?|my answer is)"
@@ -526,9 +514,7 @@ class Reader:
         reading = _read_number(spoken, self._low, self._high)
         if isinstance(reading, Understood) and not self._numbered:
             return Understood(reading.value, echo=True)
-        if isinstance(reading, NotUnderstood) and any(
-            word in spoken for word in self._labels if len(word) > 1
-        ):
+        if isinstance(reading, NotUnderstood) and any(word in spoken for word in self._labels if len(word) > 1):
             return Doubtful()
         return reading
 
@@ -552,9 +538,7 @@ class Reader:
             if answer is not None:
                 return Understood(answer) if answer else Doubtful()
         reading = self._by_position(spoken, shown or self._values)
-        if isinstance(reading, NotUnderstood) and any(
-            word in spoken for word in self._labels if len(word) > 1
-        ):
+        if isinstance(reading, NotUnderstood) and any(word in spoken for word in self._labels if len(word) > 1):
             return Doubtful()
         return reading
 
@@ -582,11 +566,7 @@ class Reader:
         if doubtful or (found and unread):
             return Doubtful()
         if not found:
-            return (
-                Doubtful()
-                if any(word in spoken for word in self._labels if len(word) > 1)
-                else NotUnderstood()
-            )
+            return Doubtful() if any(word in spoken for word in self._labels if len(word) > 1) else NotUnderstood()
         if self._exclusive in found and len(found) > 1:
             return Doubtful()
         return Understood(tuple(value for value in self._values if value in found))
@@ -604,9 +584,7 @@ class Reader:
             if code is not None:
                 return code
         for words in _ways(spoken):
-            stripped = next(
-                (words[len(strong) :].strip() for strong in _STRONG if words.startswith(strong)), None
-            )
+            stripped = next((words[len(strong) :].strip() for strong in _STRONG if words.startswith(strong)), None)
             if stripped and stripped in self._labels:
                 return self._strengthened(stripped)
             stripped = next((words[len(weak) :].strip() for weak in _WEAK if words.startswith(weak)), None)

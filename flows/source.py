@@ -43,9 +43,7 @@ class DefinitionErrors(Exception):
     """Definitions that cannot be used, every problem at once (`.problems`, in order of file and line)."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        self.problems: tuple[Problem, ...] = tuple(
-            sorted(set(problems), key=lambda p: (p.file, p.line, p.message))
-        )
+        self.problems: tuple[Problem, ...] = tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.message)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -103,18 +101,14 @@ def parse_yaml(data: bytes, name: str) -> Source:
 
 def _decode(data: bytes, name: str) -> str:
     if len(data) > MAX_BYTES:
-        raise DefinitionErrors(
-            [Problem(name, 0, f"larger than {MAX_BYTES:,} bytes; a definition is a short text")]
-        )
+        raise DefinitionErrors([Problem(name, 0, f"larger than {MAX_BYTES:,} bytes; a definition is a short text")])
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DefinitionErrors([Problem(name, 1, "saved as UTF-16; save it as UTF-8")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DefinitionErrors(
-            [Problem(name, line, f"not UTF-8{_guess_encoding(data)}; save it as UTF-8")]
-        ) from error
+        raise DefinitionErrors([Problem(name, line, f"not UTF-8{_guess_encoding(data)}; save it as UTF-8")]) from error
     return text
 
 
@@ -158,9 +152,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     return node
 
 
-def _construct(
-    node: yaml.Node, path: Path, name: str, lines: dict[Path, int], problems: list[Problem]
-) -> Plain:
+def _construct(node: yaml.Node, path: Path, name: str, lines: dict[Path, int], problems: list[Problem]) -> Plain:
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Plain] = {}
         for key_node, value_node in node.value:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from flows.conditions import Condition
 from flows.questions import QuestionKind, Reader, Value
 from flows.source import DefinitionErrors, Path, Plain, Problem, Source
-from flows.texts import LANGS, Deck, Lang, Template, template_problems
+from flows.texts import LANGS, Deck, Lang, Template, quote, template_problems
 
 SurveyKind = Literal["transactional", "relational"]
 _M = TypeVar("_M", bound=BaseModel)
@@ -97,9 +97,7 @@ class Instrument(_Model):
         _check_kind(self.kind, self.low, self.high, self.labels, self.choices, self.exclusive, self.other)
         if self.kind == "scale":
             outside = [
-                value
-                for value in (*self.positive, *self.negative)
-                if value not in range(self.low, self.high + 1)
+                value for value in (*self.positive, *self.negative) if value not in range(self.low, self.high + 1)
             ]
             if outside:
                 raise ValueError(f"positive/negative name {outside[0]!r}, which is not on the scale")
@@ -230,13 +228,14 @@ class Question:
     """One question, resolved. `wordings` holds its words by language."""
 
     __slots__ = (
-        "codes", "exclusive", "feelings", "follows", "high", "id", "instrument", "kind", "label_set", "low", "optional", "other",
-        "reader", "shuffle", "unhappy", "vars", "weeks", "when", "wording_id", "wordings",
+        "codes", "exclusive", "feelings", "follows", "high", "id", "instrument", "kind", "label_set", "low", "name", "optional", "other",
+        "reader", "shuffle", "unhappy", "vars", "weeks", "when", "wording_id", "wordings", "_joiner",
     )  # fmt: skip
 
     def __init__(self, data: Mapping[str, Plain], deck: Deck) -> None:
         self.id = str(data["id"])
         self.instrument = str(data["instrument"])
+        self.name = cast("dict[str, str]", data["name"])
         self.kind = cast("QuestionKind", data["kind"])
         self.low = int(cast("int", data["low"]))
         self.high = int(cast("int", data["high"]))
@@ -263,6 +262,8 @@ class Question:
             self.codes = ("yes", "no")
         else:
             self.codes = tuple(str(choice["value"]) for choice in choices)
+        skipped = {lang: deck.text("label.skipped", lang) if deck.has("label.skipped") else "—" for lang in LANGS}
+        self._joiner = {lang: (deck.text("label.joiner", lang), skipped[lang]) for lang in LANGS}
         self.wordings: dict[Lang, Wording] = {lang: Wording(self, data, deck, lang) for lang in LANGS}
         labels: dict[int | str, list[str]] = {code: [] for code in self.codes}
         numbered = not data["labels"]
@@ -293,6 +294,23 @@ class Question:
         """(low, high) of a scale, inclusive; None for other kinds."""
         return (self.low, self.high) if self.kind == "scale" else None
 
+    def name_in(self, lang: str) -> str:
+        """What the question is called: the instrument's name, or an own question's words."""
+        return self.name[lang]
+
+    def label_of(self, value: str, lang: str) -> str:
+        """A stored value in words: "8" → 「8点」, "relief;trust" → 「安心感、信頼」 (without the marks); free text as it is.
+
+        "" (missing) is 「回答なし」.
+        """
+        if not value:
+            return self._joiner[lang][1]
+        labels = self.wordings[cast("Lang", lang)].labels
+        if self.kind == "text":
+            return value
+        codes = [int(code) if self.kind == "scale" and code.isdigit() else code for code in value.split(";")]
+        return self._joiner[lang][0].join(labels.get(code, str(code)) for code in codes)
+
     def allows(self, value: object) -> bool:
         """Whether this can be recorded as its answer."""
         if self.kind == "scale":
@@ -319,7 +337,7 @@ class Question:
 class Wording:
     """A question in one language."""
 
-    __slots__ = ("buttons", "ends", "high", "labels", "low", "note", "small", "tap_texts", "text")
+    __slots__ = ("buttons", "ends", "high", "labels", "low", "note", "quoted", "small", "text")
 
     def __init__(self, question: Question, data: Mapping[str, Plain], deck: Deck, lang: Lang) -> None:
         self.text = Template(_in(data["text"], lang))
@@ -352,6 +370,10 @@ class Wording:
             if question.kind == "yes_no" and not self.labels:
                 self.labels = {code: deck.text(f"label.{code}", lang) for code in ("yes", "no")}
             self.buttons = tuple((code, self.labels[code], self.labels[code]) for code in codes)
+        self.quoted: dict[int | str, str] = {code: quote(deck, lang, [label]) for code, label in self.labels.items()}
+        """Code → the answer inside a sentence: 「8点」 without marks for a number, a label in 「」."""
+        if question.kind == "scale" and not labels:
+            self.quoted = self.labels
 
 
 def _in(words: Plain, lang: Lang) -> str:
@@ -413,6 +435,10 @@ class Flow:
             KeyError: the flow has no such question.
         """
         return self._by_id[question_id]
+
+    def name_in(self, lang: str) -> str:
+        """What the survey is called, for staff."""
+        return self.name[cast("Lang", lang)]
 
     def find(self, question_id: str) -> Question | None:
         """The question with this id, or None."""
@@ -517,9 +543,7 @@ def _load_deck(sources: Sequence[Source], problems: list[Problem]) -> Deck:
             if text is None:
                 continue
             if text_id in texts:
-                problems.append(
-                    source.problem((text_id,), f"text `{text_id}` also stands in {origin[text_id]}")
-                )
+                problems.append(source.problem((text_id,), f"text `{text_id}` also stands in {origin[text_id]}"))
             origin[text_id] = source.name
             texts[text_id] = {"ja": text.ja, "en": text.en}
             _check_texts(text, source, (text_id,), problems)
@@ -528,14 +552,10 @@ def _load_deck(sources: Sequence[Source], problems: list[Problem]) -> Deck:
 
 def _check_texts(text: Text, source: Source, path: Path, problems: list[Problem]) -> None:
     for lang, raw in (("ja", text.ja), ("en", text.en)):
-        problems += [
-            source.problem((*path, lang), f"{lang}: {message}") for message in template_problems(raw)
-        ]
+        problems += [source.problem((*path, lang), f"{lang}: {message}") for message in template_problems(raw)]
 
 
-def _load_instruments(
-    sources: Sequence[Source], deck: Deck, problems: list[Problem]
-) -> dict[str, Instrument]:
+def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Problem]) -> dict[str, Instrument]:
     known: dict[str, Instrument] = {}
     for source in sources:
         for instrument_id, body in source.data.items():
@@ -549,9 +569,7 @@ def _load_instruments(
             if instrument_id in known:
                 problems.append(source.problem(path, f"instrument `{instrument_id}` is defined twice"))
             if instrument.small and not deck.has(instrument.small):
-                problems.append(
-                    source.problem((*path, "small"), f"the copy deck has no text `{instrument.small}`")
-                )
+                problems.append(source.problem((*path, "small"), f"the copy deck has no text `{instrument.small}`"))
             for key, text in (("text", instrument.text), ("note", instrument.note)):
                 if text:
                     _check_texts(text, source, (*path, key), problems)
@@ -561,9 +579,7 @@ def _load_instruments(
     return known
 
 
-def _validate(
-    model: type[_M], data: object, source: Source, path: Path, problems: list[Problem]
-) -> _M | None:
+def _validate(model: type[_M], data: object, source: Source, path: Path, problems: list[Problem]) -> _M | None:
     """The model, or None with its problems noted at their lines."""
     try:
         return model.model_validate(data)
@@ -571,9 +587,7 @@ def _validate(
         for found in error.errors(include_url=False):
             where = (*path, *(step for step in found["loc"] if isinstance(step, str | int)))
             problems.append(
-                source.problem(
-                    _known_path(source, where), _sentence(found["type"], found["loc"], found["msg"])
-                )
+                source.problem(_known_path(source, where), _sentence(found["type"], found["loc"], found["msg"]))
             )
         return None
 
@@ -602,11 +616,7 @@ def _sentence(kind: str, loc: tuple[int | str, ...], message: str) -> str:
         return f"`{name}` is missing"
     if kind in ("model_type", "dict_type"):
         return f"`{name}` needs a mapping such as {{ja: …, en: …}}" if name else "a mapping is needed here"
-    return (
-        f"`{name}`: {message.removeprefix('Value error, ')}"
-        if name
-        else message.removeprefix("Value error, ")
-    )
+    return f"`{name}`: {message.removeprefix('Value error, ')}" if name else message.removeprefix("Value error, ")
 
 
 # ------------------------------------------------------------------------------------------------ resolving
@@ -649,9 +659,7 @@ class _Resolver:
             seen.add(question.id)
             questions += self._question(question, path)
         invite = self._words(file.invite, ("invite",))
-        alt_key = (
-            "alt." + file.invite.removeprefix("inv.") if isinstance(file.invite, str) else "alt.question"
-        )
+        alt_key = "alt." + file.invite.removeprefix("inv.") if isinstance(file.invite, str) else "alt.question"
         alt = self._words(file.alt or (alt_key if self._deck.has(alt_key) else "alt.question"), ("alt",))
         exits: list[Plain] = []
         for index, name in enumerate(file.exits):
@@ -710,9 +718,7 @@ class _Resolver:
             variant = base.variants.get(question.variant)
             if variant is None:
                 names = ", ".join(base.variants) or "none"
-                self._note(
-                    (*path, "variant"), f"`{base.id}` has no variant `{question.variant}` (it has: {names})"
-                )
+                self._note((*path, "variant"), f"`{base.id}` has no variant `{question.variant}` (it has: {names})")
                 return []
         text = question.text or (variant.text if variant else None) or (base.text if base else None)
         assert text is not None
@@ -741,13 +747,12 @@ class _Resolver:
                 )
             label_set = base.label_set
             if question.labels:
-                label_set = "own." + _mark(
-                    {str(code): _both(label) for code, label in question.labels.items()}
-                )
+                label_set = "own." + _mark({str(code): _both(label) for code, label in question.labels.items()})
         other = question.other or (base.other if base else "")
         resolved: dict[str, Plain] = {
             "id": question.id,
             "instrument": base.id if base else "",
+            "name": _both(base.name if base else text),
             "kind": kind,
             "low": (base.low if base else question.low) or 0,
             "high": (base.high if base else question.high) or 0,
@@ -761,9 +766,7 @@ class _Resolver:
             "choices": [{"value": choice.value, "text": _both(choice.text)} for choice in choices],
             "exclusive": question.exclusive or (base.exclusive if base else ""),
             "other": other,
-            "shuffle": question.shuffle
-            if question.shuffle is not None
-            else (base.shuffle if base else False),
+            "shuffle": question.shuffle if question.shuffle is not None else (base.shuffle if base else False),
             "unhappy": base.unhappy if base else None,
             "feelings": base.feelings if base else False,
             "wording": wording,
@@ -794,6 +797,7 @@ class _Resolver:
             "unhappy": None,
             "feelings": False,
             "wording": "multi.other",
+            "name": self._words("multi.other", path),
             "when": {question.id: other},
             "weeks": None,
             "vars": {},
@@ -826,9 +830,7 @@ class _Resolver:
 
 def _build_flow(data: Mapping[str, Plain], deck: Deck, rules: Rules) -> Flow:
     definition = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    questions = tuple(
-        Question(cast("dict[str, Plain]", item), deck) for item in cast("list[Plain]", data["questions"])
-    )
+    questions = tuple(Question(cast("dict[str, Plain]", item), deck) for item in cast("list[Plain]", data["questions"]))
     endings = tuple(
         Ending(
             Condition.parse(item["when"]) if item["when"] is not None else None,
@@ -912,9 +914,7 @@ def _worlds(
         yield dict(zip(ordered, values, strict=True))
 
 
-def _paths(
-    questions: Sequence[Question], parity: int, fixed: Mapping[str, object]
-) -> Iterator[tuple[Question, ...]]:
+def _paths(questions: Sequence[Question], parity: int, fixed: Mapping[str, object]) -> Iterator[tuple[Question, ...]]:
     names = frozenset(name for question in questions if question.when for name in question.when.names())
     for world in _worlds(questions, names, fixed):
         path: list[Question] = []
@@ -948,9 +948,7 @@ def _check_flow(flow: Flow, file: FlowFile, source: Source) -> Iterator[Problem]
             if message:
                 yield source.problem(("endings", index, "when"), message)
         if ending.when is None and index < len(file.endings) - 1:
-            yield source.problem(
-                ("endings", index + 1), "this ending is never reached: the one above has no `when`"
-            )
+            yield source.problem(("endings", index + 1), "this ending is never reached: the one above has no `when`")
             break
     if file.endings[-1].when is not None:
         yield source.problem(
@@ -975,9 +973,7 @@ def _bad_name(name: str, order: Mapping[str, int], index: int, whose: str) -> st
     return f"{whose} depends on `{name}`, and there is no such question{hint}"
 
 
-def _check_blanks(
-    question: Question, order: Mapping[str, int], index: int, source: Source
-) -> Iterator[Problem]:
+def _check_blanks(question: Question, order: Mapping[str, int], index: int, source: Source) -> Iterator[Problem]:
     for lang in LANGS:
         for key, template in (
             ("text", question.wordings[lang].text),
@@ -989,9 +985,7 @@ def _check_blanks(
                     yield source.problem(
                         path, f"{{{name}}} recalls a question that is not asked before `{question.id}`"
                     )
-                elif (
-                    name not in order and "." not in name and name not in GIVEN and name not in question.vars
-                ):
+                elif name not in order and "." not in name and name not in GIVEN and name not in question.vars:
                     yield source.problem(path, f"unknown blank {{{name}}} in `{question.id}`")
                 elif key == "text" and name in template.required and (name in order or "." in name):
                     yield source.problem(

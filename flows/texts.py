@@ -1,7 +1,7 @@
 """The copy deck: every sentence people read, by id and language, with its blanks filled.
 
-A blank is `{x}` (always given), `{x?}` (its sentence goes when the value is missing, and its line with it) or
-`{x|words}` (the words stand in). Values are inserted as they are: braces in a customer's words are never blanks.
+A blank is `{x}` (always given), `{x?}` (its sentence goes when the value is missing, an emptied line too) or
+`{x|words}` (the words stand in). Values are inserted as they are: braces in a customer's words are no blanks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 Lang = Literal["ja", "en"]
 LANGS: tuple[Lang, ...] = ("ja", "en")
@@ -44,9 +44,7 @@ class Template:
         self.raw = raw
         lines = [_sentences(line) for line in raw.split("\n")]
         self._lines: tuple[tuple[tuple[_Part, ...], ...], ...] = tuple(lines)
-        blanks = [
-            part for line in lines for sentence in line for part in sentence if isinstance(part, _Blank)
-        ]
+        blanks = [part for line in lines for sentence in line for part in sentence if isinstance(part, _Blank)]
         self.blanks: frozenset[str] = frozenset(blank.name for blank in blanks)
         self.required: frozenset[str] = frozenset(
             blank.name for blank in blanks if blank.fallback is None and not blank.optional
@@ -54,7 +52,7 @@ class Template:
         self._fixed: str | None = None if blanks else raw
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The text. A required value that is missing takes its sentence away too: a customer never sees a gap."""
+        """The text. A required value that is missing takes its sentence away too: nobody sees a gap."""
         if self._fixed is not None:
             return self._fixed
         lines: list[str] = []
@@ -89,7 +87,7 @@ class Template:
 
 
 def _sentences(line: str) -> tuple[tuple[_Part, ...], ...]:
-    """The line's sentences, each as its words and blanks. Full stops inside a fallback do not end a sentence."""
+    """The line's sentences, each as words and blanks. Full stops inside a fallback do not end a sentence."""
     parts: list[_Part] = []
     at = 0
     for match in _BLANK.finditer(line):
@@ -120,9 +118,7 @@ def template_problems(raw: str) -> list[str]:
     if "{" in rest or "}" in rest:
         problems.append("a `{` or `}` that is not a blank such as {brand}, {name?} or {item|your order}")
     problems += [
-        f"`{{{match.group(1)}}}` is not a name"
-        for match in _BLANK.finditer(raw)
-        if not _NAME.fullmatch(match.group(1))
+        f"`{{{match.group(1)}}}` is not a name" for match in _BLANK.finditer(raw) if not _NAME.fullmatch(match.group(1))
     ]
     if not raw.strip():
         problems.append("the text is empty")
@@ -134,8 +130,7 @@ class Deck:
 
     def __init__(self, texts: Mapping[str, Mapping[Lang, str]]) -> None:
         self._texts: dict[str, dict[Lang, Template]] = {
-            text_id: {lang: Template(raw) for lang, raw in by_lang.items()}
-            for text_id, by_lang in texts.items()
+            text_id: {lang: Template(raw) for lang, raw in by_lang.items()} for text_id, by_lang in texts.items()
         }
 
     def has(self, text_id: str) -> bool:
@@ -146,18 +141,18 @@ class Deck:
         """The ids of all texts, in the order they were read."""
         return tuple(self._texts)
 
-    def template(self, text_id: str, lang: Lang) -> Template:
+    def template(self, text_id: str, lang: str) -> Template:
         """The text with its blanks.
 
         Raises:
             TextError: there is no such text.
         """
         try:
-            return self._texts[text_id][lang]
+            return self._texts[text_id][cast("Lang", lang)]
         except KeyError:
             raise TextError(f"the copy deck has no text `{text_id}` in `{lang}`") from None
 
-    def text(self, text_id: str, lang: Lang, values: Mapping[str, str] | None = None) -> str:
+    def text(self, text_id: str, lang: str, values: Mapping[str, str] | None = None) -> str:
         """The text with its blanks filled.
 
         Raises:
@@ -167,13 +162,11 @@ class Deck:
         given = values or {}
         missing = sorted(name for name in template.required if not given.get(name))
         if missing:
-            raise TextError(
-                f"text `{text_id}` needs a value for {', '.join('{' + name + '}' for name in missing)}"
-            )
+            raise TextError(f"text `{text_id}` needs a value for {', '.join('{' + name + '}' for name in missing)}")
         return template.fill(given)
 
 
-def quote(deck: Deck, lang: Lang, labels: Iterable[str]) -> str:
+def quote(deck: Deck, lang: str, labels: Iterable[str]) -> str:
     """Several labels as one: 「安心感、誇り」, "Relief, Pride". Empty for none (copy.md {chosen})."""
     joined = deck.text("label.joiner", lang).join(labels)
     return deck.text("label.quoted", lang, {"label": joined}) if joined else ""
