@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 LINE_DATA: Final = 300
@@ -18,9 +19,11 @@ SLACK_OPTION: Final = 75
 """Most characters in the value of a Slack option (radio, checkbox, select)."""
 
 _VERSION = "k1"
+_SESSION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NODE = re.compile(r"@?[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 _PACKED = re.compile(
-    r"k1:(?P<session>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?"
-    r":(?P<node>@?[A-Za-z][A-Za-z0-9_.-]{0,63}):(?P<value>[^\x00-\x1f\x7f\ud800-\udfff]*)"
+    rf"{_VERSION}:(?P<session>{_SESSION.pattern})?:(?P<node>{_NODE.pattern}):(?P<value>{_VALUE.pattern})"
 )
 
 
@@ -47,16 +50,23 @@ def pack(session_id: str, node: str, value: str, *, limit: int = LINE_DATA) -> s
     >>> pack("0197a3c2-1111-7000-8000-000000000001", "nps", "9")
     'k1:0197a3c2-1111-7000-8000-000000000001:nps:9'
     """
-    data = f"{_VERSION}:{session_id}:{node}:{value}"
-    # ASCII is the common case: one unit a character, no encoding needed to count
-    units = len(data) if data.isascii() else len(data.encode("utf-16-le", "surrogatepass")) // 2
+    tail, units = _tail(node, value)
+    if session_id and not _SESSION.fullmatch(session_id):
+        raise ValueError(f"the session {session_id!r} of the button {node!r} could not be read back")
+    data = f"{_VERSION}:{session_id}{tail}"
+    units += len(data) - len(tail)
     if units > limit:
-        raise ValueError(
-            f"the button {node!r} = {value!r} needs {units} characters, the platform takes {limit}"
-        )
-    if parse(data) != Button(session_id, node, value):
-        raise ValueError(f"the button {node!r} = {value!r} of session {session_id!r} could not be read back")
+        raise ValueError(f"the button {node!r} = {value!r} needs {units} characters, the platform takes {limit}")
     return data
+
+
+@lru_cache(maxsize=4096)
+def _tail(node: str, value: str) -> tuple[str, int]:
+    """The part that is the same for every session, with its length in UTF-16 units."""
+    if not _NODE.fullmatch(node) or not _VALUE.fullmatch(value):
+        raise ValueError(f"the button {node!r} = {value!r} could not be read back")
+    tail = f":{node}:{value}"
+    return tail, len(tail) if tail.isascii() else len(tail.encode("utf-16-le")) // 2
 
 
 def parse(data: object) -> Button | None:
