@@ -30,13 +30,42 @@ from flows.survey import Flow, Question
 from flows.texts import Lang, Template, item_name, quote
 
 __all__ = [
-    "Ask", "Begin", "CaseSettled", "Choice", "Content", "Dates", "Defer", "Elapsed", "End", "EraseAnswers", "Given", "Input",
-    "Media", "OpenCase", "Output", "QuestionKind", "Record", "Reply", "Retract", "Say", "State", "Step", "Stop", "Tap", "Typed",
-    "Unsent", "Value", "Wake", "is_unhappy", "new_state", "step", "summary",
-]  # fmt: skip
+    "Ask",
+    "Begin",
+    "CaseSettled",
+    "Choice",
+    "Content",
+    "Dates",
+    "Defer",
+    "Elapsed",
+    "End",
+    "EraseAnswers",
+    "Given",
+    "Input",
+    "Media",
+    "OpenCase",
+    "Output",
+    "QuestionKind",
+    "Record",
+    "Reply",
+    "Retract",
+    "Say",
+    "State",
+    "Step",
+    "Stop",
+    "Tap",
+    "Typed",
+    "Unsent",
+    "Value",
+    "Wake",
+    "is_unhappy",
+    "new_state",
+    "step",
+    "summary",
+]
 
-# `Value` and `QuestionKind` are defined beside the questions: a code of a scale (int), the code of a choice or of yes/no
-# (str), the codes of a multi-select (tuple, in the order of the question's choices), the words of a free text (str).
+# `Value` and `QuestionKind` are defined beside the questions: a code of a scale (int), the code of a choice or of
+# yes/no (str), the codes of a multi-select (tuple, in the order of the question's choices), the words of a free text.
 
 # --------------------------------------------------------------------------------------------------------- inputs
 
@@ -368,8 +397,32 @@ class State:
             version, *fields = json.loads(text)
             if version != 1:
                 raise ValueError(f"a conversation's state of version {version}; this program reads version 1")
-            (lang, variables, facts, phase, outcome, parity, seed, n, at, answers, shown, chosen, tries, noise, parts, due_ms,
-             kept, unhappy, case, promised, contact, last, photo_ms, ended_ms) = fields  # fmt: skip
+            (
+                lang,
+                variables,
+                facts,
+                phase,
+                outcome,
+                parity,
+                seed,
+                n,
+                at,
+                answers,
+                shown,
+                chosen,
+                tries,
+                noise,
+                parts,
+                due_ms,
+                kept,
+                unhappy,
+                case,
+                promised,
+                contact,
+                last,
+                photo_ms,
+                ended_ms,
+            ) = fields
             return cls(
                 lang,
                 variables,
@@ -404,10 +457,31 @@ class State:
 
     def _copy(self) -> State:
         return State(
-            self.lang, self.vars, self.facts, self.phase, self.outcome, self.parity, self.seed, self.n, self.at,
-            dict(self.answers), dict(self.shown), self.chosen, self.tries, self.noise, self.parts, self.due_ms, dict(self.kept),
-            self.unhappy, self.case, self.promised, self.contact, self.last, self.photo_ms, self.ended_ms,
-        )  # fmt: skip
+            self.lang,
+            self.vars,
+            self.facts,
+            self.phase,
+            self.outcome,
+            self.parity,
+            self.seed,
+            self.n,
+            self.at,
+            dict(self.answers),
+            dict(self.shown),
+            self.chosen,
+            self.tries,
+            self.noise,
+            self.parts,
+            self.due_ms,
+            dict(self.kept),
+            self.unhappy,
+            self.case,
+            self.promised,
+            self.contact,
+            self.last,
+            self.photo_ms,
+            self.ended_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +521,7 @@ def new_state(flow: Flow, *, lang: str, vars: Mapping[str, str], facts: Mapping[
     """
     if lang not in flow.languages:
         raise ValueError(f"flow `{flow.id}` has no language `{lang}`")
-    spoken = cast("Lang", lang)
+    spoken: Lang = lang
     given = {name: value for name, value in vars.items() if value}
     if "item" in given:
         given["item"] = item_name(given["item"])
@@ -515,7 +589,7 @@ class _Turn:
         self.dates = _NO_DATES
         self.message_id = ""
 
-    # ------------------------------------------------------------------------------------------------- inputs
+    # ---------------------------------------------------------------------------------------------- inputs
 
     def begin(self, begin: Begin) -> None:
         state = self.state
@@ -584,7 +658,7 @@ class _Turn:
             self.keep_unfinished()
         self.end(stop.reason)
 
-    # ------------------------------------------------------------------------------------------------- taps
+    # ------------------------------------------------------------------------------------------------ taps
 
     def tap(self, node: str, value: str) -> None:
         match node:
@@ -728,7 +802,7 @@ class _Turn:
         else:
             self.advance(self.say_text("multi.done", {"chosen": self.score(question, value)}), worth_a_bubble=False)
 
-    # ------------------------------------------------------------------------------------------------- words
+    # ----------------------------------------------------------------------------------------------- words
 
     def typed(self, text: str) -> None:
         state = self.state
@@ -876,7 +950,7 @@ class _Turn:
         if self.heard():
             self.ask(question, "", text=text, choices=choices, ends=False)
 
-    # ------------------------------------------------------------------------------------------------- other content
+    # --------------------------------------------------------------------------------------- other content
 
     def media(self, media: Media) -> None:
         question = self.current()
@@ -915,7 +989,7 @@ class _Turn:
                 self.keep_text(self.flow.question(question_id), rest)
                 return
 
-    # ------------------------------------------------------------------------------------------------- what a customer can do
+    # ------------------------------------------------------------------------------ what a customer can do
 
     def answer(self, question: Question, value: Value, *, echo: bool = False) -> None:
         """The question that waits is answered."""
@@ -993,7 +1067,7 @@ class _Turn:
         self.out.append(Say(self.say_text("stop"), self.voice.erase if answered else ()))
         self.end("break_off")
 
-    # ------------------------------------------------------------------------------------------------- free text
+    # ------------------------------------------------------------------------------------------- free text
 
     def finish_text(self) -> None:
         """The free text that was being written is complete: record it, and go on – or see to what it asks for."""
@@ -1034,7 +1108,7 @@ class _Turn:
         return ""
 
     def keep_unfinished(self) -> None:
-        """What is half done – bubbles of a text, ticks of a multi-select – is recorded before something else happens."""
+        """Record what is half done (bubbles of a text, ticks of a multi-select) before something else happens."""
         state = self.state
         question = self.current()
         parts, chosen = state.parts, state.chosen
@@ -1051,7 +1125,7 @@ class _Turn:
             if before is None or before.value != value:
                 self.record(question, value)
 
-    # ------------------------------------------------------------------------------------------------- moving on
+    # ------------------------------------------------------------------------------------------- moving on
 
     def advance(self, intro: str, *, worth_a_bubble: bool = True) -> None:
         """Ask what comes next, with `intro` above it, or end. At the end an intro that is only a bridge is left out."""
@@ -1106,7 +1180,7 @@ class _Turn:
         state.parts, state.chosen, state.due_ms = (), None, 0
         self.out.append(End(outcome))  # type: ignore[arg-type]
 
-    # ------------------------------------------------------------------------------------------------- after the end
+    # --------------------------------------------------------------------------------------- after the end
 
     def after_the_end(self, content: Content) -> None:
         state = self.state
@@ -1253,7 +1327,7 @@ class _Turn:
         if self.heard():
             self.out.append(Say(self.say_text("late")))
 
-    # ------------------------------------------------------------------------------------------------- outputs
+    # --------------------------------------------------------------------------------------------- outputs
 
     def record(
         self,
@@ -1285,7 +1359,7 @@ class _Turn:
         self.out.append(OpenCase(reason, words, promised))
 
     def aside(self, text: str, choices: tuple[Choice, ...] = ()) -> None:
-        """Say something without leaving the question. A free text keeps its button: nothing else of it can be tapped."""
+        """Say something without leaving the question. A free text keeps its button, the only one it has."""
         state = self.state
         question = self.current()
         if not choices and state.phase == "inquiry":
@@ -1384,7 +1458,7 @@ class _Turn:
             )
         )
 
-    # ------------------------------------------------------------------------------------------------- looking things up
+    # ----------------------------------------------------------------------------------- looking things up
 
     def current(self) -> Question | None:
         return self.flow.find(self.state.at)

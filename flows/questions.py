@@ -107,7 +107,7 @@ def _trim(plain: str) -> str:
     start, end = 0, len(plain)
     while end > start and (plain[end - 1] in _CLOSERS or unicodedata.category(plain[end - 1]) in ("So", "Sk", "Cs")):
         if plain[end - 1] in ("w", "ー") and (
-            end < 2 or plain[end - 2].isascii() and plain[end - 2] not in "w0123456789"
+            end < 2 or (plain[end - 2].isascii() and plain[end - 2] not in "w0123456789")
         ):
             break
         if plain[end - 1] == "ー" and not plain[end - 2].isdigit():
@@ -119,152 +119,44 @@ def _trim(plain: str) -> str:
 
 
 def _keys(*words: str) -> frozenset[str]:
-    return frozenset(key(word) for word in words)
+    """The words, written apart or with | between them, in the spelling in which words are compared."""
+    return frozenset(key(word) for listed in words for word in listed.split("|"))
 
 
-# ------------------------------------------------------------------------------------------------ whole-message commands
+# -------------------------------------------------------------------------------------- whole-message commands
 
 _COMMANDS: dict[Command, frozenset[str]] = {
     "back": _keys(
-        "戻る",
-        "もどる",
-        "戻って",
-        "戻りたい",
-        "戻ります",
-        "前へ",
-        "前に戻る",
-        "前の質問",
-        "前の質問に戻る",
-        "ひとつ前",
-        "一つ前",
-        "1つ前",
-        "訂正",
-        "訂正したい",
-        "修正",
-        "修正したい",
-        "間違えた",
-        "まちがえた",
-        "間違えました",
-        "back",
-        "go back",
-        "previous",
-        "undo",
+        "戻る|もどる|戻って|戻りたい|戻ります|前へ|前に戻る|前の質問|前の質問に戻る|ひとつ前|一つ前|"
+        "1つ前|訂正|訂正したい|修正|修正したい|間違えた|まちがえた|間違えました|back|go back|previous|"
+        "undo"
     ),
     "skip": _keys(
-        "スキップ",
-        "すきっぷ",
-        "とばす",
-        "飛ばす",
-        "飛ばして",
-        "飛ばします",
-        "パス",
-        "次",
-        "次へ",
-        "次の質問",
-        "回答しない",
-        "回答しません",
-        "答えたくない",
-        "答えたくありません",
-        "無回答",
-        "該当なし",
-        "書かずに進む",
-        "skip",
-        "pass",
-        "next",
-        "n/a",
-        "continue without",
-        "skip this",
-        "no answer",
+        "スキップ|すきっぷ|とばす|飛ばす|飛ばして|飛ばします|パス|次|次へ|次の質問|回答しない|"
+        "回答しません|答えたくない|答えたくありません|無回答|該当なし|書かずに進む|skip|pass|next|n/a|"
+        "continue without|skip this|no answer"
     ),
     "dk": _keys(
-        "わからない",
-        "分からない",
-        "わかりません",
-        "分かりません",
-        "わからん",
-        "わからないです",
-        "不明",
-        "なんとも",
-        "dk",
-        "idk",
-        "don't know",
-        "dont know",
-        "i don't know",
-        "i dont know",
-        "not sure",
-        "i'm not sure",
-        "no idea",
+        "わからない|分からない|わかりません|分かりません|わからん|わからないです|不明|なんとも|dk|idk|"
+        "don't know|dont know|i don't know|i dont know|not sure|i'm not sure|no idea"
     ),
     "stop": _keys(
-        "やめる",
-        "やめます",
-        "やめたい",
-        "やめて",
-        "辞める",
-        "止める",
-        "止めます",
-        "終わる",
-        "終わり",
-        "終わります",
-        "終了",
-        "中止",
-        "中断",
-        "ストップ",
-        "もういい",
-        "もういいです",
-        "キャンセル",
-        "ここで終える",
-        "終える",
-        "stop",
-        "quit",
-        "end",
-        "exit",
-        "cancel",
-        "stop here",
+        "やめる|やめます|やめたい|やめて|辞める|止める|止めます|終わる|終わり|終わります|終了|中止|"
+        "中断|ストップ|もういい|もういいです|キャンセル|ここで終える|終える|stop|quit|end|exit|cancel|"
+        "stop here"
     ),
     "person": _keys(
-        "担当者",
-        "担当",
-        "担当の方",
-        "担当者に伝える",
-        "担当者と話したい",
-        "担当者につないで",
-        "人と話したい",
-        "人に代わって",
-        "オペレーター",
-        "オペレータ",
-        "スタッフ",
-        "有人",
-        "person",
-        "a person",
-        "human",
-        "agent",
-        "operator",
-        "staff",
-        "pass to a person",
-        "talk to a person",
-        "talk to a human",
-        "speak to a person",
-        "real person",
+        "担当者|担当|担当の方|担当者に伝える|担当者と話したい|担当者につないで|人と話したい|"
+        "人に代わって|オペレーター|オペレータ|スタッフ|有人|person|a person|human|agent|operator|"
+        "staff|pass to a person|talk to a person|talk to a human|speak to a person|real person"
     ),
-    "help": _keys("ヘルプ", "使い方", "使いかた", "助けて", "help", "help me", "commands"),
+    "help": _keys("ヘルプ|使い方|使いかた|助けて|help|help me|commands"),
     "done": _keys(
-        "決定",
-        "けってい",
-        "以上",
-        "以上です",
-        "完了",
-        "選び終わった",
-        "選び終わりました",
-        "これで",
-        "done",
-        "finish",
-        "finished",
-        "that's all",
-        "that's it",
+        "決定|けってい|以上|以上です|完了|選び終わった|選び終わりました|これで|done|finish|finished|"
+        "that's all|that's it"
     ),
-    "remove": _keys("1つ外す", "一つ外す", "ひとつ外す", "外す", "remove one", "remove"),
-    "later": _keys("あとで", "後で", "あとで答える", "後で答える", "後ほど", "later", "answer later", "not now"),
+    "remove": _keys("1つ外す|一つ外す|ひとつ外す|外す|remove one|remove"),
+    "later": _keys("あとで|後で|あとで答える|後で答える|後ほど|later|answer later|not now"),
 }
 _COMMAND: dict[str, Command] = {word: command for command, words in _COMMANDS.items() for word in words}
 _RIGHTS_WORDS: dict[Right, frozenset[str]] = {
@@ -275,7 +167,8 @@ _RIGHTS_WORDS: dict[Right, frozenset[str]] = {
 }
 _RIGHTS: dict[str, Right] = {word: right for right, words in _RIGHTS_WORDS.items() for word in words}
 _ASKING = re.compile(
-    r"(です|でお願いします|お願いします|をお願いします|します|してください|してほしい|したい|で| ?please|を?呼んでください)+$"
+    r"(です|でお願いします|お願いします|をお願いします|します|してください|してほしい|したい|で| ?please|"
+    r"を?呼んでください)+$"
 )
 
 
@@ -300,8 +193,10 @@ def right(text: str) -> Right | None:
     return _RIGHTS.get(key(text)) if len(text) <= LONGEST_READ else None
 
 
-_NOTHING = _keys("特にない", "特になし", "特にありません", "特にないです", "なし", "ない", "ないです", "ありません", "無し", "無い", "無いです", "none", "nothing", "none in particular",
-                 "nothing in particular", "no comment", "nothing special")  # fmt: skip
+_NOTHING = _keys(
+    "特にない|特になし|特にありません|特にないです|なし|ない|ないです|ありません|無し|無い|"
+    "無いです|none|nothing|none in particular|nothing in particular|no comment|nothing special"
+)
 
 
 def says_nothing(text: str) -> bool:
@@ -313,26 +208,55 @@ def says_nothing(text: str) -> bool:
 
 _KANJI = {char: value for value, char in enumerate("〇一二三四五六七八九")} | {"零": 0}
 _WORDS = {
-    "ぜろ": 0, "れい": 0, "いち": 1, "さん": 3, "よん": 4, "ろく": 6, "なな": 7, "しち": 7, "はち": 8, "きゅう": 9, "きゅー": 9,
-    "じゅう": 10, "じゅー": 10, "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-    "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
-}  # fmt: skip
+    "ぜろ": 0,
+    "れい": 0,
+    "いち": 1,
+    "さん": 3,
+    "よん": 4,
+    "ろく": 6,
+    "なな": 7,
+    "しち": 7,
+    "はち": 8,
+    "きゅう": 9,
+    "きゅー": 9,
+    "じゅう": 10,
+    "じゅー": 10,
+    "zero": 0,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "eleven": 11,
+    "twelve": 12,
+}
 _SHORT = {"に": 2, "し": 4, "ご": 5, "く": 9}
 _NUM = r"(?:[-+]?\d+(?:\.\d+)?|[〇零一二三四五六七八九十]+|" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
 _BEFORE = (
-    r"(?:(?:たぶん|多分|おそらく|だいたい|大体|約|およそ|う[ーん~]+|んー*|え[ーっ]*と|えー+|まあ|まぁ|そうですね|(?:点数|評価|回答|答え)は|maybe|probably|"
-    r"perhaps|about|around|roughly|hm+|well|i(?:'d| would)? (?:say|give)(?: it| you)?|i think|it'?s|score|rating|an?|my answer is)"
+    r"(?:(?:たぶん|多分|おそらく|だいたい|大体|約|およそ|う[ーん~]+|んー*|え[ーっ]*と|えー+|まあ|まぁ|"
+    r"そうですね|(?:点数|評価|回答|答え)は|maybe|probably|"
+    r"perhaps|about|around|roughly|hm+|well|i(?:'d| would)? (?:say|give)(?: it| you)?|i think|it'?s|score|"
+    r"rating|an?|my answer is)"
     r"[\s、,:]*)*"
 )
 _AFTER = (
-    r"(?:[\s、,。]*(?:点|てん|ぽいんと|pts?|points?|番|かな[あぁー]?|くらい|ぐらい|位|程度|ていど|ほど|あたり|かも(?:しれません)?|ですかね|ですね|でーす|です|でしょうか|"
-    r"だ?と(?:思|おも)(?:います|う)|だよ|だね|だな|だ|でお願い(?:いた)?します|をお願いします|お願いします|にします|をつけます|に近い(?:です)?|の方|寄り|"
-    r"ってところ|といったところ|で|ね|よ|な|-?ish|or so|stars?|つ星|please|thanks|thank you|i think|i guess|ありがとうございます))*"
+    r"(?:[\s、,。]*(?:点|てん|ぽいんと|pts?|points?|番|かな[あぁー]?|くらい|ぐらい|位|程度|ていど|ほど|あたり|"
+    r"かも(?:しれません)?|ですかね|ですね|でーす|です|でしょうか|"
+    r"だ?と(?:思|おも)(?:います|う)|だよ|だね|だな|だ|でお願い(?:いた)?します|をお願いします|お願いします|"
+    r"にします|をつけます|に近い(?:です)?|の方|寄り|"
+    r"ってところ|といったところ|で|ね|よ|な|-?ish|or so|stars?|つ星|please|thanks|thank you|i think|i guess|"
+    r"ありがとうございます))*"
 )
 _SINGLE = re.compile(rf"{_BEFORE}({_NUM}){_AFTER}")
 _SHORT_SINGLE = re.compile(r"([にしごく])(?:点|てん)?(?:です)?")
 _OUT_OF = re.compile(
-    rf"{_BEFORE}(?:(?P<a>{_NUM})\s*点?\s*(?:/|out of|of)\s*(?P<max1>{_NUM})|(?P<max2>{_NUM})点?(?:満点)?(?:中の?|で|の|のうち)、?\s*(?P<b>{_NUM})){_AFTER}"
+    rf"{_BEFORE}(?:(?P<a>{_NUM})\s*点?\s*(?:/|out of|of)\s*(?P<max1>{_NUM})|"
+    rf"(?P<max2>{_NUM})点?(?:満点)?(?:中の?|で|の|のうち)、?\s*(?P<b>{_NUM})){_AFTER}"
 )
 _PAIR = re.compile(
     rf"{_BEFORE}({_NUM})点?\s*(?:か|と|や|、|,|・|or|and|または|もしくは|ないし|から|~|-|to)\s*({_NUM}){_AFTER}"
@@ -386,45 +310,58 @@ def _read_number(spoken: str, low: int, high: int) -> Reading:
 # ------------------------------------------------------------------------------------------------ yes, no and labels
 
 _YES = _keys(
-    "はい", "はーい", "うん", "うんうん", "ええ", "そう", "そうです", "そうですね", "もちろん", "もちろんです", "イエス", "思う", "思います", "そう思う", "そう思います",
-    "オッケー", "オーケー", "まる", "マル", "yes", "y", "yeah", "yep", "yup", "yes please", "sure", "of course", "ok", "okay", "true", "definitely", "i would", "i do",
-)  # fmt: skip
+    "はい|はーい|うん|うんうん|ええ|そう|そうです|そうですね|もちろん|もちろんです|イエス|思う|"
+    "思います|そう思う|そう思います|オッケー|オーケー|まる|マル|yes|y|yeah|yep|yup|yes please|"
+    "sure|of course|ok|okay|true|definitely|i would|i do"
+)
 _NO = _keys(
-    "いいえ", "いや", "いえ", "いやです", "ううん", "ノー", "違う", "違います", "ちがう", "ちがいます", "思わない", "思いません", "そう思わない", "そう思いません", "ばつ", "バツ",
-    "no", "n", "nope", "nah", "no thanks", "no thank you", "of course not", "false", "i wouldn't", "i would not", "i don't",
-)  # fmt: skip
+    "いいえ|いや|いえ|いやです|ううん|ノー|違う|違います|ちがう|ちがいます|思わない|思いません|"
+    "そう思わない|そう思いません|ばつ|バツ|no|n|nope|nah|no thanks|no thank you|of course not|"
+    "false|i wouldn't|i would not|i don't"
+)
 _YES_SIGNS = frozenset("👍⭕○◯〇🙆👌✅")
 _NO_SIGNS = frozenset("👎❌×✕✖🙅")
 _AFTER_YES_NO = re.compile(
     r"[、,。\s]*(?:です|でーす|ですね|だ|だよ|ね|よ|そうです|(?:そう)?思います|思いません|お願いします|です。)$"
 )
 
-_STRONG = tuple(sorted(_keys("大", "とても", "すごく", "すごい", "非常に", "大変", "たいへん", "めっちゃ", "めちゃくちゃ", "かなり", "超", "本当に", "ほんとに", "ほんとうに", "very", "extremely",
-                             "really", "so", "totally", "completely", "highly"), key=len, reverse=True))  # fmt: skip
-_WEAK = tuple(sorted(_keys("やや", "まあまあ", "まぁまぁ", "まあ", "まぁ", "わりと", "割と", "少し", "すこし", "ちょっと", "どちらかといえば", "どちらかと言えば", "どちらかというと", "somewhat", "fairly",
-                           "quite", "a bit", "a little", "kind of", "rather"), key=len, reverse=True))  # fmt: skip
-_MIDDLE = _keys("普通", "ふつう", "どちらでもない", "どちらでもありません", "どっちでもない", "どっちとも言えない", "どちらとも言えません", "どちらとも", "なんとも言えない", "neutral", "so so",
-                "so-so", "neither", "in between", "average", "neither nor")  # fmt: skip
+_STRONG = tuple(
+    sorted(
+        _keys(
+            "大|とても|すごく|すごい|非常に|大変|たいへん|めっちゃ|めちゃくちゃ|かなり|超|本当に|ほんとに|"
+            "ほんとうに|very|extremely|really|so|totally|completely|highly"
+        ),
+        key=len,
+        reverse=True,
+    )
+)
+_WEAK = tuple(
+    sorted(
+        _keys(
+            "やや|まあまあ|まぁまぁ|まあ|まぁ|わりと|割と|少し|すこし|ちょっと|どちらかといえば|"
+            "どちらかと言えば|どちらかというと|somewhat|fairly|quite|a bit|a little|kind of|rather"
+        ),
+        key=len,
+        reverse=True,
+    )
+)
+_MIDDLE = _keys(
+    "普通|ふつう|どちらでもない|どちらでもありません|どっちでもない|どっちとも言えない|"
+    "どちらとも言えません|どちらとも|なんとも言えない|neutral|so so|so-so|neither|in between|"
+    "average|neither nor"
+)
 _AFTER_LABEL = re.compile(
-    r"(?:[\s、,。]*(?:ですかね|ですね|でした|です|しました|しています|している|した|だった|だと思います|と思います|と思う|だ|かな[あぁー]?|ね|よ|に近い(?:です)?|の方|"
-    r"でお願いします|お願いします|があります|がある|がありました|を感じます|を感じました|を感じる|i think|i guess|please))+$"
+    r"(?:[\s、,。]*(?:ですかね|ですね|でした|です|しました|しています|している|した|だった|だと思います|"
+    r"と思います|と思う|だ|かな[あぁー]?|ね|よ|に近い(?:です)?|の方|"
+    r"でお願いします|お願いします|があります|がある|がありました|を感じます|を感じました|を感じる|i think|"
+    r"i guess|please))+$"
 )
 _BEFORE_LABEL = re.compile(
     r"^(?:たぶん|多分|だいたい|う[ーん~]+|え[ーっ]*と|i'?m|i am|i was|i feel|it was|they'?re)[\s、,]*"
 )
 _SPLIT = re.compile(r"[\s]*(?:、|,|，|・|/|;|\+|&|\n|と|や|および|および|\band\b|それと|あと)[\s]*|\s+")
 _ALL = _keys(
-    "全部",
-    "ぜんぶ",
-    "全て",
-    "すべて",
-    "全部です",
-    "全部当てはまる",
-    "全部あてはまる",
-    "all",
-    "all of them",
-    "everything",
-    "all of the above",
+    "全部|ぜんぶ|全て|すべて|全部です|全部当てはまる|全部あてはまる|all|all of them|everything|all of the above"
 )
 _THUMB = frozenset("👍👌🙆⭕✅👎🙅❌")
 
@@ -589,13 +526,20 @@ class Reader:
                 return self._strengthened(stripped)
             stripped = next((words[len(weak) :].strip() for weak in _WEAK if words.startswith(weak)), None)
             if stripped and stripped in self._labels:
-                weak_code = next((self._labels[weak + gap + stripped] for weak in _WEAK for gap in ("", " ")
-                                  if weak + gap + stripped in self._labels), None)  # fmt: skip
+                weak_code = next(
+                    (
+                        self._labels[weak + gap + stripped]
+                        for weak in _WEAK
+                        for gap in ("", " ")
+                        if weak + gap + stripped in self._labels
+                    ),
+                    None,
+                )
                 return False if weak_code is None else weak_code
         return None
 
     def _strengthened(self, label: str) -> int | str | Literal[False]:
-        """「大満足」 is the strongest label of 「満足」: 「非常に満足」 where there is one, 「満足」 itself at an end."""
+        """「大満足」 is 「非常に満足」 where there is such a label, and 「満足」 where that stands at an end."""
         for strong in _STRONG:
             for gap in ("", " "):
                 code = self._labels.get(strong + gap + label)
@@ -636,23 +580,34 @@ def _yes_or_no(spoken: str, text: str) -> Literal["yes", "no", ""] | None:
 # ------------------------------------------------------------------------------------------------ requests in a comment
 
 _SUBJECT = re.compile(
-    r"交換|返品|返金|届かな|届きません|届いてな|届いていな|届いてません|届いていません|届いておりません|まだ届|いつ(?:頃|ごろ)?届|いつになったら届|未着|"
-    r"連絡(?:を|が)?(?:ください|くれ|ほしい|欲しい|お願い|待って|いただけ|頂け|もらえ)|(?:電話|返信|返事)(?:を)?(?:ください|ほしい|欲しい|お願い|いただけ|もらえ)|"
-    r"(?:でき|もらえ|いただけ|頂け|くれ)(?:ます|ません)(?:でしょう)?か|(?:可能|大丈夫)(?:です|でしょう)か|(?:して|ても|で)(?:も)?(?:いい|良い|よい|よろしい)(?:です|でしょう)か|"
-    r"どうすれば|どうしたら|(?:対応|確認|修理|送り直|再送|キャンセル)(?:を)?(?:して)?(?:ください|ほしい|欲しい|お願い)|"
-    r"\brefund|\bexchange|\breplacement\b|\breturn (?:it|this|them|the)\b|(?:not|n't|never|yet to) (?:yet )?(?:arrive|been delivered|received|receive|come)|"
+    r"交換|返品|返金|届かな|届きません|届いてな|届いていな|届いてません|届いていません|届いておりません|まだ届|"
+    r"いつ(?:頃|ごろ)?届|いつになったら届|未着|"
+    r"連絡(?:を|が)?(?:ください|くれ|ほしい|欲しい|お願い|待って|いただけ|頂け|もらえ)|(?:電話|返信|"
+    r"返事)(?:を)?(?:ください|ほしい|欲しい|お願い|いただけ|もらえ)|"
+    r"(?:でき|もらえ|いただけ|頂け|くれ)(?:ます|ません)(?:でしょう)?か|(?:可能|大丈夫)(?:です|でしょう)か|"
+    r"(?:して|ても|で)(?:も)?(?:いい|良い|よい|よろしい)(?:です|でしょう)か|"
+    r"どうすれば|どうしたら|(?:対応|確認|修理|送り直|再送|キャンセル)(?:を)?(?:して)?(?:ください|ほしい|欲しい|"
+    r"お願い)|"
+    r"\brefund|\bexchange|\breplacement\b|\breturn (?:it|this|them|the)\b|(?:not|n't|never|"
+    r"yet to) (?:yet )?(?:arrive|been delivered|received|receive|come)|"
     r"\bhaven'?t (?:got|received)|\bwhere(?:'s| is) my\b|\b(?:contact|call|e-?mail|write to|get back to) me\b|"
-    r"\b(?:can|could|may|would) (?:i|you|we|someone)\b|\bplease (?:send|call|contact|reply|replace|help|check|fix)|\bwhen will\b|\bhow (?:can|do) i\b"
+    r"\b(?:can|could|may|would) (?:i|you|we|someone)\b|\bplease (?:send|call|contact|reply|replace|help|check|"
+    r"fix)|\bwhen will\b|\bhow (?:can|do) i\b"
 )
 _SETTLED = re.compile(
-    r"(?:し|て)(?:いただ(?:き|いた|けて|けた|けまし)|頂(?:き|いた|けて|けた|けまし)|もら(?:い|った|って|えて|えた|えまし)|くださ(?:り|った|って)|くれ(?:て|た|まし))|でき(?:て|た|まし)|"
-    r"届きました|届いた|届いて(?:います|安心|よかった|良かった|嬉|うれ|い?る)|届くのが(?:早|楽し)|無事|スムーズ|ありがと|助かり|助かった|楽しみ|不要|いりません|要りません|必要(?:は|が)?(?:な|ありませ)|"
+    r"(?:し|て)(?:いただ(?:き|いた|けて|けた|けまし)|頂(?:き|いた|けて|けた|けまし)|もら(?:い|った|って|えて|"
+    r"えた|えまし)|くださ(?:り|った|って)|くれ(?:て|た|まし))|でき(?:て|た|まし)|"
+    r"届きました|届いた|届いて(?:います|安心|よかった|良かった|嬉|うれ|い?る)|届くのが(?:早|楽し)|無事|"
+    r"スムーズ|ありがと|助かり|助かった|楽しみ|不要|いりません|要りません|必要(?:は|が)?(?:な|ありませ)|"
     r"しなくて|せずに|され(?:て|た|まし)|心配(?:は|が)?(?:な|ありませ)|丁寧|迅速|素早|すぐに?(?:対応|交換|返金)|"
-    r"\bthank|\bquick|\bsmooth|\beasy|\bfast\b|\bno need|\bdidn'?t (?:have|need)|\bwas (?:refunded|replaced|exchanged)|\bgot (?:a|my|the)\b|\bhappy with\b"
+    r"\bthank|\bquick|\bsmooth|\beasy|\bfast\b|\bno need|\bdidn'?t (?:have|need)|\bwas (?:refunded|replaced|"
+    r"exchanged)|\bgot (?:a|my|the)\b|\bhappy with\b"
 )
 _WISH = re.compile(
-    r"ますか|ませんか|ですか|でしょうか|たい|ほしい|欲しい|ください|お願い|希望|求め|どうすれば|どうしたら|まだ|いつ(?:頃|ごろ)?届|いつになったら|[?？]|"
-    r"\bplease\b|\bwant|\bneed (?:a|to|my|an)\b|\bwould like|\bi'd like|\b(?:can|could|may) (?:i|you|we|someone)\b|\bwhere\b|\bwhen will\b|"
+    r"ますか|ませんか|ですか|でしょうか|たい|ほしい|欲しい|ください|お願い|希望|求め|どうすれば|どうしたら|"
+    r"まだ|いつ(?:頃|ごろ)?届|いつになったら|[?？]|"
+    r"\bplease\b|\bwant|\bneed (?:a|to|my|an)\b|\bwould like|\bi'd like|\b(?:can|could|may) (?:i|you|we|"
+    r"someone)\b|\bwhere\b|\bwhen will\b|"
     r"(?:not|n't|never) (?:yet )?(?:arrive|receive|come)"
 )
 _RETURNED_WELL = re.compile(r"まだ.*(?:届きました|届いた)")

@@ -19,7 +19,7 @@ try:  # the C parser is ten times faster; the pure one understands the same lang
 except ImportError:  # pragma: no cover - only on builds without libyaml
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
-Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Path = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000

@@ -1,7 +1,7 @@
 """Surveys as values: what a definition file may say, every problem of all files in one go, and the resolved flow.
 
-A flow is *resolved* when it is loaded: instruments, wordings and texts are copied into it, and the hash of the result is
-its revision. Sessions pin a revision; `Library.flow_from` brings an old one back exactly as it was asked.
+A flow is *resolved* when it is loaded: instruments, wordings and texts are copied into it, and the hash of the result
+is its revision. Sessions pin a revision; `Library.flow_from` brings an old one back exactly as it was asked.
 """
 
 from __future__ import annotations
@@ -228,9 +228,29 @@ class Question:
     """One question, resolved. `wordings` holds its words by language."""
 
     __slots__ = (
-        "codes", "exclusive", "feelings", "follows", "high", "id", "instrument", "kind", "label_set", "low", "name", "optional", "other",
-        "reader", "shuffle", "unhappy", "vars", "weeks", "when", "wording_id", "wordings", "_joiner",
-    )  # fmt: skip
+        "_joiner",
+        "codes",
+        "exclusive",
+        "feelings",
+        "follows",
+        "high",
+        "id",
+        "instrument",
+        "kind",
+        "label_set",
+        "low",
+        "name",
+        "optional",
+        "other",
+        "reader",
+        "shuffle",
+        "unhappy",
+        "vars",
+        "weeks",
+        "when",
+        "wording_id",
+        "wordings",
+    )
 
     def __init__(self, data: Mapping[str, Plain], deck: Deck) -> None:
         self.id = str(data["id"])
@@ -299,17 +319,17 @@ class Question:
         return self.name[lang]
 
     def label_of(self, value: str, lang: str) -> str:
-        """A stored value in words: "8" → 「8点」, "relief;trust" → 「安心感、信頼」 (without the marks); free text as it is.
+        """A stored value in words: "8" → 8点, "relief;trust" → 安心感、信頼; free text as it is.
 
         "" (missing) is 「回答なし」.
         """
         if not value:
-            return self._joiner[lang][1]
+            return self._joiner[cast("Lang", lang)][1]
         labels = self.wordings[cast("Lang", lang)].labels
         if self.kind == "text":
             return value
         codes = [int(code) if self.kind == "scale" and code.isdigit() else code for code in value.split(";")]
-        return self._joiner[lang][0].join(labels.get(code, str(code)) for code in codes)
+        return self._joiner[cast("Lang", lang)][0].join(labels.get(code, str(code)) for code in codes)
 
     def allows(self, value: object) -> bool:
         """Whether this can be recorded as its answer."""
@@ -477,18 +497,87 @@ class Library:
 # ------------------------------------------------------------------------------------------------ loading
 
 NEEDED_TEXTS = (
-    "alt.question", "back", "back.first", "between", "button.continue_without", "button.done", "button.erase_session", "button.go_on",
-    "button.later", "button.never", "button.person", "button.remove_one", "button.skip", "button.stop_here", "button.unsubscribe",
-    "closed.button", "contact.no", "contact.no.label", "contact.yes", "contact.yes.label", "end.apology", "erase.done", "fix.done",
-    "fix.resume", "help", "inv.first", "inv.later", "inv.reminder", "inv.small", "label.joiner", "label.no", "label.points",
-    "label.quoted", "label.yes", "late", "multi.added", "multi.done", "multi.empty", "multi.none", "multi.other", "multi.removed",
-    "photo.got", "range.choice", "range.scale", "range.yes_no", "retry.1", "retry.2", "retry.over", "retry.person", "same", "skip",
-    "sticker", "stop", "text.got", "text.inquiry", "unsub.ask", "unsub.news.label", "unsub.no.label", "unsub.yes.label",
-)  # fmt: skip
+    "alt.question",
+    "back",
+    "back.first",
+    "between",
+    "button.continue_without",
+    "button.done",
+    "button.erase_session",
+    "button.go_on",
+    "button.later",
+    "button.never",
+    "button.person",
+    "button.remove_one",
+    "button.skip",
+    "button.stop_here",
+    "button.unsubscribe",
+    "closed.button",
+    "contact.no",
+    "contact.no.label",
+    "contact.yes",
+    "contact.yes.label",
+    "end.apology",
+    "erase.done",
+    "fix.done",
+    "fix.resume",
+    "help",
+    "inv.first",
+    "inv.later",
+    "inv.reminder",
+    "inv.small",
+    "label.joiner",
+    "label.no",
+    "label.points",
+    "label.quoted",
+    "label.yes",
+    "late",
+    "multi.added",
+    "multi.done",
+    "multi.empty",
+    "multi.none",
+    "multi.other",
+    "multi.removed",
+    "photo.got",
+    "range.choice",
+    "range.scale",
+    "range.yes_no",
+    "retry.1",
+    "retry.2",
+    "retry.over",
+    "retry.person",
+    "same",
+    "skip",
+    "sticker",
+    "stop",
+    "text.got",
+    "text.inquiry",
+    "unsub.ask",
+    "unsub.news.label",
+    "unsub.no.label",
+    "unsub.yes.label",
+)
 """The ids of the copy deck the engine speaks with, besides those a flow names."""
 
-GIVEN = frozenset({"name", "company", "item", "brand", "team", "staff", "here", "expires", "date", "privacy_url", "retention",
-                   "support_hours", "n", "i", "reply_by"})  # fmt: skip
+GIVEN = frozenset(
+    {
+        "name",
+        "company",
+        "item",
+        "brand",
+        "team",
+        "staff",
+        "here",
+        "expires",
+        "date",
+        "privacy_url",
+        "retention",
+        "support_hours",
+        "n",
+        "i",
+        "reply_by",
+    }
+)
 """Blanks a question, an invitation or an ending may use without declaring them (copy: Variables)."""
 
 _DERIVED = frozenset({"unhappy", "open_case", "lang"})
@@ -601,8 +690,13 @@ def _known_path(source: Source, path: Path) -> Path:
     return real
 
 
-_FIELDS = sorted({name for model in (QuestionFile, FlowFile, EndingFile, Instrument, ChoiceWords, Variant, Anchors, Text)
-                  for name in model.model_fields})  # fmt: skip
+_FIELDS = sorted(
+    {
+        name
+        for model in (QuestionFile, FlowFile, EndingFile, Instrument, ChoiceWords, Variant, Anchors, Text)
+        for name in model.model_fields
+    }
+)
 
 
 def _sentence(kind: str, loc: tuple[int | str, ...], message: str) -> str:
