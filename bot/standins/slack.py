@@ -211,6 +211,7 @@ class _ResponseUrl:
 class _Socket:
     websocket: WebSocket
     waiting: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    leaving: bool = False
 
 
 class _NotOkError(Exception):
@@ -618,8 +619,8 @@ class SlackStandin:
 
     @property
     def connections(self) -> int:
-        """Open Socket Mode connections."""
-        return len(self._sockets)
+        """Open Socket Mode connections that take payloads (those told to go do not)."""
+        return len(self._taking())
 
     def drop_connections(self) -> None:
         """Every Socket Mode connection is lost without a word."""
@@ -629,9 +630,10 @@ class SlackStandin:
                 abort()
 
     async def send_disconnect(self, reason: str = "refresh_requested") -> None:
-        """Asks every Socket Mode client to reconnect, as Slack does when it moves them; then closes the old
-        ones."""
+        """Asks every Socket Mode client to reconnect, as Slack does when it moves them. The old connections take
+        no more payloads; the client closes them."""
         for socket in list(self._sockets):
+            socket.leaving = True
             frame = {"type": "disconnect", "reason": reason, "debug_info": {"host": "standin"}}
             await socket.websocket.send_json(frame)
 
@@ -1184,10 +1186,14 @@ class SlackStandin:
             for waiting in socket.waiting.values():
                 waiting.cancel()
 
+    def _taking(self) -> list[_Socket]:
+        return [socket for socket in self._sockets if not socket.leaving]
+
     async def _through_socket(self, kind: str, payload: JsonObject, retry_num: int, reason: str) -> Ack:
-        if not self._sockets:
+        taking = self._taking()
+        if not taking:
             return Ack(0)
-        socket = self._sockets[next(self._turn) % len(self._sockets)]
+        socket = taking[next(self._turn) % len(taking)]
         envelope_id = _uuid()
         envelope: JsonObject = {
             "envelope_id": envelope_id,

@@ -53,6 +53,17 @@ class _Server(uvicorn.Server):
         await self.on_tick(0)
         await self.closing.wait()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn's own waits a tenth of a second for polite clients; nobody here is owed a goodbye
+        for server in self.servers:
+            server.close()
+        self.abort()
+        if tasks := set(self.server_state.tasks):
+            _, late = await asyncio.wait(tasks, timeout=2)
+            for task in late:
+                task.cancel()
+        await self.lifespan.shutdown()
+
     def abort(self, client: object = None) -> None:
         """Drop the connection of this client address; without one, all connections."""
         for connection in list(self.server_state.connections):
@@ -115,7 +126,6 @@ async def serve(app: ASGIApp, port: int = 0) -> Served:
             interface="asgi3",
             http="httptools",
             ws="websockets-sansio",
-            timeout_graceful_shutdown=2,
         )
     )
 
@@ -176,9 +186,7 @@ class Dropped(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
         if abort is None:  # not started by `serve`: the nearest thing is an answer cut off in the middle
-            await send(
-                {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]}
-            )
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
             await send({"type": "http.response.body", "body": b"{", "more_body": True})
             return
         abort()

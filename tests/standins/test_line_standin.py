@@ -73,9 +73,7 @@ class World:
         return await self.api.push_message(request, x_line_retry_key=key, _request_timeout=5)
 
     async def reply(self, token: str, *messages: dict[str, Any]) -> Any:
-        request = ReplyMessageRequest(
-            replyToken=token, messages=[Message.from_dict(message) for message in messages]
-        )
+        request = ReplyMessageRequest(replyToken=token, messages=[Message.from_dict(message) for message in messages])
         return await self.api.reply_message(request, _request_timeout=5)
 
     async def post(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
@@ -255,9 +253,7 @@ async def test_the_other_calls_answer_as_documented(world: World) -> None:
     tested = await world.api.test_webhook_endpoint(messaging.TestWebhookEndpointRequest())
     assert tested.success
     assert json.loads(world.bot.bodies[-1][0])["events"] == []
-    await world.api.set_webhook_endpoint(
-        SetWebhookEndpointRequest(endpoint="https://example.com/line/webhook")
-    )
+    await world.api.set_webhook_endpoint(SetWebhookEndpointRequest(endpoint="https://example.com/line/webhook"))
     assert world.line.webhook_url == "https://example.com/line/webhook"
     await world.api.show_loading_animation(ShowLoadingAnimationRequest(chatId=customer, loadingSeconds=10))
     with pytest.raises(ApiException):
