@@ -54,9 +54,7 @@ def _platforms(settings: Settings, shop: Shop | None) -> list[Problem]:
         return []
     wanted = [name for name, section in (("alerts", shop.alerts), ("digests", shop.digests)) if section]
     return [
-        Problem(
-            str(settings.config), 0, f"{name}: goes to Slack, which is off; set SLACK_BOT_TOKEN or remove it"
-        )
+        Problem(str(settings.config), 0, f"{name}: goes to Slack, which is off; set SLACK_BOT_TOKEN or remove it")
         for name in wanted
     ]
 
@@ -94,8 +92,6 @@ def _reach(settings: Settings, shop: Shop, library: Library) -> list[Problem]:
             problems.append(Problem(str(settings.config), 0, message))
         flow = library.flows.get(rule.flow)
         if flow is not None and rule.every_ms is not None and flow.survey_kind != "relational":
-            message = (
-                f"trigger {rule.id}: `every` asks without an occasion, but {rule.flow} is about one; use on:"
-            )
+            message = f"trigger {rule.id}: `every` asks without an occasion, but {rule.flow} is about one; use on:"
             problems.append(Problem(str(settings.config), 0, message))
     return problems

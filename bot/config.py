@@ -132,9 +132,7 @@ class Settings(BaseSettings):
     @property
     def slack_on(self) -> bool:
         """True when Koe talks in Slack."""
-        return bool(
-            self.slack_bot_token.get_secret_value() and (self.slack_signing_secrets or self.slack_socket_mode)
-        )
+        return bool(self.slack_bot_token.get_secret_value() and (self.slack_signing_secrets or self.slack_socket_mode))
 
     @property
     def slack_socket_mode(self) -> bool:
@@ -173,9 +171,7 @@ def _days(value: object) -> object:
             raise ValueError(f"{value!r} names no weekdays; write mon-fri, or mon,wed,fri")
         start, end = _WEEKDAYS.index(first), _WEEKDAYS.index(last or first)
         if start > end:
-            raise ValueError(
-                f"{value!r} runs over the end of the week; write it as a list such as sat,sun,mon"
-            )
+            raise ValueError(f"{value!r} runs over the end of the week; write it as a list such as sat,sun,mon")
         days.update(range(start, end + 1))
     return tuple(sorted(days))
 
@@ -302,9 +298,7 @@ class Shop(_Section):
             if twice:
                 raise ValueError(f"{name}: the id {twice[0]} stands twice; each needs its own")
         if any(rule.id == "staff" for rule in self.triggers):
-            raise ValueError(
-                "triggers: the id staff is kept for surveys started with /survey; choose another"
-            )
+            raise ValueError("triggers: the id staff is kept for surveys started with /survey; choose another")
         return self
 
     @property
@@ -336,13 +330,11 @@ class Config:
     library: Library
 
 
-class ConfigErrors(Exception):  # noqa: N818 - it holds several
+class ConfigErrors(Exception):
     """The configuration cannot be used; `.problems` is everything that is wrong, by file and line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: tuple[Problem, ...] = tuple(
-            sorted(set(problems), key=lambda p: (p.file, p.line, p.message))
-        )
+        self.problems: tuple[Problem, ...] = tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.message)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -393,11 +385,7 @@ def read_settings(environ: Mapping[str, str], env_file: Path | None, problems: l
     """The settings as far as they can be used; what is wrong is added to `problems`, without any secret."""
     written = files.EnvFile(".env") if env_file is None else files.read_env(env_file, problems)
     known = set(Settings.names())
-    given = {
-        name: value
-        for name, value in {**written.values, **environ}.items()
-        if name in known and value.strip()
-    }
+    given = {name: value for name, value in {**written.values, **environ}.items() if name in known and value.strip()}
 
     def blame(name: str, message: str) -> None:
         if name in written.lines and name not in environ:
@@ -455,9 +443,7 @@ def _whole_platforms(given: Mapping[str, str], problems: list[Problem]) -> None:
         if "SLACK_BOT_TOKEN" not in given:
             problems.append(_lacking("SLACK_BOT_TOKEN", "Slack", given))
         if "SLACK_APP_TOKEN" not in given and "SLACK_SIGNING_SECRETS" not in given:
-            problems.append(
-                _lacking("SLACK_SIGNING_SECRETS (or SLACK_APP_TOKEN for Socket Mode)", "Slack", given)
-            )
+            problems.append(_lacking("SLACK_SIGNING_SECRETS (or SLACK_APP_TOKEN for Socket Mode)", "Slack", given))
 
 
 def _lacking(name: str, platform: str, given: Mapping[str, str]) -> Problem:
@@ -490,9 +476,7 @@ _ASKED_FOR = {
 }
 
 
-def read_shop(
-    config: Path, flows_dir: Path | None, problems: list[Problem]
-) -> tuple[Shop | None, Library | None]:
+def read_shop(config: Path, flows_dir: Path | None, problems: list[Problem]) -> tuple[Shop | None, Library | None]:
     """koe.yaml and every flow, as far as they can be used; what is wrong is added to `problems`."""
     source = files.read_yaml(config, problems)
     shop = None if source is None else parse_shop(source, problems)
@@ -593,13 +577,9 @@ def _dangling(shop: Shop, source: Source, library: Library) -> Iterable[Problem]
         yield source.problem(("primary_metric",), message)
     for name, value in shop.targets.items():
         if name not in library.instruments:
-            yield source.problem(
-                ("targets", name), f"targets: there is no instrument {name}{_choose(name, measured)}"
-            )
+            yield source.problem(("targets", name), f"targets: there is no instrument {name}{_choose(name, measured)}")
         elif not -100 <= value <= 100:
-            yield source.problem(
-                ("targets", name), f"targets: {name} is a score from -100 to 100, not {value:g}"
-            )
+            yield source.problem(("targets", name), f"targets: {name} is a score from -100 to 100, not {value:g}")
 
 
 def _choose(name: str, known: list[str]) -> str:

@@ -58,9 +58,7 @@ def read_env(path: Path, problems: list[Problem]) -> EnvFile:
         if match is None:
             problems.append(Problem(name, number, "not a setting; write NAME=value, or # before a comment"))
         elif match[1] in lines:
-            problems.append(
-                Problem(name, number, f"{match[1]} stands twice (first in line {lines[match[1]]})")
-            )
+            problems.append(Problem(name, number, f"{match[1]} stands twice (first in line {lines[match[1]]})"))
         else:
             lines[match[1]] = number
     # no interpolation: a `$` in a secret is a character of the secret
@@ -83,9 +81,7 @@ def read_yaml(path: Path, problems: list[Problem]) -> Source | None:
 def read_definitions(folder: Path, problems: list[Problem]) -> OwnDefinitions:
     """Every YAML file of the folder (KOE_FLOWS_DIR); what is wrong with it is added to `problems`."""
     if not folder.is_dir():
-        problems.append(
-            Problem(str(folder), 0, "KOE_FLOWS_DIR names no folder; create it or remove the setting")
-        )
+        problems.append(Problem(str(folder), 0, "KOE_FLOWS_DIR names no folder; create it or remove the setting"))
         return OwnDefinitions()
     return OwnDefinitions(
         flows=_sources(folder, problems),

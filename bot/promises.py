@@ -135,9 +135,7 @@ def closed_days(country: str | None) -> Container[date]:
     try:
         known: Container[date] = holidays.country_holidays(country)
     except NotImplementedError as error:
-        raise ValueError(
-            f"{country!r} is no country whose holidays are known; write an ISO code such as JP"
-        ) from error
+        raise ValueError(f"{country!r} is no country whose holidays are known; write an ISO code such as JP") from error
     return known
 
 

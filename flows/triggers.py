@@ -155,9 +155,7 @@ class TriggerRule(BaseModel):
 
     id: Name
     on: Name | None = Field(default=None, description="Business event type that starts the survey.")
-    every_ms: Span | None = Field(
-        default=None, alias="every", description="Ask each customer in this rhythm: 90d."
-    )
+    every_ms: Span | None = Field(default=None, alias="every", description="Ask each customer in this rhythm: 90d.")
     when: Condition | None = Field(default=None, description="Condition on the event and its order.")
     flow: str = Field(min_length=1)
     channel: Annotated[tuple[ChannelName, ...], BeforeValidator(_listed), Field(min_length=1)] = (
@@ -166,22 +164,16 @@ class TriggerRule(BaseModel):
     )
     segment: Name | None = Field(default=None, description="The fact that answers are grouped by in reports.")
     delay_ms: Duration = Field(default=0, alias="delay")
-    at_minute: Clock | None = Field(
-        default=None, alias="at", description='The next slot at this local time: "10:00".'
-    )
+    at_minute: Clock | None = Field(default=None, alias="at", description='The next slot at this local time: "10:00".')
     sample: float = Field(default=1.0, ge=0.0, le=1.0, description="Share of customers who are asked.")
-    expires_ms: Span = Field(
-        default=7 * DAY_MS, alias="expires", description="How long the survey can be answered."
-    )
+    expires_ms: Span = Field(default=7 * DAY_MS, alias="expires", description="How long the survey can be answered.")
     remind_ms: Span | None = Field(default=None, alias="remind", description="One reminder after this long.")
     void_on: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> TriggerRule:
         if (self.on is None) == (self.every_ms is None):
-            raise ValueError(
-                "a rule starts with either `on: <event type>` or `every: <duration>`; write exactly one"
-            )
+            raise ValueError("a rule starts with either `on: <event type>` or `every: <duration>`; write exactly one")
         if self.on is None and (self.when is not None or self.void_on or self.segment or self.delay_ms):
             raise ValueError("when, void_on, segment and delay need an event; an `every` rule has none")
         if len(set(self.channel)) != len(self.channel):
@@ -199,20 +191,12 @@ class ContactRules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hours: Hours | None = Field(
-        default=(9 * 60, 21 * 60), description='When Koe may start a talk: "09:00-21:00".'
-    )
+    hours: Hours | None = Field(default=(9 * 60, 21 * 60), description='When Koe may start a talk: "09:00-21:00".')
     min_gap: Span | None = Field(default=14 * DAY_MS, description="Between any two invitations.")
-    per_year: Annotated[int, Field(ge=1, le=366)] | None = Field(
-        default=6, description="Invitations in 365 days."
-    )
-    touchpoint_gap: Span | None = Field(
-        default=30 * DAY_MS, description="Between two about the same touchpoint."
-    )
+    per_year: Annotated[int, Field(ge=1, le=366)] | None = Field(default=6, description="Invitations in 365 days.")
+    touchpoint_gap: Span | None = Field(default=30 * DAY_MS, description="Between two about the same touchpoint.")
     relational_gap: Span | None = Field(default=90 * DAY_MS, description="After a relational survey.")
-    relational_ahead: Span | None = Field(
-        default=14 * DAY_MS, description="Before a planned relational survey."
-    )
+    relational_ahead: Span | None = Field(default=14 * DAY_MS, description="Before a planned relational survey.")
     after_complaint: Span | None = Field(default=3 * DAY_MS, description="After a complaint or an apology.")
 
 
@@ -395,9 +379,7 @@ def decide(
     return Invite()
 
 
-def _spent(
-    contact: ContactRules, candidate: Candidate, history: History, now_ms: int, tz: tzinfo
-) -> Skip | None:
+def _spent(contact: ContactRules, candidate: Candidate, history: History, now_ms: int, tz: tzinfo) -> Skip | None:
     """Rules 4 to 8: what earlier and planned invitations leave of a customer's patience."""
     # 4 once per event
     if history.event_surveyed:

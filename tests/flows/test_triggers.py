@@ -83,9 +83,7 @@ def test_a_duration_is_a_number_and_a_unit(written: str, ms: int) -> None:
     assert parse_duration(written) == ms
 
 
-@pytest.mark.parametrize(
-    "written", ["", "7", "7 d", "-7d", "7days", "1.5h", 7, None, True, "９d", "9999999d", "4000d"]
-)
+@pytest.mark.parametrize("written", ["", "7", "7 d", "-7d", "7days", "1.5h", 7, None, True, "９d", "9999999d", "4000d"])
 def test_anything_else_is_no_duration(written: object) -> None:
     with pytest.raises(ValueError, match=r"duration|three years"):
         parse_duration(written)
@@ -146,9 +144,7 @@ def test_an_event_matches_when_its_type_and_its_orders_fields_do() -> None:
 
 
 def test_facts_carry_the_event_plain_and_by_name_and_its_order() -> None:
-    facts = event_facts(
-        "delivery", {"order": "7", "to": {"country": "JP"}}, {"amount": 1, "store": {"id": "G"}}
-    )
+    facts = event_facts("delivery", {"order": "7", "to": {"country": "JP"}}, {"amount": 1, "store": {"id": "G"}})
     assert facts["order"] == facts["event.order"] == "7"
     assert (facts["to.country"], facts["event.to.country"]) == ("JP", "JP")
     assert (facts["order.amount"], facts["order.store.id"], facts["event.type"]) == (1, "G", "delivery")
@@ -180,9 +176,7 @@ def test_an_invitation_is_due_at_the_slot_after_its_delay() -> None:
 def test_days_of_delay_keep_the_hour_when_the_clocks_change() -> None:
     spring = rule(delay="7d", at="10:00")
     assert due_ms(spring, at("2026-03-05T09:30", NEW_YORK), NEW_YORK) == at("2026-03-12T10:00", NEW_YORK)
-    assert due_ms(rule(delay="7d"), at("2026-10-29T09:30", NEW_YORK), NEW_YORK) == at(
-        "2026-11-05T09:30", NEW_YORK
-    )
+    assert due_ms(rule(delay="7d"), at("2026-10-29T09:30", NEW_YORK), NEW_YORK) == at("2026-11-05T09:30", NEW_YORK)
 
 
 def test_a_slot_the_clocks_leave_out_comes_an_hour_later_and_one_shown_twice_comes_once() -> None:
@@ -223,9 +217,7 @@ def test_no_zone_and_no_change_of_clocks_starts_a_conversation_in_quiet_hours(
     contact = ContactRules.model_construct(hours=span)
     try:
         open_ms = next_open_ms(contact, now_ms, tz)
-    except (
-        AssertionError
-    ):  # hours of a few minutes that the clocks leave out never open; nothing longer does that
+    except AssertionError:  # hours of a few minutes that the clocks leave out never open; nothing longer does that
         assert span[1] - span[0] < 60
         raise
     local = datetime.fromtimestamp(open_ms / 1000, tz)
@@ -320,9 +312,7 @@ def test_the_seventh_invitation_within_365_days_is_skipped() -> None:
 def test_a_relational_survey_keeps_others_away_for_90_days() -> None:
     history = History(last_relational_ms=at("2026-08-21T12:00"))
     for candidate in (TRANSACTIONAL, RELATIONAL):
-        assert (
-            reason(decided(history, candidate=candidate, now_ms=at("2026-11-18T12:00"))) == "relational_gap"
-        )
+        assert reason(decided(history, candidate=candidate, now_ms=at("2026-11-18T12:00"))) == "relational_gap"
         assert decided(history, candidate=candidate, now_ms=at("2026-11-19T12:00")) == Invite()
 
 
@@ -420,9 +410,7 @@ def test_an_invitation_goes_out_only_when_every_rule_allows_it(
     history: History, zone: str, minutes: int, kind: Candidate, draw: float
 ) -> None:
     tz, now_ms = ZoneInfo(zone), NOON + minutes * 60_000
-    decision = decide(
-        CAP, candidate=replace(kind, sample=0.5), history=history, now_ms=now_ms, tz=tz, draw=draw
-    )
+    decision = decide(CAP, candidate=replace(kind, sample=0.5), history=history, now_ms=now_ms, tz=tz, draw=draw)
 
     def days_since(ms: int | None) -> int:
         if ms is None:

@@ -1,0 +1,115 @@
+"""What `koe check` says before anything starts: everything at once, each with what to do, never a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.check import check
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = (ROOT / "koe.example.yaml").read_text(encoding="utf-8")
+
+LINE = {"LINE_CHANNEL_SECRETS": "0123456789abcdef0123456789abcdef", "LINE_CHANNEL_ACCESS_TOKEN": "abcDEF123+/="}
+SLACK = {"SLACK_BOT_TOKEN": "xoxb-1-2-abc", "SLACK_SIGNING_SECRETS": "89abcdef0123456789abcdef01234567"}
+KOE = {"KOE_SECRET_KEY": "k" * 43, "KOE_EVENTS_SECRETS": "whsec_" + "QUJD" * 8}
+GOOD = {**LINE, **SLACK, **KOE}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("koe.yaml").write_text(EXAMPLE, encoding="utf-8")
+
+
+def said(environ: dict[str, str], *, serving: bool = True) -> list[str]:
+    return [str(problem) for problem in check(environ=environ, serving=serving)]
+
+
+def test_a_complete_configuration_has_no_problems() -> None:
+    assert said(GOOD) == []
+
+
+def test_a_fresh_copy_of_the_examples_says_what_to_fill_in_and_how() -> None:
+    Path(".env").write_text((ROOT / ".env.example").read_text(encoding="utf-8"), encoding="utf-8")
+    found = said({})
+    assert len(found) == 3
+    assert any("KOE_SECRET_KEY is missing; make one with: python3 -c" in text for text in found)
+    assert any("KOE_EVENTS_SECRETS is missing" in text for text in found)
+    assert any("neither LINE nor Slack is set up" in text for text in found)
+
+
+def test_what_only_a_server_needs_is_not_asked_of_other_commands() -> None:
+    assert said({}, serving=False) == []
+
+
+def test_a_platform_set_in_part_is_said_once() -> None:
+    found = said({**KOE, **SLACK, "LINE_CHANNEL_SECRETS": "abc123"})
+    assert len(found) == 1
+    assert found[0].startswith("environment: LINE_CHANNEL_ACCESS_TOKEN is missing")
+
+
+def test_alerts_and_digests_need_slack() -> None:
+    found = said({**KOE, **LINE})
+    assert len(found) == 2
+    assert all("goes to Slack, which is off" in text for text in found)
+    assert {text.split(": ")[1] for text in found} == {"alerts", "digests"}
+
+
+def test_a_trigger_that_asks_where_koe_does_not_talk_is_named() -> None:
+    Path("koe.yaml").write_text(EXAMPLE.replace("channel: [line, slack]", "channel: line"), encoding="utf-8")
+    found = said({**KOE, **SLACK})
+    assert found == [
+        "koe.yaml: trigger after-purchase: asks in line, which is off; set the platform up, or change channel"
+    ]
+
+
+def test_a_transactional_survey_without_an_occasion_is_named() -> None:
+    Path("koe.yaml").write_text(EXAMPLE.replace("flow: relational", "flow: unboxing"), encoding="utf-8")
+    found = said(GOOD)
+    assert len(found) == 1
+    assert "`every` asks without an occasion" in found[0]
+
+
+def test_triggers_on_events_need_a_way_for_events_to_come_in() -> None:
+    found = said({name: value for name, value in GOOD.items() if name != "KOE_EVENTS_SECRETS"})
+    assert len(found) == 1
+    assert "no business event can come in" in found[0]
+    assert said({**LINE, **SLACK, "KOE_SECRET_KEY": "k" * 43, "SHOPIFY_WEBHOOK_SECRETS": "abc123"}) == []
+
+
+def test_everything_that_is_wrong_comes_at_once_in_order_of_file_and_line() -> None:
+    Path("koe.yaml").write_text(
+        EXAMPLE.replace("retention: 2y", "retention: x").replace("C0DIGEST", "digest"), encoding="utf-8"
+    )
+    Path("surveys").mkdir()
+    Path("surveys/mine.yaml").write_bytes("id: 店舗\n".encode("cp932"))
+    Path(".env").write_text(
+        "SLACK_BOT_TOKEN=xoxb-your-token\nSLACK_SIGNING_SECRETS=abc1\nKOE_FLOWS_DIR=surveys\nKOE_PORT=no\n"
+    )
+    problems = check(environ=KOE)
+    assert [(problem.file, problem.line > 0) for problem in problems] == [
+        (".env", True),
+        (".env", True),
+        ("koe.yaml", True),
+        ("koe.yaml", True),
+        ("surveys/mine.yaml", True),
+    ]
+    assert "xoxb-your-token" not in "".join(map(str, problems))
+    assert [problem.line for problem in problems] == sorted(p.line for p in problems[:2]) + [
+        p.line for p in problems[2:]
+    ]
+
+
+def test_checking_is_quick_and_loads_neither_pandas_nor_an_sdk() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from bot.check import check; check(environ={}); "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'pandas','matplotlib','scipy','slack_sdk',"
+        "'slack_bolt','linebot','aiohttp'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
