@@ -2,7 +2,7 @@
 pandas or scipy.
 
 What it needs of the shop comes as one JSON object on stdin (`Request`), what it made goes as one JSON
-object to stdout: {"period", "mode", "slack": {"text", "blocks"}, "text", "json"}. It reads the database and
+object to stdout: {"period", "slack": {"text", "blocks"}, "text", "json"}. It reads the database and
 sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be read. For 1
 and 2 one sentence stands on stderr, and stdout stays empty.
 """
@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -51,21 +51,29 @@ class Where(_Model):
 class Rule(_Model):
     """One entry of `digests` in koe.yaml. `language` overrides the shop's."""
 
+    id: str = Field(min_length=1)
     language: Literal["ja", "en"] | None = None
     where: Where = Where()
 
 
 class Request(_Model):
-    """The JSON object on stdin. Everything but `brand` has a default; unknown keys are refused."""
+    """The JSON object on stdin. `database`, `now_ms`, `brand` and `digest.id` are needed; the rest has
+    defaults. Unknown keys are refused."""
 
+    database: str
+    """Here rather than among the arguments, which every user of the machine can read."""
+    period: str | None = None
+    """ISO week "2026-W46"; null is the last complete one before `now_ms`."""
+    now_ms: int
+    """Time of the computation."""
     brand: dict[str, str]
     """{"ja": …, "en": …}."""
+    digest: Rule
     timezone: str = "Asia/Tokyo"
     language: Literal["ja", "en"] = "ja"
     primary_metric: str = "nps"
     targets: dict[str, float] = Field(default_factory=dict)
     contact: Contact = Contact()
-    digest: Rule = Rule()
     instruments: dict[str, Instrument] | None = None
     """Library.instruments, dumped (`{id: instrument.model_dump(mode="json")}`), when the shop has its own;
     the bundled ones otherwise."""
@@ -76,49 +84,57 @@ class Request(_Model):
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"timezone {name!r} is not an IANA zone such as Asia/Tokyo") from error
+            raise ValueError(f"{name!r} is not an IANA zone such as Asia/Tokyo") from error
+        return name
+
+    @field_validator("period")
+    @classmethod
+    def _week_exists(cls, name: str | None) -> str | None:
+        if name is not None:
+            parse_week(name)
         return name
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """The request cannot be understood; the message is for whoever wrote it."""
 
 
-def read_request(text: str) -> Request:
+def read_request(text: bytes, given: Mapping[str, Any] | None = None) -> Request:
     """The request of a JSON text.
 
+    Args:
+        text: stdin.
+        given: options of the command line; they win over the text.
+
     Raises:
-        Refused: with every problem in one message.
+        RequestError: with every problem in one message.
     """
     try:
-        return Request.model_validate_json(text)
+        data = json.loads(text or b"{}")
+    except ValueError as error:
+        raise RequestError(f"stdin is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise RequestError("stdin is not a JSON object")
+    options = dict(given or {})
+    if (rule_id := options.pop("id", None)) is not None:
+        rule = data.get("digest")
+        data["digest"] = {**(rule if isinstance(rule, dict) else {}), "id": rule_id}
+    try:
+        return Request.model_validate_json(json.dumps({**data, **options}))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'stdin'}: {problem['msg']}" for problem in error.errors()
-        ]
-        raise Refused("; ".join(problems)) from error
+        problems = [f"{'.'.join(map(str, problem['loc'])) or 'stdin'}: {problem['msg']}" for problem in error.errors()]
+        raise RequestError("; ".join(problems)) from error
 
 
-async def make_digest(
-    request: Request, *, database: str, digest_id: str, week: str | None, now_ms: int
-) -> dict[str, Any]:
+async def make_digest(request: Request) -> dict[str, Any]:
     """The object for stdout.
 
-    Args:
-        request: what is known of the shop.
-        database: a database URL; the file must exist.
-        digest_id: id of the rule.
-        week: ISO week "2026-W46"; None is the last complete one before `now_ms`.
-        now_ms: time of the computation.
-
     Raises:
-        Refused: the week or the primary metric does not exist.
+        RequestError: the primary metric does not exist.
         StoreError: the database could not be read.
     """
     tz = ZoneInfo(request.timezone)
-    limits = Limits(
-        **{name: value for name, value in request.contact.model_dump().items() if value is not None}
-    )
+    limits = Limits(**{name: value for name, value in request.contact.model_dump().items() if value is not None})
     shop = Shop(
         brand=request.brand,
         language=request.language,
@@ -127,69 +143,63 @@ async def make_digest(
         limits=limits,
     )
     rule = DigestRule(
-        digest_id,
+        request.digest.id,
         language=request.digest.language,
         segment=request.digest.where.segment,
         touchpoint=request.digest.where.touchpoint,
     )
     instruments = specs_of(request.instruments if request.instruments is not None else bundled_instruments())
-    try:
-        period = week or last_complete_week(now_ms, tz)
-        parse_week(period)
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    period = request.period or last_complete_week(request.now_ms, tz)
     if request.primary_metric not in instruments:
-        raise Refused(f"primary_metric {request.primary_metric!r} is no instrument that is scored")
+        raise RequestError(f"primary_metric {request.primary_metric!r} is no instrument that is scored")
 
     def unit(tx: Tx) -> DigestContext:
         return gather(
-            tx, shop=shop, digest_rule=rule, week=period, now_ms=now_ms, tz=tz, instruments=instruments
+            tx,
+            shop=shop,
+            digest_rule=rule,
+            week=period,
+            now_ms=request.now_ms,
+            tz=tz,
+            instruments=instruments,
         )
 
-    store = await open_store(database, now_ms=now_ms, create=False)
+    store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
         context = await store.read(unit)
     finally:
         await store.close()
     return {
         "period": period,
-        "mode": context.mode,
         "slack": render_slack(context),
         "text": render_text(context),
         "json": render_json(context),
     }
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    """What was given on the command line, under the names of the request."""
     parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     digest = commands.add_parser("digest", help="one digest; the shop's settings as JSON on stdin")
-    digest.add_argument("--database", required=True, metavar="URL")
-    digest.add_argument("--id", required=True, metavar="RULE")
-    digest.add_argument("--week", metavar="2026-W46", help="default: the last complete week")
-    digest.add_argument("--now-ms", required=True, type=int, metavar="N")
-    return parser.parse_args(arguments)
+    digest.add_argument("--database", metavar="URL")
+    digest.add_argument("--id", metavar="RULE")
+    digest.add_argument("--week", dest="period", metavar="2026-W46", help="default: the last complete week")
+    digest.add_argument("--now-ms", type=int, metavar="N")
+    found = vars(parser.parse_args(arguments))
+    return {name: value for name, value in found.items() if name != "command" and value is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; reads stdin, writes stdout and stderr."""
-    options = _options(sys.argv[1:] if arguments is None else arguments)
+    given = _options(sys.argv[1:] if arguments is None else arguments)
     try:
-        request = read_request(sys.stdin.buffer.read().decode("utf-8"))
-        made = asyncio.run(
-            make_digest(
-                request,
-                database=options.database,
-                digest_id=options.id,
-                week=options.week,
-                now_ms=options.now_ms,
-            )
-        )
-    except (Refused, UnicodeDecodeError) as error:
-        sys.stderr.write(f"digest {options.id}: {error}\n")
+        made = asyncio.run(make_digest(read_request(sys.stdin.buffer.read(), given)))
+    except RequestError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     except StoreError as error:
-        sys.stderr.write(f"digest {options.id}: {error}\n")
+        sys.stderr.write(f"{error}\n")
         return 1
     # bytes, because the console of the parent may be anything
     sys.stdout.buffer.write(json.dumps(made, ensure_ascii=False, allow_nan=False).encode("utf-8"))

@@ -8,6 +8,7 @@ Source: metrics.md §0.2–0.4, §1 S8, §5 (response), §7, §13 (docs/metrics.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +37,7 @@ from reports.metrics import (
     status_of,
     tally,
 )
-from reports.words import Language, Limits
+from reports.words import Language, Limits, rounded
 from storage.records import Case, ResponseCounts, RollupCell
 from storage.store import Tx
 
@@ -55,7 +56,7 @@ Against = Literal["previous_week", "previous_4_weeks", "previous_rolling"]
 Verdict = Literal["rise", "fall", "noise", "none"]
 Mode = Literal["week", "rolling"]
 
-_WEEK = re.compile(r"(\d{4})-W(\d{2})")
+_WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 _BLOCKS = ("segments", "kpis", "linkage", "drivers", "experiments", "topics")
 """Blocks of metrics.md §7 that this digest does not have yet: named at its foot instead of dropped in
 silence."""
@@ -152,6 +153,15 @@ class Care:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """Last week's headline as it was posted, and what it is with the answers that arrived since."""
+
+    before: float
+    after: float
+    added: int
+
+
+@dataclass(frozen=True, slots=True)
 class DigestContext:
     """Everything a digest may print. Suppressed results carry their n and nothing else."""
 
@@ -186,6 +196,7 @@ class DigestContext:
     late: int
     """Answers to the primary question in the week given after their survey had expired."""
     first: bool
+    revision: Revision | None
     flags: tuple[str, ...]
     missing_blocks: tuple[str, ...]
     shows_nps: bool
@@ -346,9 +357,7 @@ class _Source:
                     values[(cell.wording_id, cell.label_set)].append((cell.value, count))
         elif len(wordings) == 1 and not self._rule.segment:
             start_ms, end_ms = self._bounds(window)
-            latest = self._tx.latest_values(
-                group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms
-            )
+            latest = self._tx.latest_values(group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms)
             values[wordings[0]] = list(latest.items())
         elif wordings:
             for _, wording, segment, value in self._latest_rows(group, window):
@@ -373,11 +382,7 @@ class _Source:
         for answer in self._tx.answers_between(start_ms, end_ms, instrument=group.instrument):
             if (answer.survey_kind, answer.touchpoint) != (group.survey_kind, group.touchpoint):
                 continue
-            if (
-                answer.replaced_ms is not None
-                or answer.missing
-                or parse_value(spec, answer.value).kind != "valid"
-            ):
+            if answer.replaced_ms is not None or answer.missing or parse_value(spec, answer.value).kind != "valid":
                 continue
             at = (answer.answered_ms, answer.id)
             # without a customer every answer counts as one, as in the roll-up
@@ -398,9 +403,7 @@ class _Source:
             both = len(before & after)
         else:
             start_ms, end_ms = self._bounds(earlier.joined(later))
-            union = self._tx.latest_values(
-                group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms
-            )
+            union = self._tx.latest_values(group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms)
             both = n_earlier + n_later - sum(union.values())
         return both > OVERLAP_ABOVE * n_later
 
@@ -456,9 +459,7 @@ def gather(
     """
     if shop.primary_metric not in instruments:
         known = ", ".join(sorted(instruments))
-        raise ValueError(
-            f"primary_metric {shop.primary_metric!r} is no instrument that is scored; there are: {known}"
-        )
+        raise ValueError(f"primary_metric {shop.primary_metric!r} is no instrument that is scored; there are: {known}")
     this_week = _Window(parse_week(week), 1)
     source = _Source(tx, instruments, digest_rule, this_week, tz)
     primary_group, primary_wording = _primary(source, shop.primary_metric, this_week)
@@ -477,11 +478,7 @@ def gather(
         earlier = (earlier[0], _Window(everything.first, ROLLING_WEEKS))
     pooled = _weeks_before(this_week, back=ROLLING_WEEKS, weeks=ROLLING_WEEKS) if mode == "week" else None
 
-    keys = [
-        (group, wording)
-        for group in source.groups(window)
-        for wording in source.counted(group, window).tallies
-    ]
+    keys = [(group, wording) for group in source.groups(window) for wording in source.counted(group, window).tallies]
     if (primary_group, primary_wording) not in keys:
         keys.insert(0, (primary_group, primary_wording))
     drafts = [
@@ -536,6 +533,7 @@ def gather(
         care=_care(tx, this_week, now_ms, tz),
         late=_late(tx, primary_group, this_week, tz),
         first=_is_first(tx, shop.primary_metric, this_week, has_past=has_past),
+        revision=_revision(tx, digest_rule, primary, primary_row.change, this_week),
         flags=_flags([primary_row, *rows], mix_flags),
         missing_blocks=_BLOCKS,
         shows_nps=primary.spec.id == "nps" or any(row.spec.id == "nps" for row in rows),
@@ -764,6 +762,34 @@ def _is_first(tx: Tx, metric: str, week: _Window, *, has_past: bool) -> bool:
     return not tx.rollup(older.first.isoformat(), last.first.isoformat(), instrument=metric)
 
 
+def _revision(tx: Tx, rule: DigestRule, primary: _Draft, change: Comparison, week: _Window) -> Revision | None:
+    """What to correct of the digest posted last week; None when it printed the same number.
+
+    Only answers that were added are spoken of: a score without an erased answer would tell what it was.
+    """
+    if change.against != "previous_week" or change.earlier.score is None:
+        return None
+    posted = tx.find_digest(rule.id, week_name(week.first - timedelta(days=7)))
+    if posted is None:
+        return None
+    try:
+        content = json.loads(posted.content)
+        old = content["json"]["primary"]["result"]
+        window, before, n_before = old["window"], old["score"], int(old["n_valid"])
+        wording = (old["metric"], old["touchpoint"], old["wording_id"], old["label_set"])
+    except (ValueError, KeyError, TypeError):
+        return None  # posted by another version, or not in this shape: there is nothing to compare
+    now = change.earlier
+    same = wording == (primary.spec.id, now.stratum.touchpoint, *primary.wording)
+    same = same and window == {"start": now.window.start, "end": now.window.end}
+    if not same or not isinstance(before, (int, float)) or now.n_valid <= n_before:
+        return None
+    digits = 2 if now.form == "mean" else 1
+    if rounded(before, digits) == rounded(change.earlier.score, digits):
+        return None
+    return Revision(float(before), change.earlier.score, now.n_valid - n_before)
+
+
 def _mix(
     source: _Source, primary: _Draft, window: _Window, mode: Mode
 ) -> tuple[tuple[tuple[str, int], ...], float | None, tuple[str, ...]]:
@@ -781,11 +807,7 @@ def _mix(
     if stats.chi2_contingency(table, correction=False).pvalue >= MIX_ALPHA:
         return mix, None, ()
     statistic = statistics_of(primary.spec)[0]
-    strata = {
-        channel: (estimate(statistic, found).score or 0.0, found.n)
-        for channel, found in now.items()
-        if found.n
-    }
+    strata = {channel: (estimate(statistic, found).score or 0.0, found.n) for channel, found in now.items() if found.n}
     total = sum(table[0])
     weights = {channel: count / total for channel, count in zip(channels, table[0], strict=True) if count}
     at_old_mix = procedures.standardise(strata, weights)

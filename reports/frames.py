@@ -175,9 +175,7 @@ def measure_frame(
     for (instrument, stratum), counted in tallies(frame, specs, unit=unit, by_language=by_language).items():
         spec = specs[instrument]
         flags = ("mixed_lang",) if stratum.lang == "mixed" else ()
-        found = measure(
-            spec, counted, stratum=stratum, window=window, segment=segment, unit=unit, flags=flags
-        )
+        found = measure(spec, counted, stratum=stratum, window=window, segment=segment, unit=unit, flags=flags)
         if unit == "per_event" and spec.kind != "multi":
             found = _clustered(found, spec, _rows_of(frame, instrument, stratum))
         results.extend(found)

@@ -322,9 +322,7 @@ def _net_companions(spec: InstrumentSpec) -> tuple[Statistic, ...]:
     if spec.id not in _GROUPS:
         return ()
     upper, middle, lower = _GROUPS[spec.id]
-    between = tuple(
-        c for c in range(spec.low, spec.high + 1) if c not in spec.positive and c not in spec.negative
-    )
+    between = tuple(c for c in range(spec.low, spec.high + 1) if c not in spec.positive and c not in spec.negative)
     shares = (
         Statistic(f"share_{upper}", "share", positive=spec.positive),
         Statistic(f"share_{middle}", "share", positive=between),

@@ -240,9 +240,7 @@ def cluster_bootstrap(
     if len(customers) < BOOTSTRAP_MIN:
         return None
     codes = sorted({code for counts in tallies.values() for code in counts})
-    matrix = np.array(
-        [[tallies[customer].get(code, 0) for code in codes] for customer in customers], dtype=np.int64
-    )
+    matrix = np.array([[tallies[customer].get(code, 0) for code in codes] for customer in customers], dtype=np.int64)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     index = rng.integers(0, len(customers), size=(BOOTSTRAP_ROUNDS, len(customers)))
     drawn = [

@@ -122,9 +122,7 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
     blocks.extend(_table(parts, len(to_mrkdwn(notes + foot)) + sum(map(_chars, [*blocks, *after]))))
     blocks.extend(after)
     blocks.append({"type": "divider"})
-    blocks.extend(
-        {"type": "context", "elements": [_mrkdwn(to_mrkdwn(text))]} for text in (notes, foot) if text
-    )
+    blocks.extend({"type": "context", "elements": [_mrkdwn(to_mrkdwn(text))]} for text in (notes, foot) if text)
     text = to_mrkdwn(_plain(parts.part("title") + ("：" if context.language == "ja" else ": ") + headline))
     return {"text": text, "blocks": blocks}
 
@@ -179,9 +177,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         "filtered": context.filtered,
         "primary": _row_json(context.primary),
         # in rolling mode four weeks minus this week must not give a hidden remainder away
-        "week_result": context.week_result.to_json()
-        if context.mode == "week" or context.show_week_result
-        else None,
+        "week_result": context.week_result.to_json() if context.mode == "week" or context.show_week_result else None,
         "metrics": [_row_json(row) for row in context.rows],
         "response": {
             "invited": counts.invited,
@@ -203,6 +199,13 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             "closed_loop": context.care.closed_loop.to_json(),
         },
         "late": context.late,
+        "revision": None
+        if context.revision is None
+        else {
+            "before": context.revision.before,
+            "after": context.revision.after,
+            "added": context.revision.added,
+        },
         "flags": list(context.flags),
         "missing_blocks": list(context.missing_blocks),
         "spec_version": SPEC_VERSION,

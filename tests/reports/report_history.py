@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Shop, gather
 from reports.instruments import bundled_instruments, specs_of
-from storage.records import Answer, Case, Customer, Invitation, Session
+from storage.records import Answer, Case, Customer, Digest, Invitation, Session
 from storage.store import Tx, open_store
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -45,11 +45,10 @@ class History:
     invitations: list[Invitation] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
+    digests: list[Digest] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
-    def _session(
-        self, customer: str, at_ms: int, *, kind: str, touchpoint: str, status: str = "completed"
-    ) -> str:
+    def _session(self, customer: str, at_ms: int, *, kind: str, touchpoint: str, status: str = "completed") -> str:
         number = next(self.numbers)
         session_id = f"s{number:06}"
         self.sessions.append(
@@ -158,6 +157,8 @@ class History:
             tx.record_answer(answer)
         for case in self.cases:
             tx.put_case(case)
+        for digest in self.digests:
+            tx.put_digest(digest)
 
 
 async def digest_of(
@@ -175,9 +176,7 @@ async def digest_of(
         await store.write(history.store)
         specs = specs_of(bundled_instruments())
         return await store.read(
-            lambda tx: gather(
-                tx, shop=shop, digest_rule=rule, week=week, now_ms=now_ms, tz=TOKYO, instruments=specs
-            )
+            lambda tx: gather(tx, shop=shop, digest_rule=rule, week=week, now_ms=now_ms, tz=TOKYO, instruments=specs)
         )
     finally:
         await store.close()

@@ -1,0 +1,535 @@
+"""The weekly digest of small histories in a real database, read as a manager reads it.
+
+The texts stand in digests/; `REWRITE_DIGESTS=1 pytest tests/reports/test_digest.py` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_history import (
+    DAY_MS,
+    HOUR_MS,
+    MONDAY,
+    NOW_MS,
+    SHOP,
+    WEEKLY,
+    History,
+    digest_of,
+    monday_ms,
+    weeks_ago,
+)  # fmt: skip
+
+from reports.digest import DigestRule, last_complete_week, parse_week, week_name
+from reports.render import render_json, render_slack, render_text
+from storage.records import Digest
+
+STORED = Path(__file__).parent / "digests"
+
+
+def normal(h: History) -> None:
+    h.nps(180, 80, 400)
+    h.nps(100, 100, 400, monday=weeks_ago(1))
+    h.scores("sat5", {5: 60, 4: 100, 3: 30, 2: 10, 1: 5})
+    h.scores("sat5", {5: 30, 4: 100, 3: 50, 2: 10, 1: 5}, monday=weeks_ago(1))
+    h.scores("affinity", {5: 20, 4: 20, 3: 16, 2: 4})
+    h.scores("affinity", {5: 20, 4: 18, 3: 16, 2: 6}, monday=weeks_ago(1))
+    h.scores("emotion", {"relief;trust": 20, "none": 10, "pride": 4, "trust": 3})
+    h.scores("ces_effort", {1: 20, 4: 10, 6: 8}, touchpoint="support")
+    h.scores("ces_effort", {1: 5, 4: 4, 6: 4}, touchpoint="support", monday=weeks_ago(1))
+    h.scores("pay_more", {"yes": 3, "no": 2})
+    h.invite_everyone()
+    h.invited(300, skipped=[("min_gap", 120), ("opted_out", 8), ("per_year", 3), ("quiet_hours", 1)])
+
+
+def rise(h: History) -> None:
+    h.nps(180, 80, 400)
+    h.nps(100, 100, 400, monday=weeks_ago(1))
+
+
+def fall(h: History) -> None:
+    h.nps(100, 100, 400)
+    h.nps(180, 80, 400, monday=weeks_ago(1))
+    for n in range(4):
+        h.case(opened_ms=monday_ms() + n * DAY_MS, due_ms=monday_ms() + (n + 5) * DAY_MS)
+
+
+def noise(h: History) -> None:
+    h.nps(33, 9, 60)
+    h.nps(24, 16, 60, monday=weeks_ago(1))
+
+
+def rolling(h: History) -> None:
+    for week in range(4):
+        h.nps(11, 8, 28, monday=weeks_ago(week))
+        h.nps(10, 10, 28, monday=weeks_ago(week + 4))
+
+
+def first_week(h: History) -> None:
+    h.nps(20, 10, 45)
+    h.scores("sat5", {5: 20, 4: 10, 2: 5})
+    h.invite_everyone()
+
+
+def no_answers(h: History) -> None:
+    h.invited(42)
+
+
+def of_size(n: int) -> Callable[[History], None]:
+    def build(h: History) -> None:
+        h.nps(n // 2, n // 5, n)
+
+    return build
+
+
+def everything_suppressed(h: History) -> None:
+    h.nps(3, 1, 5)
+    h.scores("sat5", {5: 5, 1: 2})
+    h.scores("affinity", {5: 3})
+    h.nps(2, 1, 4, monday=weeks_ago(1))
+    h.invited(9)
+
+
+def mixed_languages(h: History) -> None:
+    h.nps(20, 8, 40)
+    h.nps(12, 8, 25, lang="en")
+    h.nps(30, 20, 65, monday=weeks_ago(1))
+
+
+def two_wordings(h: History) -> None:
+    h.nps(30, 10, 60)
+    h.nps(10, 10, 40, wording="nps.colleague")
+    h.nps(25, 15, 60, monday=weeks_ago(1))
+
+
+SCENES: dict[str, Callable[[History], None]] = {
+    "normal": normal,
+    "significant rise": rise,
+    "significant fall": fall,
+    "noise": noise,
+    "rolling weeks": rolling,
+    "first week": first_week,
+    "no answers": no_answers,
+    "n=9": of_size(9),
+    "n=10": of_size(10),
+    "n=29": of_size(29),
+    "n=30": of_size(30),
+    "everything suppressed": everything_suppressed,
+    "mixed languages": mixed_languages,
+    "two wordings": two_wordings,
+}
+
+
+def scene(name: str) -> History:
+    history = History()
+    SCENES[name](history)
+    return history
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+async def test_the_digest_reads_as_stored(name: str, tmp_path: Path) -> None:
+    context = await digest_of(scene(name), tmp_path)
+    for language in ("ja", "en"):
+        in_language = replace(context, language=language, brand=SHOP.brand[language])  # type: ignore[arg-type]
+        text = render_text(in_language)
+        stored = STORED / f"{name.replace(' ', '_').replace('=', '')}.{language}.txt"
+        if os.environ.get("REWRITE_DIGESTS"):
+            stored.parent.mkdir(exist_ok=True)
+            stored.write_text(text, encoding="utf-8")
+        assert text == stored.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+async def test_every_digest_is_a_message_that_slack_takes(name: str, tmp_path: Path) -> None:
+    context = await digest_of(scene(name), tmp_path)
+    for language in ("ja", "en"):
+        message = render_slack(replace(context, language=language))  # type: ignore[arg-type]
+        check_blocks(message)
+        json.dumps(render_json(context), allow_nan=False)
+        for word in ("急上昇", "悪化", "好調", "改善しました", "過去最高"):
+            assert word not in json.dumps(message, ensure_ascii=False)
+
+
+def check_blocks(message: dict[str, Any]) -> None:
+    assert set(message) == {"text", "blocks"}
+    assert 0 < len(message["text"]) <= 4000
+    blocks = message["blocks"]
+    assert blocks[0]["type"] == "header"
+    assert len(blocks) <= 50
+    total = 0
+    for block in blocks:
+        if block["type"] == "header":
+            assert 0 < len(block["text"]["text"]) <= 150
+        elif block["type"] == "section":
+            assert 0 < len(block["text"]["text"]) <= 3000
+            assert block["text"]["verbatim"] is True
+        elif block["type"] == "context":
+            assert 0 < len(block["elements"]) <= 10
+        total += sum(map(len, texts_of(block)))
+    assert total < 13_000
+
+
+def texts_of(block: dict[str, Any]) -> Iterable[str]:
+    if "text" in block:
+        yield block["text"]["text"]
+    for element in block.get("elements", ()):
+        yield element["text"]
+
+
+async def test_slack_takes_the_blocks_by_its_own_models(tmp_path: Path) -> None:
+    from slack_sdk.models.blocks import Block
+
+    for block in render_slack(await digest_of(scene("normal"), tmp_path))["blocks"]:
+        parsed = Block.parse(block)
+        assert parsed is not None
+        parsed.to_dict()
+
+
+# ------------------------------------------------------------------------------- what may be said, and when
+
+
+async def test_a_rise_of_26_points_among_60_answers_is_within_noise(tmp_path: Path) -> None:
+    change = (await digest_of(scene("noise"), tmp_path)).primary.change
+    assert change.verdict == "noise"
+    assert (change.delta, change.p) == pytest.approx((26.6667, 0.0613), abs=1e-4)
+
+
+async def test_a_thin_week_is_led_by_four_weeks_against_the_four_before(tmp_path: Path) -> None:
+    context = await digest_of(scene("rolling weeks"), tmp_path)
+    assert (context.mode, context.primary.result.n_valid, context.primary.change.earlier.n_valid) == (
+        "rolling",
+        112,
+        112,
+    )
+    assert context.primary.longer is None
+
+
+async def test_a_customer_who_answers_every_week_counts_once_in_four_weeks(tmp_path: Path) -> None:
+    h = History()
+    for week in range(4):
+        for n in range(12):
+            h.answer("nps", 9 if week == 0 else 2, monday=weeks_ago(week), customer=f"regular{n}")
+    context = await digest_of(h, tmp_path)
+    assert context.mode == "rolling"
+    result = context.primary.result
+    assert (result.n_valid, result.n_superseded, result.score) == (12, 36, 100.0)
+
+
+async def test_people_who_answered_in_both_periods_make_the_verdict_a_rough_guide(tmp_path: Path) -> None:
+    h = History()
+    for n in range(40):
+        h.answer("nps", 9, customer=f"c{n}")
+        h.answer("nps", 3, monday=weeks_ago(1), customer=f"c{n}" if n < 5 else "")
+    context = await digest_of(h, tmp_path)
+    assert "overlap" in context.flags
+    assert "両方の期間" in render_text(context)
+
+
+async def test_the_later_of_two_answers_in_a_week_counts_and_a_skipped_one_is_missing(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 40)
+    h.answer("nps", 2, customer="again", at_ms=monday_ms() + HOUR_MS)
+    h.answer("nps", 10, customer="again", at_ms=monday_ms() + 2 * HOUR_MS)
+    h.answer("nps", "", missing="skipped")
+    result = (await digest_of(h, tmp_path)).primary.result
+    assert (result.n_valid, result.n_superseded, result.n_missing) == (41, 1, 1)
+    assert result.counts["10"] == 1
+    assert "2" not in result.counts
+
+
+async def test_touchpoints_and_kinds_are_never_pooled(tmp_path: Path) -> None:
+    h = History()
+    h.nps(30, 10, 60)
+    h.nps(5, 20, 35, touchpoint="support")
+    h.nps(10, 10, 31, kind="relational", touchpoint="relationship")
+    context = await digest_of(h, tmp_path)
+    assert context.primary.result.n_valid == 60
+    assert [(row.result.stratum.survey_kind, row.result.n_valid) for row in context.rows] == [
+        ("relational", 31), ("transactional", 35),
+    ]  # fmt: skip
+    assert context.strata_shown
+
+
+async def test_a_new_wording_takes_over_the_headline_and_is_not_compared_with_the_old_one(tmp_path: Path) -> None:
+    h = History()
+    h.nps(30, 10, 60, wording="nps.family")
+    h.nps(30, 10, 90, monday=weeks_ago(1))
+    context = await digest_of(h, tmp_path)
+    assert context.primary.result.stratum.wording_id == "nps.family"
+    assert context.primary.change.why_not == "no_earlier"
+    assert not context.first
+
+
+async def test_several_wordings_in_a_thin_week_are_counted_apart_over_four_weeks(tmp_path: Path) -> None:
+    h = History()
+    for week in range(4):
+        h.nps(5, 3, 12, monday=weeks_ago(week))
+        h.nps(3, 5, 11, monday=weeks_ago(week), wording="nps.colleague")
+    h.answer("nps", 9, customer="switched", monday=weeks_ago(1))
+    h.answer("nps", 9, customer="switched", wording="nps.colleague")
+    context = await digest_of(h, tmp_path)
+    assert (context.mode, context.primary.result.n_valid) == ("rolling", 48)
+    assert [row.result.n_valid for row in context.rows] == [45]
+    assert "several_wordings" in context.flags
+
+
+async def test_the_primary_change_is_tested_alone_and_all_others_as_one_family(tmp_path: Path) -> None:
+    h = scene("normal")
+    context = await digest_of(h, tmp_path)
+    assert context.primary.change.p_adjusted is None
+    others = [row.change for row in context.rows if row.change.p is not None]
+    assert len(others) == 3
+    for change in others:
+        assert change.p_adjusted is not None
+        assert change.p is not None
+        assert change.p_adjusted >= change.p
+
+
+async def test_a_digest_can_be_narrowed_to_a_segment(tmp_path: Path) -> None:
+    h = History()
+    h.nps(30, 5, 40, segment="大阪")
+    h.nps(5, 30, 40, segment="東京")
+    h.nps(20, 10, 40, segment="大阪", monday=weeks_ago(1))
+    context = await digest_of(h, tmp_path, rule=DigestRule("osaka", segment="大阪"))
+    assert (context.primary.result.n_valid, context.primary.result.score) == (40, 62.5)
+    assert "対象：大阪" in render_text(context)
+    (tmp_path / "x").mkdir()
+    thin = await digest_of(History(), tmp_path / "x", rule=DigestRule("osaka", segment="大阪"))
+    assert thin.primary.result.status == "no_data"
+
+
+async def test_another_primary_metric_leads_with_its_own_statistic(tmp_path: Path) -> None:
+    h = History()
+    h.scores("ces_effort", {1: 25, 4: 15, 6: 10})
+    h.scores("ces_effort", {1: 20, 4: 20, 6: 10}, monday=weeks_ago(1))
+    context = await digest_of(h, tmp_path, shop=replace(SHOP, primary_metric="ces_effort"))
+    text = render_text(context)
+    assert "手間の指標 +30.0（前週 +20.0）・誤差の範囲" in text
+    assert "高いほど手間が少ない（良い）" in text
+    assert "Net Promoter" not in text
+
+
+async def test_an_average_leads_without_points(tmp_path: Path) -> None:
+    h = History()
+    h.scores("affinity", {5: 20, 4: 10, 3: 5})
+    h.scores("affinity", {5: 10, 4: 15, 3: 10}, monday=weeks_ago(1))
+    text = render_text(await digest_of(h, tmp_path, shop=replace(SHOP, primary_metric="affinity")))
+    assert "愛着度 4.43（前週 4.00）・有意に上昇" in text
+    assert "（+0.43、95%信頼区間 +0.07〜+0.79）" in text
+
+
+async def test_a_primary_metric_that_is_no_instrument_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="primary_metric 'npss'"):
+        await digest_of(History(), tmp_path, shop=replace(SHOP, primary_metric="npss"))
+
+
+async def test_targets_stand_beside_the_scores(tmp_path: Path) -> None:
+    context = await digest_of(scene("first week"), tmp_path, shop=replace(SHOP, targets={"nps": 20, "sat5": 80}))
+    text = render_text(context)
+    assert "目標 +20.0" in text
+    assert "目標 80.0%" in text
+
+
+# -------------------------------------------------------------------------------------------- suppression
+
+
+async def test_nothing_of_a_suppressed_cell_leaves_in_any_format(tmp_path: Path) -> None:
+    context = await digest_of(scene("everything suppressed"), tmp_path)
+    written = render_json(context)
+    for row in [written["primary"], *written["metrics"]]:
+        assert row["result"]["score"] is None
+        assert row["result"]["counts"] == {}
+        assert row["others"] == []
+        assert row["change"]["delta"] is None
+        assert row["change"]["earlier"]["score"] is None
+    for language in ("ja", "en"):
+        text = render_text(replace(context, language=language))  # type: ignore[arg-type]
+        assert "95%" not in text
+        assert "+" not in text
+
+
+async def test_three_hidden_weeks_cannot_be_had_by_subtracting_one_week_from_four(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 40)
+    h.nps(20, 10, 40, monday=weeks_ago(1))
+    h.nps(3, 3, 9, monday=weeks_ago(3))
+    assert (await digest_of(h, tmp_path)).primary.longer is None
+    h.nps(0, 1, 1, monday=weeks_ago(2))
+    (tmp_path / "more").mkdir()
+    assert (await digest_of(h, tmp_path / "more")).primary.longer is not None
+
+
+@pytest.mark.parametrize(("others", "shown"), [(9, False), (10, True)])
+async def test_this_week_alone_is_named_only_if_the_rest_of_four_weeks_is_enough(
+    others: int, shown: bool, tmp_path: Path
+) -> None:
+    h = History()
+    h.nps(8, 2, 14)
+    h.nps(others - 2, 2, others, monday=weeks_ago(2))
+    context = await digest_of(h, tmp_path)
+    assert (context.mode, context.show_week_result) == ("rolling", shown)
+    assert ("今週だけでは、参考値（n=14）" in render_text(context)) is shown
+    assert (render_json(context)["week_result"] is not None) is shown
+
+
+async def test_a_hidden_week_before_is_not_compared(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 40)
+    h.nps(4, 1, 7, monday=weeks_ago(1))
+    context = await digest_of(h, tmp_path)
+    assert context.primary.change.why_not == "few_earlier"
+    assert "前週の回答は7件です。n<10 のため非表示とし、増減も比べません。" in render_text(context)
+
+
+# -------------------------------------------------------------------------- response, care, late, channels
+
+
+async def test_the_response_rate_is_of_delivered_invitations(tmp_path: Path) -> None:
+    h = History()
+    for n in range(30):
+        h.answer("nps", 9, status="completed" if n < 24 else "open")
+    h.invite_everyone()
+    h.invited(20)
+    response = (await digest_of(h, tmp_path)).response
+    assert (response.counts.invited, response.counts.answered, response.counts.completed) == (50, 30, 24)
+    assert response.rate.score == pytest.approx(60.0)
+    assert (response.completion.score, response.completion.n_valid) == (pytest.approx(80.0), 30)
+    assert response.immature
+
+
+async def test_the_response_rate_is_final_a_week_later(tmp_path: Path) -> None:
+    h = scene("first week")
+    assert not (await digest_of(h, tmp_path, now_ms=NOW_MS + 7 * DAY_MS)).response.immature
+
+
+async def test_few_invitations_have_no_rate(tmp_path: Path) -> None:
+    context = await digest_of(scene("everything suppressed"), tmp_path)
+    assert context.response.counts.invited == 9
+    assert context.response.rate.score is None
+
+
+async def test_late_answers_count_and_are_named(tmp_path: Path) -> None:
+    h = scene("first week")
+    h.answer("nps", 9, late=True)
+    context = await digest_of(h, tmp_path)
+    assert (context.late, context.primary.result.n_valid) == (1, 46)
+    assert "期限後に届いた回答 1件" in render_text(context)
+
+
+async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> None:
+    h = scene("first week")
+    start = monday_ms()
+    for n in range(9):
+        h.case(opened_ms=start + n, settled_ms=start + n + 10 * HOUR_MS)
+    h.case(opened_ms=start + DAY_MS, settled_ms=start + 4 * DAY_MS)
+    h.case(opened_ms=start + 2 * DAY_MS, due_ms=start + 4 * DAY_MS)
+    h.case(opened_ms=start + 2 * DAY_MS, due_ms=NOW_MS + DAY_MS)
+    h.case(opened_ms=start - 20 * DAY_MS, due_ms=start - 18 * DAY_MS)
+    h.case(opened_ms=NOW_MS - HOUR_MS)
+    context = await digest_of(h, tmp_path)
+    care = context.care
+    assert (care.opened, care.open_now, care.overdue) == (12, 4, 2)
+    assert (care.closed_loop.score, care.closed_loop.n_valid) == (pytest.approx(75.0), 12)
+    text = render_text(context)
+    assert "今週の確認：①期限超過 2件" in text
+    assert "k00" not in text
+    assert "c00" not in text
+
+
+async def test_a_moved_mix_of_channels_is_named_with_the_score_at_the_old_mix(tmp_path: Path) -> None:
+    h = History()
+    h.nps(40, 5, 60)
+    h.nps(0, 30, 60, channel="slack")
+    h.nps(40, 5, 90, monday=weeks_ago(1))
+    h.nps(0, 5, 12, channel="slack", monday=weeks_ago(1))
+    context = await digest_of(h, tmp_path)
+    assert context.mix == (("line", 60), ("slack", 60))
+    assert "mix_shift" in context.flags
+    assert context.standardised == pytest.approx(90 / 102 * 100 * 35 / 60 + 12 / 102 * -50)
+
+
+# ------------------------------------------------------------------------------------ outside words, limits
+
+
+async def test_names_from_outside_cannot_mention_link_or_format_anybody(tmp_path: Path) -> None:
+    evil = "<!channel> <https://evil|bank> & *co*\x02"
+    h = History()
+    h.nps(20, 10, 40, touchpoint=evil, segment=evil)
+    h.scores("sat5", {5: 20, 1: 20}, touchpoint="other", segment=evil)
+    h.invited(5, skipped=[(evil, 3)])
+    shop = replace(SHOP, brand={"ja": evil})
+    context = await digest_of(h, tmp_path, shop=shop, rule=replace(WEEKLY, segment=evil))
+    message = render_slack(context)
+    for text in [message["text"], *(t for b in message["blocks"] if b["type"] != "header" for t in texts_of(b))]:
+        assert "<" not in text
+        assert "\x02" not in text
+    assert "&lt;!channel&gt;" in message["text"]
+    assert "<!channel>" in render_text(context)
+
+
+async def test_a_shop_with_very_many_touchpoints_still_gets_a_message(tmp_path: Path) -> None:
+    h = History()
+    for n in range(120):
+        h.scores("affinity", {5: 6, 3: 5}, touchpoint=f"a place with quite a long name number {n}")
+    h.nps(20, 10, 40)
+    context = await digest_of(h, tmp_path)
+    message = render_slack(context)
+    check_blocks(message)
+    assert "件の指標は、ここには表示していません" in json.dumps(message, ensure_ascii=False)
+
+
+async def test_answers_longer_ago_than_eight_weeks_change_nothing(tmp_path: Path) -> None:
+    h = scene("rolling weeks")
+    before = await digest_of(h, tmp_path)
+    for week in range(8, 14):
+        h.nps(50, 0, 50, monday=weeks_ago(week))
+    (tmp_path / "more").mkdir()
+    assert await digest_of(h, tmp_path / "more") == before
+
+
+async def test_an_empty_eight_weeks_are_not_a_first_week(tmp_path: Path) -> None:
+    h = scene("first week")
+    h.nps(5, 5, 12, monday=weeks_ago(20))
+    context = await digest_of(h, tmp_path)
+    assert not context.first
+    assert "前週の回答がないため、増減は比べません。" in render_text(context)
+
+
+async def test_answers_that_arrived_after_the_last_digest_are_a_correction(tmp_path: Path) -> None:
+    h = History()
+    h.nps(24, 16, 60, monday=weeks_ago(1))
+    (tmp_path / "before").mkdir()
+    posted = await digest_of(h, tmp_path / "before", week="2026-W46", now_ms=NOW_MS - 7 * DAY_MS)
+    content = json.dumps({"json": render_json(posted)})
+    digest = Digest("weekly", "2026-W46", "posted", content, NOW_MS - 7 * DAY_MS, NOW_MS - 7 * DAY_MS)
+    h.nps(0, 3, 3, monday=weeks_ago(1))
+    h.nps(33, 9, 60)
+    h.digests.append(digest)
+    context = await digest_of(h, tmp_path)
+    assert "訂正：前週の +13.3 は、遅れて届いた3件を加えて +7.9 になりました。" in render_text(context)
+    h.digests[0] = replace(digest, content="{}")
+    (tmp_path / "other").mkdir()
+    assert (await digest_of(h, tmp_path / "other")).revision is None
+
+
+def test_weeks_by_name() -> None:
+    assert parse_week("2026-W47") == MONDAY
+    assert week_name(MONDAY) == "2026-W47"
+    assert parse_week("2026-W53").isoformat() == "2026-12-28"
+    for wrong in ("2026-W54", "2025-W53", "2026-47", "2026-W00", "", "2026-W4７"):
+        with pytest.raises(ValueError, match="week"):
+            parse_week(wrong)
+
+
+def test_the_last_complete_week_is_that_of_the_shops_zone() -> None:
+    from zoneinfo import ZoneInfo
+
+    monday_in_tokyo = monday_ms() + 60_000
+    assert last_complete_week(monday_in_tokyo, ZoneInfo("Asia/Tokyo")) == "2026-W46"
+    assert last_complete_week(monday_in_tokyo, ZoneInfo("America/New_York")) == "2026-W45"

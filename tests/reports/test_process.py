@@ -1,0 +1,102 @@
+"""The short-lived child process that the server starts for a digest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_history import NOW_MS, History, digest_of
+
+from reports.__main__ import RequestError, read_request
+from reports.instruments import bundled_instruments
+from reports.render import render_json, render_slack, render_text
+
+BRAND = {"ja": "声の店", "en": "Koe Store"}
+
+
+def run(request: dict[str, Any] | bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
+    text = request if isinstance(request, bytes) else json.dumps(request).encode()
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "reports", "digest", *options],
+        input=text, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 45)
+    context = await digest_of(h, tmp_path)
+    request = {"database": f"sqlite:///{tmp_path / 'koe.db'}", "period": "2026-W47", "now_ms": NOW_MS, "brand": BRAND,
+               "digest": {"id": "weekly", "language": "ja", "where": {}}, "timezone": "Asia/Tokyo", "targets": {},
+               "primary_metric": "nps"}  # fmt: skip
+    done = run(request)
+    assert (done.returncode, done.stderr) == (0, b"")
+    made = json.loads(done.stdout)
+    assert made == {
+        "period": "2026-W47",
+        "slack": render_slack(context),
+        "text": render_text(context),
+        "json": render_json(context),
+    }
+    by_options = run(
+        {"brand": BRAND}, "--database", str(request["database"]), "--id", "weekly", "--now-ms", str(NOW_MS)
+    )
+    assert json.loads(by_options.stdout) == made
+
+
+def test_a_database_that_is_not_there_is_exit_1_and_one_sentence(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    done = run({"database": f"sqlite:///{missing}", "now_ms": NOW_MS, "brand": BRAND, "digest": {"id": "weekly"}})
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"none.db" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not missing.exists()
+
+
+def test_a_wrong_request_is_exit_2_and_one_sentence() -> None:
+    done = run(b"\xff")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"stdin is not JSON" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+GOOD = {"database": "sqlite:///koe.db", "now_ms": 1, "brand": BRAND, "digest": {"id": "weekly"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"timezone": "Asia/Kyoto"}, "timezone"),
+        ({"timezone": "../etc/passwd"}, "timezone"),
+        ({"period": "2026-W60"}, "2026-W60"),
+        ({"language": "fr"}, "language"),
+        ({"unheard": 1}, "unheard"),
+        ({"digest": {}}, "digest.id"),
+        ({"now_ms": "soon"}, "now_ms"),
+    ],
+)
+def test_each_wrong_setting_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(RequestError, match=named):
+        read_request(json.dumps({**GOOD, **change}).encode())
+
+
+def test_all_wrong_settings_are_named_together() -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request(b'{"language": "fr"}')
+    for name in ("database", "now_ms", "brand", "digest", "language"):
+        assert name in str(caught.value)
+
+
+def test_options_win_over_stdin() -> None:
+    request = read_request(json.dumps(GOOD).encode(), {"id": "monthly", "now_ms": 5})
+    assert (request.digest.id, request.now_ms, request.database) == ("monthly", 5, "sqlite:///koe.db")
+
+
+def test_a_shop_may_bring_its_own_instruments() -> None:
+    own = {name: instrument.model_dump(mode="json") for name, instrument in bundled_instruments().items()}
+    request = read_request(json.dumps({**GOOD, "instruments": own}).encode())
+    assert request.instruments == dict(bundled_instruments())
