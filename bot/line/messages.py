@@ -352,14 +352,13 @@ def _clusters(text: str) -> Iterator[str]:
     flags = 0
     for char in text:
         flag = "\U0001f1e6" <= char <= "\U0001f1ff"
-        joins = cluster != "" and (
+        joins = cluster not in ("", "\n", "\r") and (
             char in "\u200d\ufe0e\ufe0f\u20e3"
             or "\U0001f3fb" <= char <= "\U0001f3ff"
             or "\U000e0020" <= char <= "\U000e007f"
             or unicodedata.category(char) in ("Mn", "Me", "Mc")
-            or cluster[-1] == "\u200d"
+            or (cluster[-1] == "\u200d" and unicodedata.category(char) == "So")
             or (flag and flags % 2 == 1)
-            or (char == "\n" and cluster == "\r")
         )
         if joins:
             cluster += char
