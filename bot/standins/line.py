@@ -223,9 +223,7 @@ class LineStandin:
 
     # --- people ---
 
-    def add_user(
-        self, name: str, language: str = "ja", *, friend: bool = True, user_id: str | None = None
-    ) -> str:
+    def add_user(self, name: str, language: str = "ja", *, friend: bool = True, user_id: str | None = None) -> str:
         """A new person's user id. A friend's `follow` event goes out at once when a loop runs, at the
         latest before the next event; `settled()` waits for it. An empty `language` is one LINE does not
         tell."""
@@ -352,9 +350,7 @@ class LineStandin:
         """The status of one delivery of exactly these events (0: no answer), never repeated by itself;
         `body` and `signature` replace what LINE would have sent."""
         await self.settled()
-        return (
-            await self._post(list(events), body=body, signature=signature, destination=destination)
-        ).status
+        return (await self._post(list(events), body=body, signature=signature, destination=destination)).status
 
     async def settled(self) -> None:
         """Waits until queued events (follow, unfollow) are delivered, in order."""
@@ -494,9 +490,7 @@ class LineStandin:
         return JSONResponse(body, status, headers)
 
     def _fault(self, kind: str) -> Response | None:
-        if kind in ("", "reset_after_accept", "timeout_after_accept", "500_after_accept") or kind.startswith(
-            "slow:"
-        ):
+        if kind in ("", "reset_after_accept", "timeout_after_accept", "500_after_accept") or kind.startswith("slow:"):
             return None
         headers = {"x-line-request-id": _uuid()}
         match kind:
@@ -514,9 +508,7 @@ class LineStandin:
                 return JSONResponse({"message": _MESSAGES.get(int(kind), "Error")}, int(kind), headers)
         raise ValueError(f"unknown kind of fault {kind!r}")
 
-    def _call(
-        self, request: Request, raw: bytes | None, body: Any, request_id: str
-    ) -> tuple[int, Any, dict[str, str]]:
+    def _call(self, request: Request, raw: bytes | None, body: Any, request_id: str) -> tuple[int, Any, dict[str, str]]:
         path, method = request.url.path, request.method
         if request.headers.get("authorization") != f"Bearer {self.access_token}":
             raise _RefusedError(401)
@@ -629,9 +621,7 @@ class LineStandin:
         token.used = True
         return self._show(token.user_id, body["messages"], "reply")
 
-    def _keyed(
-        self, way: str, body: JsonObject, retry_key: str, request_id: str
-    ) -> tuple[int, Any, dict[str, str]]:
+    def _keyed(self, way: str, body: JsonObject, retry_key: str, request_id: str) -> tuple[int, Any, dict[str, str]]:
         now = self.clock.now_ms()
         before = self._accepted.get(retry_key) if retry_key else None
         if before is not None and now - before.at_ms < RETRY_KEY_MS:
@@ -645,21 +635,13 @@ class LineStandin:
             user_id
             for user_id in recipients
             if _reachable(user := self.users[user_id])
-            or (
-                way == "push"
-                and not user.blocked
-                and now - (user.wrote_at_ms or -NON_FRIEND_MS) < NON_FRIEND_MS
-            )
+            or (way == "push" and not user.blocked and now - (user.wrote_at_ms or -NON_FRIEND_MS) < NON_FRIEND_MS)
         ]
         if self.quota is not None and self.usage + len(reached) > self.quota:
             raise _RefusedError(429, _MONTHLY)
         self.spend_quota(len(reached))
         shown = [self._show(user_id, body["messages"], "push") for user_id in reached]
-        sent = (
-            shown[0]
-            if shown and way == "push"
-            else [self._sent(str(next(self._ids))) for _ in body["messages"]]
-        )
+        sent = shown[0] if shown and way == "push" else [self._sent(str(next(self._ids))) for _ in body["messages"]]
         if retry_key:
             self._accepted[retry_key] = _Accepted(request_id=request_id, at_ms=now, sent=sent)
         return 200, {"sentMessages": sent} if way == "push" else {}, {}
@@ -687,9 +669,7 @@ class LineStandin:
             raise _RefusedError(400, "Failed to send messages")
         return [to]
 
-    def _show(
-        self, user_id: str, messages: list[JsonObject], via: Literal["reply", "push"]
-    ) -> list[JsonObject]:
+    def _show(self, user_id: str, messages: list[JsonObject], via: Literal["reply", "push"]) -> list[JsonObject]:
         """Puts the messages into the chat unless the person blocked the account; LINE answers the same
         either way."""
         sent = []

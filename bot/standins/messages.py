@@ -208,15 +208,11 @@ def _text_v2(report: _Report, where: str, message: dict[str, Any]) -> None:
         if not re.fullmatch(r"[0-9A-Za-z_]{1,20}", key):
             report.add(f"{where}.substitution.{key}", "invalid property")
         if not isinstance(value, dict) or value.get("type") not in ("mention", "emoji"):
-            report.add(
-                f"{where}.substitution.{key}.type", "Must be one of the following values: [mention, emoji]"
-            )
+            report.add(f"{where}.substitution.{key}.type", "Must be one of the following values: [mention, emoji]")
     if isinstance(text, str):
         rest = text.replace("{{", "").replace("}}", "")
         used = re.findall(r"\{([^{}]*)\}", rest)
-        if any(key not in substitution for key in used) or re.search(
-            r"[{}]", re.sub(r"\{[^{}]*\}", "", rest)
-        ):
+        if any(key not in substitution for key in used) or re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", rest)):
             report.add(f"{where}.text", "a placeholder has no substitution")
 
 
@@ -239,7 +235,7 @@ def _sender(report: _Report, where: str, value: Any) -> None:
     if value is None or not report.shape(where, value, (), ("name", "iconUrl")):
         return
     report.text(f"{where}.name", value.get("name"), 20)
-    if isinstance(value.get("name"), str) and "line" in value["name"].lower():
+    if isinstance(value.get("name"), str) and re.search(r"(?i)(?<![a-z])line(?![a-z])", value["name"]):
         report.add(f"{where}.name", "a word that may not be used in a name")
     report.https(f"{where}.iconUrl", value.get("iconUrl"))
 
@@ -359,9 +355,7 @@ def _template(report: _Report, where: str, template: Any) -> None:
                 here = f"{where}.columns[{index}]"
                 if report.shape(here, column, ("imageUrl", "action"), ()):
                     report.https(f"{here}.imageUrl", column.get("imageUrl"))
-                    _action(
-                        report, f"{here}.action", column.get("action"), label_most=12, label_required=False
-                    )
+                    _action(report, f"{here}.action", column.get("action"), label_most=12, label_required=False)
         case _:
             allowed = "buttons, confirm, carousel, image_carousel"
             report.add(f"{where}.type", f"Must be one of the following values: [{allowed}]")
@@ -397,9 +391,7 @@ _COMPONENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "image": (
         ("url",),
-        _names(
-            f"flex margin align gravity size aspectRatio aspectMode backgroundColor action animated {_PLACE}"
-        ),
+        _names(f"flex margin align gravity size aspectRatio aspectMode backgroundColor action animated {_PLACE}"),
     ),
     "video": (("url", "previewUrl", "altContent"), ("aspectRatio", "action")),
     "icon": (("url",), _names(f"size aspectRatio margin scaling {_PLACE}")),
@@ -506,9 +498,7 @@ def _bubble(report: _Report, where: str, bubble: Any) -> None:
     if styles is not None and report.shape(f"{where}.styles", styles, (), parts):
         for part in parts:
             here, style = f"{where}.styles.{part}", styles.get(part)
-            if style is not None and report.shape(
-                here, style, (), ("backgroundColor", "separator", "separatorColor")
-            ):
+            if style is not None and report.shape(here, style, (), ("backgroundColor", "separator", "separatorColor")):
                 report.matches(f"{here}.backgroundColor", style.get("backgroundColor"), _PATTERNS["color"])
                 report.matches(f"{here}.separatorColor", style.get("separatorColor"), _PATTERNS["color"])
                 report.flag(f"{here}.separator", style.get("separator"))
@@ -551,9 +541,7 @@ def _properties(report: _Report, where: str, kind: str, part: dict[str, Any]) ->
         if value is None or name in ("type", "contents", "action", "altContent"):
             continue
         if name == "style":
-            report.one_of(
-                here, value, ("primary", "secondary", "link") if kind == "button" else ("normal", "italic")
-            )
+            report.one_of(here, value, ("primary", "secondary", "link") if kind == "button" else ("normal", "italic"))
         elif name == "height" and kind == "button":
             report.one_of(here, value, ("sm", "md"))
         elif name == "size":
