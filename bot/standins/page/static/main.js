@@ -46,8 +46,15 @@ async function catchUp() {
       if (!answer.ok) throw new Error(String(answer.status));
       const next = await answer.json();
       // the person may have chosen something else meanwhile: then this answer is about the wrong chat
-      if (asked.line === chosen.line && asked.me === chosen.me && asked.channel === chosen.channel) draw(next);
-      else again = true;
+      if (asked.line !== chosen.line || asked.me !== chosen.me || asked.channel !== chosen.channel) {
+        again = true;
+        continue;
+      }
+      // what is not there (any more) was answered with something else: from now on that is the choice
+      choose("line", next.line.chosen);
+      choose("me", next.slack.me);
+      choose("channel", next.slack.channel);
+      draw(next);
     }
   } catch (error) {
     if (!(error instanceof TypeError)) console.error(error);
@@ -57,9 +64,6 @@ async function catchUp() {
 
 function draw(next) {
   state = next;
-  if (state.line.chosen !== chosen.line && state.line.chosen) choose("line", state.line.chosen);
-  if (state.slack.me !== chosen.me) choose("me", state.slack.me);
-  if (state.slack.channel !== chosen.channel) choose("channel", state.slack.channel);
   notice();
   document.getElementById("clock").textContent = state.clock;
   document.getElementById("busy").hidden = !state.busy;
