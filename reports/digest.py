@@ -3,7 +3,7 @@
 `gather` reads the roll-up and bounded windows only: its input does not grow with the history of the shop.
 What may not be shown (fewer than ten answers) has left the context already, so no template can print it.
 
-Source: metrics.md §0.2–0.4, §1 S8, §5 (response), §7, §13 (docs/metrics.md).
+Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and completion").
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ Mode = Literal["week", "rolling"]
 
 _WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 _BLOCKS = ("segments", "kpis", "linkage", "drivers", "experiments", "topics")
-"""Blocks of metrics.md §7 that this digest does not have yet: named at its foot instead of dropped in
-silence."""
+"""What a digest will show one day: named at its foot instead of dropped in silence."""
 _ORDER = (
     "nps", "nrs", "csat5", "csat10", "sat5", "ces_effort", "ces_ease", "affinity", "emotion", "pay_more",
     "repeat_intent", "repeat_intent_noswitch", "expect_gap", "delight",
@@ -271,7 +270,8 @@ _Wording = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The unit rule keeps one answer per customer within these three (metrics.md §0.2)."""
+    """The unit rule keeps one answer per customer within these three (docs/metrics.md, "Which answers are put
+    together")."""
 
     instrument: str
     survey_kind: str

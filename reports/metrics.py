@@ -1,11 +1,10 @@
-"""From counts of answers to numbers with their uncertainty: one result record per statistic. No I/O, no
-"today".
+"""From counts of answers to numbers with their uncertainty: one result record per statistic.
 
 A digest reads counts from the roll-up, a file of answers is counted by `reports.frames`: both meet here as
-a `Tally`. Which codes are good or bad, and which statistic leads, is data of the instrument
+a `Tally`. No I/O, no "today". Which codes are good or bad, and which statistic leads, is data of the instrument
 (flows/data/instruments); the table `statistics_of` is the only place that knows more than that.
 
-Source: metrics.md §0.3 and §2 (docs/metrics.md).
+Source: docs/metrics.md ("How many are enough", "The metrics").
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ class Result:
         return replace(self, score=None, ci_low=None, ci_high=None, counts={})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values with the field names of metrics.md §0.3."""
+        """Plain JSON values under the names of docs/metrics.md, "A result record"."""
         return {
             "metric": self.metric,
             "variant": self.variant,
@@ -330,7 +329,7 @@ def _net_companions(spec: InstrumentSpec) -> tuple[Statistic, ...]:
     )
     if spec.id != "nps":
         return shares
-    # cut-offs are not shifted for Japan; the shares of exactly 5 and 6 are printed instead (metrics.md §13)
+    # cut-offs are not shifted for Japan; the shares of exactly 5 and 6 are printed instead
     return (
         *shares,
         Statistic("share_5", "share", positive=(5,)),

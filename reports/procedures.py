@@ -4,7 +4,7 @@ rounding.
 Nets, shares and their bounds are on the scale -100…100 or 0…100, means on the scale of the question. Tests
 and intervals that a maintained library has are taken from it; S1, S2 and S10 have none and are ours.
 
-Source: metrics.md §1 and §14 (docs/metrics.md, "How the numbers are made").
+Source: docs/metrics.md ("How the numbers are made"), where the papers are named.
 """
 
 from __future__ import annotations

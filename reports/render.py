@@ -3,7 +3,8 @@
 The same templates write text and mrkdwn: they mark bold with two control characters, and the whole text is
 escaped once, at the end, so that no name of a shop, segment or wording can become a mention or a link.
 
-Source: platforms' limits in docs/slack.md (50 blocks, 3000 characters a section, 150 a header); copy.md §12.
+Source: https://docs.slack.dev/reference/block-kit/blocks (50 blocks, 3000 characters a section, 150 a
+header).
 """
 
 from __future__ import annotations

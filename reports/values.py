@@ -1,7 +1,7 @@
 """Raw answers to codes: what is valid, what is missing, what is neither. Nothing is guessed and nothing is
 imputed.
 
-Source: metrics.md §0.1 (docs/metrics.md, "What counts as an answer").
+Source: docs/metrics.md ("What counts as an answer").
 """
 
 from __future__ import annotations

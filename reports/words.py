@@ -1,7 +1,7 @@
 """Numbers, dates and names as people read them, in Japanese and English. All rounding of the room happens
 here.
 
-Source: metrics.md §0.4 (rounding, signs), copy.md §1 and §12 (typography, the only words for a change).
+Source: docs/metrics.md ("How numbers are written").
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from report_history import (
 )  # fmt: skip
 
 from reports.digest import DigestRule, last_complete_week, parse_week, week_name
+from reports.frames import answers_frame, measure_frame
+from reports.instruments import bundled_instruments, specs_of
+from reports.metrics import Result, Stratum
 from reports.render import render_json, render_slack, render_text
 from storage.records import Digest
 
@@ -533,3 +537,61 @@ def test_the_last_complete_week_is_that_of_the_shops_zone() -> None:
     monday_in_tokyo = monday_ms() + 60_000
     assert last_complete_week(monday_in_tokyo, ZoneInfo("Asia/Tokyo")) == "2026-W46"
     assert last_complete_week(monday_in_tokyo, ZoneInfo("America/New_York")) == "2026-W45"
+
+
+# ------------------------------------------------------------------- the roll-up against a recount of raw rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [60, 400])
+async def test_what_is_read_from_the_rollup_equals_a_recount_of_raw_answers(
+    seed: int, size: int, tmp_path: Path
+) -> None:
+    draw = random.Random(seed)
+    h = History()
+    for _ in range(size):
+        weeks = draw.randrange(9)
+        instrument, values = draw.choice([("nps", range(11)), ("emotion", ["relief;trust", "none", "pride"])])
+        h.answer(
+            instrument,
+            draw.choice(list(values)),
+            monday=weeks_ago(weeks),
+            at_ms=monday_ms(weeks_ago(weeks)) + draw.randrange(7 * DAY_MS),
+            customer=f"c{draw.randrange(size // 3)}",
+            touchpoint=draw.choice(["purchase", "purchase", "support"]),
+            wording=draw.choice(["", "", "", f"{instrument}.other"]) if seed % 2 else "",
+            lang=draw.choice(["ja", "en"]),
+            channel=draw.choice(["line", "slack"]),
+            missing=draw.choice(["", "", "", "skipped"]),
+        )
+    context = await digest_of(h, tmp_path)
+    specs = specs_of(bundled_instruments())
+    start_ms, end_ms = monday_ms(context.window_start), monday_ms(context.week_end)
+    frame = answers_frame(answer for answer in h.answers if start_ms <= answer.answered_ms < end_ms)
+    recount = {
+        (result.metric, result.stratum): result.shown()
+        for result in measure_frame(frame, specs, by_language=False)
+        if result.variant in ("net", "any_positive")
+    }
+    assert len(context.rows) >= 3
+    for row in (context.primary, *context.rows):
+        result = row.result
+        again = recount[(result.metric, replace(result.stratum, lang=recount_lang(recount, result)))]
+        for name in (
+            "n_valid",
+            "n_missing",
+            "n_invalid",
+            "n_superseded",
+            "counts",
+            "score",
+            "ci_low",
+            "ci_high",
+            "status",
+        ):
+            assert getattr(result, name) == getattr(again, name), name
+
+
+def recount_lang(recount: Mapping[tuple[str, Stratum], Result], result: Result) -> str:
+    """A recount names the languages of all rows, a digest those of valid answers: the same but for skipped ones."""
+    wanted = replace(result.stratum, lang="")
+    return next(s.lang for metric, s in recount if metric == result.metric and replace(s, lang="") == wanted)

@@ -1,4 +1,4 @@
-"""The instruments of metrics.md §2, scored by the definitions that also ask the questions."""
+"""The standard instruments, scored by the definitions that also ask the questions."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_every_instrument_names_its_statistics_once(instrument: str) -> None:
     assert all(variants)
 
 
-def test_feelings_of_the_sheet() -> None:
+def test_feelings_of_the_worked_examples() -> None:
     raw: list[object] = [["relief", "pride"], ["none"], [], ["none", "trust"], ["xyz"]]
     found = one("emotion", raw)
     lead = found["any_positive"]
@@ -137,7 +137,7 @@ def test_likelihood_reports_its_groups_and_the_middle_that_japan_prefers() -> No
     assert {variant: found[variant].score for variant in expected} == pytest.approx(expected)
 
 
-def test_captive_customers_of_the_sheet() -> None:
+def test_captive_customers_of_the_worked_examples() -> None:
     found = captive_share({(5, 2): 4, (4, 3): 5, (4, 4): 11, (5, 5): 10, (3, 1): 7})
     assert (found.score, found.low, found.high) == pytest.approx((30.0, 16.6647, 47.8758), **NEAR)
     assert captive_share({}).score is None
@@ -165,7 +165,7 @@ def test_no_change_is_tested_below_ten_answers() -> None:
     assert difference(lead, ten, ten) is not None
 
 
-def test_a_record_is_plain_json_with_the_names_of_the_sheet() -> None:
+def test_a_record_is_plain_json_under_its_documented_names() -> None:
     found = measure(
         SPECS["sat5"], tally(SPECS["sat5"], [(5, 20), (1, 20)], missing=2, superseded=3),
         stratum=Stratum("transactional", "purchase", "sat5.item", "plain", "ja"),
@@ -174,8 +174,8 @@ def test_a_record_is_plain_json_with_the_names_of_the_sheet() -> None:
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert list(record) == [
         "metric", "variant", "survey_kind", "touchpoint", "wording_id", "label_set", "lang", "window", "segment",
-        "unit", "n_valid", "n_missing", "n_invalid", "n_superseded", "counts", "score", "ci_low", "ci_high", "ci_method",
-        "status", "flags", "spec_version",
+        "unit", "n_valid", "n_missing", "n_invalid", "n_superseded", "counts", "score", "ci_low", "ci_high",
+        "ci_method", "status", "flags", "spec_version",
     ]  # fmt: skip
     assert record["window"] == {"start": "2026-11-16", "end": "2026-11-23"}
     assert (record["n_missing"], record["n_superseded"], record["status"]) == (2, 3, "ok")

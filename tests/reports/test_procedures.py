@@ -1,4 +1,4 @@
-"""S1–S10: worked examples of metrics.md §1, properties, and the libraries as oracles."""
+"""S1–S10: worked examples, properties, and the libraries as oracles."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ tallies = st.dictionaries(st.integers(1, 7), st.integers(1, 30), max_size=7)
         ((4, 4, 16), 0.0, -31.7948, 31.7948),
     ],
 )
-def test_net_scores_of_the_sheet(counts: tuple[int, int, int], score: float, low: float, high: float) -> None:
+def test_net_scores_of_the_worked_examples(counts: tuple[int, int, int], score: float, low: float, high: float) -> None:
     found = p.net(*counts)
     assert (found.score, found.low, found.high) == pytest.approx((score, low, high), **NEAR)
 
@@ -66,7 +66,7 @@ def test_no_answers_have_no_net() -> None:
         ((100, 100, 400), (180, 80, 400), 25.0, 14.7066, 35.1066, 4.7859, 1.70e-06),
     ],
 )
-def test_week_over_week_of_the_sheet(
+def test_week_over_week_of_the_worked_examples(
     earlier: tuple[int, int, int], later: tuple[int, int, int], delta: float, low: float, high: float, z: float,
     p_value: float,
 ) -> None:  # fmt: skip
@@ -99,7 +99,7 @@ def test_the_change_that_would_likely_show_is_the_one_the_digest_names() -> None
         (0, 50, 0.0, 0.0, 7.1348),
     ],
 )  # fmt: skip
-def test_shares_of_the_sheet(k: int, n: int, score: float, low: float, high: float) -> None:
+def test_shares_of_the_worked_examples(k: int, n: int, score: float, low: float, high: float) -> None:
     found = p.share(k, n)
     assert (found.score, found.low, found.high) == pytest.approx((score, low, high), **NEAR)
 
@@ -112,7 +112,7 @@ def test_shares_of_the_sheet(k: int, n: int, score: float, low: float, high: flo
         ((20, 20), (30, 30), 0.0, -11.3513, 16.1125, 1.0, "fisher"),
     ],
 )
-def test_changes_of_shares_of_the_sheet(
+def test_changes_of_shares_of_the_worked_examples(
     earlier: tuple[int, int], later: tuple[int, int], delta: float, low: float, high: float, p_value: float, method: str
 ) -> None:
     found = p.share_difference(earlier, later)
@@ -152,7 +152,7 @@ def test_a_test_of_means_needs_two_answers_and_some_spread() -> None:
         ((), (), ()),
     ],
 )
-def test_many_comparisons_of_the_sheet(
+def test_many_comparisons_of_the_worked_examples(
     p_values: tuple[float, ...], adjusted: tuple[float, ...], kept: tuple[bool, ...]
 ) -> None:
     found = p.family(p_values)
@@ -160,12 +160,12 @@ def test_many_comparisons_of_the_sheet(
     assert tuple(k.kept for k in found) == kept
 
 
-def test_sample_sizes_of_the_sheet() -> None:
+def test_sample_sizes_of_the_worked_examples() -> None:
     assert p.sample_size_shares(0.5, 0.6) == 385
     assert [p.sample_size_nets(v, d) for v, d in ((0.61, 0.1), (0.61, 0.2), (1.0, 0.1))] == [958, 240, 1570]
 
 
-def test_standardisation_of_the_sheet() -> None:
+def test_standardisation_of_the_worked_examples() -> None:
     strata = {"a": (20.0, 40), "b": (-10.0, 30)}
     assert p.standardise(strata, {"a": 0.6, "b": 0.4}) == pytest.approx(8.0)
     assert p.standardise(strata, {"a": 0.3, "b": 0.7}) == pytest.approx(-1.0)
@@ -173,7 +173,7 @@ def test_standardisation_of_the_sheet() -> None:
     assert p.standardise({"a": (20.0, 40)}, {"a": 0.6, "b": 0.4}) is None
 
 
-def test_bootstrap_of_the_sheet_and_none_below_ten() -> None:
+def test_bootstrap_of_the_worked_examples_and_none_below_ten() -> None:
     hours = [0.5, 1, 2, 3, 5, 8, 20, 30, 50, 100]
     assert p.bootstrap(hours, lambda rows: np.median(rows, axis=1)) == pytest.approx((2.0, 30.0))
     assert p.bootstrap(hours[:9], lambda rows: np.median(rows, axis=1)) is None

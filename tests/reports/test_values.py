@@ -1,4 +1,4 @@
-"""What counts as an answer: metrics.md §0.1, as tables."""
+"""What counts as an answer, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers and dates as people read them: metrics.md §0.4, copy.md §1 and §12."""
+"""Numbers and dates as people read them."""
 
 from __future__ import annotations
 
