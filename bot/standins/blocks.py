@@ -86,7 +86,8 @@ def elements_of(block: Any) -> Iterator[dict[str, Any]]:
         return
     candidates: list[Any] = [block.get("accessory"), block.get("element")]
     if block.get("type") in ("actions", "context_actions", "context"):
-        candidates += block.get("elements") or []
+        elements = block.get("elements")
+        candidates += elements if isinstance(elements, list) else []
     for element in candidates:
         if isinstance(element, dict):
             yield element
@@ -366,7 +367,7 @@ class _Check:
             children = self.array(f"{here}/elements", part.get("elements"), 0, 1000)
             for number, child in enumerate(children):
                 leaf = child.get("type") if isinstance(child, dict) else None
-                if leaf not in _RICH[kind]:
+                if not isinstance(leaf, str) or leaf not in _RICH[kind]:
                     self.add(f"{here}/elements/{number}/type", f"unsupported type: {leaf}")
                 elif leaf == "text":
                     self.string(f"{here}/elements/{number}/text", child.get("text"), 40_000, required=True)
@@ -378,7 +379,7 @@ class _Check:
             for index, cell in enumerate(self.array(f"{at}/rows/{number}", row, 1, 20)):
                 here = f"{at}/rows/{number}/{index}"
                 kind = cell.get("type") if isinstance(cell, dict) else None
-                if kind not in cells:
+                if not isinstance(kind, str) or kind not in cells:
                     self.add(f"{here}/type", f"unsupported type: {kind}")
                 elif kind == "raw_text":
                     self.string(f"{here}/text", cell.get("text"), 10_000, required=True)
@@ -405,21 +406,20 @@ class _Check:
                 self.string(f"{at}/chart/axis_config/{name}", axis.get(name), 50)
         else:
             self.add(f"{at}/chart/axis_config", "is required")
-        names = set()
         for index, series in enumerate(self.array(f"{at}/chart/series", chart.get("series"), 1, 6)):
             here = f"{at}/chart/series/{index}"
             if not isinstance(series, dict):
                 self.add(here, "must be an object")
                 continue
             self.string(f"{here}/name", series.get("name"), 20, required=True)
-            names.add(series.get("name"))
-            self.points(f"{here}/data", series.get("data"), 20)
-            labels = [point.get("label") for point in series.get("data") or () if isinstance(point, dict)]
+            points = self.points(f"{here}/data", series.get("data"), 20)
+            labels = [point.get("label") for point in points if isinstance(point, dict)]
             if categories and sorted(map(str, labels)) != sorted(map(str, categories)):
                 self.add(f"{here}/data", "must have one point for each category")
 
-    def points(self, at: str, points: Any, most: int) -> None:
-        for index, point in enumerate(self.array(at, points, 1, most)):
+    def points(self, at: str, points: Any, most: int) -> list[Any]:
+        given = self.array(at, points, 1, most)
+        for index, point in enumerate(given):
             if not isinstance(point, dict):
                 self.add(f"{at}/{index}", "must be an object")
                 continue
@@ -427,12 +427,13 @@ class _Check:
             value = point.get("value")
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 self.add(f"{at}/{index}/value", "must be a number")
+        return given
 
     # --- elements ---
 
     def element(self, at: str, element: Any, allowed: set[str]) -> None:
         kind = element.get("type") if isinstance(element, dict) else None
-        if not isinstance(element, dict) or kind not in allowed:
+        if not isinstance(element, dict) or not isinstance(kind, str) or kind not in allowed:
             self.add(f"{at}/type", "is required" if element is None else f"unsupported type: {kind}")
             return
         common = {"type"} if kind == "image" else {"type", "action_id", "confirm"}
@@ -475,24 +476,31 @@ class _Check:
             return
         if element.get("options") is not None:
             self.add(at, "either options or option_groups is allowed")
+        offered: list[Any] = []
         for index, group in enumerate(self.array(f"{at}/option_groups", groups, 1, 100)):
             here = f"{at}/option_groups/{index}"
             if isinstance(group, dict):
                 self.text(f"{here}/label", group.get("label"), 75, plain=True, required=True)
-                self.options(here, {"options": group.get("options")}, 100)
+                offered += self.options(here, {"options": group.get("options")}, 100)
             else:
                 self.add(here, "must be an object")
+        self.initial(at, element, offered)
 
-    def options(self, at: str, element: dict[str, Any], most: int, *, rich: bool = False) -> None:
+    def options(self, at: str, element: dict[str, Any], most: int, *, rich: bool = False) -> list[Any]:
         options = self.array(f"{at}/options", element.get("options"), 1, most)
         for index, option in enumerate(options):
             self.option(f"{at}/options/{index}", option, rich=rich)
-        chosen = element.get("initial_options") or []
-        if element.get("initial_option") is not None:
-            chosen = [element["initial_option"]]
-        for option in chosen:
-            if option not in options:
-                self.add(at, "an initial option must be one of the options, exactly")
+        self.initial(at, element, options)
+        return options
+
+    def initial(self, at: str, element: dict[str, Any], offered: list[Any]) -> None:
+        chosen = element.get("initial_options")
+        if chosen is not None and not isinstance(chosen, list):
+            self.add(f"{at}/initial_options", "must be an array")
+            chosen = None
+        chosen = [*(chosen or ()), *([element["initial_option"]] if "initial_option" in element else ())]
+        if any(option not in offered for option in chosen):
+            self.add(at, "an initial option must be one of the options, exactly")
 
     def option(self, at: str, option: Any, *, rich: bool) -> None:
         if not isinstance(option, dict):

@@ -465,7 +465,7 @@ def _flex(report: _Report, where: str, contents: Any) -> None:
         for index, bubble in enumerate(bubbles):
             _bubble(report, f"{where}.contents[{index}]", bubble)
             _size(report, f"{where}.contents[{index}]", bubble, MAX_BUBBLE_BYTES)
-        if len({bubble.get("size", "mega") for bubble in bubbles if isinstance(bubble, dict)}) > 1:
+        if len({str(bubble.get("size", "mega")) for bubble in bubbles if isinstance(bubble, dict)}) > 1:
             report.add(f"{where}.contents", "all bubbles of a carousel must have the same size")
         _size(report, where, contents, MAX_CAROUSEL_BYTES)
     else:
@@ -529,6 +529,8 @@ def _component(report: _Report, where: str, part: Any, allowed: set[str], depth:
         spans = part.get("contents")
         if part.get("text") is None and not spans:
             report.add(f"{where}.text", "must be specified")
+        if spans is not None and not isinstance(spans, list):
+            report.add(f"{where}.contents", "must be an array")
         for index, span in enumerate(spans if isinstance(spans, list) else ()):
             _component(report, f"{where}.contents[{index}]", span, {"span"}, depth)
     if kind == "video":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,6 +65,26 @@ def data_table(rows: int, columns: int = 2) -> dict[str, Any]:
 
 
 TEXT_INPUT = {"type": "plain_text_input", "action_id": "a"}
+
+
+JUNK: list[Any] = [None, True, -1, 1.5, "", "x", [], {}, [None], [[1]], {"type": ["x"]}, {"type": {"a": 1}}]
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place inside a payload (the first three items of each list)."""
+    yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from paths(child, (*path, key))
+
+
+def with_junk(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
+    if not path:
+        return junk
+    changed = copy.copy(value)
+    changed[path[0]] = with_junk(value[path[0]], path[1:], junk)
+    return changed
+
 
 TAKEN: dict[str, tuple[Surface, list[dict[str, Any]]]] = {
     "fifty blocks in a message": ("message", [section()] * 50),
@@ -249,3 +271,14 @@ def test_a_view_is_refused_at_its_place(change: dict[str, Any], pointer: str) ->
     assert validate_view(view()) == []
     problems = validate_view(view(**change))
     assert any(problem.endswith(f"[json-pointer:{pointer}]") for problem in problems), problems
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_junk_anywhere_is_a_problem_or_harmless_and_never_an_error(name: str) -> None:
+    surface, blocks = TAKEN[name]
+    for path in paths(blocks):
+        for junk in JUNK:
+            changed = with_junk(blocks, path, junk)
+            validate_blocks(changed, surface)
+            validate_message({"blocks": changed})
+            validate_view(view(blocks=changed))

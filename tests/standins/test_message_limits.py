@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,6 +48,25 @@ def words(content: str = "質問", **more: Any) -> dict[str, Any]:
 
 def template(**more: Any) -> dict[str, Any]:
     return {"type": "template", "altText": "質問", "template": more}
+
+
+JUNK: list[Any] = [None, True, -1, 1.5, "", "x", [], {}, [None], [[1]], {"type": ["x"]}, {"type": {"a": 1}}]
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place inside a payload (the first three items of each list)."""
+    yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from paths(child, (*path, key))
+
+
+def with_junk(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
+    if not path:
+        return junk
+    changed = copy.copy(value)
+    changed[path[0]] = with_junk(value[path[0]], path[1:], junk)
+    return changed
 
 
 TAKEN = {
@@ -216,3 +237,10 @@ def test_lengths_are_counted_as_line_counts_them() -> None:
     assert graphemes("👍🏽か゛") == 2 + 1, "a free-standing mark is a character of its own"
     assert graphemes("が") == 1
     assert graphemes("") == 0
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_junk_anywhere_is_a_problem_or_harmless_and_never_an_error(name: str) -> None:
+    for path in paths(TAKEN[name]):
+        for junk in JUNK:
+            check_messages([with_junk(TAKEN[name], path, junk)])
