@@ -177,21 +177,17 @@ def _small(text: str) -> list[JsonObject]:
 
 
 def _ends(low: str, high: str) -> list[JsonObject]:
-    """The words at the two ends of the scale, above its two ends."""
-    ends = [
-        {
-            "type": "text",
-            "text": shown,
-            "size": "xs",
-            "color": _GREY,
-            "align": align,
-            "wrap": True,
-            "flex": 1,
-        }
-        for words, align in ((low, "start"), (high, "end"))
+    """The words at the two ends of the scale: side by side where they fit, else one under the other."""
+    ends: list[JsonObject] = [
+        {"type": "text", "text": shown, "size": "xs", "color": _GREY, "align": align, "wrap": True, "flex": flex}
+        for words, align, flex in ((low, "start", 0), (high, "end", 1))
         if (shown := _clean(words, _FLEX_TEXT).strip())
     ]
-    return [_row(ends, margin="lg", spacing="md")] if ends else []
+    if not ends:
+        return []
+    if _width(low) + _width(high) <= 38:
+        return [_row(ends, margin="lg", spacing="md")]
+    return [{"type": "box", "layout": "vertical", "margin": "lg", "contents": ends}]
 
 
 def _numbers(choices: Sequence[Choice], session_id: str) -> list[JsonObject]:
@@ -210,12 +206,12 @@ def _numbers(choices: Sequence[Choice], session_id: str) -> list[JsonObject]:
 def _stack(choices: Sequence[Choice], session_id: str) -> list[JsonObject]:
     """Full-width cells under one another; in two columns when there are many short ones."""
     if len(choices) > 6 and all(_width(choice.label) <= 18 for choice in choices):
-        pairs = []
+        pairs: list[JsonObject] = []
         for start in range(0, len(choices), 2):
             row = [_cell(choice, session_id) for choice in choices[start : start + 2]]
             if len(row) == 1:
                 row.append({"type": "box", "layout": "vertical", "flex": 1, "contents": []})
-            pairs.append(_row(row, margin="sm", spacing="sm"))
+            pairs.append(_row(row, margin="sm" if pairs else "lg", spacing="sm"))
         return pairs
     return [_cell(choice, session_id, margin="lg" if index == 0 else "sm") for index, choice in enumerate(choices)]
 
@@ -224,13 +220,12 @@ def _row(contents: list[JsonObject], *, margin: str, spacing: str = "sm") -> Jso
     return {"type": "box", "layout": "horizontal", "margin": margin, "spacing": spacing, "contents": contents}
 
 
-def _cell(choice: Choice, session_id: str, *, margin: str = "none") -> JsonObject:
+def _cell(choice: Choice, session_id: str, *, margin: str = "") -> JsonObject:
     """One answer to tap. A box, not a button: buttons cut their label, and six do not fit in a row."""
-    return {
+    cell: JsonObject = {
         "type": "box",
         "layout": "vertical",
         "flex": 1,
-        "margin": margin,
         "paddingTop": "12px",
         "paddingBottom": "12px",
         "justifyContent": "center",
@@ -249,6 +244,9 @@ def _cell(choice: Choice, session_id: str, *, margin: str = "none") -> JsonObjec
             }
         ],
     }
+    if margin:  # in a row the spacing of the row counts, which a margin of its own would undo
+        cell["margin"] = margin
+    return cell
 
 
 def _links(
