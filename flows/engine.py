@@ -58,6 +58,7 @@ __all__ = [
     "Unsent",
     "Value",
     "Wake",
+    "asked",
     "is_unhappy",
     "new_state",
     "step",
@@ -566,6 +567,20 @@ def summary(flow: Flow, state: State) -> tuple[Given, ...]:
     return tuple(found)
 
 
+def asked(flow: Flow, state: State, question_id: str) -> Ask | None:
+    """A question as this session asks it, without what led to it: for a channel that changes an earlier message.
+
+    None for a question that the flow does not have.
+    """
+    question = flow.find(question_id)
+    if question is None:
+        return None
+    turn = _Turn(flow, state._copy(), 0)
+    turn.ask(question, "")
+    (shown,) = turn.out
+    return shown if isinstance(shown, Ask) else None
+
+
 # --------------------------------------------------------------------------------------------------------- a turn
 
 NOISE_LIMIT = 20
@@ -709,7 +724,7 @@ class _Turn:
         before = state.answers.get(question.id)
         if before is not None and self.at_ms < before.at_ms:
             return  # an older tap that arrives late: the newer answer stands
-        if question not in self.path():
+        if question not in self.path(spared=True):
             return
         if question.kind == "multi":
             self.tap_multi(question, code)
@@ -1251,7 +1266,7 @@ class _Turn:
         before = state.answers.get(question.id)
         if before is not None and self.at_ms < before.at_ms:
             return
-        if question not in self.path():
+        if question not in self.path(spared=True):
             if self.heard():
                 self.out.append(Say(self.say_text("closed.button")))
             return
@@ -1473,8 +1488,12 @@ class _Turn:
                 facts[question_id] = given.value
         return facts
 
-    def path(self) -> list[Question]:
-        """The questions of this session as things stand: what was answered decides what comes."""
+    def path(self, *, spared: bool = False) -> list[Question]:
+        """The questions of this session as things stand: what was answered decides what comes.
+
+        `spared` includes the questions about feelings that an unhappy customer is spared: not asked, yet a tap on one
+        that was shown before counts.
+        """
         state = self.state
         facts: dict[str, object] = dict(state.facts)
         facts["lang"] = state.lang
@@ -1486,7 +1505,7 @@ class _Turn:
             if question.weeks and (question.weeks == "odd") != bool(state.parity):
                 continue
             given = state.answers.get(question.id)
-            if question.feelings and given is None and (unhappy or troubled):
+            if question.feelings and given is None and (unhappy or troubled) and not spared:
                 continue
             if question.when is not None:
                 facts["unhappy"] = unhappy

@@ -95,9 +95,10 @@ def question_blocks(ask: Ask, *, session_id: str, lang: str) -> list[JsonObject]
         made.append(kit.small_plain(say("here", lang)))
         controls.append(_write_button(ask, session_id, lang))
     for choice in ask.controls:
-        if ask.kind == "multi" and choice.value in ("remove", "remove_one"):
+        verb = choice.value.partition(":")[0] if ask.kind == "multi" else ""
+        if verb == "remove":
             continue  # a tick can simply be taken away
-        if ask.kind == "multi" and choice.value == "done":
+        if verb == "done":
             packed = buttons.pack(session_id, choice.node, choice.value, limit=buttons.SLACK_VALUE)
             controls.insert(0, kit.button(choice.label, DONE, packed, style="primary"))
         else:
@@ -224,7 +225,11 @@ def _change_button(ask: Ask, record: Record, turn: Turn) -> JsonObject | None:
             "c": [[choice.label, choice.node, choice.value] for choice in ask.choices],
             "x": _codes(record.value),
             "e": [ask.low, ask.high],
-            "d": [[choice.label, choice.node] for choice in ask.controls if choice.value == "done"],
+            "d": [
+                [choice.label, choice.node, choice.value]
+                for choice in ask.controls
+                if ask.kind == "multi" and choice.value.partition(":")[0] == "done"
+            ],
         }
     )
     if len(value) > kit.BUTTON_VALUE_LIMIT:
@@ -302,8 +307,8 @@ def choices_again(packed: str, message_blocks: object) -> list[JsonObject] | Non
             high=str(told["e"][1]),
         )
         made = choice_blocks(shown)
-        for label, node in told["d"]:
-            done = buttons.pack(shown.session_id, str(node), "done", limit=buttons.SLACK_VALUE)
+        for label, node, value in told["d"]:
+            done = buttons.pack(shown.session_id, str(node), str(value), limit=buttons.SLACK_VALUE)
             made.append(kit.actions([kit.button(str(label), DONE, done, style="primary")]))
     except (KeyError, IndexError, TypeError, ValueError):
         return None
@@ -434,7 +439,7 @@ def _ticked(body: Mapping[str, Any], session_id: str) -> Tap | None:
         question = button.node
         for element in _dict(fields).values():
             codes += [_text(option.get("value")) for option in _dicts(_dict(element).get("selected_options"))]
-    return Tap(question, ";".join(code for code in codes if code)) if codes else None
+    return Tap(question, "".join(f"{code};" for code in codes if code)) if codes else None
 
 
 def _written(event: Mapping[str, Any]) -> Content:

@@ -43,8 +43,8 @@ def emotion(**changes: Any) -> Ask:
         "text": "購入時に感じるポジティブな感情を選んでください。（複数可）",
         "choices": tuple(Choice(label, "emotion", f"e{i}") for i, label in enumerate(labels)),
         "controls": (
-            Choice("1つ外す", "@control", "remove"),
-            Choice("決定", "@control", "done"),
+            Choice("1つ外す", "@control", "remove:emotion"),
+            Choice("決定", "@control", "done:emotion"),
             SKIP,
         ),
         "alt": "次の質問です（4/4）",
@@ -368,10 +368,10 @@ def test_deciding_a_multi_select_brings_all_that_is_ticked() -> None:
     state = state_of(blocks_of([made]), ("e1", "e5", "e11"))
     inbound = parse_action(clicked(done, state=state), workspace="T1", now_ms=0)
     assert inbound is not None
-    assert inbound.content == Tap("emotion", "e1;e5;e11")
+    assert inbound.content == Tap("emotion", "e1;e5;e11;")
     nothing = parse_action(clicked(done, state=state_of(blocks_of([made]), ())), workspace="T1", now_ms=0)
     assert nothing is not None
-    assert nothing.content == Tap("@control", "done")
+    assert nothing.content == Tap("@control", "done:emotion")
 
 
 def test_a_tick_alone_asks_nothing() -> None:

@@ -195,7 +195,7 @@ EMOTION = Ask(
     "multi",
     "購入時に感じるポジティブな感情を選んでください。（複数可）",
     choices=tuple(Choice(label, "emotion", label) for label in ("安心感", "誇り", "共感", "特にない")),
-    controls=(Choice("決定", "@control", "done"), Choice("スキップ", "@control", "skip")),
+    controls=(Choice("決定", "@control", "done:emotion"), Choice("スキップ", "@control", "skip")),
     alt="次の質問です（2/3）",
 )
 REASON = Ask(
@@ -224,7 +224,7 @@ async def test_a_customer_answers_by_tap_tick_window_and_typing(world: World) ->
     ticks = slack.messages(dm)[-1]
     await slack.clicks("U0HANAKO", dm, ticks.ts, f"{messages.PICK}.0", selected=["安心感", "共感"])
     assert (await slack.clicks("U0HANAKO", dm, ticks.ts, messages.DONE)).ok
-    assert world.conversed[-1].content == Tap("emotion", "安心感;共感")
+    assert world.conversed[-1].content == Tap("emotion", "安心感;共感;")
 
     assert (await slack.clicks("U0HANAKO", dm, question.ts, messages.CHANGE)).ok
     await world.until(lambda: "[10]" in slack.transcript("U0HANAKO"))
