@@ -34,23 +34,19 @@ class Connection(Protocol):
 
 
 def clean(text: str) -> str:
-    """The text as both databases can keep it: NUL and lone surrogates become U+FFFD, everything else stays.
+    r"""The text as both databases can keep it: NUL and lone surrogates become U+FFFD, everything else stays.
 
-    PostgreSQL refuses NUL, UTF-8 cannot spell a lone surrogate; chat clients and broken webhooks send both.
+    PostgreSQL refuses NUL, UTF-8 cannot spell a lone surrogate; chat clients and broken webhooks send both. The two
+    halves of one character, sent apart, become that character.
 
-    >>> clean("a\\x00b\\ud83dc") == "a\\ufffdb\\ufffdc"
+    >>> clean("a\x00b\ud83dc\ud83d\ude00") == "a\ufffdb\ufffdc\U0001f600"
     True
     """
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if _has_surrogate(text) else text
-
-
-def _has_surrogate(text: str) -> bool:
-    if text.isascii():
-        return False
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -805,8 +805,8 @@ class Tx:
                 if answer.replaced_ms is None:
                     self.retract_answer(session_id, answer.question, at_ms)
                 self._db.run(
-                    "UPDATE answers SET value = '' WHERE session_id = :session_id AND question = :question"
-                    " AND id = :id",
+                    "UPDATE former_answers SET value = ''"
+                    " WHERE session_id = :session_id AND question = :question AND id = :id",
                     {"session_id": session_id, "question": answer.question, "id": answer.id},
                 )
         return found
@@ -1707,7 +1707,7 @@ assembled."""
 
 
 def _marked(words: Sequence[str]) -> str:
-    return "".join(f"{_MARK}{word}{_MARK}" for word in words)
+    return f"{_MARK}{_MARK.join(words)}{_MARK}" if words else ""
 
 
 def _order_and_ticket(data: str) -> tuple[str, str]:
