@@ -371,7 +371,7 @@ ENVIRONMENT = "environment"
 _LINE_NEEDS = ("LINE_CHANNEL_SECRETS", "LINE_CHANNEL_ACCESS_TOKEN")
 _OURS = re.compile(r"(KOE|LINE|SLACK|SHOPIFY|STRIPE|ZENDESK)_[A-Z0-9_]+")
 _PLACEHOLDER = re.compile(
-    r"(^|[^a-z])your([^a-z]|$)|change[-_ ]?me|replace[-_ ]?me|placeholder|x{6,}|^<.*>$|\.\.\.|…"
+    r"(^|[-_ <])your[-_ ]|change[-_ ]?me|replace[-_ ]?me|placeholder|x{6,}|^<.*>$|\.\.\.|…"
     r"|^(todo|tbd|secret|token|none)$|^(xoxb|xapp|whsec)[-_]?$",
     re.IGNORECASE,
 )
@@ -620,8 +620,20 @@ def _sentence(detail: ErrorDetails, data: Mapping[str, Any]) -> str:
             return "must look like @123abcde, with the @"
         case "string_pattern_mismatch":
             return "must start with a letter and hold only small letters, digits, _ . -"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return (
+                "must be a group of keys, such as {ja: …, en: …}"
+                if last in ("brand", "team")
+                else "must be a group of keys"
+            )
+        case "tuple_type" | "list_type":
+            return "must be a list, such as [a, b]"
+        case "string_type":
+            return "must be text; put quotes around it"
+        case "string_too_short":
+            return "is empty"
         case _:
-            message = str(detail["msg"])
+            message = str(detail["msg"]).replace("Input should be", "must be")
             return message[:1].lower() + message[1:]
 
 

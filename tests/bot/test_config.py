@@ -151,6 +151,7 @@ def test_slack_over_a_socket_needs_no_signing_secret() -> None:
         ("LINE_CHANNEL_SECRETS", "changeme"),
         ("LINE_CHANNEL_SECRETS", "0123456789abcdef0123456789abcdef,change-me"),
         ("LINE_CHANNEL_ACCESS_TOKEN", "<token>"),
+        ("LINE_CHANNEL_ACCESS_TOKEN", "<your channel access token>"),
         ("LINE_CHANNEL_ACCESS_TOKEN", "YOUR_CHANNEL_ACCESS_TOKEN"),
         ("KOE_SECRET_KEY", "please replace me with something long and random"),
         ("KOE_EVENTS_SECRETS", "whsec_..."),
@@ -209,6 +210,11 @@ def test_a_mistyped_variable_of_the_environment_is_named() -> None:
     assert settings_problems({"KOE_FAILPOINTS": "", "PATH": "/bin", "LINE_UP": "1"}) == []
 
 
+def test_a_real_token_that_happens_to_hold_odd_letters_is_no_placeholder() -> None:
+    token = "aB3/your+Xx9xxxx0TODO+secret/none4" * 4
+    assert settings_problems(GOOD | {"LINE_CHANNEL_ACCESS_TOKEN": token}) == []
+
+
 def test_no_secret_stands_in_a_problem_or_in_the_settings_as_text() -> None:
     canary = "xoxq-CANARY-8412"
     environ = GOOD | {"SLACK_BOT_TOKEN": canary, "KOE_DATABASE_URL": f"postgresql://u:{canary}@h/d", "KOE_PORT": "x"}
@@ -263,6 +269,11 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
         ("after_complaint: 3d", "after_complain: 3d", "did you mean after_complaint?"),
         ("remind: 72h", "remind: 10d", "remind must come before expires"),
         ("{gte: 3000}", "{atleast: 3000}", "unknown comparison"),
+        ("brand: {ja: 声の店, en: Koe Store}", "brand: Koe", "brand: must be a group of keys, such as {ja: …, en: …}"),
+        ("brand: {ja: 声の店, en: Koe Store}", "brand: {ja: 1, en: a}", "brand.ja: must be text; put quotes around it"),
+        ("sample: 1.0", "sample: most", "sample: must be a valid number"),
+        ("per_year: 6", "per_year: 0", "per_year: must be greater than or equal to 1"),
+        ("words: [交換, 返品, 届かない]", "words: 交換", "unhappy.words: must be a list"),
         ("targets:", "experiments: [{id: a}]\ntargets:", "`experiments` does nothing in this version of Koe"),
         ("targets:", "benchmarks: []\ntargets:", "`benchmarks` does nothing"),
         ("targets:", "flows: {after_support: {ces: ces_ease}}\ntargets:", "asks no question ces"),
