@@ -185,7 +185,7 @@ def _ends(low: str, high: str) -> list[JsonObject]:
     ]
     if not ends:
         return []
-    if _width(low) + _width(high) <= 38:
+    if _width(low) + _width(high) <= 26:
         return [_row(ends, margin="lg", spacing="md")]
     return [{"type": "box", "layout": "vertical", "margin": "lg", "contents": ends}]
 
