@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from bot.config import ConfigErrors, Settings, load, read_settings, read_shop
 from bot.schemas import schemas
 from flows.source import Problem
+from flows.triggers import History
+from storage.records import Contacts
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "koe.example.yaml").read_text(encoding="utf-8")
@@ -413,3 +416,7 @@ def test_a_mutated_file_works_or_is_explained(seed: int) -> None:
     for problem in found:
         assert problem.file == "koe.yaml"
         assert len(problem.message) > 10
+
+
+def test_the_history_the_contact_cap_asks_for_is_what_storage_keeps() -> None:
+    assert [f.name for f in fields(History)] == [f.name for f in fields(Contacts)]
