@@ -440,10 +440,10 @@ class Reader:
 
     def _read_scale(self, spoken: str) -> Reading:
         label = self._label(spoken)
+        if label is False:
+            return Doubtful()
         if isinstance(label, int):
             return Understood(label)
-        if label is not None:
-            return Doubtful()
         if self._middle is not None and _AFTER_LABEL.sub("", spoken) in _MIDDLE:
             return Understood(self._middle)
         if any(char in _THUMB for char in spoken):

@@ -481,6 +481,18 @@ class Library:
     deck: Deck
     rules: Rules
 
+    def read_flow(self, source: Source) -> Flow:
+        """One more flow file, read with this library's texts and instruments; the library stays as it is.
+
+        Raises:
+            DefinitionErrors: with every problem of the file.
+        """
+        problems: list[Problem] = []
+        flow = _load_flow(source, self.deck, self.instruments, self.rules, problems)
+        if flow is None:
+            raise DefinitionErrors(problems)
+        return flow
+
     def flow_from(self, definition: str) -> Flow:
         """The flow of a stored revision, exactly as it was asked (sentences around the questions are today's).
 
@@ -602,25 +614,31 @@ def load_library(
     built: dict[str, Flow] = {}
     seen: dict[str, Source] = {}
     for source in flows:
-        flow_file = _validate(FlowFile, source.data, source, (), problems)
-        if flow_file is None:
+        flow_id = str(source.data.get("id"))
+        if flow_id in seen:
+            problems.append(source.problem(("id",), f"flow `{flow_id}` is also defined in {seen[flow_id].name}"))
             continue
-        if flow_file.id in seen:
-            message = f"flow `{flow_file.id}` is also defined in {seen[flow_file.id].name}"
-            problems.append(source.problem(("id",), message))
-            continue
-        seen[flow_file.id] = source
-        resolved = _Resolver(flow_file, source, texts, known, problems).resolve()
-        if resolved is None or missing:
-            continue
-        flow = _build_flow(resolved, texts, rules)
-        flow_problems = list(_check_flow(flow, flow_file, source))
-        problems += flow_problems
-        if not flow_problems:
+        seen[flow_id] = source
+        flow = _load_flow(source, texts, known, rules, problems) if not missing else None
+        if flow is not None:
             built[flow.id] = flow
     if problems:
         raise DefinitionErrors(problems)
     return Library(built, known, texts, rules)
+
+
+def _load_flow(
+    source: Source, deck: Deck, instruments: Mapping[str, Instrument], rules: Rules, problems: list[Problem]
+) -> Flow | None:
+    """The flow of one file, or None with its problems noted."""
+    file = _validate(FlowFile, source.data, source, (), problems)
+    resolved = _Resolver(file, source, deck, instruments, problems).resolve() if file else None
+    if file is None or resolved is None:
+        return None
+    flow = _build_flow(resolved, deck, rules)
+    found = list(_check_flow(flow, file, source))
+    problems += found
+    return None if found else flow
 
 
 def _load_deck(sources: Sequence[Source], problems: list[Problem]) -> Deck:
