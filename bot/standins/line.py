@@ -570,7 +570,7 @@ class LineStandin:
                 self._loading(body)
                 return 202, {}, {}
             case "POST", ["bot", "chat", "markAsRead"]:
-                if body.get("markAsReadToken") not in self._read_tokens:
+                if str(body.get("markAsReadToken")) not in self._read_tokens:
                     raise _RefusedError(400, "The value for the 'markAsReadToken' parameter is invalid")
                 return 200, {}, {}
             case "POST", ["bot", "user", user_id, "linkToken"]:
@@ -660,7 +660,7 @@ class LineStandin:
         if way == "multicast":
             if not isinstance(to, list) or not 1 <= len(to) <= 500:
                 _refuse("to", "Size must be between 1 and 500")
-            if any(user_id not in self.users for user_id in to):
+            if any(str(user_id) not in self.users for user_id in to):
                 raise _RefusedError(400, "Failed to send messages")
             return list(dict.fromkeys(to))
         if not to or not isinstance(to, str):
@@ -696,9 +696,9 @@ class LineStandin:
         seconds = body.get("loadingSeconds", 20)
         if not isinstance(seconds, int) or seconds not in range(5, 61, 5):
             _refuse("loadingSeconds", "must be a multiple of 5 between 5 and 60")
-        if body.get("chatId") not in self.users:
+        if str(body.get("chatId")) not in self.users:
             _refuse("chatId", "invalid property")
-        self.loading.append(body["chatId"])
+        self.loading.append(str(body["chatId"]))
 
     # --- inside ---
 

@@ -381,6 +381,18 @@ class SlackStandin:
             lines.append(f"{who}{note}: {self._read(shown)}".replace("\n", "\n  "))
         return "\n".join(lines)
 
+    def pings(self, channel_id: str) -> list[str]:
+        """The live mentions in the bot's messages there, as written (`<!channel>`, `<@U…>`), oldest first: what
+        would ring somebody's phone."""
+        pattern = re.compile(r"<(?:!(?:channel|here|everyone)|!subteam\^\w+|@[UW]\w+)(?:\|[^>]*)?>")
+        sent = [message for message in self._messages[channel_id] if message.bot_id]
+        return [
+            ping
+            for message in sent
+            for text in (message.text, *_live(message.blocks))
+            for ping in pattern.findall(text)
+        ]
+
     # --- what people do ---
 
     async def says(self, user_id: str, channel_id: str, text: str, *, thread_ts: str | None = None) -> Ack:
@@ -920,6 +932,9 @@ class SlackStandin:
             raise _NotOkError("not_in_channel")
         inclusive = _true(args.get("inclusive"))
         oldest, latest = str(args.get("oldest") or ""), str(args.get("latest") or "")
+        for name, given in (("oldest", oldest), ("latest", latest)):
+            if given and not re.fullmatch(r"\d+(\.\d*)?", given):
+                raise _NotOkError(f"invalid_ts_{name}")
         found = [
             message
             for message in self.messages(channel.id)
@@ -933,8 +948,7 @@ class SlackStandin:
                 raise _NotOkError("thread_not_found")
         else:
             found = [m for m in reversed(found) if m.thread_ts in (None, m.ts)]
-        limit = int(args.get("limit") or 100)
-        start = int(args.get("cursor") or 0)
+        limit, start = _whole(args, "limit", 100), _whole(args, "cursor", 0)
         page, more = found[start : start + limit], len(found) > start + limit
         # without include_all_metadata only the app's own metadata would be left out for others; Koe reads
         # its own
@@ -1053,7 +1067,8 @@ class SlackStandin:
             raise _NotOkError("duplicate_external_id")
 
     def _new_file(self, args: JsonObject) -> JsonObject:
-        if not args.get("filename") or int(args.get("length") or 0) <= 0:
+        length = _whole(args, "length", 0)
+        if not args.get("filename") or length <= 0:
             raise _NotOkError("invalid_arguments")
         file_id = _id("F")
         self._files[file_id] = {
@@ -1061,7 +1076,7 @@ class SlackStandin:
             "title": args["filename"],
             "name": args["filename"],
             "alt_txt": args.get("alt_txt") or "",
-            "size": int(args["length"]),
+            "size": length,
             "content": b"",
             "completed": False,
         }
@@ -1073,7 +1088,7 @@ class SlackStandin:
             raise _NotOkError("invalid_arguments")
         done = []
         for item in named:
-            file = self._files.get(str(item.get("id")))
+            file = self._files.get(str(item.get("id"))) if isinstance(item, dict) else None
             if file is None or len(file["content"]) != file["size"]:
                 raise _NotOkError("file_not_found")
             file.update(title=item.get("title") or file["title"], completed=True)
@@ -1666,11 +1681,13 @@ def _block_words(blocks: list[JsonObject]) -> Iterator[str]:
             case "section":
                 parts = [block.get("text"), *(block.get("fields") or [])]
                 buttons = "".join(_element_words(element) for element in elements_of(block))
-                yield "\n".join(part["text"] for part in parts if part) + buttons
+                yield "\n".join(_plain(part) for part in parts if part) + buttons
             case "header":
-                yield block["text"]["text"]
+                yield _plain(block["text"])
             case "context":
-                yield " ".join(part.get("text") or f"(image: {part.get('alt_text')})" for part in block["elements"])
+                yield " ".join(
+                    _plain(part) if "text" in part else f"(image: {part.get('alt_text')})" for part in block["elements"]
+                )
             case "actions":
                 yield "".join(_element_words(element) for element in elements_of(block)).strip()
             case "input":
@@ -1694,7 +1711,7 @@ def _block_words(blocks: list[JsonObject]) -> Iterator[str]:
 
 
 def _cell(cell: JsonObject) -> str:
-    return str(cell.get("text", cell.get("value", cell.get("number", ""))))
+    return _escape(str(cell.get("text", cell.get("value", cell.get("number", "")))))
 
 
 def _rich_words(part: JsonObject) -> str:
@@ -1726,11 +1743,38 @@ def _element_words(element: JsonObject) -> str:
 
 
 def _plain(text: Any) -> str:
-    return str(text["text"]) if isinstance(text, Mapping) else ""
+    """A text object as mrkdwn: plain text is never parsed, so it is escaped."""
+    if not isinstance(text, Mapping):
+        return ""
+    return _escape(str(text["text"])) if text.get("type") == "plain_text" else str(text["text"])
+
+
+def _live(part: Any) -> Iterator[str]:
+    """The texts of a message that Slack parses for mentions."""
+    if isinstance(part, list):
+        for item in part:
+            yield from _live(item)
+    elif isinstance(part, dict):
+        if part.get("type") in ("mrkdwn", "markdown"):
+            yield str(part.get("text"))
+        elif part.get("type") == "broadcast":
+            yield f"<!{part.get('range')}>"
+        elif part.get("type") == "user":
+            yield f"<@{part.get('user_id')}>"
+        else:
+            for value in part.values():
+                yield from _live(value)
 
 
 def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _whole(args: JsonObject, name: str, default: int) -> int:
+    given = str(args.get(name) or default)
+    if not given.isdecimal():
+        raise _NotOkError("invalid_cursor" if name == "cursor" else "invalid_arguments")
+    return int(given)
 
 
 def _after(ts: str, other: str) -> bool:

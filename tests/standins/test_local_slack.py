@@ -608,3 +608,57 @@ async def test_only_an_app_token_opens_a_connection(world: World) -> None:
             assert (await socket.receive_json())["type"] == "hello"
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await session.ws_connect(opened["url"])
+
+
+async def test_only_parsed_text_can_ring_a_phone(world: World) -> None:
+    channel = world.slack.add_channel("alerts")
+    quote = {"type": "rich_text_quote", "elements": [{"type": "text", "text": "<!channel> ください"}]}
+    inert = [
+        {"type": "header", "text": {"type": "plain_text", "text": "<!here> & <@U0KOE>"}},
+        {"type": "rich_text", "elements": [quote]},
+        {"type": "section", "text": {"type": "mrkdwn", "text": "&lt;!everyone&gt;"}},
+    ]
+    await world.client.chat_postMessage(channel=channel, text="&lt;!channel&gt;", blocks=inert)
+    assert world.slack.pings(channel) == []
+    assert world.slack.transcript(channel) == "Koe: <!here> & <@U0KOE>\n  <!channel> ください\n  <!everyone>"
+    live = [{"type": "section", "text": {"type": "mrkdwn", "text": "<!here> と <@U0KOE>"}}]
+    await world.client.chat_postMessage(channel=channel, text="<!channel>", blocks=live)
+    assert world.slack.pings(channel) == ["<!channel>", "<!here>", "<@U0KOE>"]
+
+
+async def test_an_envelope_on_a_lost_connection_is_not_acknowledged(world: World) -> None:
+    slack = world.slack
+    slack.transport = "socket"
+    customer = slack.add_user("田中")
+    opened = await world.client.apps_connections_open(app_token=APP_TOKEN)
+    async with aiohttp.ClientSession() as session, session.ws_connect(opened["url"]) as socket:
+        assert (await socket.receive_json())["type"] == "hello"
+        saying = asyncio.create_task(slack.says(customer, slack.dm_of(customer), "聞こえますか"))
+        envelope = await socket.receive_json()
+        assert envelope["payload"]["event"]["text"] == "聞こえますか"
+        assert (envelope["retry_attempt"], envelope["accepts_response_payload"]) == (0, False)
+        slack.drop_connections()
+        ack = await saying
+        assert (ack.status, ack.event_id) == (0, envelope["payload"]["event_id"])
+    assert slack.connections == 0
+
+
+async def test_junk_arguments_are_refused_and_never_an_error_of_the_server(world: World) -> None:
+    channel = world.slack.add_channel("mine")
+    for method, args, code in [
+        ("conversations.history", {"channel": channel, "limit": "many"}, "invalid_arguments"),
+        ("conversations.history", {"channel": channel, "cursor": "x"}, "invalid_cursor"),
+        ("conversations.history", {"channel": channel, "oldest": "yesterday"}, "invalid_ts_oldest"),
+        ("chat.postMessage", {"channel": [channel], "text": "x"}, "channel_not_found"),
+        ("chat.postMessage", {"channel": channel, "text": "x", "blocks": "[{"}, "invalid_blocks"),
+        (
+            "chat.postMessage",
+            {"channel": channel, "text": "x", "metadata": {"event_type": 1}},
+            "invalid_metadata_format",
+        ),
+        ("files.getUploadURLExternal", {"filename": "x", "length": "-1"}, "invalid_arguments"),
+        ("files.completeUploadExternal", {"files": ["x"]}, "file_not_found"),
+        ("views.open", {"trigger_id": "x", "view": "x"}, "invalid_arguments"),
+        ("views.publish", {"user_id": "U0NOBODY", "view": {"type": "home", "blocks": []}}, "invalid_arguments"),
+    ]:
+        assert await world.refusal(world.client.api_call(method, json=args)) == code, (method, args)
