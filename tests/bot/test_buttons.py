@@ -70,9 +70,7 @@ def test_each_place_has_its_own_limit() -> None:
         (SESSION, "nps", "\ud800"),
     ],
 )
-def test_a_button_that_could_not_be_read_back_is_a_mistake_of_its_author(
-    session: str, node: str, value: str
-) -> None:
+def test_a_button_that_could_not_be_read_back_is_a_mistake_of_its_author(session: str, node: str, value: str) -> None:
     with pytest.raises(ValueError, match="could not be read back"):
         pack(session, node, value)
 

@@ -244,9 +244,9 @@ def test_emoji_positions_that_point_nowhere_leave_the_words_alone(emojis: Any) -
 
 def test_the_same_emoji_position_twice_takes_nothing_more() -> None:
     twice = [{"index": 2, "length": 6}] * 2
-    assert one(
-        message={"id": "1", "type": "text", "text": "良い(love)です", "emojis": twice}
-    ).content == Typed("良いです")
+    assert one(message={"id": "1", "type": "text", "text": "良い(love)です", "emojis": twice}).content == Typed(
+        "良いです"
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,7 @@ def test_one_unreadable_event_does_not_cost_the_others() -> None:
         inbound = parse_webhook(f'{{"destination": "U1", "events": [{odd}, {good}]}}'.encode())
         assert Followed() in [each.content for each in inbound], odd
         assert len(inbound) == 2
-    [broken, kept] = parse_webhook(
-        b'{"destination": "U1", "events": [{"type": "\xff"}, ' + good.encode() + b"]}"
-    )
+    [broken, kept] = parse_webhook(b'{"destination": "U1", "events": [{"type": "\xff"}, ' + good.encode() + b"]}")
     assert isinstance(broken.content, Ignored)
     assert kept.content == Followed()
 

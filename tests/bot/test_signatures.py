@@ -123,9 +123,7 @@ def test_an_altered_byte_anywhere_is_refused(scheme: Scheme) -> None:
 
 @with_time
 @pytest.mark.parametrize(("off_s", "genuine"), [(-301, False), (-300, True), (300, True), (301, False)])
-def test_a_request_is_good_for_five_minutes_in_either_direction(
-    scheme: Scheme, off_s: int, genuine: bool
-) -> None:
+def test_a_request_is_good_for_five_minutes_in_either_direction(scheme: Scheme, off_s: int, genuine: bool) -> None:
     refusal = why_refused(scheme, signed(scheme, at_s=NOW_S + off_s), BODY, secrets(scheme), now_s=NOW_S)
     assert refusal == (None if genuine else "stale")
 
@@ -151,9 +149,7 @@ def test_every_header_must_be_there_exactly_once(scheme: Scheme) -> None:
 
 
 @every_scheme
-@pytest.mark.parametrize(
-    "value", ["", "é", "署名", "v0=", "v1,", "\ud800", "A" * 5000, "v0=" + "é" * 64, "=" * 44]
-)
+@pytest.mark.parametrize("value", ["", "é", "署名", "v0=", "v1,", "\ud800", "A" * 5000, "v0=" + "é" * 64, "=" * 44])
 def test_a_signature_of_odd_characters_is_refused_without_an_exception(scheme: Scheme, value: str) -> None:
     headers = signed(scheme) | {scheme.signature: value}
     assert why_refused(scheme, headers, BODY, secrets(scheme), now_s=NOW_S) in ("mismatch", "malformed")
