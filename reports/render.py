@@ -64,6 +64,10 @@ class _Parts:
         text = template.render(d=self._context, w=self._words, **more)
         return "\n".join(line for line in (line.strip() for line in text.splitlines()) if line)
 
+    def lead(self) -> str:
+        """What follows the headline: the change, and what somebody has to look at today."""
+        return "\n".join(text for text in (self.part("change"), self.part("todo")) if text)
+
     def rows(self) -> list[str]:
         return [self.part("row", row=row) for row in self._context.rows]
 
@@ -116,7 +120,7 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
             "text": {"type": "plain_text", "text": _clip(_plain(headline), HEADER_CHARS), "emoji": False},
         },
         {"type": "context", "elements": [_mrkdwn(to_mrkdwn(_clip(parts.part("title"), NOTICE_CHARS)))]},
-        _section(parts.part("change")),
+        _section(parts.lead()),
     ]
     after = [_section(text) for text in (parts.part(name) for name in ("groups", "care")) if text]
     blocks.append(_section(parts.part("numbers")))
@@ -152,7 +156,7 @@ def _chars(block: dict[str, Any]) -> int:
 def render_text(context: DigestContext) -> str:
     """The whole digest as plain text, blocks parted by blank lines, ending with a line break."""
     parts = _Parts(context)
-    blocks = [parts.part("title"), parts.part("head") + "\n" + parts.part("change")]
+    blocks = [parts.part("title"), parts.part("head") + "\n" + parts.lead()]
     blocks.append(parts.part("numbers"))
     if context.rows:
         blocks.append("\n".join([parts.part("table"), *parts.rows()]))

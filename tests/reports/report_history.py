@@ -169,6 +169,7 @@ async def digest_of(
     rule: DigestRule = WEEKLY,
     week: str = WEEK,
     now_ms: int = NOW_MS,
+    tz: ZoneInfo = TOKYO,
 ) -> DigestContext:
     """The digest of a history, through a real database file."""
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=now_ms)
@@ -176,7 +177,7 @@ async def digest_of(
         await store.write(history.store)
         specs = specs_of(bundled_instruments())
         return await store.read(
-            lambda tx: gather(tx, shop=shop, digest_rule=rule, week=week, now_ms=now_ms, tz=TOKYO, instruments=specs)
+            lambda tx: gather(tx, shop=shop, digest_rule=rule, week=week, now_ms=now_ms, tz=tz, instruments=specs)
         )
     finally:
         await store.close()

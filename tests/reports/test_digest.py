@@ -10,8 +10,11 @@ import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from report_history import (
@@ -137,7 +140,7 @@ def scene(name: str) -> History:
 
 
 @pytest.mark.parametrize("name", list(SCENES))
-async def test_the_digest_reads_as_stored(name: str, tmp_path: Path) -> None:
+async def test_the_digest_reads_as_stored_and_is_a_message_that_slack_takes(name: str, tmp_path: Path) -> None:
     context = await digest_of(scene(name), tmp_path)
     for language in ("ja", "en"):
         in_language = replace(context, language=language, brand=SHOP.brand[language])  # type: ignore[arg-type]
@@ -147,17 +150,11 @@ async def test_the_digest_reads_as_stored(name: str, tmp_path: Path) -> None:
             stored.parent.mkdir(exist_ok=True)
             stored.write_text(text, encoding="utf-8")
         assert text == stored.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", list(SCENES))
-async def test_every_digest_is_a_message_that_slack_takes(name: str, tmp_path: Path) -> None:
-    context = await digest_of(scene(name), tmp_path)
-    for language in ("ja", "en"):
-        message = render_slack(replace(context, language=language))  # type: ignore[arg-type]
+        message = render_slack(in_language)
         check_blocks(message)
-        json.dumps(render_json(context), allow_nan=False)
         for word in ("急上昇", "悪化", "好調", "改善しました", "過去最高"):
             assert word not in json.dumps(message, ensure_ascii=False)
+    json.dumps(render_json(context), allow_nan=False)
 
 
 def check_blocks(message: dict[str, Any]) -> None:
@@ -532,11 +529,54 @@ def test_weeks_by_name() -> None:
 
 
 def test_the_last_complete_week_is_that_of_the_shops_zone() -> None:
-    from zoneinfo import ZoneInfo
-
     monday_in_tokyo = monday_ms() + 60_000
     assert last_complete_week(monday_in_tokyo, ZoneInfo("Asia/Tokyo")) == "2026-W46"
     assert last_complete_week(monday_in_tokyo, ZoneInfo("America/New_York")) == "2026-W45"
+
+
+async def test_a_slow_change_of_another_metric_is_named_against_four_weeks(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 40)
+    h.scores("affinity", {5: 30, 4: 10})
+    h.scores("affinity", {5: 27, 4: 13}, monday=weeks_ago(1))
+    for week in (2, 3, 4):
+        h.scores("affinity", {5: 5, 4: 10, 3: 25}, monday=weeks_ago(week))
+    row = (await digest_of(h, tmp_path)).rows[0]
+    assert row.change.verdict == "noise"
+    assert row.longer is not None
+    assert row.longer.verdict == "rise"
+    (tmp_path / "text").mkdir()
+    text = render_text(await digest_of(h, tmp_path / "text"))
+    assert "その前の4週 3.79 から有意に上昇（+0.96）" in text
+
+
+def test_both_languages_have_the_same_parts() -> None:
+    folder = files("reports") / "templates"
+    parts = {name: sorted(entry.name for entry in (folder / name).iterdir()) for name in ("ja", "en")}
+    assert parts["ja"] == parts["en"]
+
+
+async def test_what_to_look_at_today_stands_right_under_the_headline(tmp_path: Path) -> None:
+    blocks = render_slack(await digest_of(scene("significant fall"), tmp_path))["blocks"]
+    assert "今週の確認：①期限超過 3件" in blocks[2]["text"]["text"]
+
+
+async def test_weeks_begin_at_midnight_of_the_shop_also_when_the_clock_changes(tmp_path: Path) -> None:
+    """New York, 1 November 2026: the week from 26 October has an hour more."""
+    new_york = ZoneInfo("America/New_York")
+    first = date(2026, 10, 26)
+    start_ms, end_ms = (
+        int(datetime.combine(day, time(), new_york).timestamp() * 1000) for day in (first, first + timedelta(7))
+    )
+    assert end_ms - start_ms == 7 * DAY_MS + HOUR_MS
+    h = History()
+    for at_ms in (start_ms, end_ms - 1):
+        for _ in range(20):
+            h.answer("nps", 9, monday=first, at_ms=at_ms, late=True)
+    h.answer("nps", 0, monday=first - timedelta(7), at_ms=start_ms - 1)
+    h.answer("nps", 0, monday=first + timedelta(7), at_ms=end_ms, late=True)
+    context = await digest_of(h, tmp_path, week="2026-W44", now_ms=end_ms + DAY_MS, tz=new_york)
+    assert (context.primary.result.n_valid, context.late) == (40, 40)
 
 
 # ------------------------------------------------------------------- the roll-up against a recount of raw rows
