@@ -400,3 +400,28 @@ async def test_a_multicast_reaches_friends_and_unknown_properties_are_refused(wo
     units = {"to": one, "messages": [text("x")], "customAggregationUnits": ["a", "b"]}
     status, body = await world.post("/v2/bot/message/push", units)
     assert (status, body["details"][0]["property"]) == (400, "customAggregationUnits")
+
+
+async def test_a_block_taken_back_is_a_new_follow_and_messages_arrive_again(world: World) -> None:
+    customer = world.line.add_user("田中")
+    world.line.block(customer)
+    world.line.block(customer)
+    world.line.unblock(customer)
+    await world.line.settled()
+    assert [event["type"] for event in world.bot.events] == ["follow", "unfollow", "follow"]
+    assert world.bot.events[-1]["follow"] == {"isUnblocked": True}
+    assert "replyToken" not in world.bot.events[1]
+    await world.reply(world.bot.events[-1]["replyToken"], text("おかえりなさい"))
+    assert world.line.transcript(customer) == "Koe: おかえりなさい"
+
+
+async def test_calls_beyond_the_documented_rate_are_refused(world: World) -> None:
+    customer = world.line.add_user("田中")
+    body = {"messages": [text("x")], "to": [customer]}
+    world.line.rate_limits = False
+    for _ in range(3):
+        assert (await world.post("/v2/bot/message/multicast", body))[0] == 200
+    world.line.rate_limits = True
+    broadcast = [await world.post("/v2/bot/message/broadcast", {"messages": [text("x")]}) for _ in range(61)]
+    assert [status for status, _ in broadcast].count(429) == 1
+    assert broadcast[-1][1]["message"].startswith("The API rate limit has been exceeded")

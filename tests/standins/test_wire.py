@@ -1,0 +1,83 @@
+"""Serving on loopback, and the token bucket behind the stand-ins' 429."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from bot.standins import serve
+from bot.standins.wire import Bucket, Silent
+
+
+async def hello(request: Request) -> Response:
+    return PlainTextResponse(str(request.app.state.url))
+
+
+async def test_a_served_app_knows_its_address_and_closes_twice() -> None:
+    served = await serve(Starlette(routes=[Route("/", hello)]))
+    async with aiohttp.ClientSession() as session, session.get(served.url) as answer:
+        assert await answer.text() == served.url
+    await served.close()
+    await served.close()
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(served.url)
+
+
+async def test_closing_runs_the_shutdown_and_does_not_wait_for_silent_answers() -> None:
+    ended: list[str] = []
+    asked = asyncio.Event()
+
+    async def silence(request: Request) -> Response:
+        asked.set()
+        return Silent()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        ended.append("shutdown")
+
+    served = await serve(Starlette(routes=[Route("/", silence)], lifespan=lifespan))
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await writer.drain()
+    await asked.wait()
+    await served.close()
+    assert ended == ["shutdown"]
+    with suppress(ConnectionError):  # dropped: an error or an end, but never an answer
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_taken_port_and_a_failing_start_are_errors_of_the_caller() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            await serve(Starlette(), port=taken.getsockname()[1])
+
+    @asynccontextmanager
+    async def broken(app: Starlette) -> AsyncIterator[None]:
+        raise ValueError("no database")
+        yield
+
+    with pytest.raises(RuntimeError, match="could not start"):
+        await serve(Starlette(lifespan=broken))
+
+
+def test_a_bucket_lets_its_capacity_through_and_refills_evenly() -> None:
+    bucket = Bucket(capacity=2, period_ms=1000)
+    assert [bucket.take(0), bucket.take(0), bucket.take(0)] == [0, 0, 500]
+    assert bucket.take(500) == 0
+    assert bucket.take(100) > 0, "a clock set back refills nothing"
+    assert [bucket.take(60_000), bucket.take(60_000), bucket.take(60_000)] == [0, 0, 500]
