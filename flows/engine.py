@@ -99,6 +99,8 @@ class Unsent:
     """The customer took a message back: its words must go from the answer it was part of."""
 
     message_id: str
+    text: str = ""
+    """What the message says now, where a customer can edit (Slack); "" when it is gone."""
 
 
 Content = Typed | Tap | Media | Unsent
@@ -640,8 +642,8 @@ class _Turn:
                         self.typed(text)
                     case Media():
                         self.media(content)
-                    case Unsent(message_id):
-                        self.unsent(message_id)
+                    case Unsent(message_id, text):
+                        self.unsent(message_id, text)
 
     def elapsed(self, elapsed: Elapsed) -> None:
         self.dates = elapsed.dates
@@ -990,18 +992,18 @@ class _Turn:
         if first and self.heard():
             self.aside(self.say_text("photo.got"))
 
-    def unsent(self, message_id: str) -> None:
-        """The customer took a message back: its words go from the answer, or the answer with them."""
+    def unsent(self, message_id: str, text: str = "") -> None:
+        """The customer took a message back, or edited it: its words go from the answer (and the answer with them), or
+        the new words stand in their place."""
         state = self.state
         if not message_id:
             return
         if any(part.message_id == message_id for part in state.parts):
-            state.parts = tuple(part for part in state.parts if part.message_id != message_id)
+            state.parts = _reworded(state.parts, message_id, text)
             return
         for question_id, parts in state.kept.items():
             if any(part.message_id == message_id for part in parts):
-                rest = tuple(part for part in parts if part.message_id != message_id)
-                self.keep_text(self.flow.question(question_id), rest)
+                self.keep_text(self.flow.question(question_id), _reworded(parts, message_id, text))
                 return
 
     # ------------------------------------------------------------------------------ what a customer can do
@@ -1226,8 +1228,8 @@ class _Turn:
                 self.typed_after_the_end(text)
             case Media(kind="photo") if state.promised or state.contact == "yes":
                 self.photo()
-            case Unsent(message_id):
-                self.unsent(message_id)
+            case Unsent(message_id, text):
+                self.unsent(message_id, text)
             case _:
                 return
 
@@ -1741,6 +1743,12 @@ def _label(question: Question, value: Value | None, lang: Lang) -> str:
 
 def _codes(value: Value | None) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
+
+
+def _reworded(parts: Sequence[_Part], message_id: str, text: str) -> tuple[_Part, ...]:
+    """The bubbles after one of them was edited, or taken back (no text)."""
+    edited = (_Part(part.message_id, part.at_ms, text) if part.message_id == message_id else part for part in parts)
+    return tuple(part for part in edited if part.text.strip())
 
 
 def _holds_code(value: Value | None, code: str) -> bool:

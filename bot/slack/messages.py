@@ -340,8 +340,8 @@ def parse_event(body: Mapping[str, Any], *, workspace: str, bot_user_id: str = "
     """What an event callback means to a customer's conversation; Ignored for everything that is none of
     its business.
 
-    Words typed in the DM come back unescaped once. A message taken back, or edited, is Unsent: its words
-    leave the answer they were part of. Messages of bots, the app's own included, are ignored.
+    Words typed in the DM come back unescaped once. A message taken back is Unsent: its words leave the answer they
+    were part of; with an edit the new words take their place. Messages of bots, the app's own included, are ignored.
     """
     event = _dict(body.get("event"))
     kind = _text(event.get("type")) or _text(body.get("type")) or "unknown"
@@ -357,7 +357,7 @@ def parse_event(body: Mapping[str, Any], *, workspace: str, bot_user_id: str = "
                 author, message_id = _text(now.get("user")), _text(now.get("ts"))
                 # an unfurled link "changes" a message, too; only other words are an edit
                 if not _is_bots(now, bot_user_id) and now.get("text") != before.get("text"):
-                    content = Unsent(message_id)
+                    content = Unsent(message_id, plain(_text(now.get("text"))))
             case "message_deleted":
                 before = _dict(event.get("previous_message"))
                 author, message_id = _text(before.get("user")), _text(event.get("deleted_ts"))

@@ -12,10 +12,25 @@ import pytest
 
 from bot.channel import Ignored, Turn
 from bot.slack import messages
-from bot.slack.messages import choices_again, parse_action, render_turn
+from bot.slack.messages import choices_again, parse_action, parse_event, render_turn
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
-from flows.engine import Ask, Begin, Dates, End, Input, Record, Reply, Say, State, asked, new_state, step
+from flows.engine import (
+    Ask,
+    Begin,
+    Dates,
+    Elapsed,
+    End,
+    Input,
+    Record,
+    Reply,
+    Say,
+    State,
+    Typed,
+    asked,
+    new_state,
+    step,
+)
 from flows.survey import Library
 
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
@@ -128,8 +143,6 @@ class Customer:
 
 
 def elapsed_text(at_ms: int) -> Input:
-    from flows.engine import Elapsed
-
     return Elapsed(at_ms, "text", DATES)
 
 
@@ -183,3 +196,24 @@ def test_every_answer_can_be_changed_afterwards(flow_id: str) -> None:
         assert customer.recorded[before].value != first[question]
         changed += 1
     assert changed
+
+
+def test_an_edited_message_changes_the_comment_it_is_part_of_and_nothing_else() -> None:
+    customer = Customer("after_purchase", "ja", date(2026, 11, 16))
+    while customer.question is not None and customer.question.kind != "text":
+        customer.answer(1)
+    for number, words in enumerate(("箱がつぶれて", "いました")):
+        customer.now_ms += 1000
+        customer.step(Reply(customer.now_ms, Typed(words), DATES, f"17.{number}"))
+    customer.now_ms += 6000
+    customer.step(elapsed_text(customer.now_ms))
+    assert customer.recorded[-1].value == "箱がつぶれて\nいました"
+
+    edited = {"user": "U1", "ts": "17.0", "text": "箱がきれいで &lt;3"}
+    event = {"type": "message", "subtype": "message_changed", "channel": "D1", "channel_type": "im", "message": edited}
+    body = {"event_id": "Ev9", "event": {**event, "previous_message": {"text": "箱がつぶれて"}, "event_ts": "18.0"}}
+    before = len(customer.recorded)
+    inbound = parse_event(body, workspace="T1")
+    customer.step(Reply(customer.now_ms + 1, inbound.content, DATES, inbound.message_id))  # type: ignore[arg-type]
+    assert customer.recorded[before:][0].value == "箱がきれいで <3\nいました"
+    assert len(customer.recorded) == before + 1

@@ -439,7 +439,7 @@ def test_a_typed_answer_is_read_with_its_time_and_id() -> None:
                 "message": {"user": "U1", "ts": "16.1", "text": "9"},
                 "previous_message": {"user": "U1", "ts": "16.1", "text": "8"},
             },
-            Unsent("16.1"),
+            Unsent("16.1", "9"),
         ),
         (
             {
