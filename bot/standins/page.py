@@ -171,7 +171,7 @@ def page_app(*, line: LineStandin, slack: SlackStandin, story: Story, lang: Lang
 
     async def index(request: Request) -> Response:
         chosen = language(request)
-        return HTMLResponse(shell.render(lang=chosen, words=words[chosen]))
+        return HTMLResponse(shell.render(lang=chosen, words=words[chosen], all=words))
 
     async def state(request: Request) -> Response:
         ask = request.query_params.get
@@ -357,6 +357,7 @@ def _slack_state(slack: SlackStandin, me: str, chosen: str) -> JsonObject:
     modal = slack.modal(me) if me else None
     return {
         "me": me,
+        "lang": "ja" if not me or slack.users[me].locale.startswith("ja") else "en",
         "persons": [{"id": user_id, "name": user.name} for user_id, user in persons.items()],
         "names": {user_id: user.name for user_id, user in slack.users.items()},
         "bots": [user_id for user_id, user in slack.users.items() if user.is_bot],

@@ -318,7 +318,11 @@ def test_both_languages_have_the_same_words_and_none_is_empty() -> None:
 def test_every_word_the_modules_use_exists_and_every_word_is_used() -> None:
     words = set(json.loads((FILES / "words.json").read_text("utf-8"))["ja"])
     sources = [FILES / "index.html", *(FILES / "static").glob("*.js")]
-    used = {word for path in sources for word in re.findall(r"\bwords\.(\w+)", path.read_text("utf-8"))}
+    used = {
+        word
+        for path in sources
+        for word in re.findall(r"(?:\bwords|own\(state\.lang\))\.(\w+)", path.read_text("utf-8"))
+    }
     assert used == words
 
 

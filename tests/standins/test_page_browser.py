@@ -328,6 +328,25 @@ async def test_twelve_weeks_of_chat_show_the_newest_two_hundred(world: World, op
     await expect(tab.locator(".row")).to_have_count(200)
 
 
+async def test_a_long_bubble_is_shown_from_its_start_and_the_next_one_is_still_followed(
+    world: World, open_tab: Callable[..., Any]
+) -> None:
+    user = world.line.add_user("田中")
+    tall = question("一問目", [f"選択{number}" for number in range(13)])
+    await world.push(user, {"type": "text", "text": "こんにちは"}, tall)
+    tab = await open_tab(viewport={"width": 1360, "height": 600})
+    await expect(tab.locator("#chat").get_by_text("一問目")).to_be_in_viewport()
+    await tab.locator("#chat").get_by_role("button", name="選択0", exact=True).click()
+    await expect(tab.locator(".row.mine")).to_be_in_viewport()
+    await world.push(user, question("二問目", ["はい"]))
+    await expect(tab.locator("#chat").get_by_text("二問目")).to_be_in_viewport()
+
+    await tab.locator("#chat").evaluate("node => { node.scrollTop = 0; }")
+    await world.push(user, {"type": "text", "text": "三つ目"})
+    await expect(tab.locator("#chat").get_by_text("三つ目")).to_have_count(1)
+    await expect(tab.locator("#chat").get_by_text("こんにちは")).to_be_in_viewport()
+
+
 # ------------------------------------------------------------------------------------------------------ Slack
 
 

@@ -40,7 +40,7 @@ const kinds = {
     el("div", { class: `b-actions${isScale(block) ? " scale" : ""}`, role: "group" },
       (block.elements ?? []).map((part) => element(part, block, use, inModal))),
   input(block, use, inModal) {
-    const label = `${plainOf(block.label)}${block.optional ? ` ${use.words.optional}` : ""}`;
+    const label = `${plainOf(block.label)}${block.optional ? use.words.optional : ""}`;
     const hintId = block.hint ? `hint-${++fieldCount}` : null;
     const control = element(block.element, block, use, inModal, label, hintId);
     const grouped = ["checkboxes", "radio_buttons", "multi_static_select"].includes(block.element?.type);

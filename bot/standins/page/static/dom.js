@@ -60,9 +60,11 @@ export function when(ms, lang, kind) {
   return lang === "ja" ? text.replace("(", "（").replace(")", "）") : text;
 }
 
-/** True when the list stands at its end (or nearly), so that new entries may scroll it. */
-export function atEnd(node) {
-  return node.scrollHeight - node.scrollTop - node.clientHeight < 80;
+const left = new WeakMap(); // where a list was left by us: standing there still, nobody has scrolled it since
+
+/** True when the list stands at its newest entry (or nearly), so that a new one may scroll it. */
+export function atNewest(list) {
+  return list.scrollHeight - list.scrollTop - list.clientHeight < 80 || left.get(list) === list.scrollTop;
 }
 
 /** Scrolls a list to its end, or to the start of its newest entry when that is taller than the list. */
@@ -71,6 +73,7 @@ export function showNewest(list, newest) {
   if (newest?.isConnected && newest.offsetHeight > list.clientHeight) {
     list.scrollTop += newest.getBoundingClientRect().top - list.getBoundingClientRect().top;
   }
+  left.set(list, list.scrollTop);
 }
 
 /** Enter sends, Shift+Enter breaks the line, and Enter that ends a Japanese conversion does neither. */

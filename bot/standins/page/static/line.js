@@ -1,6 +1,6 @@
 // The phone: one customer's LINE chat.
 
-import { atEnd, el, link, showNewest, textWithLinks, when } from "./dom.js";
+import { atNewest, el, link, showNewest, textWithLinks, when } from "./dom.js";
 import { flex } from "./flex.js";
 
 /**
@@ -16,11 +16,18 @@ export function linePane({ words, post }) {
   let quickDrawn = "";
   let lastDay = "";
 
+  // one row, as on a phone; a mouse wheel moves it sideways
+  quick.addEventListener("wheel", (event) => {
+    if (quick.scrollWidth <= quick.clientWidth || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
+    event.preventDefault();
+    quick.scrollLeft += event.deltaY;
+  }, { passive: false });
+
   function show(state, lang) {
     const customer = state.people.find((person) => person.id === state.chosen);
     const spoken = customer?.lang === "en" ? "en" : "ja";
     const fresh = state.chosen !== shown;
-    const follow = fresh || atEnd(chat);
+    const follow = fresh || atNewest(chat);
     if (fresh) {
       shown = state.chosen;
       drawn = new Map();
@@ -33,6 +40,7 @@ export function linePane({ words, post }) {
     const kept = new Set(state.chat.map((entry) => entry.id));
     for (const [id, known] of drawn) if (!kept.has(id)) remove(known.node), drawn.delete(id);
     let added = false;
+    let spoke = false; // the customer's own words are always shown
     for (const entry of state.chat) {
       const text = JSON.stringify(entry.message);
       const known = drawn.get(entry.id);
@@ -45,6 +53,7 @@ export function linePane({ words, post }) {
         lastDay = day;
         chat.append(node);
         added = true;
+        spoke ||= entry.from === "user";
       }
       drawn.set(entry.id, { node, text });
     }
@@ -55,9 +64,9 @@ export function linePane({ words, post }) {
     const last = state.chat.at(-1);
     time.textContent = last ? when(last.at, spoken, "time") : "";
     const newest = last ? drawn.get(last.id).node : undefined;
-    if (follow && (added || fresh)) showNewest(chat, newest);
+    if ((follow && (added || fresh)) || spoke) showNewest(chat, newest);
     if (fresh) requestAnimationFrame(() => { showNewest(chat, newest); chat.setAttribute("aria-busy", "false"); });
-    drawQuick(state, newest);
+    drawQuick(state, newest, follow || spoke);
   }
 
   function remove(node) {
@@ -122,16 +131,16 @@ export function linePane({ words, post }) {
     return undefined;
   }
 
-  function drawQuick(state, newest) {
+  function drawQuick(state, newest, follow) {
     const text = JSON.stringify([state.chosen, state.quick]);
     if (text === quickDrawn) return;
     quickDrawn = text;
     const hadFocus = quick.contains(document.activeElement);
-    const follow = atEnd(chat);
     quick.replaceChildren(
       ...state.quick.map((item) => control(item.action ?? item, "chip", (action) => tap(state.chosen, action))),
     );
     quick.hidden = state.quick.length === 0;
+    quick.scrollLeft = 0;
     if (follow) requestAnimationFrame(() => showNewest(chat, newest));
     // tapping a chip removes it: the focus goes on to the next question's first chip, or to the text field
     if (hadFocus) (quick.firstElementChild ?? document.getElementById("line-text")).focus({ preventScroll: true });

@@ -4,8 +4,9 @@ import { el, grow, sendOnEnter, showNewest } from "./dom.js";
 import { linePane } from "./line.js";
 import { slackPane } from "./slack.js";
 
-const words = JSON.parse(document.body.dataset.words);
 const lang = document.documentElement.lang;
+const all = JSON.parse(document.body.dataset.words);
+const words = all[lang];
 const chosen = { line: remembered("line"), me: remembered("me"), channel: remembered("channel") };
 const seen = { channels: null, people: null }; // newest entry seen per channel and customer
 const unread = { channels: new Set(), people: new Set() };
@@ -16,7 +17,7 @@ let following = ""; // "digest": after a week, the channel that gets a post is s
 let view = remembered("view") === "slack" ? "slack" : "line";
 
 const line = linePane({ words, post });
-const slack = slackPane({ words, post, open: openChannel, confirm: ask });
+const slack = slackPane({ words, own: (spoken) => all[spoken], post, open: openChannel, confirm: ask });
 const customer = document.getElementById("customer");
 const me = document.getElementById("me");
 const toast = document.getElementById("toast");
@@ -94,7 +95,7 @@ function notice() {
       if (channel.id === state.slack.channel && onScreen("slack")) unread.channels.delete(channel.id);
       else {
         unread.channels.add(channel.id);
-        say(words.new_in.replace("{channel}", channel.im ? channel.name : `#${channel.name}`));
+        if (following !== "digest" || channel.im) say(words.new_in.replace("{channel}", channel.im ? channel.name : `#${channel.name}`));
       }
       if (!channel.im) posted = channel.id;
     }

@@ -1,14 +1,14 @@
 // The Slack window: one person's channels, messages and modal.
 
-import { atEnd, el, grow, sendOnEnter, showNewest, when } from "./dom.js";
+import { atNewest, el, grow, sendOnEnter, showNewest, when } from "./dom.js";
 import { drawBlocks, valuesOf } from "./blocks.js";
 import { mrkdwn, plainOf } from "./mrkdwn.js";
 
 /**
  * Draws what one person sees in Slack and keeps it in step: a message is drawn anew only when it changed.
- * `post(action)` does something as that person; `open(channel)` changes the channel; `confirm(object)` asks yes or no.
+ * `own(lang)` are the words of Slack's controls in the person's language; `post(action)` does something as that person; `open(channel)` changes the channel; `confirm(object)` asks yes or no.
  */
-export function slackPane({ words, post, open, confirm }) {
+export function slackPane({ words, own, post, open, confirm }) {
   const list = document.getElementById("channels");
   const log = document.getElementById("messages");
   const room = document.getElementById("room-name");
@@ -44,6 +44,7 @@ export function slackPane({ words, post, open, confirm }) {
   function show(next, language, unread) {
     state = next;
     lang = language;
+    workspace.lang = layer.lang = state.lang;
     drawList(unread);
     drawMessages();
     drawModal();
@@ -58,7 +59,7 @@ export function slackPane({ words, post, open, confirm }) {
       const fresh = unread.has(channel.id);
       return el("li", {}, el("button", {
         type: "button",
-        class: `channel${fresh ? " unread" : ""}`,
+        class: `channel${fresh ? " unread" : ""}${channel.im ? " im" : ""}`,
         "data-channel": channel.id,
         "aria-current": channel.id === state.channel ? "true" : null,
         on: { click: () => open(channel.id) },
@@ -82,7 +83,7 @@ export function slackPane({ words, post, open, confirm }) {
     text.setAttribute("aria-label", text.placeholder);
     const where = `${state.me} ${state.channel}`;
     const fresh = where !== shown;
-    const follow = fresh || atEnd(log);
+    const follow = fresh || atNewest(log);
     if (fresh) {
       shown = where;
       drawn = new Map();
@@ -159,7 +160,7 @@ export function slackPane({ words, post, open, confirm }) {
       names: { ...state.names, ...Object.fromEntries(state.channels.map((channel) => [channel.id, channel.name])) },
       persons: state.persons,
       channels: state.channels,
-      words,
+      words: own(state.lang),
       confirm: (object) => confirm(plainObject(object)),
       act: (part, block, given) =>
         post({
@@ -246,7 +247,7 @@ export function slackPane({ words, post, open, confirm }) {
       names: state.names,
       persons: state.persons,
       channels: state.channels,
-      words,
+      words: own(state.lang),
       confirm: (object) => confirm(plainObject(object)),
       act: (part, block, given) =>
         post({
@@ -260,14 +261,14 @@ export function slackPane({ words, post, open, confirm }) {
     const close = () => post({ do: "slack.closes", user: state.me });
     const body = el("div", { class: "sheet-body" },
       (view.blocks ?? []).map((block) => el("div", { "data-in": block.block_id ?? "" }, drawBlocks([block], use, true))));
-    const sheet = el("form", { class: "sheet", role: "dialog", "aria-label": plainOf(view.title) || words.modal, "data-view": view.id ?? "", novalidate: true },
+    const sheet = el("form", { class: "sheet", role: "dialog", "aria-label": plainOf(view.title) || own(state.lang).modal, "data-view": view.id ?? "", novalidate: true },
       el("header", {}, el("h3", {}, plainOf(view.title)),
         el("button", { type: "button", class: "icon", "aria-label": words.close, on: { click: close } }, "✕")),
       el("p", { class: "b-error trouble", role: "alert", hidden: true }),
       body,
       el("footer", {},
-        el("button", { type: "button", class: "b-button", on: { click: close } }, plainOf(view.close) || words.cancel),
-        view.submit ? el("button", { type: "submit", class: "b-button primary" }, plainOf(view.submit) || words.submit) : null));
+        el("button", { type: "button", class: "b-button", on: { click: close } }, plainOf(view.close) || own(state.lang).cancel),
+        view.submit ? el("button", { type: "submit", class: "b-button primary" }, plainOf(view.submit) || own(state.lang).submit) : null));
     let sending = false;
     sheet.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -275,7 +276,7 @@ export function slackPane({ words, post, open, confirm }) {
       const missing = {};
       const values = valuesOf(sheet, view.blocks ?? []);
       for (const block of view.blocks ?? []) {
-        if (block.type === "input" && !block.optional && isEmpty(values[block.block_id]?.[block.element?.action_id])) missing[block.block_id] = words.required;
+        if (block.type === "input" && !block.optional && isEmpty(values[block.block_id]?.[block.element?.action_id])) missing[block.block_id] = own(state.lang).required;
       }
       showErrors(sheet, missing);
       if (Object.keys(missing).length) return;
