@@ -17,7 +17,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -31,6 +31,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bot.standins.blocks import elements_of, validate_blocks, validate_message, validate_view
+from bot.standins.elements import STATE_KEYS, find_element, initial_state, state_of, with_ids
+from bot.standins.reading import block_words, escaped, parsed_texts, plain_words
 from bot.standins.wire import (
     ABORT,
     Bucket,
@@ -95,45 +97,6 @@ _SCOPES = {
 }
 _JSON_FIELDS = ("blocks", "view", "metadata", "attachments", "files", "message")
 _TROUBLE = "We had some trouble connecting. Try again?"
-_STATE_KEYS = {
-    "plain_text_input": "value",
-    "email_text_input": "value",
-    "url_text_input": "value",
-    "number_input": "value",
-    "rich_text_input": "rich_text_value",
-    "file_input": "files",
-    "static_select": "selected_option",
-    "external_select": "selected_option",
-    "radio_buttons": "selected_option",
-    "overflow": "selected_option",
-    "checkboxes": "selected_options",
-    "multi_static_select": "selected_options",
-    "multi_external_select": "selected_options",
-    "users_select": "selected_user",
-    "conversations_select": "selected_conversation",
-    "channels_select": "selected_channel",
-    "multi_users_select": "selected_users",
-    "multi_conversations_select": "selected_conversations",
-    "multi_channels_select": "selected_channels",
-    "datepicker": "selected_date",
-    "timepicker": "selected_time",
-    "datetimepicker": "selected_date_time",
-}
-_INITIAL_KEYS = {
-    "value": "initial_value",
-    "rich_text_value": "initial_value",
-    "selected_option": "initial_option",
-    "selected_options": "initial_options",
-    "selected_user": "initial_user",
-    "selected_conversation": "initial_conversation",
-    "selected_channel": "initial_channel",
-    "selected_users": "initial_users",
-    "selected_conversations": "initial_conversations",
-    "selected_channels": "initial_channels",
-    "selected_date": "initial_date",
-    "selected_time": "initial_time",
-    "selected_date_time": "initial_date_time",
-}
 
 
 @dataclass(slots=True)
@@ -376,7 +339,7 @@ class SlackStandin:
             who = self.users[message.user].name if message.user in self.users else message.user
             note = f" (only {self.users[message.only_for].name} sees this)" if message.only_for else ""
             note += " (edited)" if message.edited else ""
-            shown = "\n".join(_block_words(message.blocks)) if message.blocks else message.text
+            shown = "\n".join(block_words(message.blocks)) if message.blocks else message.text
             shown += "".join(f" (file: {file['title']})" for file in message.files)
             lines.append(f"{who}{note}: {self._read(shown)}".replace("\n", "\n  "))
         return "\n".join(lines)
@@ -389,7 +352,7 @@ class SlackStandin:
         return [
             ping
             for message in sent
-            for text in (message.text, *_live(message.blocks))
+            for text in (message.text, *parsed_texts(message.blocks))
             for ping in pattern.findall(text)
         ]
 
@@ -399,7 +362,7 @@ class SlackStandin:
         """The person writes. The bot hears of it in direct messages, and in channels when it is mentioned;
         an Ack of status 0 without an event id means that nothing was sent."""
         channel = self._channel_of(user_id, channel_id)
-        message = SlackMessage(self._ts(), user_id, _escape(text), [], thread_ts=thread_ts)
+        message = SlackMessage(self._ts(), user_id, escaped(text), [], thread_ts=thread_ts)
         self._messages[channel_id].append(message)
         self._changed()
         event: JsonObject = {
@@ -427,7 +390,7 @@ class SlackStandin:
         """The person edits a message of theirs (the event has the subtype message_changed)."""
         message = self._message(channel_id, ts)
         before = self._as_json(message)
-        message.text, message.edited = _escape(text), {"user": user_id, "ts": self._ts()}
+        message.text, message.edited = escaped(text), {"user": user_id, "ts": self._ts()}
         self._changed()
         return await self._event(
             "message.im",
@@ -508,11 +471,11 @@ class SlackStandin:
     async def picks(self, user_id: str, action_id: str, selected: Any = None, *, block_id: str | None = None) -> Ack:
         """The person uses an element of the top modal that dispatches an action (a button, a select …)."""
         view = self._top(user_id)
-        block, element = _find(view["blocks"], action_id, block_id, None)
+        block, element = find_element(view["blocks"], action_id, block_id, None)
         action = self._action(block, element, None, selected)
         if element["type"] != "button":
             state = view["state"]["values"].setdefault(block["block_id"], {})
-            state[action_id] = _state_of(element, selected)
+            state[action_id] = state_of(element, selected)
         return await self._view_action(user_id, view, action, "view")
 
     async def clicks_home(self, user_id: str, action_id: str, selected: Any = None, *, value: str | None = None) -> Ack:
@@ -520,7 +483,7 @@ class SlackStandin:
         view = self._homes.get(user_id)
         if view is None:
             raise NotOnScreenError(f"{user_id} has no App Home")
-        block, element = _find(view["blocks"], action_id, None, value)
+        block, element = find_element(view["blocks"], action_id, None, value)
         return await self._view_action(user_id, view, self._action(block, element, value, selected), "view")
 
     async def submits(self, user_id: str, values: Mapping[str, Any] | None = None, *, forged: bool = False) -> Ack:
@@ -866,7 +829,7 @@ class SlackStandin:
             ts=self._ts(),
             user=self.bot_user,
             text=str(args.get("text") or "")[:MAX_TEXT],
-            blocks=_with_ids(args.get("blocks") or []),
+            blocks=with_ids(args.get("blocks") or []),
             thread_ts=args.get("thread_ts") or None,
             metadata=args.get("metadata") or None,
             bot_id=self.bot_id,
@@ -897,7 +860,7 @@ class SlackStandin:
         if args.get("text") is not None:
             message.text = str(args["text"])[:MAX_TEXT]
         if args.get("blocks") is not None:
-            message.blocks = _with_ids(args["blocks"])
+            message.blocks = with_ids(args["blocks"])
         if args.get("metadata") is not None:
             message.metadata = args["metadata"] or None
         message.edited = {"user": self.bot_user, "ts": self._ts()}
@@ -1000,7 +963,7 @@ class SlackStandin:
         return made
 
     def _made(self, view: JsonObject, view_id: str, previous: str | None) -> JsonObject:
-        blocks = _with_ids(view["blocks"])
+        blocks = with_ids(view["blocks"])
         return {
             "id": view_id,
             "team_id": self.team_id,
@@ -1015,7 +978,7 @@ class SlackStandin:
             "private_metadata": view.get("private_metadata") or "",
             "callback_id": view.get("callback_id") or "",
             "external_id": view.get("external_id") or "",
-            "state": {"values": _initial_state(blocks)},
+            "state": {"values": initial_state(blocks)},
             "hash": f"{self.clock.now_ms() // 1000}.{secrets.token_hex(4)}",
             "clear_on_close": bool(view.get("clear_on_close")),
             "notify_on_close": bool(view.get("notify_on_close")),
@@ -1349,11 +1312,11 @@ class SlackStandin:
         message = seen or self._message(channel_id, ts)
         if message.only_for not in ("", user_id):
             raise NotOnScreenError(f"only {message.only_for} sees the message {ts}")
-        block, element = _find(message.blocks, action_id, block_id, value)
+        block, element = find_element(message.blocks, action_id, block_id, value)
         action = self._action(block, element, value, selected)
-        state = self._message_state.setdefault((user_id, channel_id, ts), _initial_state(message.blocks))
-        if element["type"] in _STATE_KEYS and element["type"] != "overflow":
-            state.setdefault(block["block_id"], {})[action_id] = _state_of(element, selected)
+        state = self._message_state.setdefault((user_id, channel_id, ts), initial_state(message.blocks))
+        if element["type"] in STATE_KEYS and element["type"] != "overflow":
+            state.setdefault(block["block_id"], {})[action_id] = state_of(element, selected)
         token = self._new_response_url(channel_id, user_id, ts)
         return {
             **self._interaction(user_id, "block_actions"),
@@ -1391,7 +1354,7 @@ class SlackStandin:
             action["text"] = element["text"]
             action |= {name: element[name] for name in ("value", "style") if name in element}
         else:
-            action |= _state_of(element, selected if selected is not None else value)
+            action |= state_of(element, selected if selected is not None else value)
         return action
 
     def _fill(self, view: JsonObject, values: Mapping[str, Any], *, forged: bool) -> None:
@@ -1400,7 +1363,7 @@ class SlackStandin:
         for block in view["blocks"]:
             for element in elements_of(block):
                 action_id, block_id = element.get("action_id"), block["block_id"]
-                if element["type"] not in _STATE_KEYS or not isinstance(action_id, str):
+                if element["type"] not in STATE_KEYS or not isinstance(action_id, str):
                     continue
                 nested = values.get(block_id)
                 if isinstance(nested, Mapping) and action_id in nested:
@@ -1412,7 +1375,7 @@ class SlackStandin:
                 else:
                     continue
                 used |= {block_id, action_id}
-                state.setdefault(block_id, {})[action_id] = _state_of(element, given)
+                state.setdefault(block_id, {})[action_id] = state_of(element, given)
         strange = [name for name in values if name not in used]
         if strange:
             raise NotOnScreenError(f"the modal has no input {strange[0]!r}")
@@ -1422,13 +1385,13 @@ class SlackStandin:
             if block["type"] == "input":
                 element = block["element"]
                 held = state[block["block_id"]][element["action_id"]]
-                content = held[_STATE_KEYS[element["type"]]]
+                content = held[STATE_KEYS[element["type"]]]
                 if not content and not block.get("optional"):
-                    raise NotOnScreenError(f"{_plain(block['label'])!r} must be filled in")
+                    raise NotOnScreenError(f"{plain_words(block['label'])!r} must be filled in")
                 if isinstance(content, str) and element["type"] == "plain_text_input":
                     longest = element.get("max_length", 3000)
                     if not element.get("min_length", 0) <= len(content) <= longest:
-                        label = _plain(block["label"])
+                        label = plain_words(block["label"])
                         raise NotOnScreenError(f"{label!r} takes at most {longest} characters")
 
     def _after_submit(self, user_id: str, view: JsonObject, ack: Ack) -> None:
@@ -1603,171 +1566,6 @@ def _arguments(request: Request, raw: bytes) -> JsonObject:
             parsed = _json_or_none(args[name].encode())
             args[name] = parsed if parsed is not None else args[name]
     return args
-
-
-def _find(
-    blocks: list[JsonObject], action_id: str, block_id: str | None, value: str | None
-) -> tuple[JsonObject, JsonObject]:
-    for block in blocks:
-        if block_id is None or block["block_id"] == block_id:
-            for element in elements_of(block):
-                if element.get("action_id") == action_id and (
-                    value is None or element["type"] != "button" or element.get("value") == value
-                ):
-                    return block, element
-    there = ", ".join(str(e.get("action_id")) for block in blocks for e in elements_of(block))
-    there = there or "none"
-    raise NotOnScreenError(f"no element {action_id!r} with value {value!r} here; there are: {there}")
-
-
-def _state_of(element: JsonObject, given: Any) -> JsonObject:
-    """The state of an element after the person chose `given`: a value, an option, a list, or a state as
-    Slack's."""
-    kind = element["type"]
-    key = _STATE_KEYS[kind]
-    if isinstance(given, Mapping) and key in given:
-        given = given[key]
-    if given is None:
-        return {"type": kind, key: [] if key.endswith("s") and key != "files" else None}
-    if key == "selected_option":
-        return {"type": kind, key: _option(element, given)}
-    if key == "selected_options":
-        chosen = given if isinstance(given, (list, tuple)) else [given]
-        return {"type": kind, key: [_option(element, one) for one in chosen]}
-    if key.endswith("s") and not isinstance(given, (list, tuple)):
-        given = [given]
-    return {"type": kind, key: given}
-
-
-def _option(element: JsonObject, given: Any) -> JsonObject:
-    if "external" in element["type"] and isinstance(given, dict):
-        return given
-    wanted = given.get("value") if isinstance(given, Mapping) else given
-    options: list[JsonObject] = list(element.get("options") or [])
-    for group in element.get("option_groups") or []:
-        options += group["options"]
-    for option in options:
-        if option["value"] == wanted:
-            return option
-    there = ", ".join(option["value"] for option in options)
-    raise NotOnScreenError(f"{element.get('action_id')} has no option {wanted!r}; there are: {there}")
-
-
-def _initial_state(blocks: list[JsonObject]) -> dict[str, JsonObject]:
-    state: dict[str, JsonObject] = {}
-    for block in blocks:
-        for element in elements_of(block):
-            kind = element.get("type")
-            if kind in _STATE_KEYS and kind != "overflow" and "action_id" in element:
-                initial = element.get(_INITIAL_KEYS.get(_STATE_KEYS[kind], ""))
-                state.setdefault(block["block_id"], {})[element["action_id"]] = _state_of(element, initial)
-    return state
-
-
-def _with_ids(blocks: list[JsonObject]) -> list[JsonObject]:
-    """The blocks with the ids Slack makes up where none were given."""
-    made: list[JsonObject] = _copy(blocks)
-    for block in made:
-        block.setdefault("block_id", secrets.token_urlsafe(4))
-        for element in elements_of(block):
-            if element.get("type") != "image":
-                element.setdefault("action_id", secrets.token_urlsafe(4))
-    return made
-
-
-def _block_words(blocks: list[JsonObject]) -> Iterator[str]:
-    for block in blocks:
-        match block.get("type"):
-            case "section":
-                parts = [block.get("text"), *(block.get("fields") or [])]
-                buttons = "".join(_element_words(element) for element in elements_of(block))
-                yield "\n".join(_plain(part) for part in parts if part) + buttons
-            case "header":
-                yield _plain(block["text"])
-            case "context":
-                yield " ".join(
-                    _plain(part) if "text" in part else f"(image: {part.get('alt_text')})" for part in block["elements"]
-                )
-            case "actions":
-                yield "".join(_element_words(element) for element in elements_of(block)).strip()
-            case "input":
-                yield _plain(block["label"]) + _element_words(block["element"])
-            case "image":
-                yield f"(image: {block['alt_text']})"
-            case "rich_text":
-                yield _rich_words(block)
-            case "markdown":
-                yield block["text"]
-            case "divider":
-                yield "---"
-            case "table" | "data_table":
-                for row in block["rows"]:
-                    cells = (_rich_words(c) if c["type"] == "rich_text" else _cell(c) for c in row)
-                    yield " | ".join(cells)
-            case "data_visualization":
-                yield f"(chart: {block['title']})"
-            case kind:
-                yield f"({kind})"
-
-
-def _cell(cell: JsonObject) -> str:
-    return _escape(str(cell.get("text", cell.get("value", cell.get("number", "")))))
-
-
-def _rich_words(part: JsonObject) -> str:
-    match part.get("type"):
-        case "text":
-            return _escape(str(part["text"]))
-        case "link":
-            return _escape(str(part.get("text") or part["url"]))
-        case "emoji":
-            return f":{part['name']}:"
-        case "user":
-            return f"<@{part['user_id']}>"
-        case "rich_text" | "rich_text_list":
-            return "\n".join(_rich_words(child) for child in part["elements"])
-        case _:
-            return "".join(_rich_words(child) for child in part.get("elements", ()))
-
-
-def _element_words(element: JsonObject) -> str:
-    match element["type"]:
-        case "button" | "workflow_button":
-            return f" [{_plain(element['text'])}]"
-        case "radio_buttons" | "checkboxes" | "overflow":
-            return "".join(f" ( {_plain(option['text'])} )" for option in element["options"])
-        case "image":
-            return f" (image: {element['alt_text']})"
-        case _:
-            return f" [{_plain(element.get('placeholder')) or element['type']} ▾]"
-
-
-def _plain(text: Any) -> str:
-    """A text object as mrkdwn: plain text is never parsed, so it is escaped."""
-    if not isinstance(text, Mapping):
-        return ""
-    return _escape(str(text["text"])) if text.get("type") == "plain_text" else str(text["text"])
-
-
-def _live(part: Any) -> Iterator[str]:
-    """The texts of a message that Slack parses for mentions."""
-    if isinstance(part, list):
-        for item in part:
-            yield from _live(item)
-    elif isinstance(part, dict):
-        if part.get("type") in ("mrkdwn", "markdown"):
-            yield str(part.get("text"))
-        elif part.get("type") == "broadcast":
-            yield f"<!{part.get('range')}>"
-        elif part.get("type") == "user":
-            yield f"<@{part.get('user_id')}>"
-        else:
-            for value in part.values():
-                yield from _live(value)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _whole(args: JsonObject, name: str, default: int) -> int:
