@@ -20,7 +20,7 @@ import structlog
 
 from bot.channel import Ignored, Inbound, JsonObject
 from bot.slack import messages
-from bot.slack.channel import SlackChannel
+from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
 from bot.staff.people import People
 from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
@@ -218,11 +218,11 @@ class SlackApp:
 
     # -------------------- listeners
 
-    async def _on_command(self, ack: Any, body: JsonObject, respond: Any) -> None:
+    async def _on_command(self, ack: Any, body: JsonObject) -> None:
         await ack()
         sentence = await self._desk.command(body)
         if sentence:
-            await respond(text=sentence, response_type="ephemeral")
+            await self._tell(body, sentence)
 
     async def _on_survey(self, ack: Any, body: JsonObject) -> None:
         await ack(**await self._desk.submitted(body))
@@ -247,24 +247,27 @@ class SlackApp:
         # the fallback in the payload is escaped already, as it was sent
         await self._channel.call("chat.update", {**args, "text": str(message.get("text") or " ")}, repeatable=True)
 
-    async def _on_unknown_action(self, ack: Any, body: JsonObject, respond: Any) -> None:
+    async def _on_unknown_action(self, ack: Any, body: JsonObject) -> None:
         await ack()
-        if body.get("response_url"):
-            lang = await self._language(body)
-            await respond(text=_CLOSED[lang], response_type="ephemeral", replace_original=False)
+        await self._tell(body, _CLOSED[await self._language(body)])
 
     async def _on_unknown_command(self, ack: Any, body: JsonObject) -> None:
         lang = await self._language(body)
         await ack(text=self._desk.help_text(lang), response_type="ephemeral")
 
-    async def _on_error(self, error: Exception, body: JsonObject, context: Any) -> None:
+    async def _on_error(self, error: Exception, body: JsonObject) -> None:
         """A listener failed after the acknowledgement: the log has the reason, the person a sentence."""
         log.error("slack_listener_failed", kind=_kind_of(body), exc_info=error)
-        if body.get("type") == "view_submission" or not (body.get("response_url") and context.respond):
-            return
-        await context.respond(
-            text=_FAILED[await self._language(body)], response_type="ephemeral", replace_original=False
-        )
+        try:
+            await self._tell(body, _FAILED[await self._language(body)])
+        except SlackError as failed:
+            log.warning("slack_person_not_told", reason=failed.code)
+
+    async def _tell(self, body: JsonObject, sentence: str) -> None:
+        """A sentence for the person alone, where the payload offers a way (a window does not)."""
+        url = body.get("response_url")
+        if isinstance(url, str) and url:
+            await self._channel.respond(url, sentence)
 
     async def _language(self, body: Mapping[str, Any]) -> str:
         user = body.get("user")
@@ -369,14 +372,22 @@ class SlackApp:
 
     async def _drop_socket(self) -> None:
         socket, self._socket = self._socket, None
-        if socket is not None:
-            client = socket.client
-            tasks = (client.message_processor, client.current_session_monitor, client.message_receiver)
+        if socket is None:
+            return
+        client = socket.client
+        tasks = (client.message_processor, client.current_session_monitor, client.message_receiver)
+        try:
             await client.close()  # type: ignore[no-untyped-call] # the SDK's
-            # close() cancels its tasks without waiting for them
-            waiting = {task for task in tasks if task is not None}
-            if waiting:
-                await asyncio.wait(waiting, timeout=5)
+        except (OSError, RuntimeError) as failed:
+            # a connection that is already broken may refuse to be closed; what holds it goes all the same
+            log.info("slack_socket_not_closed", reason=type(failed).__name__)
+            await client.aiohttp_client_session.close()
+        running = {task for task in tasks if task is not None}
+        for task in running:
+            task.cancel()
+        if running:
+            # the SDK cancels without waiting
+            await asyncio.wait(running, timeout=5)
 
 
 async def _only_ack(ack: Any) -> None:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -307,6 +308,34 @@ class SlackChannel:
         if not isinstance(data, dict):
             raise unknown("an answer that is not JSON")
         return data
+
+    async def respond(self, url: str, text: str) -> None:
+        """Tell the person who clicked or typed a command something, to be seen by them alone.
+
+        Args:
+            url: The payload's response_url. The SDK's own client for it repeats posts and waits half a minute.
+            text: mrkdwn of ours.
+
+        Raises:
+            SlackError: It is no address of Slack's, or could not be posted.
+        """
+        import aiohttp
+
+        method = "response_url"
+        api_host = urlsplit(self.web().base_url).netloc
+        if urlsplit(url).netloc not in ("hooks.slack.com", api_host):
+            raise SlackError(method, Refused("not an address of Slack's"))
+        body = {"text": text, "response_type": "ephemeral", "replace_original": False}
+        session = self._session
+        assert session is not None  # web() made it
+        try:
+            async with asyncio.timeout(_CALL_S), session.post(url, json=body, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise SlackError(method, Refused(f"http {answer.status}"))
+        except TimeoutError as slow:
+            raise SlackError(method, Unknown("timeout", retry=False)) from slow
+        except (aiohttp.ClientError, OSError) as broken:
+            raise SlackError(method, Unknown(f"connection broken: {type(broken).__name__}", retry=False)) from broken
 
     def web(self) -> AsyncWebClient:
         """The SDK's client, sharing this channel's connections and never repeating a call by itself.

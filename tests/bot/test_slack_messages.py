@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from bot import buttons
 from bot.channel import Ignored, Turn
-from bot.slack import messages
+from bot.slack import channel, messages, words
 from bot.slack.messages import parse_action, parse_event, render_turn
 from bot.slack.words import escape, plain
+from bot.staff import card, people, survey
 from bot.standins.blocks import validate_message, validate_view
 from flows.engine import Ask, Choice, Media, Record, Say, Tap, Typed, Unsent
 
@@ -312,7 +315,7 @@ def test_only_our_own_small_words_hold_a_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("markup", "words"),
+    ("markup", "written"),
     [
         ("R&amp;D &lt;b&gt;", "R&D <b>"),
         ("&amp;lt;", "&lt;"),
@@ -327,8 +330,8 @@ def test_only_our_own_small_words_hold_a_link() -> None:
         ("a\x00b\ud83d", "ab�"),
     ],
 )
-def test_what_somebody_wrote_is_read_once(markup: str, words: str) -> None:
-    assert plain(markup) == words
+def test_what_somebody_wrote_is_read_once(markup: str, written: str) -> None:
+    assert plain(markup) == written
 
 
 def test_escaping_survives_the_way_out_and_back() -> None:
@@ -476,3 +479,8 @@ def test_a_shapeless_event_is_ignored_and_still_has_a_key(body: dict[str, Any]) 
     inbound = parse_event(body, workspace="T1")
     assert isinstance(inbound.content, Ignored)
     assert inbound.event_id
+
+
+@pytest.mark.parametrize("module", [words, channel, messages, people, survey, card])
+def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
