@@ -23,9 +23,9 @@ from flows.questions import (
     command,
     is_request,
     key,
-    right,
     says_nothing,
 )
+from flows.rights import recognise
 from flows.survey import Flow, Question
 from flows.texts import Lang, Template, item_name, quote
 
@@ -832,9 +832,9 @@ class _Turn:
         if state.phase == "inquiry":
             self.typed_in_inquiry(text)
             return
-        wanted = right(text)
+        wanted = recognise(text)
         if wanted is not None:
-            # The caller owns these four words; here they only never become somebody's answer.
+            # The caller sees to these four words; here they must only never become somebody's answer.
             if wanted == "unsubscribe":
                 self.aside(self.say_text("unsub.ask"), self.voice.unsubscribe)
             return
@@ -1483,8 +1483,7 @@ class _Turn:
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = dict(self.state.facts)
         facts["lang"] = self.state.lang
-        if self.state.case:
-            facts["open_case"] = True
+        facts["open_case"] = self.state.case or facts.get("open_case") is True
         for question_id, given in self.state.answers.items():
             if given.value is not None:
                 facts[question_id] = given.value
@@ -1500,19 +1499,22 @@ class _Turn:
         facts: dict[str, object] = dict(state.facts)
         facts["lang"] = state.lang
         troubled = state.case or state.unhappy or facts.get("open_case") is True
-        facts["open_case"] = troubled
         path: list[Question] = []
         unhappy = False
         for question in self.flow.questions:
             if question.weeks and (question.weeks == "odd") != bool(state.parity):
                 continue
             given = state.answers.get(question.id)
-            if question.feelings and given is None and (unhappy or troubled) and not spared:
+            # Trouble spares the customer a question; it does not take back what they had answered before it.
+            kept = spared or given is not None
+            if question.feelings and (unhappy or troubled) and not kept:
                 continue
             if question.when is not None:
-                facts["unhappy"] = unhappy
+                facts["unhappy"], facts["open_case"] = unhappy, troubled
                 if not question.when.holds(facts):
-                    continue
+                    facts["unhappy"] = facts["open_case"] = False
+                    if not kept or not (unhappy or troubled) or not question.when.holds(facts):
+                        continue
             path.append(question)
             if given is not None and given.value is not None:
                 facts[question.id] = given.value

@@ -13,7 +13,6 @@ from typing import Literal
 Value = int | str | tuple[str, ...]
 QuestionKind = Literal["scale", "choice", "multi", "yes_no", "text"]
 Command = Literal["back", "skip", "dk", "stop", "person", "help", "done", "remove", "later"]
-Right = Literal["mine", "erase", "unsubscribe", "resume"]
 
 LONGEST_READ = 200
 """Characters. A longer message is a letter, not a choice."""
@@ -159,13 +158,6 @@ _COMMANDS: dict[Command, frozenset[str]] = {
     "later": _keys("あとで|後で|あとで答える|後で答える|後ほど|later|answer later|not now"),
 }
 _COMMAND: dict[str, Command] = {word: command for command, words in _COMMANDS.items() for word in words}
-_RIGHTS_WORDS: dict[Right, frozenset[str]] = {
-    "mine": _keys("私の回答", "わたしの回答", "my answers"),
-    "erase": _keys("削除", "erase", "delete"),
-    "unsubscribe": _keys("配信停止", "unsubscribe"),
-    "resume": _keys("アンケート再開", "resume surveys"),
-}
-_RIGHTS: dict[str, Right] = {word: right for right, words in _RIGHTS_WORDS.items() for word in words}
 _ASKING = re.compile(
     r"(です|でお願いします|お願いします|をお願いします|します|してください|してほしい|したい|で| ?please|"
     r"を?呼んでください)+$"
@@ -182,15 +174,6 @@ def command(text: str) -> Command | None:
         return None
     spoken = key(text)
     return _COMMAND.get(spoken) or _COMMAND.get(_ASKING.sub("", spoken).strip())
-
-
-def right(text: str) -> Right | None:
-    """Which of the four words that work outside a survey too this message is, as a whole; None for all else.
-
-    >>> right("配信停止"), right("削除してください")
-    ('unsubscribe', None)
-    """
-    return _RIGHTS.get(key(text)) if len(text) <= LONGEST_READ else None
 
 
 _NOTHING = _keys(

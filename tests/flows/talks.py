@@ -1,8 +1,9 @@
 """Talks written down: what a customer does, and what Koe answers, in lines a person can read.
 
-A transcript is a YAML file: `flow`, `lang`, optional `week` (local date of the first question), `facts`, `vars`, `first_contact`, and
-`talk`: a list of `{in: …, out: […]}`. What goes in: `begin`, `type WORDS`, `tap NODE VALUE`, `sticker`, `photo`, `voice`,
-`unsend ID`, `timer NAME`, `stop REASON`. `after` is the time since the line before, in seconds (10); negative is late delivery.
+A transcript is a YAML file: `flow`, `lang`, optional `week` (local date of the first question), `facts`, `vars`,
+`first_contact`, and `talk`: a list of `{in: …, out: […]}`. What goes in: `begin`, `type WORDS`, `tap NODE VALUE`,
+`sticker`, `photo`, `voice`, `unsend ID`, `timer NAME`, `stop REASON`. `after` is the time since the line before, in
+seconds (10); a negative one is a late delivery.
 """
 
 from __future__ import annotations

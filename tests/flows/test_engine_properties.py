@@ -101,20 +101,83 @@ def flows(draw: st.DrawFn) -> Flow:
 WORDS = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
-        ["9", "８くらい", "8か9", "はい", "いいえ", "戻る", "back", "スキップ", "やめる", "担当者", "ヘルプ", "わからない", "決定", "a", "1と2", "全部", "特にない", "満足",
-         "まだ届いていない", "交換できますか", "続ける", "ここで終える", "連絡を希望する", "配信停止", "あとで", "", " ", "👍", "\ud800", "x" * 3000]
+        [
+            "9",
+            "８くらい",
+            "8か9",
+            "はい",
+            "いいえ",
+            "戻る",
+            "back",
+            "スキップ",
+            "やめる",
+            "担当者",
+            "ヘルプ",
+            "わからない",
+            "決定",
+            "a",
+            "1と2",
+            "全部",
+            "特にない",
+            "満足",
+            "まだ届いていない",
+            "交換できますか",
+            "続ける",
+            "ここで終える",
+            "連絡を希望する",
+            "配信停止",
+            "あとで",
+            "",
+            " ",
+            "👍",
+            "\ud800",
+            "x" * 3000,
+        ]
     ),
-)  # fmt: skip
+)
 NODES = st.sampled_from(
     ["q0", "q1", "q2", "q3", "q1.other", "@exit", "@later", "@contact", "@inquiry", "@control", "@rights", "", "?"]
 )
 VALUES = st.one_of(
     st.sampled_from(
-        ["0", "1", "2", "3", "5", "9", "a", "b", "other", "none", "a;b", "none;a", "yes", "no", "skip:q0", "skip:q1", "skip", "done", "remove", "person", "back",
-         "change", "erase", "go", "end", "later", "never", "undelivered", "unused", "unsolved", "-1", "٣", "999999999999"]
+        [
+            "0",
+            "1",
+            "2",
+            "3",
+            "5",
+            "9",
+            "a",
+            "b",
+            "other",
+            "none",
+            "a;b",
+            "none;a",
+            "yes",
+            "no",
+            "skip:q0",
+            "skip:q1",
+            "skip",
+            "done",
+            "remove",
+            "person",
+            "back",
+            "change",
+            "erase",
+            "go",
+            "end",
+            "later",
+            "never",
+            "undelivered",
+            "unused",
+            "unsolved",
+            "-1",
+            "٣",
+            "999999999999",
+        ]
     ),
     st.text(max_size=5),
-)  # fmt: skip
+)
 CONTENT: st.SearchStrategy[Content] = st.one_of(
     st.builds(Typed, WORDS),
     st.builds(Tap, NODES, VALUES),

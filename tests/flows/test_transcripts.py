@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from talks import Talk, library, told
 
 from flows.engine import Ask, End, Say
-from talks import Talk, library, told
 
 FOLDER = Path(__file__).parent / "transcripts"
 FILES = sorted(FOLDER.glob("*.yaml"))

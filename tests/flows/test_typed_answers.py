@@ -15,9 +15,14 @@ from flows.questions import (
     Understood,
     command,
     is_request,
-    right,
     says_nothing,
 )
+
+
+def each(listed: str) -> tuple[str, ...]:
+    """Spellings, written with | between them."""
+    return tuple(listed.split("|"))
+
 
 NPS = Reader(
     "scale",
@@ -41,7 +46,7 @@ CLASSIC = Reader(
     numbered=False,
 )
 YES_NO = Reader("yes_no", labels={"yes": ["はい", "Yes"], "no": ["いいえ", "No"]})
-SHOWN = ("relief", "pride", "excitement", "liking", "support", "none", "other")
+SHOWN = each("relief|pride|excitement|liking|support|none|other")
 FEELINGS = Reader(
     "multi",
     labels={
@@ -61,55 +66,102 @@ WHY = Reader(
 )
 
 NUMBERS: list[tuple[str, Reading]] = [
-    *[(text, Understood(9)) for text in (
-        "9", "９", "9点", "九", "9です", "９てん", "9 点", "「9」", "9。", "9！", "9️⃣", "⑨", "9.0", "９．０点", "+9", "きゅう", "ｷｭｳ", "nine", "Nine!", "9/10",
-        "9 / 10", "9 out of 10", "a 9", "9ish", "9 points", "9くらい", "９ぐらいです", "だいたい9", "たぶん9かな", "約9", "9だと思います", "9でお願いします", "9ですね",
-        "九点です", "10点満点で9点", "10点中9", "9に近い", "9の方", "うーん、9", "9😊", " 9 ", "9\n", "9点！！", "I'd say 9", "maybe 9", "09", "9ww",
-        "回答は9です", "9かも", "(9)", "＝9".removeprefix("＝"),
-    )],
-    *[(text, Understood(10)) for text in ("10", "１０", "十", "10です", "🔟", "ten", "じゅう", "10/10", "積極的に薦める", "extremely likely", "一〇")],
-    *[(text, Understood(8)) for text in ("８くらい", "はち", "ﾊﾁ", "8/10", "「8」", "8。", "eight", "八", "7+1".replace("7+1", "8"))],
-    *[(text, Understood(0)) for text in ("0", "０", "〇", "零", "ゼロ", "zero", "れい", "全く薦めない")],
-    *[(text, Between(8, 9)) for text in ("8か9", "８か９", "8と9の間", "8〜9", "8-9", "8 or 9", "9か8", "八か九", "8点か9点", "8、9", "8から9くらい")],
-    *[(text, Doubtful()) for text in (
-        "11", "-1", "−1", "7.5", "8じゃない", "8ではない", "9以上", "5未満", "十一", "100", "99999999999999999999", "8か11", "3.14点", "9/9", "8 9 10", "1万", "👍",
-        "9だけど本当は3", "2025年", "二十", "½", "9点ではないです",
-    )],
-    *[(text, NotUnderstood()) for text in ("こんにちは", "？", "。。。", "w", "とてもよかった", "満足", "\u200b", "a", "です", "くらい", "死ね")],
-]  # fmt: skip
+    *[
+        (text, Understood(9))
+        for text in each(
+            "9|９|9点|九|9です|９てん|9 点|「9」|9。|9！|9️⃣|⑨|9.0|９．０点|+9|きゅう|ｷｭｳ|nine|Nine!|"
+            "9/10|9 / 10|9 out of 10|a 9|9ish|9 points|9くらい|９ぐらいです|だいたい9|たぶん9かな|約9|"
+            "9だと思います|9でお願いします|9ですね|九点です|10点満点で9点|10点中9|9に近い|9の方|"
+            "うーん、9|9😊| 9 |9\n|9点！！|I'd say 9|maybe 9|09|9ww|回答は9です|9かも|(9)"
+        )
+    ],
+    *[
+        (text, Understood(10))
+        for text in each("10|１０|十|10です|🔟|ten|じゅう|10/10|積極的に薦める|extremely likely|一〇")
+    ],
+    *[(text, Understood(8)) for text in each("８くらい|はち|ﾊﾁ|8/10|「8」|8。|eight|八")],
+    *[(text, Understood(0)) for text in each("0|０|〇|零|ゼロ|zero|れい|全く薦めない")],
+    *[
+        (text, Between(8, 9))
+        for text in each("8か9|８か９|8と9の間|8〜9|8-9|8 or 9|9か8|八か九|8点か9点|8、9|8から9くらい")
+    ],
+    *[
+        (text, Doubtful())
+        for text in each(
+            "11|-1|−1|7.5|8じゃない|8ではない|9以上|5未満|十一|100|99999999999999999999|8か11|3.14点|"
+            "9/9|8 9 10|1万|👍|9だけど本当は3|2025年|二十|½|9点ではないです"
+        )
+    ],
+    *[(text, NotUnderstood()) for text in each("こんにちは|？|。。。|w|とてもよかった|満足|\u200b|a|です|くらい|死ね")],
+]
 
 LABELS: list[tuple[str, Reading]] = [
-    *[(text, Understood(5)) for text in ("満足", "まんぞく", "ﾏﾝｿﾞｸ", "マンゾク", "満足です", "満足しました", "満足しています", "大満足", "大満足？", "とても満足", "「満足」", "満足！", "satisfied",
-                                         "Very satisfied", "I'm satisfied", "満足ですね", "満足😊")],
-    *[(text, Understood(4)) for text in ("やや満足", "まあ満足", "まあまあ満足です", "少し満足", "somewhat satisfied", "どちらかといえば満足", "quite satisfied")],
-    *[(text, Understood(3)) for text in ("どちらともいえない", "どちらとも言えない", "どちらとも言えません", "普通", "ふつう", "普通です", "どちらでもない", "neither", "neutral", "so-so")],
+    *[
+        (text, Understood(5))
+        for text in each(
+            "満足|まんぞく|ﾏﾝｿﾞｸ|マンゾク|満足です|満足しました|満足しています|大満足|大満足？|"
+            "とても満足|「満足」|満足！|satisfied|Very satisfied|I'm satisfied|満足ですね|満足😊"
+        )
+    ],
+    *[
+        (text, Understood(4))
+        for text in each(
+            "やや満足|まあ満足|まあまあ満足です|少し満足|somewhat satisfied|どちらかといえば満足|quite satisfied"
+        )
+    ],
+    *[
+        (text, Understood(3))
+        for text in each(
+            "どちらともいえない|どちらとも言えない|どちらとも言えません|普通|ふつう|普通です|"
+            "どちらでもない|neither|neutral|so-so"
+        )
+    ],
     *[(text, Understood(2)) for text in ("やや不満", "ちょっと不満", "ややふまん", "somewhat dissatisfied")],
-    *[(text, Understood(1)) for text in ("不満", "ふまん", "不満です", "すごく不満", "dissatisfied")],
+    *[(text, Understood(1)) for text in each("不満|ふまん|不満です|すごく不満|dissatisfied")],
     # A number typed at buttons without numbers is taken as points, and said back.
     *[(text, Understood(4, echo=True)) for text in ("4", "４点", "4です", "四")],
-    *[(text, Doubtful()) for text in ("満足していません", "満足ではない", "不満はない", "not satisfied", "6", "0", "👍", "満足と不満")],
+    *[(text, Doubtful()) for text in each("満足していません|満足ではない|不満はない|not satisfied|6|0|👍|満足と不満")],
     *[(text, NotUnderstood()) for text in ("まあまあ", "よかった", "ok")],
-]  # fmt: skip
+]
 
 WORDS: list[tuple[str, Reading]] = [
-    *[(text, Understood("yes")) for text in ("はい", "ハイ", "ﾊｲ", "はーい", "うん", "ええ", "そうです", "はい！", "はいです", "はい、そう思います", "yes", "Yes.", "ＹＥＳ", "y", "yeah", "👍", "👍🏽", "⭕", "○",
-                                             "もちろん", "思います", "1", "はい😊")],
-    *[(text, Understood("no")) for text in ("いいえ", "イイエ", "いや", "いえ", "ううん", "no", "No!", "nope", "👎", "×", "❌", "思いません", "違います", "2", "0", "いいえ。")],
+    *[
+        (text, Understood("yes"))
+        for text in each(
+            "はい|ハイ|ﾊｲ|はーい|うん|ええ|そうです|はい！|はいです|はい、そう思います|yes|Yes.|"
+            "ＹＥＳ|y|yeah|👍|👍🏽|⭕|○|もちろん|思います|1|はい😊"
+        )
+    ],
+    *[
+        (text, Understood("no"))
+        for text in each("いいえ|イイエ|いや|いえ|ううん|no|No!|nope|👎|×|❌|思いません|違います|2|0|いいえ。")
+    ],
     *[(text, Doubtful()) for text in ("はい？", "👍👎", "3")],
     *[(text, NotUnderstood()) for text in ("はいはい分かった", "どうかな", "多分ね")],
-]  # fmt: skip
+]
 
 SEVERAL: list[tuple[str, Reading]] = [
-    *[(text, Understood(("relief", "excitement"))) for text in ("１と３", "1,3", "1、3", "1 3", "①と③", "一と三", "1番と3番", "安心感とワクワク感", "安心、わくわく", "ワクワク感・安心感", "relief and excitement",
-                                                                "Excitement, Relief")],
-    *[(text, Understood(("relief", "pride"))) for text in ("安心感と誇り", "安心感 誇り", "安心感\n誇り", "あんしん感や誇り")],
-    *[(text, Understood(("relief", "pride", "excitement", "liking", "support"))) for text in ("全部", "ぜんぶ", "すべて", "全部です", "all")],
-    *[(text, Understood(("none",))) for text in ("特にない", "とくにない", "特になし", "なし", "ありません", "none", "6")],
+    *[
+        (text, Understood(("relief", "excitement")))
+        for text in each(
+            "１と３|1,3|1、3|1 3|①と③|一と三|1番と3番|安心感とワクワク感|安心、わくわく|"
+            "ワクワク感・安心感|relief and excitement|Excitement, Relief"
+        )
+    ],
+    *[
+        (text, Understood(("relief", "pride")))
+        for text in ("安心感と誇り", "安心感 誇り", "安心感\n誇り", "あんしん感や誇り")
+    ],
+    *[
+        (text, Understood(each("relief|pride|excitement|liking|support")))
+        for text in each("全部|ぜんぶ|すべて|全部です|all")
+    ],
+    *[(text, Understood(("none",))) for text in each("特にない|とくにない|特になし|なし|ありません|none|6")],
     *[(text, Understood(("liking",))) for text in ("好き", "好きです", "4", "liking")],
     *[(text, Understood(("other",))) for text in ("その他", "7", "Other")],
     *[(text, Doubtful()) for text in ("安心感と丁寧さ", "9", "特にないと安心感", "1と9")],
     *[(text, NotUnderstood()) for text in ("うーん", "ありがとう")],
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "reading"), NUMBERS)
@@ -157,46 +209,61 @@ def test_one_choice_is_named_by_its_words() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("戻る", "back"), ("もどる", "back"), ("back", "back"), ("前の質問", "back"), ("スキップ", "skip"), ("ｽｷｯﾌﾟ", "skip"), ("skip", "skip"), ("飛ばす", "skip"),
-        ("とばす", "skip"), ("スキップでお願いします", "skip"), ("やめる", "stop"), ("STOP", "stop"), ("やめます。", "stop"), ("担当者", "person"), ("担当者をお願いします", "person"),
-        ("person", "person"), ("ヘルプ", "help"), ("Help!", "help"), ("わからない", "dk"), ("分かりません", "dk"), ("I don't know", "dk"), ("決定", "done"), ("以上です", "done"),
-        ("あとで", "later"), ("戻ってきた品が壊れていた", None), ("やめるつもりはない", None), ("担当者が親切でした", None), ("9", None), ("", None),
+        ("戻る", "back"),
+        ("もどる", "back"),
+        ("back", "back"),
+        ("前の質問", "back"),
+        ("スキップ", "skip"),
+        ("ｽｷｯﾌﾟ", "skip"),
+        ("skip", "skip"),
+        ("飛ばす", "skip"),
+        ("とばす", "skip"),
+        ("スキップでお願いします", "skip"),
+        ("やめる", "stop"),
+        ("STOP", "stop"),
+        ("やめます。", "stop"),
+        ("担当者", "person"),
+        ("担当者をお願いします", "person"),
+        ("person", "person"),
+        ("ヘルプ", "help"),
+        ("Help!", "help"),
+        ("わからない", "dk"),
+        ("分かりません", "dk"),
+        ("I don't know", "dk"),
+        ("決定", "done"),
+        ("以上です", "done"),
+        ("あとで", "later"),
+        ("戻ってきた品が壊れていた", None),
+        ("やめるつもりはない", None),
+        ("担当者が親切でした", None),
+        ("9", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_commands_are_whole_messages(text: str, expected: str | None) -> None:
     assert command(text) == expected
 
 
-def test_the_four_words_about_rights_are_whole_messages() -> None:
-    assert [right(text) for text in ("私の回答", "削除", "配信停止", "アンケート再開")] == [
-        "mine",
-        "erase",
-        "unsubscribe",
-        "resume",
-    ]
-    assert [right(text) for text in ("My answers", "erase", "Unsubscribe", "resume surveys")] == [
-        "mine",
-        "erase",
-        "unsubscribe",
-        "resume",
-    ]
-    assert right("削除しないでください") is None
-
-
 def test_nothing_to_say_is_not_a_comment() -> None:
-    assert all(says_nothing(text) for text in ("特にない", "とくになし", "なし", "ありません", "No comment", "nothing"))
+    assert all(says_nothing(text) for text in each("特にない|とくになし|なし|ありません|No comment|nothing"))
     assert not says_nothing("特にないけど、箱がきれいでした")
 
 
-REQUESTS = (
-    "交換できますか", "サイズが違うので交換してください", "返品したいです", "返金してほしい", "まだ届いていません", "届かない", "商品が届きません", "いつ届きますか", "連絡ください", "お電話ください。", "壊れていたので、交換をお願いします",
-    "すぐ届いたのは良かったです。でも色が違うので返品できますか？", "修理してください", "どうすればいいですか", "交換", "I want a refund", "Can I exchange it?", "It hasn't arrived yet", "Please contact me",
-    "Where is my parcel?", "could you call me", "I never received it",
-)  # fmt: skip
-NO_REQUESTS = (
-    "すぐ届いた", "思ったより早く届いて満足です", "交換もスムーズでした", "交換していただけて助かりました", "返品の必要はないです", "届かないか心配でしたが、無事届きました", "とても良かった", "返金の対応が丁寧でした", "また買いたいです",
-    "梱包がきれいでした", "", "Arrived quickly, thank you", "The refund was quick", "Great product", "I got my replacement the next day, thanks",
-)  # fmt: skip
+REQUESTS = each(
+    "交換できますか|サイズが違うので交換してください|返品したいです|返金してほしい|"
+    "まだ届いていません|届かない|商品が届きません|いつ届きますか|連絡ください|"
+    "お電話ください。|壊れていたので、交換をお願いします|"
+    "すぐ届いたのは良かったです。でも色が違うので返品できますか？|修理してください|"
+    "どうすればいいですか|交換|I want a refund|Can I exchange it?|It hasn't arrived yet|"
+    "Please contact me|Where is my parcel?|could you call me|I never received it"
+)
+NO_REQUESTS = each(
+    "すぐ届いた|思ったより早く届いて満足です|交換もスムーズでした|"
+    "交換していただけて助かりました|返品の必要はないです|"
+    "届かないか心配でしたが、無事届きました|とても良かった|返金の対応が丁寧でした|"
+    "また買いたいです|梱包がきれいでした||Arrived quickly, thank you|The refund was quick|"
+    "Great product|I got my replacement the next day, thanks"
+)
 
 
 @pytest.mark.parametrize("text", REQUESTS)
@@ -219,7 +286,6 @@ def test_whatever_is_typed_is_read_without_an_error(text: str) -> None:
     for reader, shown in ((NPS, ()), (SAT, ()), (YES_NO, ("yes", "no")), (FEELINGS, SHOWN), (WHY, ())):
         reader.read(text, shown)
     command(text)
-    right(text)
     is_request(text)
 
 
