@@ -718,7 +718,7 @@ _FIELDS = sorted(
 
 
 def _sentence(kind: str, loc: tuple[int | str, ...], message: str) -> str:
-    name = next((step for step in reversed(loc) if isinstance(step, str)), "")
+    name = loc[-1] if loc and isinstance(loc[-1], str) else ""
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(name, _FIELDS, n=1)
         return f"unknown key `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
