@@ -107,6 +107,10 @@ class SqliteEngine(Generic[S]):
     async def compact(self) -> bool:
         """Move the write-ahead log into the file and empty it. False when a reader was in the way: try again
         later."""
+        if self._lock is None:
+            raise StoreError(
+                "only the server empties the write-ahead log (two processes doing it can corrupt the file)"
+            )
         return await self._writer.compact()
 
     async def close(self) -> None:

@@ -133,13 +133,11 @@ class Tx:
     # --- who is who
 
     def put_customer(self, customer: Customer) -> None:
-        """Insert, or fill in name and language when the new ones are not empty. Nothing for one who was
-        erased."""
+        """Insert, or fill in name and language when the new ones are not empty. Nothing for one who was erased."""
         if self.erased_ms(customer.id) is not None:
             return
         self._db.run(
-            "INSERT INTO customers (id, name, language, created_ms) VALUES (:id, :name, :language,"
-            " :created_ms)"
+            "INSERT INTO customers (id, name, language, created_ms) VALUES (:id, :name, :language, :created_ms)"
             " ON CONFLICT (id) DO UPDATE SET"
             " name = CASE WHEN excluded.name <> '' THEN excluded.name ELSE customers.name END,"
             " language = CASE WHEN excluded.language <> '' THEN excluded.language ELSE customers.language"
@@ -182,8 +180,7 @@ class Tx:
         self._db.run(
             "INSERT INTO match_keys (kind, key_hash, customer_id, source, created_ms)"
             " VALUES (:kind, :key_hash, :customer_id, :source, :at_ms)"
-            " ON CONFLICT (kind, key_hash) DO UPDATE SET customer_id = excluded.customer_id, source ="
-            " excluded.source,"
+            " ON CONFLICT (kind, key_hash) DO UPDATE SET customer_id = excluded.customer_id, source = excluded.source,"
             " created_ms = excluded.created_ms",
             {
                 "kind": kind,
@@ -205,14 +202,13 @@ class Tx:
     def put_address(self, address: Address) -> None:
         """Insert, or link / refresh language of the existing one; never unlinks; a block is kept.
 
-        A link to another customer replaces the present one only if it is at least as certain (linked, coded,
-        claimed, "" in this order). Nothing is linked to a customer who was erased.
+        A link to another customer replaces the present one only if it is at least as certain (linked, coded, claimed,
+        "" in this order). Nothing is linked to a customer who was erased.
         """
         if address.customer_id and self.erased_ms(address.customer_id) is not None:
             return
         self._db.run(
-            "INSERT INTO addresses (channel, workspace, external_id, customer_id, source, certainty,"
-            " language,"
+            "INSERT INTO addresses (channel, workspace, external_id, customer_id, source, certainty, language,"
             " created_ms, blocked_ms)"
             " VALUES (:channel, :workspace, :external_id, :customer_id, :source, :certainty, :language,"
             " :created_ms, :blocked_ms)"
@@ -252,10 +248,8 @@ class Tx:
     def find_address(self, channel: str, workspace: str, external_id: str) -> Address | None:
         """The address, or None."""
         row = self._db.one(
-            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms,"
-            " blocked_ms"
-            " FROM addresses WHERE channel = :channel AND workspace = :workspace AND external_id ="
-            " :external_id",
+            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms, blocked_ms"
+            " FROM addresses WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id",
             {"channel": channel, "workspace": workspace, "external_id": external_id},
         )
         return Address(*row) if row else None
@@ -263,8 +257,7 @@ class Tx:
     def addresses_of(self, customer_id: str) -> list[Address]:
         """The addresses linked to this customer, oldest first; none for ""."""
         rows = self._db.all(
-            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms,"
-            " blocked_ms"
+            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms, blocked_ms"
             " FROM addresses WHERE customer_id = :customer_id AND customer_id <> ''"
             " ORDER BY created_ms, channel, workspace, external_id",
             {"customer_id": customer_id},
@@ -272,8 +265,7 @@ class Tx:
         return [Address(*row) for row in rows]
 
     def set_blocked(self, channel: str, workspace: str, external_id: str, at_ms: int | None) -> None:
-        """The customer blocked the account at that instant; None: took the block back. Unknown addresses are
-        left so."""
+        """The customer blocked the account at that instant; None: took the block back. Unknown ones stay unknown."""
         self._db.run(
             "UPDATE addresses SET blocked_ms = :at_ms"
             " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id",
@@ -281,15 +273,14 @@ class Tx:
         )
 
     def set_consent(self, customer_id: str, kind: str, given: bool, at_ms: int, source: str) -> None:
-        """kind: "surveys" (given=False is the opt-out), "news", "quote", "storage". History is kept, the
-        latest holds."""
+        """kind: "surveys" (given=False is the opt-out), "news", "quote", "storage". History is kept, the latest
+        holds."""
         if self.erased_ms(customer_id) is not None:
             return
         self._db.run(
             "INSERT INTO consents (customer_id, kind, at_ms, given, source)"
             " VALUES (:customer_id, :kind, :at_ms, :given, :source)"
-            " ON CONFLICT (customer_id, kind, at_ms) DO UPDATE SET given = excluded.given, source ="
-            " excluded.source",
+            " ON CONFLICT (customer_id, kind, at_ms) DO UPDATE SET given = excluded.given, source = excluded.source",
             {"customer_id": customer_id, "kind": kind, "at_ms": at_ms, "given": int(given), "source": source},
         )
 
@@ -309,11 +300,9 @@ class Tx:
             return
         self._db.run(
             "INSERT INTO invitations (id, trigger_id, flow_id, survey_kind, touchpoint, customer_id,"
-            " event_id, channel,"
-            " segment, state, reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note,"
+            " event_id, channel, segment, state, reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note,"
             " requested_by)"
-            " VALUES (:id, :trigger_id, :flow_id, :survey_kind, :touchpoint, :customer_id, :event_id,"
-            " :channel,"
+            " VALUES (:id, :trigger_id, :flow_id, :survey_kind, :touchpoint, :customer_id, :event_id, :channel,"
             " :segment, :state, :reason, :planned_ms, :due_ms, :expires_ms, :sent_ms, :session_id, :note,"
             " :requested_by)"
             " ON CONFLICT (id) DO UPDATE SET trigger_id = excluded.trigger_id, flow_id = excluded.flow_id,"
@@ -348,8 +337,7 @@ class Tx:
     def find_invitation(self, invitation_id: str) -> Invitation | None:
         """The invitation, or None."""
         row = self._db.one(
-            "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel,"
-            " segment, state,"
+            "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
             " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by"
             " FROM invitations WHERE id = :id",
             {"id": invitation_id},
@@ -359,11 +347,9 @@ class Tx:
     def invitations_of(self, customer_id: str, *, limit: int = 100) -> list[Invitation]:
         """Every decision about this customer, newest first."""
         rows = self._db.all(
-            "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel,"
-            " segment, state,"
+            "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
             " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by"
-            " FROM invitations WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT"
-            " :limit",
+            " FROM invitations WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
         return [Invitation(*row) for row in rows]
@@ -371,10 +357,8 @@ class Tx:
     def open_invitations(self, customer_id: str) -> list[Invitation]:
         """planned, or sent and neither started, ended nor expired. Oldest first."""
         rows = self._db.all(
-            "SELECT i.id, i.trigger_id, i.flow_id, i.survey_kind, i.touchpoint, i.customer_id, i.event_id,"
-            " i.channel,"
-            " i.segment, i.state, i.reason, i.planned_ms, i.due_ms, i.expires_ms, i.sent_ms, i.session_id,"
-            " i.note,"
+            "SELECT i.id, i.trigger_id, i.flow_id, i.survey_kind, i.touchpoint, i.customer_id, i.event_id, i.channel,"
+            " i.segment, i.state, i.reason, i.planned_ms, i.due_ms, i.expires_ms, i.sent_ms, i.session_id, i.note,"
             " i.requested_by"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
             " WHERE i.customer_id = :customer_id AND (i.state = 'planned'"
@@ -385,8 +369,8 @@ class Tx:
         return [Invitation(*row) for row in rows]
 
     def contacts(self, customer_id: str, *, event_id: str, touchpoint: str, now_ms: int) -> Contacts:
-        """What the contact cap must know of this customer. Only what reached the platform (sent_ms) is an
-        invitation; `blocked` means that there are addresses and every one of them is blocked."""
+        """What the contact cap must know of this customer. Only what reached the platform (sent_ms) is an invitation;
+        `blocked` means that there are addresses and every one of them is blocked."""
         row = self._db.one(
             "SELECT"
             " COUNT(CASE WHEN event_id = :event_id AND event_id <> '' THEN 1 END),"
@@ -445,8 +429,8 @@ class Tx:
         )
 
     def customers_due(self, trigger_id: str, since_ms: int, *, after: str, limit: int) -> list[Customer]:
-        """For `every` rules: customers with a reachable address and no invitation of this trigger planned
-        since `since_ms`, in order of id, id > after."""
+        """For `every` rules: customers with a reachable address and no invitation of this trigger planned since
+        `since_ms`, in order of id, id > after."""
         rows = self._db.all(
             "SELECT c.id, c.name, c.language, c.created_ms FROM customers AS c"
             " WHERE c.id > :after"
@@ -482,14 +466,11 @@ class Tx:
         """
         self._db.run(
             "INSERT INTO sessions (id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment,"
-            " customer_id,"
-            " channel, workspace, external_id, lang, state, status, version, created_ms, started_ms,"
+            " customer_id, channel, workspace, external_id, lang, state, status, version, created_ms, started_ms,"
             " ended_ms, expires_ms)"
-            " VALUES (:id, :invitation_id, :flow_id, :revision, :survey_kind, :touchpoint, :segment,"
-            " :customer_id,"
+            " VALUES (:id, :invitation_id, :flow_id, :revision, :survey_kind, :touchpoint, :segment, :customer_id,"
             " :channel, :workspace, :external_id, :lang, :state, :status, :version, :created_ms,"
-            " :started_ms, :ended_ms,"
-            " :expires_ms)",
+            " :started_ms, :ended_ms, :expires_ms)",
             {
                 "id": session.id,
                 "invitation_id": session.invitation_id,
@@ -516,10 +497,8 @@ class Tx:
     def find_session(self, session_id: str) -> Session | None:
         """The session, or None. One that was erased is still there, empty, with status "erased"."""
         row = self._db.one(
-            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id,"
-            " channel,"
-            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms,"
-            " expires_ms"
+            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id, channel,"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms"
             " FROM sessions WHERE id = :id",
             {"id": session_id},
         )
@@ -528,21 +507,17 @@ class Tx:
     def current_session(self, channel: str, workspace: str, external_id: str) -> Session | None:
         """The open session of this address that was created last, or None."""
         row = self._db.one(
-            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id,"
-            " channel,"
-            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms,"
-            " expires_ms"
+            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id, channel,"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms"
             " FROM sessions"
-            " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id AND status"
-            " = 'open'"
+            " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id AND status = 'open'"
             " ORDER BY created_ms DESC, id DESC LIMIT 1",
             {"channel": channel, "workspace": workspace, "external_id": external_id},
         )
         return Session(*row) if row else None
 
     def session_of_message(self, channel: str, workspace: str, external_id: str, message_id: str) -> Session | None:
-        """The session of this address with a counted answer that came from this message; None when there is
-        none."""
+        """The session of this address with a counted answer that came from this message; None when there is none."""
         rows = self._db.all(
             "SELECT s.id, s.invitation_id, s.flow_id, s.revision, s.survey_kind, s.touchpoint, s.segment,"
             " s.customer_id, s.channel, s.workspace, s.external_id, s.lang, s.state, s.status, s.version,"
@@ -558,18 +533,15 @@ class Tx:
     def sessions_of(self, customer_id: str, *, limit: int = 20) -> list[Session]:
         """Newest first."""
         rows = self._db.all(
-            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id,"
-            " channel,"
-            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms,"
-            " expires_ms"
+            "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id, channel,"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms"
             " FROM sessions WHERE customer_id = :customer_id ORDER BY created_ms DESC, id DESC LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
         return [Session(*row) for row in rows]
 
     def save_session(self, session: Session) -> bool:
-        """Compare-and-set: True if the stored version was session.version - 1. False, too, once it was
-        erased.
+        """Compare-and-set: True if the stored version was session.version - 1. False, too, once it was erased.
 
         What names the session (id, created_ms, address, flow) stays as it was created.
         """
@@ -605,10 +577,8 @@ class Tx:
             )
         return (
             self._db.run(
-                "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms ="
-                " :started_ms,"
-                " ended_ms = :ended_ms, expires_ms = :expires_ms, status = :status, customer_id ="
-                " :customer_id"
+                "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms = :started_ms,"
+                " ended_ms = :ended_ms, expires_ms = :expires_ms, status = :status, customer_id = :customer_id"
                 " WHERE id = :id AND version = :was AND status <> 'erased'",
                 params,
             )
@@ -616,8 +586,7 @@ class Tx:
         )
 
     def put_prompt_ref(self, session_id: str, question: str, ref: str) -> None:
-        """Keep the platform's name of the message that asked this question; nothing for a session that is
-        gone."""
+        """Keep the platform's name of the message that asked this question; nothing for a session that is gone."""
         self._db.run(
             "INSERT INTO prompts (session_id, question, ref)"
             " SELECT id, :question, :ref FROM sessions WHERE id = :session_id AND status <> 'erased'"
@@ -636,10 +605,10 @@ class Tx:
     # --- answers
 
     def record_answer(self, answer: Answer) -> None:
-        """Make it the counted answer of its (session, question); the former one stays in the history. Keeps
-        the roll-up equal to a recomputation in the same transaction.
+        """Make it the counted answer of its (session, question); the former one stays in the history. Keeps the
+        roll-up equal to a recomputation in the same transaction.
 
-        An answer that comes with `replaced_ms` is history only.
+        An answer that comes with `replaced_ms` is history only. Nothing is kept for a session that was erased.
 
         Raises:
             Conflict: this answer (session, question, id) is stored already.
@@ -648,14 +617,13 @@ class Tx:
             self._keep_former(answer)
             return
         rolled_up = answer.numeric and answer.instrument != ""
-        # One statement for two questions, and two narrow columns: nearly every answer is the first of its
+        # One statement for three questions, and narrow columns: nearly every answer is the first of its
         # question and of its customer's week.
         found = self._db.one(
             "SELECT (SELECT id FROM answers WHERE session_id = :session_id AND question = :question),"
-            " (SELECT id FROM answers WHERE customer_id = :customer_id AND instrument = :instrument AND week"
-            " = :week"
-            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint AND missing = '' AND countable = 1"
-            " LIMIT 1)",
+            " (SELECT id FROM answers WHERE customer_id = :customer_id AND instrument = :instrument AND week = :week"
+            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint AND missing = '' AND countable = 1 LIMIT 1),"
+            " (SELECT status FROM sessions WHERE id = :session_id)",
             {
                 "session_id": answer.session_id,
                 "question": answer.question,
@@ -667,6 +635,8 @@ class Tx:
             },
         )
         assert found is not None
+        if found[2] == "erased":
+            return
         if found[0] == answer.id:
             raise Conflict(f"answer {answer.id} is stored already")
         if found[0] is not None:
@@ -678,16 +648,12 @@ class Tx:
             )
         value = clean(answer.value)
         self._db.run(
-            "INSERT INTO answers (session_id, question, id, customer_id, instrument, wording_id, label_set,"
-            " value,"
-            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision,"
-            " shown_ms,"
+            "INSERT INTO answers (session_id, question, id, customer_id, instrument, wording_id, label_set, value,"
+            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
             " answered_ms, week, late, message_ids, quote_ok)"
-            " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
-            " :value,"
+            " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set, :value,"
             " :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id,"
-            " :revision, :shown_ms,"
-            " :answered_ms, :week, :late, :message_ids, :quote_ok)",
+            " :revision, :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok)",
             {
                 "session_id": answer.session_id,
                 "question": answer.question,
@@ -744,10 +710,8 @@ class Tx:
         row = self._db.one(
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
-            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
-            " week, late,"
-            " message_ids, NULL, quote_ok FROM answers WHERE session_id = :session_id AND question ="
-            " :question",
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
+            " message_ids, NULL, quote_ok FROM answers WHERE session_id = :session_id AND question = :question",
             {"session_id": session_id, "question": question},
         )
         if row:
@@ -759,14 +723,11 @@ class Tx:
         self._db.run(
             "INSERT INTO former_answers (session_id, question, id, customer_id, instrument, wording_id,"
             " label_set, value,"
-            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision,"
-            " shown_ms,"
+            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
             " answered_ms, week, late, message_ids, quote_ok, replaced_ms)"
             " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
-            " :value, :missing,"
-            " :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
-            " :shown_ms,"
-            " :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms)",
+            " :value, :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
+            " :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms)",
             {
                 "session_id": answer.session_id,
                 "question": answer.question,
@@ -796,8 +757,8 @@ class Tx:
         )
 
     def forget_words(self, session_id: str, message_id: str, at_ms: int) -> int:
-        """The customer took a message back: the words of every answer made from it go, in the history too,
-        and such an answer stops counting. Number of answers."""
+        """The customer took a message back: the words of every answer made from it go, in the history too, and such
+        an answer stops counting. Number of answers."""
         found = 0
         for answer in self.answers_of_session(session_id, history=True):
             if message_id in answer.message_ids.split(";"):
@@ -816,16 +777,13 @@ class Tx:
         rows = self._db.all(
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
-            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
-            " week, late,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
             " message_ids, NULL AS replaced_ms, quote_ok FROM answers WHERE session_id = :session_id"
             " UNION ALL"
             " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
-            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
-            " week, late,"
-            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE session_id = :session_id AND"
-            " :history = 1"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
+            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE session_id = :session_id AND :history = 1"
             " ORDER BY answered_ms, id",
             {"session_id": session_id, "history": int(history)},
         )
@@ -836,16 +794,13 @@ class Tx:
         rows = self._db.all(
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
-            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
-            " week, late,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
             " message_ids, NULL AS replaced_ms, quote_ok FROM answers WHERE customer_id = :customer_id"
             " UNION ALL"
             " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
-            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
-            " week, late,"
-            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE customer_id = :customer_id AND"
-            " :history = 1"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
+            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE customer_id = :customer_id AND :history = 1"
             " ORDER BY answered_ms, id",
             {"customer_id": customer_id, "history": int(history)},
         )
@@ -854,18 +809,15 @@ class Tx:
     def rollup(self, first_week: str, last_week: str, *, instrument: str = "") -> list[RollupCell]:
         """The cells of the weeks first_week ≤ week ≤ last_week (Mondays), of one instrument or all.
 
-        Only standard instruments are rolled up (a shop's own questions share no name to be added up under),
-        and no free text. A skipped question is a cell with value "" and its `missing`; it has no customers.
-        Without a customer every answer counts as one.
+        Only standard instruments are rolled up (a shop's own questions share no name to be added up under), and no
+        free text. A skipped question is a cell with value "" and its `missing`; it has no customers. Without a
+        customer every answer counts as one.
         """
         rows = self._db.all(
-            "SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel,"
-            " lang, value,"
+            "SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel, lang, value,"
             " missing, answers, customers FROM rollup"
-            " WHERE week >= :first_week AND week <= :last_week AND (:instrument = '' OR instrument ="
-            " :instrument)"
-            " ORDER BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
-            " wording_id,"
+            " WHERE week >= :first_week AND week <= :last_week AND (:instrument = '' OR instrument = :instrument)"
+            " ORDER BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang, wording_id,"
             " label_set",
             {"first_week": first_week, "last_week": last_week, "instrument": instrument},
         )
@@ -874,22 +826,15 @@ class Tx:
     def recompute_rollup(self) -> list[RollupCell]:
         """The roll-up computed from raw rows, for the checker and for repairs (writes nothing)."""
         rows = self._db.all(
-            "SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel,"
-            " lang, value,"
-            " missing, COUNT(*), SUM(CASE WHEN missing = '' AND (customer_id = '' OR place = 1) THEN 1 ELSE"
-            " 0 END)"
-            " FROM (SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment,"
-            " channel, lang,"
-            " value, missing, customer_id, ROW_NUMBER() OVER (PARTITION BY customer_id, week, instrument,"
-            " survey_kind,"
-            " touchpoint, CASE WHEN missing = '' THEN 0 ELSE 1 END ORDER BY answered_ms DESC, id DESC) AS"
-            " place"
+            "SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel, lang, value,"
+            " missing, COUNT(*), SUM(CASE WHEN missing = '' AND (customer_id = '' OR place = 1) THEN 1 ELSE 0 END)"
+            " FROM (SELECT week, instrument, wording_id, label_set, survey_kind, touchpoint, segment, channel, lang,"
+            " value, missing, customer_id, ROW_NUMBER() OVER (PARTITION BY customer_id, week, instrument, survey_kind,"
+            " touchpoint, CASE WHEN missing = '' THEN 0 ELSE 1 END ORDER BY answered_ms DESC, id DESC) AS place"
             " FROM answers WHERE countable = 1 AND instrument <> '') AS counted"
-            " GROUP BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
-            " wording_id,"
+            " GROUP BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang, wording_id,"
             " label_set"
-            " ORDER BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
-            " wording_id,"
+            " ORDER BY week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang, wording_id,"
             " label_set"
         )
         return [RollupCell(*row) for row in rows]
@@ -899,8 +844,7 @@ class Tx:
         rows = self._db.all(
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
-            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms,"
-            " week, late,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
             " message_ids, NULL, quote_ok FROM answers"
             " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms "
             " AND (:instrument = '' OR instrument = :instrument) ORDER BY answered_ms, id",
@@ -911,9 +855,9 @@ class Tx:
     def latest_values(
         self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
     ) -> dict[str, int]:
-        """value → number of customers whose latest counted valid answer in [start, end) has it: right for
-        windows of several weeks, where adding up weekly roll-ups would count a customer twice. Without a
-        customer every answer counts."""
+        """value → number of customers whose latest counted valid answer in [start, end) has it: right for windows of
+        several weeks, where adding up weekly roll-ups would count a customer twice. Without a customer every answer
+        counts."""
         rows = self._db.all(
             "SELECT value, COUNT(*) FROM (SELECT value, customer_id, ROW_NUMBER() OVER"
             " (PARTITION BY customer_id ORDER BY answered_ms DESC, id DESC) AS place FROM answers"
@@ -934,10 +878,10 @@ class Tx:
     def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts:
         """Invitations sent in [start, end) and what became of them.
 
-        answered: at least one valid answer, in time, within 7 days of the invitation (metrics.md §5,
-        response_rate); started: the customer answered anything, completed: the conversation came to its end;
-        undeliverable: blocked, or given up by the worker, before anything was answered. `skipped` counts
-        decisions of the same window not to ask.
+        answered: at least one valid answer, in time, within 7 days of the invitation (metrics.md §5, response_rate);
+        started: the customer answered anything, completed: the conversation came to its end;
+        undeliverable: blocked, or given up by the worker, before anything was answered. `skipped` counts decisions of
+        the same window not to ask.
         """
         row = self._db.one(
             "SELECT COUNT(*),"
@@ -948,8 +892,7 @@ class Tx:
             " COUNT(s.started_ms),"
             " COUNT(CASE WHEN s.started_ms IS NULL AND (s.status = 'blocked' OR EXISTS (SELECT 1 FROM jobs"
             " AS j"
-            " WHERE j.session_id = i.session_id AND j.session_id <> '' AND j.kind = 'send' AND j.state ="
-            " 'dead'))"
+            " WHERE j.session_id = i.session_id AND j.session_id <> '' AND j.kind = 'send' AND j.state = 'dead'))"
             " THEN 1 END)"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
             " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms",
@@ -976,8 +919,7 @@ class Tx:
         """The customer's latest valid answer of this week: time, id, then the eleven columns of its cell."""
         return self._db.one(
             "SELECT answered_ms, id, week, instrument, value, missing, survey_kind, touchpoint, segment,"
-            " channel, lang,"
-            " wording_id, label_set FROM answers"
+            " channel, lang, wording_id, label_set FROM answers"
             " WHERE customer_id = :customer_id AND instrument = :instrument AND week = :week"
             " AND survey_kind = :survey_kind AND touchpoint = :touchpoint AND missing = '' AND countable = 1"
             " ORDER BY answered_ms DESC, id DESC LIMIT 1",
@@ -1058,15 +1000,12 @@ class Tx:
             "customers": customers,
         }
         self._db.run(
-            "INSERT INTO rollup (week, instrument, value, missing, survey_kind, touchpoint, segment,"
-            " channel, lang,"
+            "INSERT INTO rollup (week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
             " wording_id, label_set, answers, customers)"
-            " VALUES (:week, :instrument, :value, :missing, :survey_kind, :touchpoint, :segment, :channel,"
-            " :lang,"
+            " VALUES (:week, :instrument, :value, :missing, :survey_kind, :touchpoint, :segment, :channel, :lang,"
             " :wording_id, :label_set, :answers, :customers)"
             " ON CONFLICT (week, instrument, value, missing, survey_kind, touchpoint, segment, channel,"
-            " lang, wording_id,"
-            " label_set) DO UPDATE SET answers = rollup.answers + excluded.answers,"
+            " lang, wording_id, label_set) DO UPDATE SET answers = rollup.answers + excluded.answers,"
             " customers = rollup.customers + excluded.customers",
             params,
         )
@@ -1082,8 +1021,8 @@ class Tx:
     # --- jobs
 
     def put_job(self, job: Job, *, claim_for: str = "", lease_until_ms: int = 0) -> Job | None:
-        """Queue it. None when its key is used. With `claim_for`, a due job (due_ms ≤ created_ms) whose lane
-        has no unfinished job comes back already leased to that owner (attempts 1), saving a claim.
+        """Queue it. None when its key is used. With `claim_for`, a due job (due_ms ≤ created_ms) whose lane has no
+        unfinished job comes back already leased to that owner (attempts 1), saving a claim.
 
         Raises:
             Conflict: a job with this id exists.
@@ -1119,16 +1058,13 @@ class Tx:
             case _:
                 claim_ms = None
         stored = self._db.run(
-            "INSERT INTO jobs (id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks,"
-            " updates,"
-            " expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref,"
-            " claim_ms,"
+            "INSERT INTO jobs (id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
+            " expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref, claim_ms,"
             " finished_ms)"
             " VALUES (:id, :kind, :due_ms, :payload, :lane, :key, :channel, :session_id, :customer_id,"
             " :asks, :updates,"
             " :expires_ms, :created_ms, :state, :attempts, :lease_owner, :lease_until_ms, :fence, :error,"
-            " :ref, :claim_ms,"
-            " :finished_ms)"
+            " :ref, :claim_ms, :finished_ms)"
             " ON CONFLICT (key) WHERE key <> '' DO NOTHING",
             {
                 "id": job.id,
@@ -1174,9 +1110,9 @@ class Tx:
         kinds: Sequence[str] = (),
         paused: Sequence[str] = (),
     ) -> list[Job]:
-        """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane;
-        channels in `paused` are left alone. attempts and fence grow by one. Jobs past expires_ms become
-        "expired" instead. Earliest due first."""
+        """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane; channels in
+        `paused` are left alone. attempts and fence grow by one. Jobs past expires_ms become "expired" instead.
+        Earliest due first."""
         self._db.run(
             "UPDATE jobs SET state = 'expired', finished_ms = :now_ms, claim_ms = NULL, lease_until_ms = NULL"
             " WHERE claim_ms <= :now_ms AND expires_ms <= :now_ms",
@@ -1185,8 +1121,7 @@ class Tx:
         # The guard on claim_ms is repeated outside: inside the sub-select alone it gives one job to two
         # workers on PostgreSQL. An unfinished earlier job keeps its lane whatever its state.
         rows = self._db.all(
-            "UPDATE jobs SET state = 'leased', lease_owner = :owner, lease_until_ms = :until_ms, claim_ms ="
-            " :until_ms,"
+            "UPDATE jobs SET state = 'leased', lease_owner = :owner, lease_until_ms = :until_ms, claim_ms = :until_ms,"
             " attempts = attempts + 1, fence = fence + 1"
             " WHERE claim_ms <= :now_ms AND id IN (SELECT j.id FROM jobs AS j"
             " WHERE j.claim_ms <= :now_ms"
@@ -1196,8 +1131,7 @@ class Tx:
             " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id))"
             " ORDER BY j.claim_ms, j.id LIMIT :limit)"
             " RETURNING id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks,"
-            " updates, expires_ms,"
-            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref",
+            " updates, expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref",
             {
                 "owner": owner,
                 "until_ms": lease_until_ms,
@@ -1222,8 +1156,8 @@ class Tx:
         }
 
     def finish_job(self, job: Job, *, state: str, at_ms: int, error: str = "", ref: str = "") -> bool:
-        """False for a stale fence, and for a job that is no longer leased. state: done, dead, uncertain,
-        expired, cancelled."""
+        """False for a stale fence, and for a job that is no longer leased. state: done, dead, uncertain, expired,
+        cancelled."""
         if state not in ("done", "dead", "uncertain", "expired", "cancelled"):
             raise ValueError(f"a job cannot finish as {state!r}")
         return (
@@ -1248,16 +1182,14 @@ class Tx:
         return (
             self._db.run(
                 "UPDATE jobs SET state = 'ready', due_ms = :due_ms, claim_ms = :due_ms, lease_owner = '',"
-                " lease_until_ms = NULL, error = :error WHERE id = :id AND fence = :fence AND state ="
-                " 'leased'",
+                " lease_until_ms = NULL, error = :error WHERE id = :id AND fence = :fence AND state = 'leased'",
                 {"id": job.id, "fence": job.fence, "due_ms": due_ms, "error": clean(error)},
             )
             == 1
         )
 
     def put_back_job(self, job: Job, *, due_ms: int, error: str) -> bool:
-        """Back to ready, later, the claim undone: nothing was tried, so no attempt counts. False as
-        retry_job."""
+        """Back to ready, later, the claim undone: nothing was tried, so no attempt counts. False as retry_job."""
         return (
             self._db.run(
                 "UPDATE jobs SET state = 'ready', due_ms = :due_ms, claim_ms = :due_ms, lease_owner = '',"
@@ -1269,13 +1201,11 @@ class Tx:
         )
 
     def replay_job(self, job_id: str, now_ms: int) -> bool:
-        """A dead, uncertain or held job becomes ready again with attempts 0. Its fence and its expiry
-        stay."""
+        """A dead, uncertain or held job becomes ready again with attempts 0. Its fence and its expiry stay."""
         return (
             self._db.run(
                 "UPDATE jobs SET state = 'ready', due_ms = :now_ms, claim_ms = :now_ms, finished_ms = NULL,"
-                " attempts = 0,"
-                " lease_owner = '', lease_until_ms = NULL"
+                " attempts = 0, lease_owner = '', lease_until_ms = NULL"
                 " WHERE id = :id AND state IN ('dead', 'uncertain', 'held')",
                 {"id": job_id, "now_ms": now_ms},
             )
@@ -1318,8 +1248,7 @@ class Tx:
         # three texts for three indexes; the rest of the filter is the same
         if key:
             return self._db.run(
-                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms"
-                " = NULL"
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL"
                 " WHERE key = :key AND key <> '' AND finished_ms IS NULL"
                 " AND (:session_id = '' OR session_id = :session_id)"
                 " AND (:customer_id = '' OR customer_id = :customer_id)"
@@ -1329,8 +1258,7 @@ class Tx:
             )
         if session_id:
             return self._db.run(
-                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms"
-                " = NULL"
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL"
                 " WHERE session_id = :session_id AND session_id <> '' AND finished_ms IS NULL"
                 " AND (:customer_id = '' OR customer_id = :customer_id)"
                 " AND (:kinds = '' OR REPLACE(:kinds, :mark || kind || :mark, '') <> :kinds)"
@@ -1339,8 +1267,7 @@ class Tx:
             )
         if customer_id:
             return self._db.run(
-                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms"
-                " = NULL"
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL"
                 " WHERE customer_id = :customer_id AND customer_id <> '' AND finished_ms IS NULL"
                 " AND (:kinds = '' OR REPLACE(:kinds, :mark || kind || :mark, '') <> :kinds)"
                 " AND (:channel = '' OR channel = :channel)",
@@ -1349,8 +1276,8 @@ class Tx:
         raise ValueError("cancel_jobs needs a session, a customer or a key")
 
     def release_leases(self, now_ms: int) -> int:
-        """At start, under the server's lock: whatever was leased belongs to a dead process. It is due now.
-        Number of jobs."""
+        """At start, under the server's lock: whatever was leased belongs to a dead process. It is due now. Number of
+        jobs."""
         return self._db.run(
             "UPDATE jobs SET state = 'ready', claim_ms = :now_ms, lease_owner = '', lease_until_ms = NULL"
             " WHERE claim_ms IS NOT NULL AND state = 'leased'",
@@ -1358,18 +1285,18 @@ class Tx:
         )
 
     def next_due_ms(self) -> int | None:
-        """When the next job may be claimed: ready ones when due, leased ones when the lease runs out; None
-        without any. Lanes and pauses are not considered."""
-        row = self._db.one("SELECT MIN(claim_ms) FROM jobs WHERE claim_ms IS NOT NULL")
+        """Due time of the earliest ready job (lanes and pauses not considered), None without any. A job that is leased
+        is not waited for here: whoever holds it acts, or its lease runs out and the next claim finds it."""
+        row = self._db.one(
+            "SELECT claim_ms FROM jobs WHERE claim_ms IS NOT NULL AND state = 'ready' ORDER BY claim_ms LIMIT 1"
+        )
         return row[0] if row else None
 
     def find_job(self, job_id: str) -> Job | None:
         """The job, or None."""
         row = self._db.one(
-            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
-            " expires_ms,"
-            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs WHERE id"
-            " = :id",
+            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates, expires_ms,"
+            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs WHERE id = :id",
             {"id": job_id},
         )
         return Job(*row) if row else None
@@ -1377,11 +1304,9 @@ class Tx:
     def jobs(self, *, state: str = "", kind: str = "", limit: int = 100) -> list[Job]:
         """Oldest first."""
         rows = self._db.all(
-            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
-            " expires_ms,"
+            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates, expires_ms,"
             " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs"
-            " WHERE (:state = '' OR state = :state) AND (:kind = '' OR kind = :kind) ORDER BY id LIMIT"
-            " :limit",
+            " WHERE (:state = '' OR state = :state) AND (:kind = '' OR kind = :kind) ORDER BY id LIMIT :limit",
             {"state": state, "kind": kind, "limit": limit},
         )
         return [Job(*row) for row in rows]
@@ -1400,8 +1325,7 @@ class Tx:
         """The one case of this customer that is not settled."""
         row = self._db.one(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms,"
-            " card_ref FROM cases WHERE customer_id = :customer_id AND customer_id <> '' AND state <>"
+            " settled_ms, card_ref FROM cases WHERE customer_id = :customer_id AND customer_id <> '' AND state <>"
             " 'settled' LIMIT 1",
             {"customer_id": customer_id},
         )
@@ -1417,15 +1341,11 @@ class Tx:
             return
         self._db.run(
             "INSERT INTO cases (id, customer_id, session_id, reason, words, state, contact, opened_ms,"
-            " due_ms, outcome,"
-            " settled_ms, card_ref)"
+            " due_ms, outcome, settled_ms, card_ref)"
             " VALUES (:id, :customer_id, :session_id, :reason, :words, :state, :contact, :opened_ms,"
-            " :due_ms, :outcome,"
-            " :settled_ms, :card_ref)"
-            " ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, session_id ="
-            " excluded.session_id,"
-            " reason = excluded.reason, words = excluded.words, state = excluded.state, contact ="
-            " excluded.contact,"
+            " :due_ms, :outcome, :settled_ms, :card_ref)"
+            " ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, session_id = excluded.session_id,"
+            " reason = excluded.reason, words = excluded.words, state = excluded.state, contact = excluded.contact,"
             " opened_ms = excluded.opened_ms, due_ms = excluded.due_ms, outcome = excluded.outcome,"
             " settled_ms = excluded.settled_ms, card_ref = excluded.card_ref",
             {
@@ -1448,8 +1368,7 @@ class Tx:
         """The case, or None."""
         row = self._db.one(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms,"
-            " card_ref FROM cases WHERE id = :id",
+            " settled_ms, card_ref FROM cases WHERE id = :id",
             {"id": case_id},
         )
         return Case(*row) if row else None
@@ -1458,8 +1377,7 @@ class Tx:
         """Cases opened in [start, end), oldest first."""
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms,"
-            " card_ref FROM cases WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms,"
+            " settled_ms, card_ref FROM cases WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms,"
             " id",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
@@ -1528,11 +1446,11 @@ class Tx:
     # --- a person's rights
 
     def erase_answers(self, customer_id: str, at_ms: int, *, session_id: str = "") -> int:
-        """Forget answers (values, words, engine states; of one session or all): rows go, the roll-up is
-        corrected, jobs that carry their words are cancelled. Returns the number of answers.
+        """Forget answers (values, words, engine states; of one session or all): rows go, the roll-up is corrected,
+        jobs that carry their words are cancelled. Returns the number of answers.
 
-        Open sessions become "erased" and their version moves on: a step that was under way is refused. Call
-        it after save_session of the same step, before putting the jobs that say goodbye.
+        Open sessions become "erased" and their version moves on: a step that was under way is refused. Call it after
+        save_session of the same step, before putting the jobs that say goodbye.
         """
         sessions = [session_id]
         if not session_id:
@@ -1542,8 +1460,7 @@ class Tx:
                 row[0]
                 for row in self._db.all(
                     "SELECT id FROM sessions WHERE customer_id = :customer_id AND customer_id <> ''"
-                    " UNION SELECT session_id FROM answers WHERE customer_id = :customer_id AND customer_id"
-                    " <> ''"
+                    " UNION SELECT session_id FROM answers WHERE customer_id = :customer_id AND customer_id <> ''"
                     " UNION SELECT session_id FROM former_answers WHERE customer_id = :customer_id"
                     " AND customer_id <> ''",
                     {"customer_id": customer_id},
@@ -1580,10 +1497,10 @@ class Tx:
     def erase_customer(self, customer_id: str, at_ms: int) -> None:
         """Forget everything but the audit row's pseudonym; a late webhook revives nothing.
 
-        Counts stay without the person: sent and skipped invitations, settled cases, the ids of events and
-        jobs that keep a repeated one from happening twice. Answers go altogether, out of the roll-up too.
-        Digests already written are documents and stay. The customer's id is dead from now on: verbs that
-        would bring it back do nothing.
+        Counts stay without the person: sent and skipped invitations, settled cases, the ids of events and jobs that
+        keep a repeated one from happening twice. Answers go altogether, out of the roll-up too. Digests already
+        written are documents and stay. The customer's id is dead from now on: verbs that would bring it back do
+        nothing.
 
         Afterwards, outside of the unit, `Store.compact()` empties the write-ahead log of the old pages.
         """
@@ -1611,8 +1528,7 @@ class Tx:
             params,
         )
         self._db.run(
-            "UPDATE sessions SET status = 'erased', state = '', customer_id = '', external_id = '', segment"
-            " = ''"
+            "UPDATE sessions SET status = 'erased', state = '', customer_id = '', external_id = '', segment = ''"
             " WHERE customer_id = :customer_id",
             params,
         )
@@ -1649,8 +1565,8 @@ class Tx:
         return row[0] if row else None
 
     def _pseudonym(self, customer_id: str, *, create: bool) -> str:
-        """What stands for an erased customer: a hash keyed with a secret of this database; "" before the
-        first erasure."""
+        """What stands for an erased customer: a hash keyed with a secret of this database; "" before the first
+        erasure."""
         secret = self.get_meta("pseudonym_key")
         if secret is None:
             if not create:
@@ -1681,8 +1597,7 @@ class Tx:
         wrong += [
             f"{count} jobs of lane {lane} are leased at once"
             for lane, count in self._db.all(
-                "SELECT lane, COUNT(*) FROM jobs WHERE state = 'leased' AND finished_ms IS NULL AND lane <>"
-                " ''"
+                "SELECT lane, COUNT(*) FROM jobs WHERE state = 'leased' AND finished_ms IS NULL AND lane <> ''"
                 " GROUP BY lane HAVING COUNT(*) > 1"
             )
         ]
@@ -1740,11 +1655,9 @@ class Store:
         self._engine = engine
 
     async def write(self, unit: Unit[T]) -> T:
-        """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is
-        stored.
+        """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is stored.
 
-        A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any
-        other.
+        A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any other.
 
         Raises:
             StoreBusy: the database is locked or the disk is full; nothing was stored.
@@ -1753,13 +1666,16 @@ class Store:
         return await self._engine.write(unit)
 
     async def read(self, unit: Unit[T]) -> T:
-        """What `unit` returned from a snapshot of the last commit. A unit that writes is refused
-        (StoreError)."""
+        """What `unit` returned from a snapshot of the last commit. A unit that writes is refused (StoreError)."""
         return await self._engine.read(unit)
 
     async def compact(self) -> bool:
-        """Empty the write-ahead log, so that what was erased is nowhere on the disk. For the server alone
-        (P15). False when somebody was reading: ask again a little later."""
+        """Empty the write-ahead log, so that what was erased is nowhere on the disk. False when somebody was reading:
+        ask again a little later. (The last one to close a database does the same.)
+
+        Raises:
+            StoreError: this store is not the server's (P15).
+        """
         return await self._engine.compact()
 
     async def close(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import random
 import resource
 import statistics
@@ -147,7 +146,7 @@ def answered(number: int, step: int, value: str, at_ms: int) -> object:
 
 async def talk(store: Store, numbers: asyncio.Queue[int], turn: int, until: float, took: list[float]) -> None:
     chance = random.Random(turn)
-    while time.perf_counter() < until:
+    while time.perf_counter() < until and not numbers.empty():
         number = numbers.get_nowait()
         for step in range(len(QUESTIONS)):
             start = time.perf_counter()
@@ -171,8 +170,7 @@ async def measure(folder: Path, customers: int, callers: int, seconds: float) ->
         took: list[float] = []
         cpu = resource.getrusage(resource.RUSAGE_SELF)
         start = time.perf_counter()
-        with contextlib.suppress(asyncio.QueueEmpty):
-            await asyncio.gather(*(talk(store, numbers, 0, start + seconds, took) for _ in range(callers)))
+        await asyncio.gather(*(talk(store, numbers, 0, start + seconds, took) for _ in range(callers)))
         wall = time.perf_counter() - start
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu_s = used.ru_utime + used.ru_stime - cpu.ru_utime - cpu.ru_stime

@@ -326,6 +326,7 @@ async def test_nothing_revives_an_erased_customer(store: Store) -> None:
         assert not tx.save_session(replace(before, version=before.version + 1))
         assert not tx.save_session(replace(before, version=before.version + 2))
         tx.put_prompt_ref("S1", "nps", "D-canary:2")
+        tx.record_answer(answer("10", customer_id=CANARY))
 
     await store.write(late)
 
@@ -339,6 +340,7 @@ async def test_nothing_revives_an_erased_customer(store: Store) -> None:
         assert tx.find_case("K9") is None
         assert tx.search_customers("canary") == []
         assert tx.prompt_ref("S1", "nps") == ""
+        assert tx.answers_of_session("S1", history=True) == []
         assert [row.subject.startswith("erased-") for row in tx.audit_entries()] == [True]
 
     await store.read(check)

@@ -84,6 +84,8 @@ async def test_a_second_server_on_the_same_file_is_refused_and_a_command_is_not(
             await open_store(url, now_ms=1, server=True)
         async with await open_store(url, now_ms=1) as command:
             await command.write(lambda tx: tx.put_customer(customer("C-command")))
+            with pytest.raises(StoreError, match="only the server"):
+                await command.compact()
         assert await first.read(lambda tx: tx.find_customer("C-command")) is not None
     async with await open_store(url, now_ms=1, server=True) as second:
         assert await second.read(lambda tx: tx.find_customer("C-command")) is not None
