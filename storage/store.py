@@ -1514,17 +1514,22 @@ class Tx:
             " (pseudonym) DO NOTHING",
             params,
         )
-        self.cancel_jobs(at_ms, customer_id=customer_id)
-        # Keys and lanes may be made of ids of the person. Without its key a job could be put again: its
-        # customer cannot.
+        # Keys and lanes may hold ids of the person. Without its key a job could be put again: its customer cannot.
+        # Three statements for three indexes: unfinished ones, those of no session, those of the customer's sessions.
         self._db.run(
-            "UPDATE jobs SET payload = '{}', customer_id = '', key = '', lane = '', error = '', ref = ''"
-            " WHERE customer_id = :customer_id",
+            "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL,"
+            " payload = '{}', customer_id = '', key = '', lane = '', error = '', ref = ''"
+            " WHERE customer_id = :customer_id AND customer_id <> '' AND finished_ms IS NULL",
             params,
         )
         self._db.run(
-            "UPDATE jobs SET payload = '{}', key = '', lane = '', error = '', ref = '' WHERE session_id IN"
-            " (SELECT id FROM sessions WHERE customer_id = :customer_id) AND session_id <> ''",
+            "UPDATE jobs SET payload = '{}', customer_id = '', key = '', lane = '', error = '', ref = ''"
+            " WHERE customer_id = :customer_id AND customer_id <> '' AND session_id = ''",
+            params,
+        )
+        self._db.run(
+            "UPDATE jobs SET payload = '{}', customer_id = '', key = '', lane = '', error = '', ref = ''"
+            " WHERE session_id IN (SELECT id FROM sessions WHERE customer_id = :customer_id) AND session_id <> ''",
             params,
         )
         self._db.run(
@@ -1552,7 +1557,7 @@ class Tx:
         )
         self._db.run("DELETE FROM consents WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM match_keys WHERE customer_id = :customer_id", params)
-        self._db.run("DELETE FROM addresses WHERE customer_id = :customer_id", params)
+        self._db.run("DELETE FROM addresses WHERE customer_id = :customer_id AND customer_id <> ''", params)
         self._db.run("DELETE FROM customers WHERE id = :customer_id", params)
         self._db.run("UPDATE audit SET subject = :pseudonym, detail = '' WHERE subject = :customer_id", params)
 

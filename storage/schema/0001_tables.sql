@@ -288,6 +288,7 @@ CREATE TABLE cases (
 );
 CREATE UNIQUE INDEX cases_open ON cases (customer_id) WHERE state <> 'settled' AND customer_id <> '';
 CREATE INDEX cases_customer ON cases (customer_id);
+CREATE INDEX cases_session ON cases (session_id);
 CREATE INDEX cases_opened ON cases (opened_ms);
 
 CREATE TABLE digests (
@@ -310,3 +311,4 @@ CREATE TABLE audit (
     detail TEXT NOT NULL
 );
 CREATE INDEX audit_at ON audit (at_ms);
+CREATE INDEX audit_subject ON audit (subject);
