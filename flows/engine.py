@@ -715,7 +715,7 @@ class _Turn:
             case "back" | "change":
                 self.back()
             case "help":
-                self.aside(self.say_text("help"))
+                self.help()
             case "stop":
                 self.stop()
             case _:
@@ -835,7 +835,7 @@ class _Turn:
         wanted = recognise(text)
         if wanted is not None:
             # The caller sees to these four words; here they must only never become somebody's answer.
-            if wanted == "unsubscribe":
+            if wanted == "unsubscribe" and self.heard():
                 self.aside(self.say_text("unsub.ask"), self.voice.unsubscribe)
             return
         order = command(text)
@@ -889,7 +889,11 @@ class _Turn:
             case "person":
                 self.person(text)
             case _:
-                self.aside(self.say_text("help"))
+                self.help()
+
+    def help(self) -> None:
+        if self.heard():
+            self.aside(self.say_text("help"))
 
     def typed_words(self, question: Question, text: str, order: str | None) -> None:
         state = self.state

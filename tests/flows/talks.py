@@ -115,7 +115,7 @@ class Talk:
                 return Elapsed(self.at_ms, rest, dates)
             case "stop":
                 return Stop(self.at_ms, rest)  # type: ignore[arg-type]
-        self.count += 1
+        self.count += verb != "tap"
         content: Any
         match verb:
             case "type":
