@@ -32,20 +32,15 @@ _REFUSALS: dict[Refusal, tuple[str, str]] = {
     ),
     "unlisted": (
         "この操作の権限がありません。koe.yaml の staff.may_trigger への追加を、管理者にご依頼ください。",
-        "You don't have permission for this. "
-        "Please ask the administrator to add you to staff.may_trigger in koe.yaml.",
+        "You don't have permission for this. Please ask the administrator to add you to staff.may_trigger in koe.yaml.",
     ),
     "nobody_listed": (
-        "この操作の権限を持つ人が、まだ登録されていません。"
-        "管理者が koe.yaml の staff.may_trigger に追加できます。",
-        "Nobody has permission for this yet. "
-        "The administrator can add people to staff.may_trigger in koe.yaml.",
+        "この操作の権限を持つ人が、まだ登録されていません。管理者が koe.yaml の staff.may_trigger に追加できます。",
+        "Nobody has permission for this yet. The administrator can add people to staff.may_trigger in koe.yaml.",
     ),
     "groups_unreadable": (
-        "ユーザーグループを確認できませんでした。"
-        "アプリに usergroups:read の権限があるか、管理者にご確認ください。",
-        "We couldn't read the user groups. "
-        "Please ask the administrator whether the app has the scope usergroups:read.",
+        "ユーザーグループを確認できませんでした。アプリに usergroups:read の権限があるか、管理者にご確認ください。",
+        "We couldn't read the user groups. Please ask the administrator whether the app has the scope usergroups:read.",
     ),
 }
 
@@ -170,9 +165,7 @@ class People:
         known = self._groups.get(group_id)
         if known is not None and abs(self._now_ms() - known[0]) < _FRESH_MS:
             return known[1]
-        answer = await self._call(
-            "usergroups.users.list", {"usergroup": group_id}, timeout_s=1.5, harmless=True
-        )
+        answer = await self._call("usergroups.users.list", {"usergroup": group_id}, timeout_s=1.5, harmless=True)
         members = frozenset(str(user) for user in answer.get("users") or ())
         self._groups[group_id] = (self._now_ms(), members)
         return members
@@ -188,8 +181,6 @@ def _person(user_id: str, told: object, default_lang: str) -> Person:
         lang=("ja" if locale.startswith("ja") else "en") if locale else default_lang,
         team_id=str(told.get("team_id") or ""),
         is_bot=bool(told.get("is_bot")),
-        is_guest=bool(
-            told.get("is_restricted") or told.get("is_ultra_restricted") or told.get("is_stranger")
-        ),
+        is_guest=bool(told.get("is_restricted") or told.get("is_ultra_restricted") or told.get("is_stranger")),
         is_gone=bool(told.get("deleted")),
     )

@@ -3,6 +3,7 @@ sent, in words."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class SurveyRequest:
     """What a member of staff asked for."""
 
     request_id: str
-    """The same for one window however often it is sent: one window, one survey."""
+    """The same however often one window is sent with the same wish: it is one survey, or one refusal. Another customer,
+    survey or time in that window is another wish."""
     flow_id: str
     customer_id: str
     at_ms: int | None
@@ -215,11 +217,7 @@ def reason_text(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
     if refused.allowed_from_ms is None:
         return sentence
     stop = "." if lang == "en" else "。"
-    return (
-        sentence.removesuffix(stop)
-        + _say("from", lang, date=day_text(refused.allowed_from_ms, lang, tz))
-        + stop
-    )
+    return sentence.removesuffix(stop) + _say("from", lang, date=day_text(refused.allowed_from_ms, lang, tz)) + stop
 
 
 def day_text(at_ms: int, lang: str, tz: tzinfo) -> str:
@@ -337,9 +335,7 @@ class SurveyDesk:
         """The sentence to answer `/survey …` with; "" when the window was opened instead."""
         user_id, words = str(body.get("user_id", "")), str(body.get("text") or "").strip()
         person = await self._people.who(user_id)
-        refusal = await self._people.refusal(
-            user_id, self._may_trigger, team_id=str(body.get("team_id") or "")
-        )
+        refusal = await self._people.refusal(user_id, self._may_trigger, team_id=str(body.get("team_id") or ""))
         if refusal is not None:
             return refusal_text(refusal, person.lang)
         if words:
@@ -370,7 +366,7 @@ class SurveyDesk:
             return _errors(customer=customer)
         view = _dict(body.get("view"))
         request = SurveyRequest(
-            request_id=f"{team_id}:{view.get('id', '')}",
+            request_id=_request_id(team_id, view, flow_id, customer.id, at_ms),
             flow_id=flow_id,
             customer_id=customer.id,
             at_ms=at_ms,
@@ -406,7 +402,7 @@ class SurveyDesk:
             standing = customer
         else:
             request = SurveyRequest(
-                request_id=f"{team_id}:{view.get('id', '')}",
+                request_id=_request_id(team_id, view, values.flow_id, customer.id, values.at_ms),
                 flow_id=values.flow_id,
                 customer_id=customer.id,
                 at_ms=values.at_ms,
@@ -443,9 +439,7 @@ class SurveyDesk:
             return _say("unfound", lang)
         if len(found) > 1:
             comma = ", " if lang == "en" else "、"
-            return cut(
-                _say("several", lang, who=comma.join(who_text(hit, lang) for hit in found[:_OFFERED])), 500
-            )
+            return cut(_say("several", lang, who=comma.join(who_text(hit, lang) for hit in found[:_OFFERED])), 500)
         return found[0]
 
 
@@ -473,6 +467,11 @@ def _values(body: Mapping[str, Any]) -> _Values:
         at_ms=at_s * 1000 if isinstance(at_s, int) and 0 < at_s < 10**11 else None,
         note=_words(entry("note").get("value"), _NOTE_LIMIT),
     )
+
+
+def _request_id(team_id: str, view: Mapping[str, Any], flow_id: str, customer_id: str, at_ms: int | None) -> str:
+    wish = json.dumps([team_id, view.get("id"), flow_id, customer_id, at_ms])
+    return f"survey:{hashlib.sha256(wish.encode()).hexdigest()[:32]}"
 
 
 def _dispatched(body: Mapping[str, Any]) -> str:

@@ -418,8 +418,12 @@ async def test_staff_start_a_survey_from_a_command_to_a_sentence(slack: Slack) -
     assert "田中様（C001）にLINEで「ご購入後」をお送りします。" in json.dumps(told, ensure_ascii=False)
     (request,) = slack.requests
     assert (request.customer_id, request.flow_id, request.requested_by) == ("C001", "after_purchase", "U0STAFF")
-    assert request.request_id == "T1:V9"
-    assert [inbound.kind for inbound in slack.noted] == ["command", "view"]
+    await slack.post(survey_sent())
+    other = {"flow": {"flow": {"selected_option": {"value": "relational"}}}}
+    await slack.post(survey_sent(**other))
+    first, again, changed = (asked.request_id for asked in slack.requests)
+    assert first == again != changed
+    assert [inbound.kind for inbound in slack.noted] == ["command", "view", "view", "view"]
 
 
 async def test_help_and_refusals_are_for_the_person_alone(slack: Slack) -> None:
