@@ -590,6 +590,8 @@ NOISE_LIMIT = 20
 to each other for ever."""
 DOUBLE_TAP_MS = 2000
 """The same button twice within this time is one tap of a trembling finger."""
+CLOCKS_APART_MS = 60_000
+"""By how much a platform's clock may be behind ours."""
 ALBUM_MS = 30_000
 """Photos that come within this time of each other are thanked for once."""
 
@@ -826,7 +828,7 @@ class _Turn:
         question = self.current()
         if question is None or not text.strip():
             return
-        if self.at_ms < state.shown.get(question.id, 0):
+        if self.at_ms < state.shown.get(question.id, 0) and not self.clocks_apart(question, text):
             self.older_words(text)
             return
         if state.phase == "inquiry":
@@ -923,6 +925,16 @@ class _Turn:
                         question, (*parts, _Part(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
                     )
             return
+
+    def clocks_apart(self, question: Question, text: str) -> bool:
+        """Whether these words answer the invitation although they bear an earlier time.
+
+        The invitation's time is ours, a reply's is the platform's, and the two clocks may differ. Before the first answer
+        no other question can be meant.
+        """
+        if self.state.answers or self.state.shown[question.id] - self.at_ms > CLOCKS_APART_MS:
+            return False
+        return isinstance(question.reader.read(text, self.shown_codes(question)), Understood)
 
     def typed_in_inquiry(self, text: str) -> None:
         spoken = key(text)

@@ -72,6 +72,15 @@ def test_words_older_than_the_question_do_not_answer_it() -> None:
     assert talk.answers == {"sat": 4}
 
 
+def test_an_answer_to_the_invitation_counts_although_the_platforms_clock_is_behind() -> None:
+    talk = purchase()
+    assert talk.do("type こんにちは", after=-20) == []
+    talk.do("type 満足", after=5)
+    assert talk.answers == {"sat": 5}
+    long_before = purchase()
+    assert long_before.do("type 満足", after=-3600) == []
+
+
 def test_the_skip_button_of_an_older_question_leaves_out_no_other() -> None:
     talk = purchase("tap sat 4", "tap nps 9")
     assert talk.do("tap @control skip:nps") == []
