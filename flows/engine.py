@@ -929,7 +929,7 @@ class _Turn:
     def clocks_apart(self, question: Question, text: str) -> bool:
         """Whether these words answer the invitation although they bear an earlier time.
 
-        The invitation's time is ours, a reply's is the platform's, and the two clocks may differ. Before the first answer
+        The invitation has our time, a reply the platform's, and the clocks may differ. Before the first answer
         no other question can be meant.
         """
         if self.state.answers or self.state.shown[question.id] - self.at_ms > CLOCKS_APART_MS:
