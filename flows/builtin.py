@@ -53,18 +53,14 @@ def _without(sources: Sequence[Source], over: Sequence[Source]) -> list[Source]:
     if not taken:
         return list(sources)
     return [
-        Source(
-            source.name, {name: body for name, body in source.data.items() if name not in taken}, source.lines
-        )
+        Source(source.name, {name: body for name, body in source.data.items() if name not in taken}, source.lines)
         for source in sources
     ]
 
 
 def _read(folder: str) -> tuple[Source, ...]:
     found = [
-        item
-        for item in resources.files("flows").joinpath("data", folder).iterdir()
-        if item.name.endswith(".yaml")
+        item for item in resources.files("flows").joinpath("data", folder).iterdir() if item.name.endswith(".yaml")
     ]
     return tuple(
         parse_yaml(item.read_bytes(), f"flows/data/{folder}/{item.name}")

@@ -93,9 +93,7 @@ class Condition:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {
             "description": "A fact's name, or a mapping of names to a value, a list, or "
             "{eq|ne|lt|lte|gt|gte|in|not_in: value}; `all`, `any` and `not` nest.",
