@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -214,9 +215,7 @@ class Koe:
         self._running = asyncio.create_task(self.worker.run(), name="worker")
         app_token = self.settings.slack_app_token.get_secret_value()
         if self.slack is not None and app_token and not await self.slack.start_socket(app_token):
-            log.warning(
-                "slack_socket_not_connected", hint="it goes on trying; check SLACK_APP_TOKEN if this stays"
-            )
+            log.warning("slack_socket_not_connected", hint="it goes on trying; check SLACK_APP_TOKEN if this stays")
 
     async def schedule(self) -> None:
         """See to it that digests and `every` rules have their next job."""
@@ -341,29 +340,30 @@ async def _line_account(line: LineChannel) -> str:
     return (await line.fetch_bot_info()).user_id
 
 
-async def _known_as(store: Store, channel: str, ask) -> str:
+async def _known_as(store: Store, channel: str, ask: Callable[[], Awaitable[str]]) -> str:
     """Our own id on a platform: asked at each start, remembered for starts during an outage."""
     known = await store.read(lambda tx: tx.get_meta(f"workspace.{channel}"))
     for attempt in range(1, _IDENTITY_TRIES + 1):
         try:
-            answered: str = await ask()
+            answered = await ask()
         except Exception as error:
             log.warning("platform_unreachable", channel=channel, attempt=attempt, error=str(error))
             if known is not None and attempt == _IDENTITY_TRIES:
                 return known
             if attempt == _IDENTITY_TRIES:
                 raise CannotStart(
-                    f"{channel}: cannot learn which account this is ({error}). Check the token and the network, then start again."
+                    f"{channel}: cannot learn which account this is ({error}). "
+                    "Check the token and the network, then start again."
                 ) from error
             await asyncio.sleep(0.3 * attempt)
             continue
         if known is not None and known != answered:
             raise CannotStart(
-                f"{channel}: the token belongs to {answered}, but this database belongs to {known}. Use the token of that "
-                "account, or another database: customers' addresses are valid for one account only."
+                f"{channel}: the token belongs to {answered}, but this database belongs to {known}. Use the token of "
+                "that account, or another database: customers' addresses are valid for one account only."
             )
         if known is None:
-            await store.write(lambda tx: tx.set_meta(f"workspace.{channel}", answered))
+            await store.write(partial(Tx.set_meta, key=f"workspace.{channel}", value=answered))
         return answered
     raise AssertionError("unreachable")
 
@@ -392,9 +392,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     )
 
     async def note(inbound: SlackInbound) -> bool:
-        return await koe.store.write(
-            lambda tx: tx.note_inbound("slack", inbound.workspace, inbound.key, inbound.at_ms)
-        )
+        return await koe.store.write(lambda tx: tx.note_inbound("slack", inbound.workspace, inbound.key, inbound.at_ms))
 
     return SlackApp(
         channel,

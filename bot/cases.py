@@ -56,9 +56,7 @@ class Cases:
                 due_ms=due_ms,
             )
         else:
-            words = "\n".join(
-                part for part in (known.words, wanted.words) if part and part not in known.words
-            )
+            words = "\n".join(part for part in (known.words, wanted.words) if part and part not in known.words)
             case = replace(
                 known,
                 words=(words or known.words)[:_WORDS],
@@ -80,6 +78,14 @@ class Cases:
             tx.put_case(replace(case, state="settled", outcome=reason, settled_ms=outbox.now_ms))
         if case.state == "open":
             self._alert(tx, case, outbox)
+
+    def resolved(self, tx: Tx, customer_id: str, outbox: Outbox) -> None:
+        """The shop's own tools say that this customer was looked after."""
+        case = tx.open_case(customer_id)
+        if case is not None:
+            tx.put_case(replace(case, state="settled", outcome="resolved", settled_ms=outbox.now_ms))
+            if case.state == "open":
+                self._alert(tx, case, outbox)
 
     def _alert(self, tx: Tx, case: Case, outbox: Outbox) -> None:
         if self._shop.alerts is None:
@@ -196,7 +202,7 @@ class Cards:
             item=item,
             delivered_ms=delivered_ms,
             earlier=tuple(self._earlier(tx, case, lang)),
-            state="settled" if case.state == "settled" else "open",
+            state="open" if case.state != "settled" else "resolved" if case.outcome == "resolved" else "settled",
             timezone=self._shop.timezone,
         )
 

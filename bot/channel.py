@@ -1,4 +1,5 @@
-"""What a chat platform is to Koe: it parses (pure), renders (pure) and sends (awaits). Inbound and Delivery are values."""
+"""What a chat platform is to Koe: it parses (pure), renders (pure) and sends (awaits). Inbound and Delivery are
+values."""
 
 from __future__ import annotations
 
@@ -86,8 +87,8 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Certainly not sent; try again, not before `after_s` seconds when the platform said so. `pause` says that the whole
-    endpoint must wait, not this message alone."""
+    """Certainly not sent; try again, not before `after_s` seconds when the platform said so. `pause` says that the
+    whole endpoint must wait, not this message alone."""
 
     reason: str
     after_s: float | None = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -166,13 +167,9 @@ def demo(
 @app.command()
 def digest(
     id: Annotated[str, typer.Option(help="Which digest of koe.yaml; the first one when left out.")] = "",  # noqa: A002
-    week: Annotated[
-        str, typer.Option(help="ISO week such as 2026-W46; the last full week when left out.")
-    ] = "",
+    week: Annotated[str, typer.Option(help="ISO week such as 2026-W46; the last full week when left out.")] = "",
     format: Annotated[str, typer.Option(help="text, json or slack.")] = "text",  # noqa: A002
-    output: Annotated[
-        Path | None, typer.Option("-o", help="Write to this file instead of the screen.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Write to this file instead of the screen.")] = None,
     post: Annotated[
         bool, typer.Option("--post", help="Queue it for posting, once per week, by the running bot.")
     ] = False,
@@ -211,9 +208,7 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
         raise DigestFailed(f"--week is {week!r}: write an ISO week such as 2026-W46.")
     clock = SystemClock()
     now_ms = clock.now_ms()
-    period = week or period_of(
-        datetime.fromtimestamp(now_ms / 1000, config.shop.tz).date() - timedelta(days=7)
-    )
+    period = week or period_of(datetime.fromtimestamp(now_ms / 1000, config.shop.tz).date() - timedelta(days=7))
     store = await open_store(config.settings.database_url, now_ms=now_ms)
     try:
         digests = Digests(config=config, store=store, clock=clock)
@@ -228,9 +223,7 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
         await store.close()
     if form == "text":
         return str(computed["text"])
-    return msgspec.json.format(
-        msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2
-    ).decode()
+    return msgspec.json.format(msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2).decode()
 
 
 @import_app.command("events")
@@ -253,7 +246,7 @@ async def _import_events(config: Config, file: Path) -> int:
 
     from bot.clock import Chance, SystemClock
     from bot.events.files import count_rows, import_events
-    from storage.store import open_store
+    from storage.store import Tx, open_store
 
     clock = SystemClock()
     total = count_rows(file)
@@ -262,7 +255,7 @@ async def _import_events(config: Config, file: Path) -> int:
         workspaces = {
             channel: known
             for channel in ("line", "slack")
-            if (known := await store.read(lambda tx, c=channel: tx.get_meta(f"workspace.{c}"))) is not None
+            if (known := await store.read(partial(Tx.get_meta, key=f"workspace.{channel}"))) is not None
         }
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -78,12 +78,8 @@ class StoryClock:
             while not signal.is_set() and (until_ms is None or self.now_ms() < until_ms):
                 moved.clear()
                 jumped = asyncio.ensure_future(moved.wait())
-                timeout_s = (
-                    (until_ms - self.now_ms()) / 1000 if self._ticking and until_ms is not None else None
-                )
-                await asyncio.wait(
-                    {signalled, jumped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-                )
+                timeout_s = (until_ms - self.now_ms()) / 1000 if self._ticking and until_ms is not None else None
+                await asyncio.wait({signalled, jumped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
                 jumped.cancel()
         finally:
             signalled.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,6 +39,7 @@ from flows.engine import (
     Tap,
     Unsent,
     Wake,
+    asked,
     new_state,
     step,
 )
@@ -67,11 +69,14 @@ class ReplyTo(msgspec.Struct, frozen=True):
     at_ms: int = 0
 
 
+_NO_REPLY = ReplyTo()
+
+
 class WakePayload(msgspec.Struct, frozen=True):
     """Body of a "wake" job."""
 
     timer: str
-    reply: ReplyTo = ReplyTo()
+    reply: ReplyTo = _NO_REPLY
 
 
 class Conversation:
@@ -120,20 +125,18 @@ class Conversation:
         for _ in range(_RACES):
             outbox = self.outbox(now_ms)
             try:
-                fresh = await self._store.write(lambda tx, outbox=outbox: self._take_in(tx, inbound, outbox))
+                fresh = await self._store.write(partial(self._take_in, inbound=inbound, outbox=outbox))
             except Conflict:
                 continue
             hit("conversation.stored")
             self._on_queued(outbox)
             return fresh
-        raise Conflict(
-            f"session of {inbound.channel} event {inbound.event_id} kept moving; ask the platform to repeat"
-        )
+        raise Conflict(f"session of {inbound.channel} event {inbound.event_id} kept moving; ask the platform to repeat")
 
     def outbox(self, now_ms: int) -> Outbox:
         return Outbox(owner=self._owner, now_ms=now_ms, chance=self._chance)
 
-    def _take_in(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> bool:
+    def _take_in(self, tx: Tx, *, inbound: Inbound, outbox: Outbox) -> bool:
         if not tx.note_inbound(inbound.channel, inbound.workspace, inbound.event_id, outbox.now_ms):
             return False
         match inbound.content:
@@ -227,9 +230,7 @@ class Conversation:
     def _blocked(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
         tx.put_address(self._new_address(inbound, outbox.now_ms))
         tx.set_blocked(inbound.channel, inbound.workspace, inbound.external_id, inbound.at_ms)
-        while (
-            session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)
-        ) is not None:
+        while (session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)) is not None:
             self.stop(tx, session, "blocked", outbox)
 
     # ------------------------------------------------------------------------------------------------- moving
@@ -259,17 +260,13 @@ class Conversation:
             first_contact=first_contact,
             sample=self._chance.draw(),
         )
-        return self.move(
-            tx, replace(session, state=state.dump(), version=0), begin, outbox, last_offer=last_offer
-        )
+        return self.move(tx, replace(session, state=state.dump(), version=0), begin, outbox, last_offer=last_offer)
 
     def elapsed(
-        self, tx: Tx, session: Session, timer: str, outbox: Outbox, *, reply_to: ReplyTo = ReplyTo()
+        self, tx: Tx, session: Session, timer: str, outbox: Outbox, *, reply_to: ReplyTo = _NO_REPLY
     ) -> Session:
         """A timer ran out: "text", "remind", "expire"."""
-        event = Elapsed(
-            at_ms=outbox.now_ms, timer=timer, dates=self._promises.dates(outbox.now_ms, session.lang)
-        )
+        event = Elapsed(at_ms=outbox.now_ms, timer=timer, dates=self._promises.dates(outbox.now_ms, session.lang))
         return self.move(tx, session, event, outbox, reply_to=reply_to)
 
     def stop(self, tx: Tx, session: Session, reason: str, outbox: Outbox) -> Session:
@@ -284,7 +281,7 @@ class Conversation:
             definition = tx.find_revision(session.revision)
             if definition is None:
                 raise LookupError(
-                    f"flow {session.flow_id} has no stored revision {session.revision}: restore the database from a backup"
+                    f"flow {session.flow_id} has no stored revision {session.revision}: restore a backup"
                 )
             flow = self._flows[session.revision] = self._library.flow_from(definition)
         return flow
@@ -296,7 +293,7 @@ class Conversation:
         event: Input,
         outbox: Outbox,
         *,
-        reply_to: ReplyTo = ReplyTo(),
+        reply_to: ReplyTo = _NO_REPLY,
         silent: bool = False,
         last_offer: bool = False,
     ) -> Session:
@@ -336,17 +333,22 @@ class Conversation:
         if not tx.save_session(moved):
             raise Conflict(f"session {session.id} moved meanwhile")
         if bubbles or recorded:
+            # only Slack changes earlier messages; on LINE's hot path nobody needs the questions again
+            again = recorded if session.channel == "slack" else ()
+            shown = {record.question: asked(flow, result.state, record.question) for record in again}
             turn = Turn(
-                session_id=session.id, lang=session.lang, bubbles=tuple(bubbles), recorded=tuple(recorded)
+                session_id=session.id,
+                lang=session.lang,
+                bubbles=tuple(bubbles),
+                recorded=tuple(recorded),
+                shown={question: ask for question, ask in shown.items() if ask is not None},
             )
             if not silent:
                 to = _address_of(session)
                 self._queue(tx, turn, to, outbox, reply_to=reply_to, customer_id=session.customer_id)
         return moved
 
-    def _record(
-        self, tx: Tx, session: Session, flow: Flow, record: Record, at_ms: int, outbox: Outbox
-    ) -> None:
+    def _record(self, tx: Tx, session: Session, flow: Flow, record: Record, at_ms: int, outbox: Outbox) -> None:
         question = flow.question(record.question)
         tx.record_answer(
             Answer(
@@ -433,16 +435,12 @@ class Conversation:
             ),
         )
 
-    def _queue(
-        self, tx: Tx, turn: Turn, to: Address, outbox: Outbox, *, reply_to: ReplyTo, customer_id: str
-    ) -> None:
+    def _queue(self, tx: Tx, turn: Turn, to: Address, outbox: Outbox, *, reply_to: ReplyTo, customer_id: str) -> None:
         channel = self._channels.get(to.channel)
         if channel is None:
             log.warning("channel_off", channel=to.channel, session=turn.session_id)
             return
-        for call in channel.render(
-            turn, external_id=to.external_id, reply_token=reply_to.token, at_ms=reply_to.at_ms
-        ):
+        for call in channel.render(turn, external_id=to.external_id, reply_token=reply_to.token, at_ms=reply_to.at_ms):
             outbox.put(
                 tx,
                 Job(
@@ -501,7 +499,7 @@ class Conversation:
         """What an answered question is about, in a customer's words: 「満足度」; a shop's own question in full."""
         instrument = self._library.instruments.get(answer.instrument)
         if instrument is not None:
-            return (instrument.short or instrument.name).in_(lang)
+            return instrument.name.en if lang == "en" else instrument.name.ja
         return self._wording(tx, answer, lang).text.fill({})
 
     def answer_label(self, tx: Tx, answer: Answer, lang: str) -> str:

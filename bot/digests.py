@@ -95,9 +95,7 @@ class Digests:
 
         await self._store.write(unit)
 
-    def queue_post(
-        self, tx: Tx, rule: DigestRule, period: str, computed: dict[str, Any], outbox: Outbox
-    ) -> bool:
+    def queue_post(self, tx: Tx, rule: DigestRule, period: str, computed: dict[str, Any], outbox: Outbox) -> bool:
         """False when this digest of this period was queued before."""
         content = msgspec.json.encode(computed).decode()
         fresh = tx.put_digest(

@@ -58,9 +58,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                     raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
                 parts.append(part)
     except TimeoutError:
-        raise _BodyRefused(
-            408, "too_slow", f"the body did not arrive within {_BODY_WITHIN_S:.0f} s"
-        ) from None
+        raise _BodyRefused(408, "too_slow", f"the body did not arrive within {_BODY_WITHIN_S:.0f} s") from None
     except ClientDisconnect:
         raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete") from None
     return b"".join(parts)
@@ -82,9 +80,7 @@ def make_app(koe: Koe) -> Starlette:
                 # not stored, so not acknowledged: the platform asks again
                 log.warning("store_refused", surface=surface, error=str(trouble))
                 measures.refused.labels(surface, "store").inc()
-                return error(
-                    503, "store_busy", "not stored; please send it again", headers={"retry-after": "5"}
-                )
+                return error(503, "store_busy", "not stored; please send it again", headers={"retry-after": "5"})
 
         return endpoint
 
@@ -94,9 +90,7 @@ def make_app(koe: Koe) -> Starlette:
             return error(404, "line_off", "LINE is not set up here")
         if not signatures.verify_line(request.headers.raw, body, koe.line_secrets):
             measures.refused.labels("line", "signature").inc()
-            return error(
-                401, "bad_signature", "x-line-signature does not match the body and a channel secret"
-            )
+            return error(401, "bad_signature", "x-line-signature does not match the body and a channel secret")
         try:
             inbounds = parse_webhook(body)
         except BadWebhook as bad:

@@ -31,6 +31,8 @@ _ITEM_LENGTH = 20
 _TAG = re.compile(r"【[^】]*】|\[[^\]]*\]")
 _EVERY_BATCH = 200
 _STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
+_COMPLAINT_RESOLVED = "complaint_resolved"
+"""The shop's own tools report that a customer was looked after: the open case is settled."""
 _BY_CUSTOMER = "customer"
 """`requested_by` of an invitation that the customer put off."""
 
@@ -59,6 +61,8 @@ class Invitations:
         """A new business event: withdraws what it voids and plans what it triggers. History never triggers."""
         if event.imported or not event.customer_id:
             return
+        if event.type == _COMPLAINT_RESOLVED:
+            self._talk.cases.resolved(tx, event.customer_id, outbox)
         data = json.loads(event.data)
         facts: dict[str, object] | None = None
         for rule in self._shop.triggers:
@@ -105,9 +109,7 @@ class Invitations:
                 self._talk.stop(tx, session, "voided", outbox)
             tx.put_invitation(replace(invitation, state="withdrawn", reason=f"void:{event.type}"))
 
-    def _plan(
-        self, tx: Tx, rule: TriggerRule, event: Event, facts: Mapping[str, object], outbox: Outbox
-    ) -> None:
+    def _plan(self, tx: Tx, rule: TriggerRule, event: Event, facts: Mapping[str, object], outbox: Outbox) -> None:
         flow = self._library.flows[rule.flow]
         due_ms = triggers.due_ms(rule, event.occurred_ms, self._shop.tz)
         invitation = self._invitation(
@@ -187,9 +189,7 @@ class Invitations:
         rule = self._rule(invitation)
         addresses = tx.addresses_of(invitation.customer_id)
         wanted = rule.channel if rule is not None else ["line", "slack"]
-        reachable = {
-            a.channel: a for a in reversed(addresses) if a.blocked_ms is None and a.channel in self._channels
-        }
+        reachable = {a.channel: a for a in reversed(addresses) if a.blocked_ms is None and a.channel in self._channels}
         chosen = next((reachable[name] for name in wanted if name in reachable), None)
         if chosen is None:
             blocked = any(a.blocked_ms is not None for a in addresses)
@@ -277,9 +277,7 @@ class Invitations:
         if session.expires_ms is not None:
             self._timer(tx, session, "expire", session.expires_ms, outbox)
 
-    def _timer(
-        self, tx: Tx, session: Session, kind: Literal["remind", "expire"], due_ms: int, outbox: Outbox
-    ) -> None:
+    def _timer(self, tx: Tx, session: Session, kind: Literal["remind", "expire"], due_ms: int, outbox: Outbox) -> None:
         outbox.put(
             tx,
             Job(
@@ -295,7 +293,7 @@ class Invitations:
         )
 
     def remind(self, tx: Tx, job: Job, outbox: Outbox) -> None:
-        """A "remind" job: at most one, only if nothing was answered, never outside contact hours or to the opted-out."""
+        """A "remind" job: at most one, only if nothing was answered, within contact hours, never after an opt-out."""
         session = tx.find_session(job.session_id)
         if session is None or session.status != "open" or session.started_ms is not None:
             tx.finish_job(job, state="done", at_ms=outbox.now_ms)
@@ -327,9 +325,7 @@ class Invitations:
             "team": self._shop.team_in(lang),
             "here": self._talk.here(session.channel, lang),
             "date": self._promises.date_text(now_ms, lang),
-            "expires": ""
-            if session.expires_ms is None
-            else self._promises.date_text(session.expires_ms, lang),
+            "expires": "" if session.expires_ms is None else self._promises.date_text(session.expires_ms, lang),
             "privacy_url": self._shop.privacy_url,
             "retention": self._promises.retention_text(lang),
             "support_hours": self._promises.support_hours_text(lang),
@@ -365,9 +361,7 @@ class Invitations:
         rule = next((r for r in self._shop.triggers if r.id == wanted), None)
         if rule is not None and rule.every_ms is not None:
             after = ""
-            while batch := tx.customers_due(
-                rule.id, outbox.now_ms - rule.every_ms, after=after, limit=_EVERY_BATCH
-            ):
+            while batch := tx.customers_due(rule.id, outbox.now_ms - rule.every_ms, after=after, limit=_EVERY_BATCH):
                 for customer in batch:
                     invitation = self._invitation(
                         rule.id,
@@ -391,9 +385,7 @@ class Invitations:
             return invitation
         return self._refusal(self._decide(tx, invitation, max(now_ms, request.at_ms or now_ms)))
 
-    def start_by_staff(
-        self, tx: Tx, request: SurveyRequest, outbox: Outbox
-    ) -> Started | Planned | NotAllowed:
+    def start_by_staff(self, tx: Tx, request: SurveyRequest, outbox: Outbox) -> Started | Planned | NotAllowed:
         """A member of staff starts a survey, now or at a time: sampling does not apply, the contact cap does. One
         window starts one survey, however often it is sent. Each try is audited, each refusal stored with its reason."""
         invitation = self._asked_for(tx, request, request.request_id, outbox.now_ms)
@@ -425,9 +417,7 @@ class Invitations:
         channel = decision.channel if isinstance(decision, Address) else ""
         return Planned(invitation.due_ms, channel) if invitation.due_ms > outbox.now_ms else Started(channel)
 
-    def _asked_for(
-        self, tx: Tx, request: SurveyRequest, invitation_id: str, now_ms: int
-    ) -> Invitation | NotAllowed:
+    def _asked_for(self, tx: Tx, request: SurveyRequest, invitation_id: str, now_ms: int) -> Invitation | NotAllowed:
         flow = self._library.flows.get(request.flow_id)
         if flow is None:
             return NotAllowed("unknown_flow")
@@ -455,9 +445,7 @@ class Invitations:
             requested_by=request.requested_by,
         )
 
-    def _refusal(
-        self, decision: triggers.Wait | triggers.Skip | triggers.Invite | Address
-    ) -> NotAllowed | None:
+    def _refusal(self, decision: triggers.Wait | triggers.Skip | triggers.Invite | Address) -> NotAllowed | None:
         contact = self._shop.contact
         days = {
             "min_gap": contact.min_gap,

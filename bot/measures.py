@@ -4,18 +4,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 registry = CollectorRegistry()
 
-received = Counter(
-    "koe_events_received_total", "Events taken in, by surface.", ["surface"], registry=registry
-)
+received = Counter("koe_events_received_total", "Events taken in, by surface.", ["surface"], registry=registry)
 refused = Counter(
     "koe_requests_refused_total",
     "Requests refused, by surface and reason.",
     ["surface", "reason"],
     registry=registry,
 )
-repeated = Counter(
-    "koe_events_repeated_total", "Events seen before, by surface.", ["surface"], registry=registry
-)
+repeated = Counter("koe_events_repeated_total", "Events seen before, by surface.", ["surface"], registry=registry)
 ignored = Counter(
     "koe_events_ignored_total",
     "Platform events that ask nothing of Koe.",
@@ -26,9 +22,7 @@ deliveries = Counter(
     "koe_deliveries_total", "Calls to platforms, by outcome.", ["channel", "outcome"], registry=registry
 )
 dead_jobs = Counter("koe_jobs_dead_total", "Jobs given up, by kind.", ["kind"], registry=registry)
-alerts = Counter(
-    "koe_alerts_total", "Conditions that need an operator.", ["channel", "kind"], registry=registry
-)
+alerts = Counter("koe_alerts_total", "Conditions that need an operator.", ["channel", "kind"], registry=registry)
 answer_seconds = Histogram(
     "koe_take_in_seconds",
     "From a verified webhook to its durable transaction.",

@@ -56,6 +56,4 @@ class Relay:
             state, error = "dead", f"the relay could not be reached: {type(failure).__name__}"
         if error:
             log.warning("relay_failed", job=job.id, error=error)
-        await self.store.write(
-            lambda tx: tx.finish_job(job, state=state, at_ms=self.clock.now_ms(), error=error)
-        )
+        await self.store.write(lambda tx: tx.finish_job(job, state=state, at_ms=self.clock.now_ms(), error=error))

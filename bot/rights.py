@@ -27,9 +27,7 @@ _NEWS_DAYS = 3
 class Rights:
     """Answers the four messages and their buttons."""
 
-    def __init__(
-        self, *, conversation: Conversation, library: Library, shop: Shop, promises: Promises
-    ) -> None:
+    def __init__(self, *, conversation: Conversation, library: Library, shop: Shop, promises: Promises) -> None:
         self._talk = conversation
         self._library = library
         self._shop = shop
@@ -81,17 +79,13 @@ class Rights:
                 tx.erase_answers(person, outbox.now_ms)
                 say = self._say("erase.done", lang, ())
             case _:
-                closed = self._talk.text(
-                    "closed.button", lang, {"here": self._talk.here(inbound.channel, lang)}
-                )
+                closed = self._talk.text("closed.button", lang, {"here": self._talk.here(inbound.channel, lang)})
                 say = Say(closed)
         self._talk.say(tx, inbound, outbox, say, customer_id=person)
 
     def _stop_surveys(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
         tx.set_consent(person, "surveys", False, inbound.at_ms, f"chat:{inbound.channel}")
-        while (
-            session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)
-        ) is not None:
+        while (session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)) is not None:
             self._talk.stop(tx, session, "opted_out", outbox)
         for session in tx.sessions_of(person):
             if session.status == "open":
@@ -99,9 +93,7 @@ class Rights:
         for invitation in tx.open_invitations(person):
             if invitation.state == "planned":
                 tx.put_invitation(replace(invitation, state="withdrawn", reason="opted_out"))
-        tx.cancel_jobs(
-            outbox.now_ms, customer_id=person, kinds=("invite", "remind", "send", "wake", "expire")
-        )
+        tx.cancel_jobs(outbox.now_ms, customer_id=person, kinds=("invite", "remind", "send", "wake", "expire"))
 
     def _tell_staff(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
         self._talk.cases.open_for(
@@ -145,9 +137,7 @@ class Rights:
         }
         return Say(
             self._talk.text(key, lang, known),
-            tuple(
-                Choice(self._talk.text(f"{value}.label", lang, {}), rights.NODE, value) for value in choices
-            ),
+            tuple(Choice(self._talk.text(f"{value}.label", lang, {}), rights.NODE, value) for value in choices),
         )
 
 

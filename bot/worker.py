@@ -86,6 +86,7 @@ class Worker:
         attempt."""
         while not self._stopping:
             self._signal.clear()
+            self._busy = True
             try:
                 worked = await self._round()
             except StoreError as error:
@@ -110,7 +111,6 @@ class Worker:
             jobs += await self._claim(now_ms)
         if not jobs:
             return False
-        self._busy = True
         hit("worker.claimed")
         sends = [job for job in jobs if job.kind == "send"]
         if sends:
@@ -200,9 +200,7 @@ class Worker:
         if job.updates:
             ref = await self.store.read(lambda tx: tx.prompt_ref(job.session_id, job.updates))
         hit("worker.before_send")
-        delivery = await channel.send(
-            payload, job_id=job.id, attempt=job.attempts, now_ms=self.clock.now_ms(), ref=ref
-        )
+        delivery = await channel.send(payload, job_id=job.id, attempt=job.attempts, now_ms=self.clock.now_ms(), ref=ref)
         hit("worker.after_send")
         await self._settle(job, delivery)
 
@@ -309,15 +307,16 @@ class Worker:
 
     async def settled(self) -> None:
         """Returns when nothing is due now and nothing is running: for clocks that somebody else moves."""
-        while True:
-            while self._running or self._handed:
-                if self._running:
-                    await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
-                else:
-                    await asyncio.sleep(0)
-            now_ms = self.clock.now_ms()
+        while not self._stopping:
+            if self._running:
+                await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
+                continue
+            if self._handed or self._busy or self._signal.is_set():
+                await asyncio.sleep(0)
+                continue
             due_ms = await self.store.read(lambda tx: tx.next_due_ms())
-            if not self._running and not self._handed and (due_ms is None or due_ms > now_ms):
+            idle = not (self._running or self._handed or self._busy or self._signal.is_set())
+            if idle and (due_ms is None or due_ms > self.clock.now_ms()):
                 return
             self._expect(0)
             self._signal.set()

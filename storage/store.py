@@ -1285,10 +1285,13 @@ class Tx:
         )
 
     def next_due_ms(self) -> int | None:
-        """Due time of the earliest ready job (lanes and pauses not considered), None without any. A job that is leased
-        is not waited for here: whoever holds it acts, or its lease runs out and the next claim finds it."""
+        """Due time of the earliest ready job whose lane is free, None without any (pauses are not considered). A job
+        that is leased is not waited for here: whoever holds it acts, or its lease runs out and the next claim finds it."""
         row = self._db.one(
-            "SELECT claim_ms FROM jobs WHERE claim_ms IS NOT NULL AND state = 'ready' ORDER BY claim_ms LIMIT 1"
+            "SELECT j.claim_ms FROM jobs AS j WHERE j.claim_ms IS NOT NULL AND j.state = 'ready'"
+            " AND (j.lane = '' OR NOT EXISTS (SELECT 1 FROM jobs AS e"
+            " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id))"
+            " ORDER BY j.claim_ms LIMIT 1"
         )
         return row[0] if row else None
 

@@ -52,9 +52,7 @@ def parse_event(body: bytes, tz: tzinfo) -> tuple[BusinessEvent, int]:
     try:
         event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent(
-            f"the body is not a business event: {error}. See docs/events.md for its fields."
-        ) from error
+        raise BadEvent(f"the body is not a business event: {error}. See docs/events.md for its fields.") from error
     return event, check_event(event, tz)
 
 
@@ -72,15 +70,11 @@ def check_event(event: BusinessEvent, tz: tzinfo) -> int:
     if at.tzinfo is None:
         at = at.replace(tzinfo=tz)
     if not 2000 <= at.year <= 2100:
-        raise BadEvent(
-            f"occurred_at is {_short(event.occurred_at)}: the year must lie between 2000 and 2100."
-        )
+        raise BadEvent(f"occurred_at is {_short(event.occurred_at)}: the year must lie between 2000 and 2100.")
     if event.customer is not None:
         _check_customer(event.customer)
     if len(json.dumps(event.data)) > _MAX_DATA:
-        raise BadEvent(
-            f"data is longer than {_MAX_DATA} characters: send only the fields that rules and reports need."
-        )
+        raise BadEvent(f"data is longer than {_MAX_DATA} characters: send only the fields that rules and reports need.")
     return int(at.timestamp() * 1000)
 
 

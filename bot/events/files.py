@@ -91,18 +91,14 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | str
     columns = reader.fieldnames or []
     missing = [name for name in _OWN_COLUMNS if name not in columns]
     if missing:
-        raise BadEvent(
-            f"{path} has no column {', '.join(missing)}: the first line names the columns (docs/events.md)."
-        )
+        raise BadEvent(f"{path} has no column {', '.join(missing)}: the first line names the columns (docs/events.md).")
     for raw in reader:
         if None in raw:
             yield reader.line_num, "more fields than the first line has columns: is a comma unquoted?"
             continue
         event: dict[str, Any] = {name: raw.get(name) or "" for name in _OWN_COLUMNS}
         customer = {
-            name: raw.get(f"customer.{name}") or ""
-            for name in _CUSTOMER_COLUMNS
-            if f"customer.{name}" in columns
+            name: raw.get(f"customer.{name}") or "" for name in _CUSTOMER_COLUMNS if f"customer.{name}" in columns
         }
         if customer.get("id"):
             event["customer"] = customer
@@ -145,8 +141,7 @@ async def import_events(
 
         def unit(tx: Tx) -> int:
             return sum(
-                store_event(tx, row.event, row.occurred_ms, outbox, workspaces=workspaces, imported=True)
-                is not None
+                store_event(tx, row.event, row.occurred_ms, outbox, workspaces=workspaces, imported=True) is not None
                 for row in batch
             )
 

@@ -52,6 +52,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "お客さまの訂正により、対応は不要になりました。",
         "The customer corrected the answer: nothing to do.",
     ),
+    "resolved": ("解決しました。", "Resolved."),
     "erased": ("お客さまのご希望により、内容を消去しました。", "Content erased at the customer's request."),
 }
 
@@ -88,7 +89,7 @@ class CardFacts:
     """Answers of former surveys, newest first."""
     changed: tuple[str, str] | None = None
     """(old, new) after the customer corrected the answer."""
-    state: Literal["open", "settled", "erased"] = "open"
+    state: Literal["open", "settled", "resolved", "erased"] = "open"
     timezone: str = "Asia/Tokyo"
 
 
@@ -166,7 +167,7 @@ def _state_line(card: CardFacts, lang: str) -> str:
     parts = []
     if card.changed is not None:
         parts.append(_say("changed", lang, old=card.changed[0], new=card.changed[1]))
-    parts.append(_say("settled" if card.state == "settled" else "open", lang))
+    parts.append(_say("open" if card.state == "erased" else card.state, lang))
     return (" " if lang == "en" else "").join(parts)
 
 

@@ -115,17 +115,13 @@ class World:
 
     # --- what the shop's own systems do
 
-    def new_buyer(
-        self, language: Literal["ja", "en"] = "ja", *, channel: Literal["line", "slack"] = "line"
-    ) -> Buyer:
+    def new_buyer(self, language: Literal["ja", "en"] = "ja", *, channel: Literal["line", "slack"] = "line") -> Buyer:
         """A person nobody has surveyed yet: the contact cap would swallow a second survey of the same one."""
         number = next(self._numbers)
         name = self.rng.choice(_SURNAMES if language == "ja" else _FIRST_NAMES)
         buyer = Buyer(customer_id=f"C{number}", name=name, language=language)
         if channel == "line":
-            buyer.line_user_id = self.line.add_user(
-                name, language, user_id=f"U{self.rng.getrandbits(128):032x}"
-            )
+            buyer.line_user_id = self.line.add_user(name, language, user_id=f"U{self.rng.getrandbits(128):032x}")
         else:
             buyer.slack_user_id = self.slack.add_user(name, locale="ja-JP" if language == "ja" else "en-US")
         return buyer
@@ -211,9 +207,7 @@ class World:
         await self._session.close()
 
 
-async def open_world(
-    directory: Path, *, start_ms: int, transport: Transport = "http", seed: int = 7
-) -> World:
+async def open_world(directory: Path, *, start_ms: int, transport: Transport = "http", seed: int = 7) -> World:
     """Start the stand-ins and the bot on free loopback ports, with a fresh database in `directory`."""
     rng = random.Random(seed)  # noqa: S311 - a story that repeats itself
     clock = StoryClock(start_ms)
@@ -227,8 +221,8 @@ async def open_world(
         clock=clock, signing_secret=signing_secret, bot_token=bot_token, app_token=app_token, request_url=""
     )
     line_server, slack_server = await serve(line.app), await serve(slack.app)
-    slack.add_user("高木", user_id="U0STAFF")
-    slack.add_user("店長", user_id="U0MANAGER")
+    slack.add_user("高木（スタッフ）", id="U0STAFF")
+    slack.add_user("店長（マネージャー）", id="U0MANAGER")
     slack.add_channel("voc-alerts", private=True, members=("U0STAFF", "U0MANAGER"), id="C0ALERTS")
     slack.add_channel("voc-digest", private=True, members=("U0STAFF", "U0MANAGER"), id="C0DIGEST")
 

@@ -8,16 +8,21 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from bot import buttons
 from bot.standins.demo import DAY_MS, HOUR_MS, TOKYO, Buyer, World
 from bot.standins.line import Tappable
+from storage.records import Case
+from storage.store import Tx
 
-_WAVES = (0, 2, 4)
-"""Days of the week (Thursday, Saturday, Monday) on which parcels arrive."""
+_WAVES = (3, 4, 5)
+"""Days from Thursday on (Sunday, Monday, Tuesday) on which parcels arrive: the answers of a week fall into one ISO week
+that is complete when the demo begins."""
 _BUYERS_A_WAVE = 17
 _CASES_A_WAVE = 4
 _ANSWERING = 0.66
+_LOOKED_AFTER = 0.95
 _ENGLISH = 0.08
 
 _COMMENTS = {
@@ -110,7 +115,11 @@ class Visitor:
         done = next(t for t, _ in offered if t.label in _DONE)
         free = [t for t in values if (b := buttons.parse(t.data)) and b.value not in ("other", "done")]
         wanted = 1 + round(self.mood + self.rng.random())
-        if self.picked < wanted and free:
+        nothing = [t for t in values if (b := buttons.parse(t.data)) and b.value == "none"]
+        if not self.picked and nothing and self.rng.random() < 0.45 - 0.5 * self.mood:
+            self.picked = 9
+            await world.line.taps(user_id, nothing[0].data, nothing[0].display_text)
+        elif self.picked < wanted and free:
             self.picked += 1
             plain = [t for t in free if (b := buttons.parse(t.data)) and b.value != "none"] or free
             chosen = self.rng.choice(plain)
@@ -129,6 +138,10 @@ class Visitor:
         return True
 
 
+def _open_case(tx: Tx, *, customer_id: str) -> Case | None:
+    return tx.open_case(customer_id)
+
+
 def _once(values: list[Tappable]) -> list[Tappable]:
     """Each value once: a scale shows its numbers in the bubble and again as quick replies."""
     seen: dict[str, Tappable] = {}
@@ -141,14 +154,17 @@ async def live_through(world: World, weeks: int, progress: Callable[[int], None]
     """`weeks` weeks of purchases, support cases and answers, from the clock's present on."""
     for week in range(weeks):
         start_ms = world.clock.now_ms()
+        heard: list[Visitor] = []
         for day in _WAVES:
             await world.advance_to(start_ms + day * DAY_MS)
-            await _wave(world, week)
+            heard += await _wave(world, week)
+        await world.advance(DAY_MS // 2)
+        await _look_after(world, heard)
         await world.advance_to(start_ms + 7 * DAY_MS)
         progress(week + 1)
 
 
-async def _wave(world: World, week: int) -> None:
+async def _wave(world: World, week: int) -> list[Visitor]:
     rng = world.rng
     visitors: list[Visitor] = []
     events = []
@@ -160,9 +176,7 @@ async def _wave(world: World, week: int) -> None:
         visitors.append(Visitor(buyer, min(1.0, mood + 0.005 * week), random.Random(rng.random())))  # noqa: S311
         events.append(world.support_case(buyer) if case else world.purchase(buyer))
     await asyncio.gather(*events)
-    morning = datetime.fromtimestamp(world.clock.now_ms() / 1000, TOKYO).replace(
-        hour=10, minute=0
-    ) + timedelta(days=1)
+    morning = datetime.fromtimestamp(world.clock.now_ms() / 1000, TOKYO).replace(hour=10, minute=0) + timedelta(days=1)
     await world.advance_to(int(morning.timestamp() * 1000) + HOUR_MS // 2)
     answering = [v for v in visitors if rng.random() < _ANSWERING]
     while answering:
@@ -170,3 +184,13 @@ async def _wave(world: World, week: int) -> None:
         answering = [v for v, again in zip(answering, more, strict=True) if again]
         # long enough for bubbles of free text to be one answer
         await world.advance(rng.randrange(20_000, 90_000))
+    return visitors
+
+
+async def _look_after(world: World, visitors: list[Visitor]) -> None:
+    """The shop settles what it heard, as its own ticket system would report it; now and then it does not."""
+    for visitor in visitors:
+        customer_id = visitor.buyer.customer_id
+        case = await world.koe.store.read(partial(_open_case, customer_id=customer_id))
+        if case is not None and world.rng.random() < _LOOKED_AFTER:
+            await world.event("complaint_resolved", visitor.buyer)

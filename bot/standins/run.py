@@ -30,9 +30,7 @@ async def _seeded_world(stack: AsyncExitStack, keep: Path | None, transport: Tra
         directory = keep
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / "koe.db").exists():
-            raise FileExistsError(
-                f"{directory} holds a demo already: name another folder, or delete it first"
-            )
+            raise FileExistsError(f"{directory} holds a demo already: name another folder, or delete it first")
     start_ms = int(PRESENT.timestamp() * 1000) - WEEKS_OF_HISTORY * 7 * DAY_MS
     world = await open_world(directory, start_ms=start_ms, transport=transport)
     stack.push_async_callback(world.close)
@@ -74,6 +72,8 @@ async def show(port: int, keep: Path | None, *, transport: Transport = "http") -
             await asyncio.wait({seeding})
             return True
         world = seeding.result()
+        # one customer is in Slack: their survey comes the next morning
+        await world.purchase(world.new_buyer("ja", channel="slack"))
         world.clock.run()
         story = Story(world)
         page = await serve(page_app(line=world.line, slack=world.slack, story=story), port)

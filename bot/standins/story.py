@@ -12,6 +12,7 @@ from bot.standins.demo import DAY_MS, TOKYO, Buyer, World
 
 Lang = Literal["ja", "en"]
 
+_THINKS_MS = 3_000
 _IDLE_S = 3.0
 _SOON_MS = 15 * 60_000
 _WEEKDAYS = "月火水木金土日"
@@ -41,19 +42,19 @@ class Story:
             return f"{now.month}月{now.day}日（{_WEEKDAYS[now.weekday()]}）{now:%H:%M}"
         return f"{now:%a} {now.day} {now:%b}, {now:%H:%M}"
 
-    async def purchase(self, lang: Lang) -> None:
+    async def purchase(self, lang: str) -> None:
         """A new customer buys; their parcel arrives, and a day later the survey."""
         await self._ask(lang, self.world.purchase)
 
-    async def support_case(self, lang: Lang) -> None:
+    async def support_case(self, lang: str) -> None:
         """A new customer's support case is closed; an hour later comes the survey."""
         await self._ask(lang, self.world.support_case)
 
-    async def _ask(self, lang: Lang, happens: Callable[[Buyer], Awaitable[None]]) -> None:
+    async def _ask(self, lang: str, happens: Callable[[Buyer], Awaitable[None]]) -> None:
         async with self._lock:
             self._busy(True)
             try:
-                buyer = self.world.new_buyer(lang)
+                buyer = self.world.new_buyer("en" if lang == "en" else "ja")
                 await happens(buyer)
                 await self.world.until(lambda: _asked(self.world, buyer), within_ms=3 * DAY_MS)
             finally:
@@ -109,15 +110,23 @@ class Play:
 
     async def run(self) -> None:
         """Raises StoryFailedError at the step that did not happen."""
-        await self._content_customer()
-        await self._tired_customer()
-        await self._detractor()
-        await self._slack_customer()
+        world = self.world
+        content, detractor = world.new_buyer("ja"), world.new_buyer("en")
+        colleague = world.new_buyer("ja", channel="slack")
+        for buyer in (content, detractor, colleague):
+            await world.purchase(buyer)
+        await self._content_customer(content)
+        await self._detractor(detractor)
+        await self._slack_customer(colleague)
+        tired = world.new_buyer("ja")
+        await world.support_case(tired)
+        await self._tired_customer(tired)
+        self._show("Slack · #voc-alerts", _tail(world.slack.transcript("C0ALERTS"), 16))
         await self._week()
 
-    async def _content_customer(self) -> None:
+    async def _content_customer(self, buyer: Buyer) -> None:
         world, line = self.world, self.world.line
-        buyer = await self._invited("購入のあと、アンケートが届く", "ja", world.purchase, "満足していますか")
+        await self._invited("購入のあと、アンケートが届く", buyer, "満足していますか")
         user = buyer.line_user_id
         await self._step("満足度にタップで答える", line.taps_label(user, "やや満足"), user, "薦める可能性")
         await self._step("9点と文字で答える", line.says(user, "９点"), user, "理由")
@@ -137,11 +146,9 @@ class Play:
         self._check("お礼で終わる", "ありがとうございました" in line.transcript(user), line.transcript(user))
         self._show(f"LINE・{buyer.name}様（購入後、満足）", line.transcript(user))
 
-    async def _tired_customer(self) -> None:
+    async def _tired_customer(self, buyer: Buyer) -> None:
         world, line = self.world, self.world.line
-        buyer = await self._invited(
-            "問い合わせのあと、アンケートが届く", "ja", world.support_case, "手間や負担"
-        )
+        await self._invited("問い合わせのあと、アンケートが届く", buyer, "手間や負担")
         user = buyer.line_user_id
         await self._step("手間は7と答える", line.taps_label(user, "7"), user, "満足していますか")
         await self._step("不満と答える", line.says(user, "不満"), user, "理由")
@@ -151,11 +158,9 @@ class Play:
         self._show(f"LINE・{buyer.name}様（お問い合わせ後、手間が大きい）", line.transcript(user))
         await self._alerted("担当者のSlackにカードが届く", "三回も同じ説明")
 
-    async def _detractor(self) -> None:
+    async def _detractor(self, buyer: Buyer) -> None:
         world, line = self.world, self.world.line
-        buyer = await self._invited(
-            "an English customer is asked", "en", world.purchase, "How satisfied are you"
-        )
+        await self._invited("an English customer is asked", buyer, "How satisfied are you")
         user = buyer.line_user_id
         await self._step("a tap: dissatisfied", line.taps_label(user, "Dissatisfied"), user, "How likely")
         await self._step("two, in words", line.says(user, "two"), user, "reason")
@@ -164,22 +169,17 @@ class Play:
         await self._step("skips one", line.says(user, "skip"), user, "sorry")
         self._show(f"LINE · {buyer.name} (detractor)", line.transcript(user))
         await self._alerted("the card reaches staff", "crushed")
-        self._show("Slack · #voc-alerts", _tail(world.slack.transcript("C0ALERTS"), 40))
 
-    async def _slack_customer(self) -> None:
+    async def _slack_customer(self, buyer: Buyer) -> None:
         world, slack = self.world, self.world.slack
-        buyer = world.new_buyer("ja", channel="slack")
-        await world.purchase(buyer)
         channel = slack.dm_of(buyer.slack_user_id)
         arrived = await world.until(lambda: bool(slack.messages(channel)), within_ms=3 * DAY_MS)
         self._check("SlackのDMにアンケートが届く", arrived, slack.transcript(channel))
         await slack.says(buyer.slack_user_id, channel, "満足")
-        await world.settle()
+        await world.advance(_THINKS_MS)
         await slack.says(buyer.slack_user_id, channel, "10")
-        await world.settle()
-        self._check(
-            "SlackのDMで理由を聞かれる", "理由" in slack.transcript(channel), slack.transcript(channel)
-        )
+        await world.advance(_THINKS_MS)
+        self._check("SlackのDMで理由を聞かれる", "理由" in slack.transcript(channel), slack.transcript(channel))
         self._show(f"Slack DM・{buyer.name}様", slack.transcript(channel))
 
     async def _week(self) -> None:
@@ -194,23 +194,15 @@ class Play:
 
     # --- telling
 
-    async def _invited(
-        self, step: str, lang: Lang, happens: Callable[[Buyer], Awaitable[None]], expected: str
-    ) -> Buyer:
-        buyer = self.world.new_buyer(lang)
-        await happens(buyer)
+    async def _invited(self, step: str, buyer: Buyer, expected: str) -> None:
         await self.world.until(lambda: _asked(self.world, buyer), within_ms=3 * DAY_MS)
-        self._check(
-            step,
-            expected in self.world.line.transcript(buyer.line_user_id),
-            self.world.line.transcript(buyer.line_user_id),
-        )
-        return buyer
+        seen = self.world.line.transcript(buyer.line_user_id)
+        self._check(step, expected in seen, seen)
 
     async def _step(self, step: str, action: Awaitable[object], user_id: str, expected: str) -> None:
         seen = len(self.world.line.chat(user_id))
         await action
-        await self.world.settle()
+        await self.world.advance(_THINKS_MS)
         chat = self.world.line.chat(user_id)
         fresh = self.world.line.transcript(user_id)
         answered = any(entry.sender == "bot" for entry in chat[seen:])
