@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _IDENTITY_TRIES = 3
+_READING_MS = 500
 
 
 class CannotStart(RuntimeError):
@@ -123,10 +124,11 @@ class Koe:
                 "invite": self.invitations.due,
                 "remind": self.invitations.remind,
                 "every": self.invitations.run_every,
+                "inbound": self.conversation.replay,
                 "wake": self._wake,
                 "expire": self._expire,
             },
-            tasks={"alert": self.cards.due, "digest": self._digest, "relay": relay.pass_on},
+            tasks={"alert": self.cards.due, "digest": self._digest, "relay": relay.pass_on, "compact": self._compact},
             on_sent=self._sent,
             owner=owner,
             pacer=Pacer(),
@@ -192,6 +194,18 @@ class Koe:
         outbox = self.worker.outbox()
         await self.digests.run(job, outbox)
         self.worker.take(outbox)
+
+    async def _compact(self, job: Job) -> None:
+        """Empty the database's log; somebody who is reading just now is waited for."""
+        emptied = await self.store.compact()
+        now_ms = self.clock.now_ms()
+        if emptied:
+            await self.store.write(lambda tx: tx.finish_job(job, state="done", at_ms=now_ms))
+        else:
+            outbox = self.worker.outbox()
+            outbox.expect(now_ms + _READING_MS)
+            await self.store.write(lambda tx: tx.put_back_job(job, due_ms=now_ms + _READING_MS, error="being read"))
+            self.worker.take(outbox)
 
     def _sent(self, tx: Tx, job: Job, ref: str, outbox: Outbox) -> None:
         """What follows when a message was accepted."""

@@ -79,6 +79,12 @@ class Cases:
         if case.state == "open":
             self._alert(tx, case, outbox)
 
+    def forget_words(self, tx: Tx, session: Session) -> None:
+        """The customer took a message back: the case keeps no copy of words; its card reads them from the answers."""
+        case = tx.open_case(session.customer_id)
+        if case is not None and case.session_id == session.id and case.words:
+            tx.put_case(replace(case, words=""))
+
     def resolved(self, tx: Tx, customer_id: str, outbox: Outbox) -> None:
         """The shop's own tools say that this customer was looked after."""
         case = tx.open_case(customer_id)

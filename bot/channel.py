@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from flows.engine import Ask, Content, Record, Say
+import msgspec
+
+from flows.engine import Ask, Content, Media, Record, Say, Tap, Typed, Unsent
 
 JsonObject = dict[str, Any]
 
@@ -51,6 +53,29 @@ class Inbound:
     """LINE: another module owns the chat; the event is stored and nothing is sent."""
     raw: bytes = b""
     """The event as received, for the relay to the shop's own tools (LINE only)."""
+
+    def dump(self) -> str:
+        """As JSON text, for `parse`: an event that could not be digested is kept so."""
+        row = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        row["content"] = [type(self.content).__name__, self.content]
+        return msgspec.json.encode(row).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Inbound:
+        """The event that `dump` wrote.
+
+        >>> event = Inbound("line", "U0", "e1", 1, "U1", Typed("9点"), raw=b"{}")
+        >>> Inbound.parse(event.dump()) == event
+        True
+        """
+        row = msgspec.json.decode(text)
+        kind, content = row["content"]
+        row["content"] = msgspec.convert(content, _CONTENTS[kind])
+        row["raw"] = msgspec.convert(row["raw"], bytes)
+        return cls(**row)
+
+
+_CONTENTS: dict[str, type] = {c.__name__: c for c in (Typed, Tap, Media, Unsent, Followed, Blocked, Ignored)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from bot import measures
 from bot.cases import Cases
 from bot.channel import Blocked, Channel, Followed, Ignored, Inbound, Turn
 from bot.clock import Chance, Clock
@@ -44,7 +45,7 @@ from flows.engine import (
     step,
 )
 from flows.survey import Flow, Library, Wording
-from storage.errors import Conflict
+from storage.errors import Conflict, StoreError
 from storage.failpoints import hit
 from storage.records import Address, Answer, Invitation, Job, Session
 from storage.store import Store, Tx
@@ -77,6 +78,10 @@ class WakePayload(msgspec.Struct, frozen=True):
 
     timer: str
     reply: ReplyTo = _NO_REPLY
+
+
+class Indigestible(Exception):
+    """Our own code failed on an event; the message is the reason."""
 
 
 class Conversation:
@@ -128,6 +133,10 @@ class Conversation:
                 fresh = await self._store.write(partial(self._take_in, inbound=inbound, outbox=outbox))
             except Conflict:
                 continue
+            except Indigestible as bug:
+                log.exception("inbound_not_digested", channel=inbound.channel, event=inbound.event_id)
+                measures.dead_jobs.labels("inbound").inc()
+                return await self._store.write(partial(self._keep, inbound=inbound, outbox=outbox, reason=str(bug)))
             hit("conversation.stored")
             self._on_queued(outbox)
             return fresh
@@ -139,23 +148,57 @@ class Conversation:
     def _take_in(self, tx: Tx, *, inbound: Inbound, outbox: Outbox) -> bool:
         if not tx.note_inbound(inbound.channel, inbound.workspace, inbound.event_id, outbox.now_ms):
             return False
+        try:
+            self._act_on(tx, inbound, outbox)
+        except StoreError:
+            raise
+        except Exception as bug:
+            raise Indigestible(f"{type(bug).__name__}: {bug}") from bug
+        return True
+
+    def _keep(self, tx: Tx, *, inbound: Inbound, outbox: Outbox, reason: str) -> bool:
+        """Note an event that our own code cannot digest, as a dead job that can be replayed."""
+        if not tx.note_inbound(inbound.channel, inbound.workspace, inbound.event_id, outbox.now_ms):
+            return False
+        address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
+        tx.put_job(
+            Job(
+                id=outbox.new_id(),
+                kind="inbound",
+                due_ms=outbox.now_ms,
+                payload=inbound.dump(),
+                channel=inbound.channel,
+                customer_id="" if address is None else address.customer_id,
+                created_ms=outbox.now_ms,
+                state="dead",
+                error=reason,
+            )
+        )
+        return True
+
+    def replay(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """An "inbound" job that somebody replayed: act on the event now."""
+        self._act_on(tx, Inbound.parse(job.payload), outbox)
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+
+    def _act_on(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
         match inbound.content:
             case Ignored():
-                return True
+                return
             case _ if not inbound.external_id:
-                return True
+                return
             case Followed():
                 self._followed(tx, inbound, outbox)
-                return True
+                return
             case Blocked():
                 self._blocked(tx, inbound, outbox)
-                return True
+                return
         if self._rights.take_in(tx, inbound, outbox):
-            return True
+            return
         session = self._session_of(tx, inbound)
         if session is None:
             self._nothing_open(tx, inbound, outbox)
-            return True
+            return
         reply = Reply(
             at_ms=inbound.at_ms,
             content=inbound.content,
@@ -170,7 +213,6 @@ class Conversation:
             reply_to=ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms),
             silent=inbound.standby,
         )
-        return True
 
     def _session_of(self, tx: Tx, inbound: Inbound) -> Session | None:
         if inbound.session_id:
@@ -299,6 +341,10 @@ class Conversation:
     ) -> Session:
         """One step of a session, with all that follows from it. Raises Conflict when somebody else moved it first."""
         flow = self.flow(tx, session)
+        if isinstance(event, Reply) and isinstance(event.content, Unsent):
+            # the words go from the history and from a case as well; what remains is recorded again below
+            tx.forget_words(session.id, event.content.message_id, event.at_ms)
+            self.cases.forget_words(tx, session)
         result = step(flow, State.parse(session.state), event)
         moved = replace(session, state=result.state.dump(), version=session.version + 1)
         bubbles: list[Say | Ask] = []

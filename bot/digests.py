@@ -156,6 +156,7 @@ class Digests:
     def request(self, rule: DigestRule, period: str, now_ms: int) -> dict[str, Any]:
         """What reports/__main__.py reads from its standard input."""
         shop = self._config.shop
+        contact = shop.contact
         return {
             "database": self._config.settings.database_url,
             "period": period,
@@ -165,4 +166,17 @@ class Digests:
             "primary_metric": shop.primary_metric,
             "digest": {"id": rule.id, "language": rule.language or shop.language, "where": rule.where},
             "targets": shop.targets,
+            "contact": {
+                "min_gap_days": _days(contact.min_gap),
+                "per_year": contact.per_year,
+                "relational_gap_days": _days(contact.relational_gap),
+                "touchpoint_gap_days": _days(contact.touchpoint_gap),
+            },
+            "instruments": {
+                name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
+            },
         }
+
+
+def _days(gap_ms: int | None) -> int | None:
+    return None if gap_ms is None else gap_ms // 86_400_000

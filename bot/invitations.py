@@ -187,21 +187,19 @@ class Invitations:
     def _decide(self, tx: Tx, invitation: Invitation, now_ms: int) -> triggers.Wait | triggers.Skip | Address:
         """The address to ask at, or why not."""
         rule = self._rule(invitation)
+        seen = tx.contacts(
+            invitation.customer_id, event_id=invitation.event_id, touchpoint=invitation.touchpoint, now_ms=now_ms
+        )
+        if seen.opted_out:
+            return triggers.Skip("opted_out")
         addresses = tx.addresses_of(invitation.customer_id)
-        wanted = rule.channel if rule is not None else ["line", "slack"]
+        wanted = rule.channel if rule is not None else ("line", "slack")
         reachable = {a.channel: a for a in reversed(addresses) if a.blocked_ms is None and a.channel in self._channels}
         chosen = next((reachable[name] for name in wanted if name in reachable), None)
         if chosen is None:
-            blocked = any(a.blocked_ms is not None for a in addresses)
-            return triggers.Skip("blocked" if blocked else "unreachable")
+            return triggers.Skip("blocked" if seen.blocked else "unreachable")
         if invitation.expires_ms is not None and now_ms >= invitation.expires_ms:
             return triggers.Skip("expired")
-        seen = tx.contacts(
-            invitation.customer_id,
-            event_id=invitation.event_id,
-            touchpoint=invitation.touchpoint,
-            now_ms=now_ms,
-        )
         decision = triggers.decide(
             self._shop.contact,
             candidate=triggers.Candidate(

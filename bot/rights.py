@@ -13,6 +13,7 @@ from bot.outbox import Outbox
 from flows import rights
 from flows.engine import Choice, OpenCase, Say, Tap, Typed
 from flows.survey import Library
+from storage.records import Job
 from storage.store import Tx
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bot.conversation import Conversation
     from bot.promises import Promises
 
+_COMPACT_AFTER_MS = 1_000
 _NEWS_DAYS = 3
 """How long it takes until the shop's news stop, as told to the customer: staff do it by hand."""
 
@@ -77,11 +79,17 @@ class Rights:
                     if session.status == "open":
                         self._talk.stop(tx, session, "erased", outbox)
                 tx.erase_answers(person, outbox.now_ms)
+                self._empty_the_log(tx, outbox)
                 say = self._say("erase.done", lang, ())
             case _:
                 closed = self._talk.text("closed.button", lang, {"here": self._talk.here(inbound.channel, lang)})
                 say = Say(closed)
         self._talk.say(tx, inbound, outbox, say, customer_id=person)
+
+    def _empty_the_log(self, tx: Tx, outbox: Outbox) -> None:
+        """Erased words stay readable in the database's log until it is emptied: see to that soon."""
+        due_ms = outbox.now_ms + _COMPACT_AFTER_MS
+        outbox.put(tx, Job(id=outbox.new_id(), kind="compact", due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
 
     def _stop_surveys(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
         tx.set_consent(person, "surveys", False, inbound.at_ms, f"chat:{inbound.channel}")

@@ -150,7 +150,7 @@ class World:
                 raise RuntimeError(f"POST /events said {answer.status}: {await answer.text()}")
 
     async def purchase(self, buyer: Buyer) -> None:
-        """A purchase that is delivered at once; the survey follows by the trigger's rule."""
+        """A purchase that is delivered at once; the survey follows by the rule of the shop."""
         products = _PRODUCTS if buyer.language == "ja" else _PRODUCTS_EN
         order = f"#{next(self._numbers)}"
         bought = {

@@ -7,18 +7,19 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import partial
 
 from bot import buttons
-from bot.standins.demo import DAY_MS, HOUR_MS, TOKYO, Buyer, World
+from bot.standins.demo import DAY_MS, Buyer, World
 from bot.standins.line import Tappable
 from storage.records import Case
 from storage.store import Tx
 
-_WAVES = (3, 4, 5)
-"""Days from Thursday on (Sunday, Monday, Tuesday) on which parcels arrive: the answers of a week fall into one ISO week
-that is complete when the demo begins."""
+_WAVES = (4, 5, 6)
+"""Days from Thursday on (Monday, Tuesday, Wednesday) on which parcels arrive: all answers of a week fall into one ISO
+week, and the last one is there when the demo begins."""
+_ASKED_MS = 100 * 60_000
+"""Longer than the delays of the demo's koe.yaml."""
 _BUYERS_A_WAVE = 17
 _CASES_A_WAVE = 4
 _ANSWERING = 0.66
@@ -176,8 +177,7 @@ async def _wave(world: World, week: int) -> list[Visitor]:
         visitors.append(Visitor(buyer, min(1.0, mood + 0.005 * week), random.Random(rng.random())))  # noqa: S311
         events.append(world.support_case(buyer) if case else world.purchase(buyer))
     await asyncio.gather(*events)
-    morning = datetime.fromtimestamp(world.clock.now_ms() / 1000, TOKYO).replace(hour=10, minute=0) + timedelta(days=1)
-    await world.advance_to(int(morning.timestamp() * 1000) + HOUR_MS // 2)
+    await world.advance(_ASKED_MS)
     answering = [v for v in visitors if rng.random() < _ANSWERING]
     while answering:
         more = await asyncio.gather(*(v.act(world) for v in answering))

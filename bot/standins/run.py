@@ -72,7 +72,7 @@ async def show(port: int, keep: Path | None, *, transport: Transport = "http") -
             await asyncio.wait({seeding})
             return True
         world = seeding.result()
-        # one customer is in Slack: their survey comes the next morning
+        # one customer is in Slack: their survey comes within the hour
         await world.purchase(world.new_buyer("ja", channel="slack"))
         world.clock.run()
         story = Story(world)

@@ -43,7 +43,7 @@ class Story:
         return f"{now:%a} {now.day} {now:%b}, {now:%H:%M}"
 
     async def purchase(self, lang: str) -> None:
-        """A new customer buys; their parcel arrives, and a day later the survey."""
+        """A new customer buys; their parcel arrives, and an hour later comes the survey."""
         await self._ask(lang, self.world.purchase)
 
     async def support_case(self, lang: str) -> None:
