@@ -322,9 +322,7 @@ class Conversation:
         if flow is None:
             definition = tx.find_revision(session.revision)
             if definition is None:
-                raise LookupError(
-                    f"flow {session.flow_id} has no stored revision {session.revision}: restore a backup"
-                )
+                raise LookupError(f"flow {session.flow_id} has no stored revision {session.revision}: restore a backup")
             flow = self._flows[session.revision] = self._library.flow_from(definition)
         return flow
 
