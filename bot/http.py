@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LINE_BODY = 2 * 1024 * 1024
+_SLACK_BODY = 1024 * 1024
 _EVENT_BODY = 256 * 1024
 _BODY_WITHIN_S = 10.0
 
@@ -43,29 +44,29 @@ def error(status: int, code: str, message: str, *, headers: Mapping[str, str] | 
     return JSONResponse({"error": code, "message": message}, status, headers=dict(headers or {}))
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, at most `limit` bytes, within 10 s: a slow or endless sender is let go."""
+async def read_body(request: Request, limit: int, within_s: float) -> bytes:
+    """The body, at most `limit` bytes, within `within_s` seconds: a slow or endless sender is let go."""
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(_BODY_WITHIN_S):
+        async with asyncio.timeout(within_s):
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
                     raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
                 parts.append(part)
     except TimeoutError:
-        raise _BodyRefused(408, "too_slow", f"the body did not arrive within {_BODY_WITHIN_S:.0f} s") from None
+        raise _BodyRefused(408, "too_slow", f"the body did not arrive within {within_s:g} s") from None
     except ClientDisconnect:
         raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete") from None
     return b"".join(parts)
 
 
-def make_app(koe: Koe) -> Starlette:
-    """The web application around a built Koe."""
+def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> Starlette:
+    """The web application around a built Koe. A body must have arrived within `body_within_s` seconds."""
 
     def guarded(
         surface: str, handler: Callable[[Request], Awaitable[Response]]
@@ -85,7 +86,7 @@ def make_app(koe: Koe) -> Starlette:
         return endpoint
 
     async def line_webhook(request: Request) -> Response:
-        body = await read_body(request, _LINE_BODY)
+        body = await read_body(request, _LINE_BODY, body_within_s)
         if not koe.settings.line_on:
             return error(404, "line_off", "LINE is not set up here")
         if not signatures.verify_line(request.headers.raw, body, koe.line_secrets):
@@ -112,10 +113,11 @@ def make_app(koe: Koe) -> Starlette:
     async def slack_events(request: Request) -> Response:
         if koe.slack is None:
             return error(404, "slack_off", "Slack is not set up here for HTTP")
-        return await koe.slack.handle_http(request)
+        body = await read_body(request, _SLACK_BODY, body_within_s)
+        return await koe.slack.handle_http(request, body)
 
     async def business_events(request: Request) -> Response:
-        body = await read_body(request, _EVENT_BODY)
+        body = await read_body(request, _EVENT_BODY, body_within_s)
         if not koe.event_secrets:
             return error(404, "events_off", "set KOE_EVENTS_SECRETS to take business events")
         if not signatures.verify_standard_webhooks(request.headers.raw, body, koe.event_secrets, time.time()):
@@ -161,6 +163,10 @@ def make_app(koe: Koe) -> Starlette:
         ],
         exception_handlers={
             404: lambda request, exc: error(404, "not_found", "no such route"),
-            405: lambda request, exc: error(405, "bad_method", "this route takes another method"),
+            405: lambda request, exc: error(
+                405, "bad_method", "this route takes another method", headers=getattr(exc, "headers", None)
+            ),
+            # the traceback goes to the log, never to the sender
+            Exception: lambda request, exc: error(500, "internal", "this is our mistake; the log has the details"),
         },
     )

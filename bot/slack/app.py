@@ -276,12 +276,13 @@ class SlackApp:
 
     # -------------------- HTTP
 
-    async def handle_http(self, request: Request) -> Response:
+    async def handle_http(self, request: Request, body: bytes | None = None) -> Response:
         """The answer to one POST of Slack's: 200 only for what is stored, 4xx for what Slack did not send,
-        500 for what could not be stored (Slack delivers events again)."""
+        500 for what could not be stored (Slack delivers events again). `body` is given by who has read it already."""
         from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
 
-        body = await _read(request)
+        if body is None:
+            body = await _read(request)
         if body is None:
             return _refused(413, "too_large", "Slack never sends a request of this size.")
         if not self._verify(request.headers, body):

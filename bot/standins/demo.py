@@ -12,7 +12,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import structlog
+import yaml
 
 from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
@@ -207,8 +208,17 @@ class World:
         await self._session.close()
 
 
-async def open_world(directory: Path, *, start_ms: int, transport: Transport = "http", seed: int = 7) -> World:
-    """Start the stand-ins and the bot on free loopback ports, with a fresh database in `directory`."""
+async def open_world(
+    directory: Path,
+    *,
+    start_ms: int,
+    transport: Transport = "http",
+    seed: int = 7,
+    shop: Mapping[str, object] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> World:
+    """Start the stand-ins and the bot on free loopback ports, with a fresh database in `directory`. `shop` replaces
+    whole sections of the demo's koe.yaml, `settings` adds to its environment."""
     rng = random.Random(seed)  # noqa: S311 - a story that repeats itself
     clock = StoryClock(start_ms)
     channel_secret, access_token = secrets.token_hex(16), secrets.token_urlsafe(64)
@@ -227,7 +237,9 @@ async def open_world(directory: Path, *, start_ms: int, transport: Transport = "
     slack.add_channel("voc-digest", private=True, members=("U0STAFF", "U0MANAGER"), id="C0DIGEST")
 
     config_file = directory / "koe.yaml"
-    config_file.write_bytes(resources.files("bot.standins").joinpath("shop/koe.yaml").read_bytes())
+    written = resources.files("bot.standins").joinpath("shop/koe.yaml").read_text("utf-8")
+    # JSON is YAML too
+    config_file.write_text(json.dumps(yaml.safe_load(written) | dict(shop)) if shop else written, "utf-8")
     environ = {
         "KOE_DATABASE_URL": f"sqlite:///{directory / 'koe.db'}",
         "KOE_CONFIG": str(config_file),
@@ -242,6 +254,7 @@ async def open_world(directory: Path, *, start_ms: int, transport: Transport = "
     }
     if transport == "socket":
         environ["SLACK_APP_TOKEN"] = app_token
+    environ |= settings or {}
     config = load(environ=environ, env_file=None)
     koe = await build(config, clock=clock, chance=Chance(seed))
     bot_server = await serve(make_app(koe))
