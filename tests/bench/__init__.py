@@ -1,0 +1,1 @@
+"""How fast Koe is, against the smallest handler that is as durable (`make bench`; docs/benchmarks.md)."""
