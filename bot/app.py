@@ -74,6 +74,7 @@ class Koe:
         self.slack_channel: SlackChannel | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
+        self._match_key = config.settings.secret_key.get_secret_value().encode()
         self._closing = closing
         self._running: asyncio.Task[None] | None = None
         promises = Promises(config.shop)
@@ -151,7 +152,7 @@ class Koe:
         outbox = self.worker.outbox()
 
         def unit(tx: Tx) -> bool:
-            stored = store_event(tx, event, occurred_ms, outbox, workspaces=self.workspaces)
+            stored = store_event(tx, event, occurred_ms, outbox, workspaces=self.workspaces, match_key=self._match_key)
             if stored is None:
                 return False
             self.invitations.take_event(tx, stored, outbox)

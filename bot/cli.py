@@ -105,6 +105,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
     from bot.app import build
     from bot.clock import Chance, SystemClock
     from bot.http import make_app
+    from bot.listener import Listener
 
     koe = await build(config, clock=SystemClock(), chance=Chance())
     server = uvicorn.Server(
@@ -112,7 +113,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
             make_app(koe),
             host=host,
             port=port,
-            http="httptools",
+            http=Listener,
             ws="none",
             access_log=False,
             log_level="warning",
@@ -226,6 +227,55 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
     return msgspec.json.format(msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2).decode()
 
 
+@app.command()
+def doctor(
+    replay: Annotated[str, typer.Option(help="Run this dead or uncertain job again (its id), or all dead ones.")] = "",
+) -> None:
+    """Look at the database: what is wrong with it, what waits, what was given up and why.
+
+    Example: koe doctor --replay all
+    """
+    config = _config()
+    if not _run(_doctor(config, replay)):
+        raise typer.Exit(1)
+
+
+async def _doctor(config: Config, replay: str) -> bool:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bot.clock import SystemClock
+    from storage.store import Tx, open_store
+
+    now_ms = SystemClock().now_ms()
+    store = await open_store(config.settings.database_url, now_ms=now_ms, create=False)
+    async with store:
+        if replay:
+            dead = await store.read(lambda tx: [job.id for job in tx.jobs(state="dead", limit=10_000)])
+            wanted = dead if replay == "all" else [replay]
+            again = [
+                job_id for job_id in wanted if await store.write(partial(Tx.replay_job, job_id=job_id, now_ms=now_ms))
+            ]
+            typer.echo(f"{len(again)} of {len(wanted)} jobs will run again.")
+            return len(again) == len(wanted)
+        wrong = await store.read(lambda tx: tx.check_integrity())
+        counts = await store.read(lambda tx: tx.job_counts())
+        given_up = await store.read(lambda tx: [*tx.jobs(state="dead"), *tx.jobs(state="uncertain")])
+    for sentence in wrong:
+        typer.echo(sentence, err=True)
+    console = Console()
+    waiting = ", ".join(f"{kind} {state} {count}" for (kind, state), count in sorted(counts.items()) if state != "done")
+    console.print(f"jobs: {waiting or 'none waiting'}", highlight=False, soft_wrap=True)
+    if given_up:
+        table = Table("job", "kind", "channel", "state", "attempts", "reason")
+        for job in given_up:
+            table.add_row(job.id, job.kind, job.channel, job.state, str(job.attempts), job.error)
+        console.print(table)
+        console.print("Mend the reason, then: koe doctor --replay JOB (or all)", highlight=False)
+    typer.echo("The database is sound." if not wrong else f"{len(wrong)} things are wrong with the database.")
+    return not wrong
+
+
 @import_app.command("events")
 def import_events(
     file: Annotated[Path, typer.Argument(help="A .csv or .jsonl file (docs/events.md).")],
@@ -267,6 +317,7 @@ async def _import_events(config: Config, file: Path) -> int:
                 chance=Chance(),
                 tz=config.shop.tz,
                 workspaces=workspaces,
+                match_key=config.settings.secret_key.get_secret_value().encode(),
                 progress=lambda rows: bar.advance(task, rows),
             )
     finally:

@@ -1286,7 +1286,7 @@ class Tx:
 
     def next_due_ms(self) -> int | None:
         """Due time of the earliest ready job whose lane is free, None without any (pauses are not considered). A job
-        that is leased is not waited for here: whoever holds it acts, or its lease runs out and the next claim finds it."""
+        that is leased is not waited for: whoever holds it acts, or its lease runs out and the next claim finds it."""
         row = self._db.one(
             "SELECT j.claim_ms FROM jobs AS j WHERE j.claim_ms IS NOT NULL AND j.state = 'ready'"
             " AND (j.lane = '' OR NOT EXISTS (SELECT 1 FROM jobs AS e"

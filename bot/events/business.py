@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
+import unicodedata
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -29,6 +31,10 @@ class CustomerPart(msgspec.Struct, frozen=True):
     language: str = ""
     line_user_id: str = ""
     slack_user_id: str = ""
+    email: str = ""
+    """Never stored: only its keyed hash is, to recognise the person again."""
+    phone: str = ""
+    """Never stored, as `email`."""
 
 
 class BusinessEvent(msgspec.Struct, frozen=True):
@@ -96,6 +102,24 @@ def _check_customer(customer: CustomerPart) -> None:
         )
 
 
+def match_keys(customer: CustomerPart, key: bytes) -> dict[str, str]:
+    """kind → keyed hash of the customer's e-mail and phone, alike however they were written; {} without a key.
+
+    >>> written = CustomerPart("C1", email=" A@Example.jp ")
+    >>> match_keys(written, b"k") == match_keys(CustomerPart("C2", email="a@example.jp"), b"k")
+    True
+    """
+    spelled = {
+        "email": unicodedata.normalize("NFKC", customer.email).strip().casefold(),
+        "phone": re.sub(r"\D", "", unicodedata.normalize("NFKC", customer.phone)),
+    }
+    return {
+        kind: hmac.new(key, f"{kind}:{value}".encode("utf-8", "replace"), "sha256").hexdigest()
+        for kind, value in spelled.items()
+        if key and value
+    }
+
+
 def store_event(
     tx: Tx,
     event: BusinessEvent,
@@ -103,6 +127,7 @@ def store_event(
     outbox: Outbox,
     *,
     workspaces: dict[str, str],
+    match_key: bytes = b"",
     imported: bool = False,
 ) -> Event | None:
     """Note the event and whom it names. None when its id is known (nothing happens twice)."""
@@ -122,6 +147,8 @@ def store_event(
         tx.put_customer(
             Customer(id=customer.id, name=customer.name, language=customer.language, created_ms=outbox.now_ms)
         )
+        for kind, hashed in match_keys(customer, match_key).items():
+            tx.put_match_key(customer.id, kind, hashed, "import" if imported else "event", outbox.now_ms)
         for channel, external_id in (("line", customer.line_user_id), ("slack", customer.slack_user_id)):
             if external_id:
                 _link(tx, channel, workspaces.get(channel, ""), external_id, customer, outbox, imported)

@@ -130,6 +130,7 @@ async def import_events(
     chance: Chance,
     tz: tzinfo,
     workspaces: dict[str, str],
+    match_key: bytes = b"",
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Imported:
     """Store a file's events, a batch per transaction; repeating the import changes nothing."""
@@ -141,7 +142,10 @@ async def import_events(
 
         def unit(tx: Tx) -> int:
             return sum(
-                store_event(tx, row.event, row.occurred_ms, outbox, workspaces=workspaces, imported=True) is not None
+                store_event(
+                    tx, row.event, row.occurred_ms, outbox, workspaces=workspaces, match_key=match_key, imported=True
+                )
+                is not None
                 for row in batch
             )
 

@@ -403,12 +403,14 @@ class LineStandin:
             if entry.sender == "bot" and (alias := (entry.message.get("sender") or {}).get("name")):
                 who = f"{alias} ({self.name})"
             text = _words(entry.message).replace("\n", "\n  ")
-            buttons = "".join(f" [{action.get('label', '')}]" for action in _actions(entry.message))
+            labels = [str(action.get("label", "")) for action in _actions(entry.message) if action["type"] != "uri"]
+            buttons = "".join(f" [{label}]" for label in labels)
             following = chat.entries[index + 1] if index + 1 < len(chat.entries) else None
             # only the last bubble of a call shows its quick replies
             if following is None or following.sender == "user" or following.at_ms != entry.at_ms:
                 items = (entry.message.get("quickReply") or {}).get("items") or []
-                buttons += "".join(f" ({item['action'].get('label', '')})" for item in items)
+                quick = [str(item["action"].get("label", "")) for item in items]
+                buttons += "".join(f" ({label})" for label in quick if label not in labels)
             lines.append(f"{who}: {text}{buttons}")
         return "\n".join(lines)
 
@@ -921,6 +923,9 @@ def _flex_words(part: Any) -> Iterator[str]:
         for item in part:
             yield from _flex_words(item)
     elif isinstance(part, dict):
+        if (part.get("action") or {}).get("type") in ("postback", "message"):
+            # what can be tapped stands in [ ] behind the words
+            return
         if part.get("type") == "text":
             spans = part.get("contents") or ()
             yield "".join(span.get("text", "") for span in spans) or str(part.get("text", ""))

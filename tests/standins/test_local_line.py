@@ -145,7 +145,7 @@ async def test_a_talk_through_the_sdk_is_what_the_person_sees(world: World) -> N
     await world.reply(world.bot.events[-1]["replyToken"], text("ありがとうございます！"))
     assert world.line.transcript(customer) == (
         "Koe: ご購入ありがとうございます。\n"
-        "Koe: いかがでしたか？ [1] [2] [3] [4] [5] (1) (2) (3) (4) (5)\n"
+        "Koe: いかがでしたか？ [1] [2] [3] [4] [5]\n"
         "田中: 4点\n"
         "Koe: ありがとうございます！"
     )
