@@ -18,6 +18,7 @@ import structlog
 
 from bot.clock import Clock
 from bot.outbox import Outbox
+from storage.failpoints import hit
 from storage.records import Digest, Job
 from storage.store import Store, Tx
 
@@ -86,6 +87,7 @@ class Digests:
             await self._store.write(lambda tx: tx.finish_job(job, state="cancelled", at_ms=outbox.now_ms))
             return
         computed = await self.compute(rule, wanted["period"], outbox.now_ms)
+        hit("digests.computed")
 
         def unit(tx: Tx) -> None:
             if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):

@@ -22,6 +22,7 @@ from bot import measures, signatures
 from bot.events.business import BadEvent, parse_event
 from bot.line import BadWebhook, parse_webhook
 from storage.errors import StoreError
+from storage.failpoints import hit
 
 if TYPE_CHECKING:
     from bot.app import Koe
@@ -108,6 +109,7 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> Starlette:
                     raise outcome
         measures.answer_seconds.observe(time.perf_counter() - started)
         measures.received.labels("line").inc(len(inbounds))
+        hit("http.before_answer")
         return Response(b"{}", media_type="application/json")
 
     async def slack_events(request: Request) -> Response:
@@ -134,6 +136,7 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> Starlette:
             return error(400, "bad_event", str(bad))
         fresh = await koe.take_event(event, occurred_ms)
         measures.received.labels("events").inc()
+        hit("http.before_answer")
         return JSONResponse({"id": event.id}, 202 if fresh else 200)
 
     async def healthz(request: Request) -> Response:

@@ -24,6 +24,7 @@ from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
 from bot.staff.people import People
 from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
+from storage.failpoints import hit
 
 if TYPE_CHECKING:
     from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -173,10 +174,12 @@ class SlackApp:
                 await self._store(self._noted(body, kind, workspace))
             else:
                 await self._converse(inbound)
+            hit("slack.before_ack")
             return done
         answered = messages.parse_action(body, workspace=workspace, now_ms=self._now_ms())
         if answered is not None:
             await self._converse(answered)
+            hit("slack.before_ack")
             return done
         if not await self._store(self._noted(body, kind, workspace)):
             return done

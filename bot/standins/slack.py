@@ -233,6 +233,8 @@ class SlackStandin:
         self.requests: list[Recorded] = []
         self.events: list[JsonObject] = []
         """Every event envelope sent, in order, as first sent."""
+        self.deliveries: list[tuple[JsonObject, int]] = []
+        """Everything sent to the bot, each try of it, with how it was acknowledged (Ack.status)."""
         self._messages: dict[str, list[SlackMessage]] = {}
         self._dms: dict[str, str] = {}
         self._modals: dict[str, list[JsonObject]] = {}
@@ -1234,6 +1236,7 @@ class SlackStandin:
         event_id = payload.get("event_id", "") if kind == "events_api" else ""
         if self.transport == "socket":
             ack = await self._through_socket(kind, payload, retry_num, reason)
+            self.deliveries.append((payload, ack.status))
             return replace(ack, event_id=event_id)
         headers = {}
         if retry_num:
@@ -1244,7 +1247,9 @@ class SlackStandin:
             fields = payload if kind == "slash_commands" else {"payload": json.dumps(payload)}
             body = urlencode(fields, errors="replace").encode()
             content_type = "application/x-www-form-urlencoded"
-        return replace(await self._http(body, content_type, headers), event_id=event_id)
+        ack = await self._http(body, content_type, headers)
+        self.deliveries.append((payload, ack.status))
+        return replace(ack, event_id=event_id)
 
     async def _http(
         self,
