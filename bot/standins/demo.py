@@ -28,6 +28,7 @@ from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
 from bot.config import load
 from bot.http import make_app
+from bot.listener import Listener
 from bot.signatures import sign_standard_webhooks
 from bot.standins.line import LineStandin
 from bot.standins.slack import SlackStandin
@@ -235,6 +236,7 @@ async def open_world(
     slack.add_user("店長（マネージャー）", id="U0MANAGER")
     slack.add_channel("voc-alerts", private=True, members=("U0STAFF", "U0MANAGER"), id="C0ALERTS")
     slack.add_channel("voc-digest", private=True, members=("U0STAFF", "U0MANAGER"), id="C0DIGEST")
+    slack.add_channel("voc-digest-en", private=True, members=("U0STAFF", "U0MANAGER"), id="C0DIGESTEN")
 
     config_file = directory / "koe.yaml"
     written = resources.files("bot.standins").joinpath("shop/koe.yaml").read_text("utf-8")
@@ -257,7 +259,7 @@ async def open_world(
     environ |= settings or {}
     config = load(environ=environ, env_file=None)
     koe = await build(config, clock=clock, chance=Chance(seed))
-    bot_server = await serve(make_app(koe))
+    bot_server = await serve(make_app(koe), http=Listener)
     line.webhook_url = f"{bot_server.url}/line/webhook"
     slack.request_url = f"{bot_server.url}/slack/events"
     await koe.start(schedule=False)

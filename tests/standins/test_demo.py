@@ -1,0 +1,121 @@
+"""`koe demo`, as a stranger runs it: the page in a real browser, and the story by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+KOE = [sys.executable, "-m", "bot.cli"]
+
+
+def run_story(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*KOE, "demo", "--headless", *options], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.timeout(320)
+def test_the_headless_story_shows_what_each_person_saw_and_ends_well() -> None:
+    story = run_story()
+    assert story.returncode == 0, story.stdout[-3000:] + story.stderr[-3000:]
+    assert story.stdout.rstrip().endswith("終わり")
+    for seen in ("LINE・", "Slack DM・", "#voc-alerts", "#voc-digest", "NPS®", "申し訳ございません", "95%信頼区間"):
+        assert seen in story.stdout, f"{seen} is missing"
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(320)
+def test_the_headless_story_goes_through_socket_mode_too() -> None:
+    story = run_story("--socket")
+    assert story.returncode == 0, story.stdout[-3000:] + story.stderr[-3000:]
+
+
+def test_a_folder_that_holds_a_demo_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "koe.db").write_bytes(b"mine")
+    story = run_story("--keep", str(tmp_path))
+    assert story.returncode == 1
+    assert "holds a demo already" in story.stderr
+    assert (tmp_path / "koe.db").read_bytes() == b"mine"
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """The address of a running `koe demo`; it must end cleanly at Ctrl-C."""
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([*KOE, "demo", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environ)
+    assert process.stdout is not None
+    found = None
+    deadline = time.monotonic() + 240
+    while found is None and time.monotonic() < deadline:
+        line = process.stdout.readline()
+        assert line or process.poll() is None, "koe demo ended by itself"
+        found = re.search(r"http://\S+", line)
+    assert found is not None, "koe demo printed no address"
+    yield found[0]
+    process.send_signal(signal.SIGINT)
+    with process.stdout:
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(320)
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium fonts-noto-cjk")
+async def test_somebody_answers_a_whole_survey_on_the_page_and_reads_the_digest(demo: str) -> None:
+    from playwright.async_api import async_playwright, expect
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        page = await browser.new_page(viewport={"width": 1440, "height": 900})
+        troubles: list[str] = []
+        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        await page.goto(f"{demo}/?lang=ja")
+        chat, slack = page.locator("#chat"), page.locator("body")
+
+        async def tap(label: str) -> None:
+            await chat.get_by_role("button", name=label, exact=True).last.click()
+
+        async def type_in(words: str) -> None:
+            await page.fill("#line-text", words)
+            await page.press("#line-text", "Enter")
+
+        await page.get_by_role("button", name="購入", exact=True).click()
+        # until the new customer's chat opens, somebody else's old one is there
+        await expect(chat).not_to_contain_text("薦める可能性", timeout=30_000)
+        await expect(chat).to_contain_text("どの程度満足していますか", timeout=30_000)
+        await tap("不満")
+        await expect(chat).to_contain_text("薦める可能性")
+        await type_in("２点")
+        await expect(chat).to_contain_text("理由を教えてください")
+        await type_in("箱がつぶれていて、贈り物に使えませんでした")
+        await expect(chat).to_contain_text("愛着度", timeout=30_000)
+        await tap("3")
+        await expect(chat).to_contain_text("申し訳ございません")
+        await tap("連絡を希望する")
+        await expect(chat).to_contain_text("ご連絡します")
+        await page.locator("#channels button").filter(has_text="voc-alerts").click()
+        await expect(slack).to_contain_text("要対応・満足度 不満・薦める可能性 2点", timeout=30_000)
+
+        await page.get_by_role("button", name="1週間すすめる").click()
+        await expect(slack).to_contain_text("11月26日", timeout=60_000)
+        await page.locator("#channels button").filter(has_text=re.compile("voc-digest$")).click()
+        await expect(slack).to_contain_text("週次レポート", timeout=60_000)
+        await expect(slack).to_contain_text("95%信頼区間")
+        assert troubles == []
+        await browser.close()
