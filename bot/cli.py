@@ -71,7 +71,7 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(work)
-    except (CannotStart, StoreError, DigestFailed, BadEvent) as error:
+    except (CannotStart, StoreError, DigestFailed, BadEvent, OSError) as error:
         raise _fail(str(error)) from error
 
 
