@@ -8,7 +8,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import uvicorn
 from starlette.requests import Request
@@ -87,11 +87,13 @@ class Served:
         await self._task
 
 
-async def serve(app: ASGIApp, port: int = 0) -> Served:
+async def serve(
+    app: ASGIApp, port: int = 0, *, http: type[asyncio.Protocol] | Literal["httptools"] = "httptools"
+) -> Served:
     """A running server for `app` on 127.0.0.1, in the current loop; port 0 takes any free one.
 
-    It installs no signal handlers and writes no access log. A Starlette app finds its own address in
-    `app.state.url`.
+    It installs no signal handlers and writes no access log. `http` is the protocol of its connections. A
+    Starlette app finds its own address in `app.state.url`.
 
     Raises:
         OSError: the port is taken.
@@ -124,7 +126,7 @@ async def serve(app: ASGIApp, port: int = 0) -> Served:
             proxy_headers=False,
             server_header=False,
             interface="asgi3",
-            http="httptools",
+            http=http,
             ws="websockets-sansio",
         )
     )
