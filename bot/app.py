@@ -13,10 +13,10 @@ import msgspec
 import structlog
 
 from bot import measures, signatures
-from bot.cases import Cards
+from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound
 from bot.clock import Chance, Clock
-from bot.conversation import Conversation, ReplyTo, WakePayload
+from bot.conversation import Conversation, WakePayload
 from bot.digests import Digests
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations
@@ -25,6 +25,7 @@ from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
 from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
+from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
 from storage.records import Job
 from storage.store import Store, Tx, open_store
@@ -80,12 +81,12 @@ class Koe:
         promises = Promises(config.shop)
         owner = chance.new_id(clock.now_ms())
         self.digests = Digests(config=config, store=store, clock=clock)
+        voice = Voice(library=config.library, shop=config.shop, channels=channels)
         self.conversation = Conversation(
             store=store,
-            library=config.library,
             shop=config.shop,
             promises=promises,
-            channels=channels,
+            voice=voice,
             clock=clock,
             chance=chance,
             owner=owner,
@@ -94,13 +95,14 @@ class Koe:
         )
         self.invitations = Invitations(
             conversation=self.conversation,
+            voice=voice,
             library=config.library,
             shop=config.shop,
             promises=promises,
             channels=set(channels),
         )
         self.cards = Cards(
-            conversation=self.conversation,
+            voice=voice,
             shop=config.shop,
             store=store,
             clock=clock,
@@ -175,7 +177,7 @@ class Koe:
         session = tx.find_session(job.session_id)
         tx.finish_job(job, state="done", at_ms=outbox.now_ms)
         if session is not None and session.status == "open":
-            self.conversation.elapsed(tx, session, "expire", outbox, reply_to=ReplyTo())
+            self.conversation.elapsed(tx, session, "expire", outbox, reply_to=NO_REPLY)
 
     async def _is_private(self, channel: str) -> bool:
         """Whether a Slack channel is private. Asked each time it matters – a channel can be made public – and taken for

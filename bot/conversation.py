@@ -17,10 +17,11 @@ import structlog
 
 from bot import measures
 from bot.cases import Cases
-from bot.channel import Blocked, Channel, Followed, Ignored, Inbound, Turn
+from bot.channel import Blocked, Followed, Ignored, Inbound, Turn
 from bot.clock import Chance, Clock
 from bot.outbox import Outbox
 from bot.rights import Rights
+from bot.voice import NO_REPLY, ReplyTo, Voice, address_of
 from flows.engine import (
     Ask,
     Begin,
@@ -44,10 +45,10 @@ from flows.engine import (
     new_state,
     step,
 )
-from flows.survey import Flow, Library, Wording
+from flows.survey import Flow
 from storage.errors import Conflict, StoreError
 from storage.failpoints import hit
-from storage.records import Address, Answer, Invitation, Job, Session
+from storage.records import Answer, Invitation, Job, Session
 from storage.store import Store, Tx
 
 if TYPE_CHECKING:
@@ -57,27 +58,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _DAY_MS = 86_400_000
-_SEND_WITHIN_MS = 23 * 3_600_000
-"""LINE forgets a retry key after 24 h: from then on the same call would be a second message."""
 _RACES = 5
 """How often a unit is repeated when another process moved the same session first."""
-
-
-class ReplyTo(msgspec.Struct, frozen=True):
-    """What a later reply may still ride on: LINE's single-use token and when it was given out."""
-
-    token: str = ""
-    at_ms: int = 0
-
-
-_NO_REPLY = ReplyTo()
 
 
 class WakePayload(msgspec.Struct, frozen=True):
     """Body of a "wake" job."""
 
     timer: str
-    reply: ReplyTo = _NO_REPLY
+    reply: ReplyTo = NO_REPLY
 
 
 class Indigestible(Exception):
@@ -91,10 +80,9 @@ class Conversation:
         self,
         *,
         store: Store,
-        library: Library,
         shop: Shop,
         promises: Promises,
-        channels: Mapping[str, Channel],
+        voice: Voice,
         clock: Clock,
         chance: Chance,
         owner: str,
@@ -102,19 +90,16 @@ class Conversation:
         relay: bool = False,
     ) -> None:
         self._store = store
-        self._library = library
-        self._shop = shop
         self._promises = promises
-        self._channels = channels
+        self._voice = voice
         self._clock = clock
         self._chance = chance
         self._owner = owner
         self._on_queued = on_queued
         self._relay = relay
         self._tz: tzinfo = shop.tz
-        self._flows: dict[str, Flow] = {flow.revision: flow for flow in library.flows.values()}
         self.cases = Cases(shop=shop, promises=promises)
-        self._rights = Rights(conversation=self, library=library, shop=shop, promises=promises)
+        self._rights = Rights(voice=voice, cases=self.cases, stop=self.stop, shop=shop, promises=promises)
 
     # ------------------------------------------------------------------------------------------------- inbound
 
@@ -232,13 +217,13 @@ class Conversation:
 
     def _nothing_open(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
         if isinstance(inbound.content, Tap):
-            lang = self.language_of(tx, inbound)
-            closed = self.text("closed.button", lang, {"here": self.here(inbound.channel, lang)})
-            self.say(tx, inbound, outbox, Say(closed))
+            lang = self._voice.language_of(tx, inbound)
+            closed = self._voice.text("closed.button", lang, {"here": self._voice.here(inbound.channel, lang)})
+            self._voice.answer(tx, inbound, outbox, Say(closed))
             return
         address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
         if address is None:
-            tx.put_address(self._new_address(inbound, outbox.now_ms))
+            tx.put_address(address_of(inbound, outbox.now_ms))
         if self._relay and inbound.raw:
             # whatever is not ours belongs to the shop's own tools
             outbox.put(
@@ -253,24 +238,12 @@ class Conversation:
                 ),
             )
 
-    def _new_address(self, inbound: Inbound, now_ms: int) -> Address:
-        return Address(
-            channel=inbound.channel,
-            workspace=inbound.workspace,
-            external_id=inbound.external_id,
-            customer_id="",
-            source="chat",
-            certainty="",
-            language="",
-            created_ms=now_ms,
-        )
-
     def _followed(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
-        tx.put_address(self._new_address(inbound, outbox.now_ms))
+        tx.put_address(address_of(inbound, outbox.now_ms))
         tx.set_blocked(inbound.channel, inbound.workspace, inbound.external_id, None)
 
     def _blocked(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
-        tx.put_address(self._new_address(inbound, outbox.now_ms))
+        tx.put_address(address_of(inbound, outbox.now_ms))
         tx.set_blocked(inbound.channel, inbound.workspace, inbound.external_id, inbound.at_ms)
         while (session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)) is not None:
             self.stop(tx, session, "blocked", outbox)
@@ -292,7 +265,7 @@ class Conversation:
 
         `last_offer` leaves out 「あとで答える」: an invitation that was put off once is not put off again.
         """
-        flow = self.flow(tx, session)
+        flow = self._voice.flow(tx, session)
         state = new_state(flow, lang=session.lang, vars=variables, facts=facts)
         tx.put_revision(flow.id, flow.revision, flow.definition(), outbox.now_ms)
         tx.new_session(replace(session, state=state.dump(), version=0))
@@ -304,9 +277,7 @@ class Conversation:
         )
         return self.move(tx, replace(session, state=state.dump(), version=0), begin, outbox, last_offer=last_offer)
 
-    def elapsed(
-        self, tx: Tx, session: Session, timer: str, outbox: Outbox, *, reply_to: ReplyTo = _NO_REPLY
-    ) -> Session:
+    def elapsed(self, tx: Tx, session: Session, timer: str, outbox: Outbox, *, reply_to: ReplyTo = NO_REPLY) -> Session:
         """A timer ran out: "text", "remind", "expire"."""
         event = Elapsed(at_ms=outbox.now_ms, timer=timer, dates=self._promises.dates(outbox.now_ms, session.lang))
         return self.move(tx, session, event, outbox, reply_to=reply_to)
@@ -316,16 +287,6 @@ class Conversation:
         tx.cancel_jobs(outbox.now_ms, session_id=session.id)
         return self.move(tx, session, Stop(at_ms=outbox.now_ms, reason=reason), outbox, silent=True)  # type: ignore[arg-type]
 
-    def flow(self, tx: Tx, session: Session) -> Flow:
-        """The flow as it was when this session started."""
-        flow = self._flows.get(session.revision)
-        if flow is None:
-            definition = tx.find_revision(session.revision)
-            if definition is None:
-                raise LookupError(f"flow {session.flow_id} has no stored revision {session.revision}: restore a backup")
-            flow = self._flows[session.revision] = self._library.flow_from(definition)
-        return flow
-
     def move(
         self,
         tx: Tx,
@@ -333,12 +294,12 @@ class Conversation:
         event: Input,
         outbox: Outbox,
         *,
-        reply_to: ReplyTo = _NO_REPLY,
+        reply_to: ReplyTo = NO_REPLY,
         silent: bool = False,
         last_offer: bool = False,
     ) -> Session:
         """One step of a session, with all that follows from it. Raises Conflict when somebody else moved it first."""
-        flow = self.flow(tx, session)
+        flow = self._voice.flow(tx, session)
         if isinstance(event, Reply) and isinstance(event.content, Unsent):
             # the words go from the history and from a case as well; what remains is recorded again below
             tx.forget_words(session.id, event.content.message_id, event.at_ms)
@@ -388,8 +349,7 @@ class Conversation:
                 shown={question: ask for question, ask in shown.items() if ask is not None},
             )
             if not silent:
-                to = _address_of(session)
-                self._queue(tx, turn, to, outbox, reply_to=reply_to, customer_id=session.customer_id)
+                self._voice.speak(tx, turn, session, outbox, reply_to=reply_to)
         return moved
 
     def _record(self, tx: Tx, session: Session, flow: Flow, record: Record, at_ms: int, outbox: Outbox) -> None:
@@ -479,104 +439,10 @@ class Conversation:
             ),
         )
 
-    def _queue(self, tx: Tx, turn: Turn, to: Address, outbox: Outbox, *, reply_to: ReplyTo, customer_id: str) -> None:
-        channel = self._channels.get(to.channel)
-        if channel is None:
-            log.warning("channel_off", channel=to.channel, session=turn.session_id)
-            return
-        for call in channel.render(turn, external_id=to.external_id, reply_token=reply_to.token, at_ms=reply_to.at_ms):
-            outbox.put(
-                tx,
-                Job(
-                    id=outbox.new_id(),
-                    kind="send",
-                    due_ms=outbox.now_ms,
-                    payload=msgspec.json.encode(call.payload).decode(),
-                    lane=f"{to.channel}:{to.workspace}:{to.external_id}",
-                    channel=to.channel,
-                    session_id=turn.session_id,
-                    customer_id=customer_id,
-                    asks=call.asks,
-                    updates=call.updates,
-                    expires_ms=outbox.now_ms + _SEND_WITHIN_MS,
-                    created_ms=outbox.now_ms,
-                ),
-            )
-
-    # ------------------------------------------------------------------------------------------------- words
-
-    def say(
-        self,
-        tx: Tx,
-        inbound: Inbound,
-        outbox: Outbox,
-        *bubbles: Say | Ask,
-        customer_id: str = "",
-        session_id: str = "",
-    ) -> None:
-        """Answer somebody outside a session's own steps."""
-        if inbound.standby:
-            return
-        turn = Turn(session_id=session_id, lang=self.language_of(tx, inbound), bubbles=bubbles)
-        reply_to = ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms)
-        to = self._new_address(inbound, outbox.now_ms)
-        self._queue(tx, turn, to, outbox, reply_to=reply_to, customer_id=customer_id)
-
-    def text(self, key: str, lang: str, variables: Mapping[str, str]) -> str:
-        return self._library.deck.text(key, lang, variables)
-
-    def here(self, channel: str, lang: str) -> str:
-        return self.text(f"here.{channel}", lang, {})
-
-    def language_of(self, tx: Tx, inbound: Inbound) -> str:
-        """The language to answer somebody in who is in no survey: their last one, else the shop's."""
-        address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
-        if address is not None:
-            if address.language:
-                return address.language
-            customer = tx.find_customer(address.customer_id) if address.customer_id else None
-            if customer is not None and customer.language:
-                return customer.language
-        return self._shop.language
-
-    def question_name(self, tx: Tx, answer: Answer, lang: str) -> str:
-        """What an answered question is about, in a customer's words: 「満足度」; a shop's own question in full."""
-        instrument = self._library.instruments.get(answer.instrument)
-        if instrument is not None:
-            return instrument.name.en if lang == "en" else instrument.name.ja
-        return self._wording(tx, answer, lang).text.fill({})
-
-    def answer_label(self, tx: Tx, answer: Answer, lang: str) -> str:
-        """An answer as the customer saw it: 「8点」, 「やや満足」; several joined; a comment as written."""
-        if not answer.numeric:
-            return answer.value
-        labels = {str(code): label for code, label in self._wording(tx, answer, lang).labels.items()}
-        words = [labels.get(code, code) for code in answer.value.split(";")]
-        return self.text("label.joiner", lang, {}).join(words)
-
-    def _wording(self, tx: Tx, answer: Answer, lang: str) -> Wording:
-        session = tx.find_session(answer.session_id)
-        if session is None:
-            raise LookupError(f"answer {answer.id} belongs to no session: run koe doctor")
-        return self.flow(tx, session).question(answer.question).wordings["en" if lang == "en" else "ja"]
-
     def week_of(self, at_ms: int) -> str:
         """Monday of the ISO week in the shop's time zone: "2026-11-16"."""
         day = datetime.fromtimestamp(at_ms / 1000, self._tz).date()
         return (day - timedelta(days=day.weekday())).isoformat()
-
-
-def _address_of(session: Session) -> Address:
-    return Address(
-        channel=session.channel,
-        workspace=session.workspace,
-        external_id=session.external_id,
-        customer_id=session.customer_id,
-        source="",
-        certainty="",
-        language=session.lang,
-        created_ms=session.created_ms,
-    )
 
 
 def _value_text(value: int | str | tuple[str, ...] | None) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from bot.conversation import Conversation
 from bot.outbox import Outbox
 from bot.staff.survey import CustomerHit, NotAllowed, Planned, Started, SurveyRequest
+from bot.voice import Voice
 from flows import triggers
 from flows.survey import Flow, Library
 from flows.triggers import TriggerRule
@@ -44,12 +45,14 @@ class Invitations:
         self,
         *,
         conversation: Conversation,
+        voice: Voice,
         library: Library,
         shop: Shop,
         promises: Promises,
         channels: set[str],
     ) -> None:
         self._talk = conversation
+        self._voice = voice
         self._library = library
         self._shop = shop
         self._promises = promises
@@ -321,7 +324,7 @@ class Invitations:
             "item": item_text(facts, lang),
             "brand": self._shop.brand_in(lang),
             "team": self._shop.team_in(lang),
-            "here": self._talk.here(session.channel, lang),
+            "here": self._voice.here(session.channel, lang),
             "date": self._promises.date_text(now_ms, lang),
             "expires": "" if session.expires_ms is None else self._promises.date_text(session.expires_ms, lang),
             "privacy_url": self._shop.privacy_url,

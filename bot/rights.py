@@ -5,21 +5,25 @@ Texts: copy deck, section 8. The four messages work in a survey and outside it; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bot.cases import Cases
 from bot.channel import Inbound
 from bot.outbox import Outbox
+from bot.voice import Voice
 from flows import rights
 from flows.engine import Choice, OpenCase, Say, Tap, Typed
-from flows.survey import Library
-from storage.records import Job
+from storage.records import Job, Session
 from storage.store import Tx
 
 if TYPE_CHECKING:
     from bot.config import Shop
-    from bot.conversation import Conversation
     from bot.promises import Promises
+
+Stop = Callable[[Tx, Session, str, Outbox], object]
+"""Ends a session from outside: (tx, session, reason, outbox)."""
 
 _COMPACT_AFTER_MS = 1_000
 _NEWS_DAYS = 3
@@ -29,9 +33,10 @@ _NEWS_DAYS = 3
 class Rights:
     """Answers the four messages and their buttons."""
 
-    def __init__(self, *, conversation: Conversation, library: Library, shop: Shop, promises: Promises) -> None:
-        self._talk = conversation
-        self._library = library
+    def __init__(self, *, voice: Voice, cases: Cases, stop: Stop, shop: Shop, promises: Promises) -> None:
+        self._voice = voice
+        self._cases = cases
+        self._stop = stop
         self._shop = shop
         self._promises = promises
 
@@ -53,7 +58,7 @@ class Rights:
     def _act(self, tx: Tx, inbound: Inbound, outbox: Outbox, asked: str) -> None:
         address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
         person = person_of(inbound, "" if address is None else address.customer_id)
-        lang = self._talk.language_of(tx, inbound)
+        lang = self._voice.language_of(tx, inbound)
         match asked:
             case "unsubscribe":
                 say = self._say("unsub.ask", lang, ("unsub.yes", "unsub.no", "unsub.news"))
@@ -77,14 +82,14 @@ class Rights:
             case "erase.yes":
                 for session in tx.sessions_of(person):
                     if session.status == "open":
-                        self._talk.stop(tx, session, "erased", outbox)
+                        self._stop(tx, session, "erased", outbox)
                 tx.erase_answers(person, outbox.now_ms)
                 self._empty_the_log(tx, outbox)
                 say = self._say("erase.done", lang, ())
             case _:
-                closed = self._talk.text("closed.button", lang, {"here": self._talk.here(inbound.channel, lang)})
+                closed = self._voice.text("closed.button", lang, {"here": self._voice.here(inbound.channel, lang)})
                 say = Say(closed)
-        self._talk.say(tx, inbound, outbox, say, customer_id=person)
+        self._voice.answer(tx, inbound, outbox, say, customer_id=person)
 
     def _empty_the_log(self, tx: Tx, outbox: Outbox) -> None:
         """Erased words stay readable in the database's log until it is emptied: see to that soon."""
@@ -94,18 +99,18 @@ class Rights:
     def _stop_surveys(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
         tx.set_consent(person, "surveys", False, inbound.at_ms, f"chat:{inbound.channel}")
         while (session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)) is not None:
-            self._talk.stop(tx, session, "opted_out", outbox)
+            self._stop(tx, session, "opted_out", outbox)
         for session in tx.sessions_of(person):
             if session.status == "open":
-                self._talk.stop(tx, session, "opted_out", outbox)
+                self._stop(tx, session, "opted_out", outbox)
         for invitation in tx.open_invitations(person):
             if invitation.state == "planned":
                 tx.put_invitation(replace(invitation, state="withdrawn", reason="opted_out"))
         tx.cancel_jobs(outbox.now_ms, customer_id=person, kinds=("invite", "remind", "send", "wake", "expire"))
 
     def _tell_staff(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
-        self._talk.cases.open_for(
-            tx, person, "", OpenCase("person", words=self._talk.text("unsub.news.label", "ja", {})), outbox
+        self._cases.open_for(
+            tx, person, "", OpenCase("person", words=self._voice.text("unsub.news.label", "ja", {})), outbox
         )
 
     def _mine(self, tx: Tx, inbound: Inbound, person: str, lang: str) -> Say:
@@ -115,24 +120,24 @@ class Rights:
         latest = max(answers, key=lambda a: a.answered_ms)
         mine = [a for a in answers if a.session_id == latest.session_id]
         lines = "\n".join(
-            self._talk.text(
+            self._voice.text(
                 "mine.line",
                 lang,
                 {
-                    "question": self._talk.question_name(tx, a, lang),
-                    "answer": self._talk.answer_label(tx, a, lang),
+                    "question": self._voice.question_name(tx, a, lang),
+                    "answer": self._voice.answer_label(tx, a, lang),
                 },
             )
             for a in mine
         )
-        text = self._talk.text(
+        text = self._voice.text(
             "mine", lang, {"date": self._promises.date_text(latest.answered_ms, lang), "answers": lines}
         )
         return Say(
             text,
             (
-                Choice(self._talk.text("mine.change.label", lang, {}), "@control", "change"),
-                Choice(self._talk.text("mine.erase.label", lang, {}), rights.NODE, "erase"),
+                Choice(self._voice.text("mine.change.label", lang, {}), "@control", "change"),
+                Choice(self._voice.text("mine.erase.label", lang, {}), rights.NODE, "erase"),
             ),
         )
 
@@ -144,8 +149,8 @@ class Rights:
             **variables,
         }
         return Say(
-            self._talk.text(key, lang, known),
-            tuple(Choice(self._talk.text(f"{value}.label", lang, {}), rights.NODE, value) for value in choices),
+            self._voice.text(key, lang, known),
+            tuple(Choice(self._voice.text(f"{value}.label", lang, {}), rights.NODE, value) for value in choices),
         )
 
 

@@ -1,0 +1,156 @@
+"""What Koe says, and how it reaches somebody: the words of the deck, the language of a person, the flow as it was when
+a session started, and the way of a turn through its channel into the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+
+from bot.channel import Channel, Inbound, Turn
+from bot.outbox import Outbox
+from flows.engine import Ask, Say
+from flows.survey import Flow, Library, Wording
+from storage.records import Address, Answer, Job, Session
+from storage.store import Tx
+
+if TYPE_CHECKING:
+    from bot.config import Shop
+
+log = structlog.get_logger(__name__)
+
+_SEND_WITHIN_MS = 23 * 3_600_000
+"""LINE forgets a retry key after 24 h: from then on the same call would be a second message."""
+
+
+class ReplyTo(msgspec.Struct, frozen=True):
+    """What a later reply may still ride on: LINE's single-use token and when it was given out."""
+
+    token: str = ""
+    at_ms: int = 0
+
+
+NO_REPLY = ReplyTo()
+
+
+class Voice:
+    """Words, and their way out. Nothing is sent from here: calls become jobs of the caller's transaction."""
+
+    def __init__(self, *, library: Library, shop: Shop, channels: Mapping[str, Channel]) -> None:
+        self._library = library
+        self._shop = shop
+        self._channels = channels
+        self._flows: dict[str, Flow] = {flow.revision: flow for flow in library.flows.values()}
+
+    def flow(self, tx: Tx, session: Session) -> Flow:
+        """The flow as it was when this session started."""
+        flow = self._flows.get(session.revision)
+        if flow is None:
+            definition = tx.find_revision(session.revision)
+            if definition is None:
+                raise LookupError(f"flow {session.flow_id} has no stored revision {session.revision}: restore a backup")
+            flow = self._flows[session.revision] = self._library.flow_from(definition)
+        return flow
+
+    def speak(self, tx: Tx, turn: Turn, session: Session, outbox: Outbox, *, reply_to: ReplyTo) -> None:
+        """Queue what a session says."""
+        at = (session.channel, session.workspace, session.external_id)
+        self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=session.customer_id)
+
+    def answer(self, tx: Tx, inbound: Inbound, outbox: Outbox, say: Say | Ask, *, customer_id: str = "") -> None:
+        """Queue an answer to somebody outside a session's own steps."""
+        if inbound.standby:
+            return
+        turn = Turn(session_id="", lang=self.language_of(tx, inbound), bubbles=(say,))
+        at = (inbound.channel, inbound.workspace, inbound.external_id)
+        reply_to = ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms)
+        self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id)
+
+    def _queue(
+        self, tx: Tx, turn: Turn, at: tuple[str, str, str], outbox: Outbox, *, reply_to: ReplyTo, customer_id: str
+    ) -> None:
+        name, workspace, external_id = at
+        channel = self._channels.get(name)
+        if channel is None:
+            log.warning("channel_off", channel=name, session=turn.session_id)
+            return
+        for call in channel.render(turn, external_id=external_id, reply_token=reply_to.token, at_ms=reply_to.at_ms):
+            outbox.put(
+                tx,
+                Job(
+                    id=outbox.new_id(),
+                    kind="send",
+                    due_ms=outbox.now_ms,
+                    payload=msgspec.json.encode(call.payload).decode(),
+                    lane=f"{name}:{workspace}:{external_id}",
+                    channel=name,
+                    session_id=turn.session_id,
+                    customer_id=customer_id,
+                    asks=call.asks,
+                    updates=call.updates,
+                    expires_ms=outbox.now_ms + _SEND_WITHIN_MS,
+                    created_ms=outbox.now_ms,
+                ),
+            )
+
+    # ------------------------------------------------------------------------------------------------- words
+
+    def text(self, key: str, lang: str, variables: Mapping[str, str]) -> str:
+        """A text of the deck. Raises TextError when a value it needs is missing."""
+        return self._library.deck.text(key, _known(lang), variables)
+
+    def here(self, channel: str, lang: str) -> str:
+        """「このトーク」, "this chat"."""
+        return self.text(f"here.{channel}", lang, {})
+
+    def language_of(self, tx: Tx, inbound: Inbound) -> str:
+        """The language to answer somebody in who is in no survey: their last one, else the shop's."""
+        address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
+        if address is not None:
+            if address.language:
+                return address.language
+            customer = tx.find_customer(address.customer_id) if address.customer_id else None
+            if customer is not None and customer.language:
+                return customer.language
+        return self._shop.language
+
+    def question_name(self, tx: Tx, answer: Answer, lang: str) -> str:
+        """What an answered question is about, in a customer's words: 「満足度」; a shop's own question in full."""
+        instrument = self._library.instruments.get(answer.instrument)
+        if instrument is not None:
+            return instrument.name.en if lang == "en" else instrument.name.ja
+        return self._wording(tx, answer, lang).text.fill({})
+
+    def answer_label(self, tx: Tx, answer: Answer, lang: str) -> str:
+        """An answer as the customer saw it: 「8点」, 「やや満足」; several joined; a comment as written."""
+        if not answer.numeric:
+            return answer.value
+        labels = {str(code): label for code, label in self._wording(tx, answer, lang).labels.items()}
+        words = [labels.get(code, code) for code in answer.value.split(";")]
+        return self.text("label.joiner", lang, {}).join(words)
+
+    def _wording(self, tx: Tx, answer: Answer, lang: str) -> Wording:
+        session = tx.find_session(answer.session_id)
+        if session is None:
+            raise LookupError(f"answer {answer.id} belongs to no session: run koe doctor")
+        return self.flow(tx, session).question(answer.question).wordings[_known(lang)]
+
+
+def address_of(inbound: Inbound, now_ms: int) -> Address:
+    """The address an event came from, as long as nobody knows whose it is."""
+    return Address(
+        channel=inbound.channel,
+        workspace=inbound.workspace,
+        external_id=inbound.external_id,
+        customer_id="",
+        source="chat",
+        certainty="",
+        language="",
+        created_ms=now_ms,
+    )
+
+
+def _known(lang: str) -> Literal["ja", "en"]:
+    return "en" if lang == "en" else "ja"
