@@ -15,7 +15,7 @@ LEASE_MS = 60_000
 @dataclass(slots=True)
 class Outbox:
     """Collects what a unit queues. Due jobs whose lane is free come leased to this process at once (saving a claim);
-    the others are found by the worker when their time comes."""
+    those behind another job of their lane are found when that one ends, the others when their time comes."""
 
     owner: str
     now_ms: int
@@ -34,8 +34,6 @@ class Outbox:
             return False
         if queued.state == "leased":
             self.claimed.append(queued)
-        else:
-            self.expect(job.due_ms)
         return True
 
     def new_id(self) -> str:

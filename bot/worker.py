@@ -8,11 +8,11 @@ reason, can be replayed), cancelled, or uncertain: nobody knows, and it is never
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+import msgspec
 import structlog
 
 from bot import measures
@@ -61,7 +61,8 @@ class Worker:
     _handed: list[Job] = field(default_factory=list)
     _signal: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
-    _next_due_ms: int | None = 0
+    _look_ms: int = 0
+    """When to look for due jobs next: each look costs a read, so there is none without a reason."""
     _paused: dict[str, int] = field(default_factory=dict)
     _stopping: bool = False
     _busy: bool = False
@@ -71,15 +72,16 @@ class Worker:
 
     def take(self, outbox: Outbox) -> None:
         """What a durable unit queued: leased jobs start at once, later ones are remembered."""
-        self._handed.extend(outbox.claimed)
+        if outbox.claimed:
+            self._handed.extend(outbox.claimed)
+            self._signal.set()
         if outbox.next_due_ms is not None:
             self._expect(outbox.next_due_ms)
-        if outbox.claimed or outbox.next_due_ms is not None:
-            self._signal.set()
 
     def _expect(self, due_ms: int) -> None:
-        if self._next_due_ms is None or due_ms < self._next_due_ms:
-            self._next_due_ms = due_ms
+        if due_ms < self._look_ms:
+            self._look_ms = due_ms
+            self._signal.set()
 
     async def run(self) -> None:
         """Until `stop()`. Storage that is busy is waited for; anything else that a job raises ends in a recorded
@@ -100,25 +102,33 @@ class Worker:
 
     def _wait_until_ms(self) -> int:
         now_ms = self.clock.now_ms()
-        due = [at for at in (self._next_due_ms, *self._paused.values()) if at is not None and at > now_ms]
-        return min([*due, now_ms + _LOOK_AGAIN_MS])
+        return min([self._look_ms, *(at for at in self._paused.values() if at > now_ms)])
 
     async def _round(self) -> bool:
         now_ms = self.clock.now_ms()
-        self._paused = {name: until for name, until in self._paused.items() if until > now_ms}
+        if self._paused:
+            ended = [name for name, until_ms in self._paused.items() if until_ms <= now_ms]
+            for name in ended:
+                del self._paused[name]
+                self._look_ms = now_ms
         jobs, self._handed = self._handed, []
-        if self._next_due_ms is None or now_ms >= self._next_due_ms or not jobs:
-            jobs += await self._claim(now_ms)
-        if not jobs:
-            return False
-        hit("worker.claimed")
-        sends = [job for job in jobs if job.kind == "send"]
-        if sends:
+        try:
+            if now_ms >= self._look_ms:
+                jobs += await self._claim(now_ms)
+            if not jobs:
+                return False
+            hit("worker.claimed")
+            sends = [job for job in jobs if job.kind == "send"]
             # one look for the whole batch: an opt-out or an erasure may have come between claim and now
-            held = await self.store.read(lambda tx: tx.holds_lease(sends))
-            for job in sends:
-                if job.id in held:
-                    self._start(self._send(job))
+            held = await self.store.read(lambda tx: tx.holds_lease(sends)) if sends else set()
+        except StoreError:
+            self._handed = jobs + self._handed  # they are leased to us: nobody else will do them
+            raise
+        for job in sends:
+            if job.id in held:
+                self._start(self._send(job))
+            else:
+                self._expect(now_ms)  # a follower of its lane may have been waiting
         for job in jobs:
             if job.kind in self.tasks:
                 self._start(self._guard(job, self.tasks[job.kind](job)))
@@ -127,30 +137,31 @@ class Worker:
         return True
 
     async def _claim(self, now_ms: int) -> list[Job]:
+        # what is expected from here on, while the store is asked, moves the next look forward again
+        self._look_ms = now_ms + _LOOK_AGAIN_MS
         paused = tuple(self._paused)
 
         def claim(tx: Tx) -> tuple[list[Job], int | None]:
             jobs = tx.claim_jobs(self.owner, now_ms, now_ms + LEASE_MS, limit=_BATCH, paused=paused)
             return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms())
 
-        if not await self.store.read(lambda tx: (due := tx.next_due_ms()) is not None and due <= now_ms):
-            self._next_due_ms = await self.store.read(lambda tx: tx.next_due_ms())
-            return []
-        jobs, next_due_ms = await self.store.write(claim)
-        if not jobs and next_due_ms is not None and next_due_ms <= now_ms:
-            # what is due waits behind its lane or a pause: a finished call or the next look finds it
-            next_due_ms = now_ms + _LOOK_AGAIN_MS
-        self._next_due_ms = next_due_ms
+        try:
+            due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+            jobs: list[Job] = []
+            if due_ms is not None and due_ms <= now_ms:
+                jobs, due_ms = await self.store.write(claim)
+        except StoreError:
+            self._look_ms = now_ms
+            raise
+        # what is due and was not claimed waits behind a pause: its end, or the next look, finds it
+        if due_ms is not None and (due_ms > now_ms or len(jobs) == _BATCH):
+            self._expect(due_ms)
         return jobs
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._running.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._signal.set()
+        task.add_done_callback(self._running.discard)
 
     # ------------------------------------------------------------------------------------------------- units
 
@@ -191,7 +202,7 @@ class Worker:
         if job.channel in self._paused:
             await self._put_back(job, self._paused[job.channel], "channel paused")
             return
-        payload = json.loads(job.payload)
+        payload = msgspec.json.decode(job.payload)
         wait_ms = self.pacer.wait_ms(job.channel, payload, job.lane, self.clock.now_ms())
         if wait_ms > 0:
             await self._put_back(job, self.clock.now_ms() + wait_ms, "pacing")
@@ -228,10 +239,9 @@ class Worker:
                 await self._again(job, reason, None)
             case Unknown(reason=reason):
                 log.warning("send_uncertain", job=job.id, channel=job.channel, reason=reason)
-                await self.store.write(
-                    lambda tx: tx.finish_job(job, state="uncertain", at_ms=self.clock.now_ms(), error=reason)
+                await self._finish(
+                    job, lambda tx: tx.finish_job(job, state="uncertain", at_ms=self.clock.now_ms(), error=reason)
                 )
-                self._expect(0)
             case _:
                 assert_never(delivery)
 
@@ -244,9 +254,8 @@ class Worker:
                     tx.put_prompt_ref(job.session_id, job.asks, ref)
                 self.on_sent(tx, job, ref, outbox)
 
-        await self.store.write(unit)
+        await self._finish(job, unit)
         hit("worker.finished")
-        self._lane_is_free(job)
         self.take(outbox)
 
     async def _again(self, job: Job, reason: str, after_s: float | None) -> None:
@@ -279,12 +288,16 @@ class Worker:
             if session is not None:
                 tx.set_blocked(session.channel, session.workspace, session.external_id, now_ms)
 
-        await self.store.write(unit)
-        self._lane_is_free(job)
+        await self._finish(job, unit)
 
-    def _lane_is_free(self, job: Job) -> None:
-        if job.lane and self._next_due_ms is not None:
-            # a follower of this lane may have been waiting; the next claim finds it
+    async def _finish(self, job: Job, unit: Callable[[Tx], object]) -> None:
+        """Run the unit that ends a job; whoever waited behind it in its lane is looked for at once."""
+
+        def end(tx: Tx) -> bool:
+            unit(tx)
+            return tx.lane_is_free(job.lane)
+
+        if not await self.store.write(end):
             self._expect(self.clock.now_ms())
 
     def _pause(self, channel: str, for_ms: int, reason: str) -> None:

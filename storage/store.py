@@ -1027,7 +1027,7 @@ class Tx:
         Raises:
             Conflict: a job with this id exists.
         """
-        if claim_for and job.state == "ready" and job.due_ms <= job.created_ms and self._lane_is_free(job.lane):
+        if claim_for and job.state == "ready" and job.due_ms <= job.created_ms and self.lane_is_free(job.lane):
             job = Job(
                 job.id,
                 job.kind,
@@ -1093,7 +1093,8 @@ class Tx:
         )
         return job if stored else None
 
-    def _lane_is_free(self, lane: str) -> bool:
+    def lane_is_free(self, lane: str) -> bool:
+        """True when no unfinished job is in this lane; always for ""."""
         return (
             lane == ""
             or self._db.one("SELECT 1 FROM jobs WHERE lane = :lane AND finished_ms IS NULL LIMIT 1", {"lane": lane})
