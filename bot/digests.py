@@ -60,13 +60,8 @@ class Digests:
             self._next(tx, rule, outbox)
 
     def _next(self, tx: Tx, rule: DigestRule, outbox: Outbox) -> None:
-        now = datetime.fromtimestamp(outbox.now_ms / 1000, self._tz)
-        day = now.date() + timedelta(days=(_WEEKDAYS.index(rule.weekday) - now.weekday()) % 7)
-        due = datetime.combine(day, rule.time, self._tz)
-        if due <= now:
-            due = datetime.combine(day + timedelta(days=7), rule.time, self._tz)
-        # the week that is over when the digest appears
-        period = period_of(due.date() - timedelta(days=due.weekday() + 1))
+        due = _next_slot(rule, datetime.fromtimestamp(outbox.now_ms / 1000, self._tz))
+        period = _reported(due)
         outbox.put(
             tx,
             Job(
@@ -80,7 +75,7 @@ class Digests:
         )
 
     async def run(self, job: Job, outbox: Outbox) -> None:
-        """A "digest" job: compute, then store the text, queue its post and the next digest in one transaction."""
+        """A "digest" job: queue the next one, compute, then store the text and queue its post in one transaction."""
         wanted = json.loads(job.payload)
         rule = next((r for r in self._config.shop.digests if r.id == wanted["digest"]), None)
         if rule is None:
@@ -96,6 +91,12 @@ class Digests:
             self._next(tx, rule, outbox)
 
         await self._store.write(unit)
+
+    def _newest(self, rule: DigestRule, period: str, now_ms: int) -> str:
+        """The period to report now: after a long stop the newest one that is due, not each that was missed."""
+        now = datetime.fromtimestamp(now_ms / 1000, self._tz)
+        latest = _reported(_next_slot(rule, now) - timedelta(days=7))
+        return max(period, latest)
 
     def queue_post(self, tx: Tx, rule: DigestRule, period: str, computed: dict[str, Any], outbox: Outbox) -> bool:
         """False when this digest of this period was queued before."""
@@ -178,6 +179,18 @@ class Digests:
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },
         }
+
+
+def _next_slot(rule: DigestRule, after: datetime) -> datetime:
+    """The next time after `after` at which this digest appears, in the same time zone."""
+    day = after.date() + timedelta(days=(_WEEKDAYS.index(rule.weekday) - after.weekday()) % 7)
+    due = datetime.combine(day, rule.time, after.tzinfo)
+    return due if due > after else datetime.combine(day + timedelta(days=7), rule.time, after.tzinfo)
+
+
+def _reported(due: datetime) -> str:
+    """The ISO week that is over when a digest appears at `due`."""
+    return period_of(due.date() - timedelta(days=due.weekday() + 1))
 
 
 def _days(gap_ms: int | None) -> int | None:
