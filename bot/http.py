@@ -155,7 +155,7 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> Starlette:
         await koe.measure()
         return Response(generate_latest(measures.registry), media_type="text/plain; version=0.0.4")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/line/webhook", guarded("line", line_webhook), methods=["POST"]),
             Route("/slack/events", guarded("slack", slack_events), methods=["POST"]),
@@ -173,3 +173,6 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> Starlette:
             Exception: lambda request, exc: error(500, "internal", "this is our mistake; the log has the details"),
         },
     )
+    # a webhook with a slash too many is a mistake to be told, not a redirect that drops the body
+    app.router.redirect_slashes = False
+    return app

@@ -51,6 +51,8 @@ _FAILED: Final = {
     "en": "That didn't work. Please wait a moment and try again.",
 }
 
+_MALFORMED: Final = "The body is not a Slack payload."
+
 Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
 
 
@@ -158,8 +160,8 @@ class SlackApp:
         from slack_bolt import BoltResponse
 
         done = BoltResponse(status=200, body="")
-        if not isinstance(body, dict):
-            return BoltResponse(status=400, body="")
+        if not _is_payload(body):
+            return BoltResponse(status=400, body={"error": "malformed", "message": _MALFORMED})
         kind = _kind_of(body)
         if kind is None:
             return await next()
@@ -297,7 +299,7 @@ class SlackApp:
             # cannot read: not UTF-8, not JSON, nested beyond measure, no object, a click without an
             # action. Signed, yet nothing of Slack's
             log.warning("slack_payload_unreadable", reason=type(unreadable).__name__)
-            return _refused(400, "malformed", "The body is not a Slack payload.")
+            return _refused(400, "malformed", _MALFORMED)
         return to_starlette_response(answer)
 
     # -------------------- Socket Mode
@@ -419,6 +421,14 @@ def _refused(status: int, code: str, sentence: str) -> Response:
     from starlette.responses import JSONResponse
 
     return JSONResponse({"error": code, "message": sentence}, status_code=status)
+
+
+def _is_payload(body: object) -> bool:
+    """Whether it has the shape on which Bolt and its listeners rely; Bolt itself fails on others."""
+    if not isinstance(body, dict) or not body:
+        return False
+    parts = (body.get(name) for name in ("view", "user", "team", "message", "container"))
+    return all(part is None or isinstance(part, dict) for part in parts)
 
 
 def _kind_of(body: Mapping[str, Any]) -> Kind | None:
