@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _DAY_MS = 86_400_000
+_AFTERWORDS_MS = 3 * _DAY_MS
+"""How long after its end a conversation still understands an answer in words; its buttons work for good."""
 _RACES = 5
 """How often a unit is repeated when another process moved the same session first."""
 
@@ -190,6 +192,10 @@ class Conversation:
             dates=self._promises.dates(outbox.now_ms, session.lang),
             message_id=inbound.message_id,
         )
+        ended = session.status != "open" and not inbound.session_id and not isinstance(inbound.content, Unsent)
+        if ended and not self._concerns(tx, session, reply):
+            self._nothing_open(tx, inbound, outbox)
+            return
         self.move(
             tx,
             session,
@@ -198,6 +204,11 @@ class Conversation:
             reply_to=ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms),
             silent=inbound.standby,
         )
+
+    def _concerns(self, tx: Tx, session: Session, reply: Reply) -> bool:
+        """Whether a session that has ended makes anything of these words: a typed 「連絡を希望する」, photos that we
+        asked for, an answer that is merely late. Everything else belongs to the shop."""
+        return bool(step(self._voice.flow(tx, session), State.parse(session.state), reply).outputs)
 
     def _session_of(self, tx: Tx, inbound: Inbound) -> Session | None:
         if inbound.session_id:
@@ -213,7 +224,21 @@ class Conversation:
             return tx.session_of_message(
                 inbound.channel, inbound.workspace, inbound.external_id, inbound.content.message_id
             )
+        if session is None:
+            return self._just_ended(tx, inbound)
         return session
+
+    def _just_ended(self, tx: Tx, inbound: Inbound) -> Session | None:
+        """The latest session of this person, while its last question may still be answered in words."""
+        address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
+        if address is None or not address.customer_id:
+            return None
+        latest = next(iter(tx.sessions_of(address.customer_id, limit=1)), None)
+        at = (inbound.channel, inbound.workspace, inbound.external_id)
+        if latest is None or (latest.channel, latest.workspace, latest.external_id) != at:
+            return None
+        recent = latest.ended_ms is not None and inbound.at_ms - latest.ended_ms < _AFTERWORDS_MS
+        return latest if recent and latest.state else None
 
     def _nothing_open(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
         if isinstance(inbound.content, Tap):
@@ -308,6 +333,7 @@ class Conversation:
         moved = replace(session, state=result.state.dump(), version=session.version + 1)
         bubbles: list[Say | Ask] = []
         recorded: list[Record] = []
+        erased = False
         for output in result.outputs:
             match output:
                 case Ask():
@@ -330,13 +356,16 @@ class Conversation:
                 case Defer():
                     self._defer(tx, session, output, outbox)
                 case EraseAnswers():
-                    tx.erase_answers(session.customer_id, outbox.now_ms, session_id=session.id)
-                    moved = replace(moved, state="")
+                    erased = True
                 case End():
                     moved = replace(moved, status=output.outcome, ended_ms=outbox.now_ms)
                     tx.cancel_jobs(outbox.now_ms, session_id=session.id, kinds=("remind", "expire"))
         if not tx.save_session(moved):
             raise Conflict(f"session {session.id} moved meanwhile")
+        if erased:
+            # after the session was saved, because it moves on once more; before the goodbye is queued, which stays
+            tx.erase_answers(session.customer_id, outbox.now_ms, session_id=session.id)
+            self._rights.empty_the_log(tx, outbox)
         if bubbles or recorded:
             # only Slack changes earlier messages; on LINE's hot path nobody needs the questions again
             again = recorded if session.channel == "slack" else ()

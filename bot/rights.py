@@ -28,6 +28,8 @@ Stop = Callable[[Tx, Session, str, Outbox], object]
 _COMPACT_AFTER_MS = 1_000
 _NEWS_DAYS = 3
 """How long it takes until the shop's news stop, as told to the customer: staff do it by hand."""
+_CORRECTABLE = ("open", "completed")
+"""A conversation that was broken off or has run out takes no corrections; erasing is always possible."""
 
 
 class Rights:
@@ -59,6 +61,7 @@ class Rights:
         address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
         person = person_of(inbound, "" if address is None else address.customer_id)
         lang = self._voice.language_of(tx, inbound)
+        session_id = ""
         match asked:
             case "unsubscribe":
                 say = self._say("unsub.ask", lang, ("unsub.yes", "unsub.no", "unsub.news"))
@@ -76,7 +79,7 @@ class Rights:
                 tx.set_consent(person, "surveys", True, inbound.at_ms, f"chat:{inbound.channel}")
                 say = self._say("resume", lang, ())
             case "mine":
-                say = self._mine(tx, inbound, person, lang)
+                say, session_id = self._mine(tx, person, lang)
             case "erase":
                 say = self._say("erase.ask", lang, ("erase.yes", "erase.no"))
             case "erase.yes":
@@ -84,14 +87,14 @@ class Rights:
                     if session.status == "open":
                         self._stop(tx, session, "erased", outbox)
                 tx.erase_answers(person, outbox.now_ms)
-                self._empty_the_log(tx, outbox)
+                self.empty_the_log(tx, outbox)
                 say = self._say("erase.done", lang, ())
             case _:
                 closed = self._voice.text("closed.button", lang, {"here": self._voice.here(inbound.channel, lang)})
                 say = Say(closed)
-        self._voice.answer(tx, inbound, outbox, say, customer_id=person)
+        self._voice.answer(tx, inbound, outbox, say, customer_id=person, session_id=session_id)
 
-    def _empty_the_log(self, tx: Tx, outbox: Outbox) -> None:
+    def empty_the_log(self, tx: Tx, outbox: Outbox) -> None:
         """Erased words stay readable in the database's log until it is emptied: see to that soon."""
         due_ms = outbox.now_ms + _COMPACT_AFTER_MS
         outbox.put(tx, Job(id=outbox.new_id(), kind="compact", due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
@@ -113,10 +116,11 @@ class Rights:
             tx, person, "", OpenCase("person", words=self._voice.text("unsub.news.label", "ja", {})), outbox
         )
 
-    def _mine(self, tx: Tx, inbound: Inbound, person: str, lang: str) -> Say:
+    def _mine(self, tx: Tx, person: str, lang: str) -> tuple[Say, str]:
+        """The answers of the latest session, and that session, which 「訂正する」 goes back to."""
         answers = [a for a in tx.answers_of(person) if not a.missing]
         if not answers:
-            return self._say("mine.none", lang, ())
+            return self._say("mine.none", lang, ()), ""
         latest = max(answers, key=lambda a: a.answered_ms)
         mine = [a for a in answers if a.session_id == latest.session_id]
         lines = "\n".join(
@@ -133,13 +137,11 @@ class Rights:
         text = self._voice.text(
             "mine", lang, {"date": self._promises.date_text(latest.answered_ms, lang), "answers": lines}
         )
-        return Say(
-            text,
-            (
-                Choice(self._voice.text("mine.change.label", lang, {}), "@control", "change"),
-                Choice(self._voice.text("mine.erase.label", lang, {}), rights.NODE, "erase"),
-            ),
-        )
+        session = tx.find_session(latest.session_id)
+        change = Choice(self._voice.text("mine.change.label", lang, {}), "@control", "change")
+        erase = Choice(self._voice.text("mine.erase.label", lang, {}), rights.NODE, "erase")
+        correctable = session is not None and session.status in _CORRECTABLE
+        return Say(text, (change, erase) if correctable else (erase,)), latest.session_id
 
     def _say(self, key: str, lang: str, choices: tuple[str, ...], **variables: str) -> Say:
         known = {

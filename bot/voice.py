@@ -59,11 +59,13 @@ class Voice:
         at = (session.channel, session.workspace, session.external_id)
         self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=session.customer_id)
 
-    def answer(self, tx: Tx, inbound: Inbound, outbox: Outbox, say: Say | Ask, *, customer_id: str = "") -> None:
-        """Queue an answer to somebody outside a session's own steps."""
+    def answer(
+        self, tx: Tx, inbound: Inbound, outbox: Outbox, say: Say | Ask, *, customer_id: str = "", session_id: str = ""
+    ) -> None:
+        """Queue an answer to somebody outside a session's own steps; its buttons name `session_id`."""
         if inbound.standby:
             return
-        turn = Turn(session_id="", lang=self.language_of(tx, inbound), bubbles=(say,))
+        turn = Turn(session_id=session_id, lang=self.language_of(tx, inbound), bubbles=(say,))
         at = (inbound.channel, inbound.workspace, inbound.external_id)
         reply_to = ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms)
         self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id)
