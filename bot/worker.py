@@ -143,17 +143,17 @@ class Worker:
 
         def claim(tx: Tx) -> tuple[list[Job], int | None]:
             jobs = tx.claim_jobs(self.owner, now_ms, now_ms + LEASE_MS, limit=_BATCH, paused=paused)
-            return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms())
+            return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms(paused))
 
         try:
-            due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+            due_ms = await self.store.read(lambda tx: tx.next_due_ms(paused))
             jobs: list[Job] = []
             if due_ms is not None and due_ms <= now_ms:
                 jobs, due_ms = await self.store.write(claim)
         except StoreError:
             self._look_ms = now_ms
             raise
-        # what is due and was not claimed waits behind a pause: its end, or the next look, finds it
+        # what waits behind a pause is found when that ends
         if due_ms is not None and (due_ms > now_ms or len(jobs) == _BATCH):
             self._expect(due_ms)
         return jobs
@@ -318,6 +318,13 @@ class Worker:
         for task in tuple(self._running):
             task.cancel()
 
+    async def next_due_ms(self) -> int | None:
+        """When there is something to do next, None without anything; what a paused channel has to send is due when its
+        pause ends."""
+        paused = dict(self._paused)
+        due_ms = await self.store.read(lambda tx: tx.next_due_ms(tuple(paused)))
+        return min([*paused.values(), *([] if due_ms is None else [due_ms])], default=None)
+
     async def settled(self) -> None:
         """Returns when nothing is due now and nothing is running: for clocks that somebody else moves."""
         while not self._stopping:
@@ -327,7 +334,7 @@ class Worker:
             if self._handed or self._busy or self._signal.is_set():
                 await asyncio.sleep(0)
                 continue
-            due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+            due_ms = await self.next_due_ms()
             idle = not (self._running or self._handed or self._busy or self._signal.is_set())
             if idle and (due_ms is None or due_ms > self.clock.now_ms()):
                 return

@@ -1285,14 +1285,17 @@ class Tx:
             {"now_ms": now_ms},
         )
 
-    def next_due_ms(self) -> int | None:
-        """Due time of the earliest ready job whose lane is free, None without any (pauses are not considered). A job
-        that is leased is not waited for: whoever holds it acts, or its lease runs out and the next claim finds it."""
+    def next_due_ms(self, paused: Sequence[str] = ()) -> int | None:
+        """Due time of the earliest ready job whose lane is free, None without any; channels in `paused` are left out. A
+        job that is leased is not waited for: whoever holds it acts, or its lease runs out and the next claim finds
+        it."""
         row = self._db.one(
             "SELECT j.claim_ms FROM jobs AS j WHERE j.claim_ms IS NOT NULL AND j.state = 'ready'"
+            " AND REPLACE(:paused, :mark || j.channel || :mark, '') = :paused"
             " AND (j.lane = '' OR NOT EXISTS (SELECT 1 FROM jobs AS e"
             " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id))"
-            " ORDER BY j.claim_ms LIMIT 1"
+            " ORDER BY j.claim_ms LIMIT 1",
+            {"paused": _marked(paused), "mark": _MARK},
         )
         return row[0] if row else None
 

@@ -178,7 +178,7 @@ class World:
         """Move the clock from due job to due job until `at_ms`."""
         while True:
             await self.settle()
-            due_ms = await self.koe.store.read(lambda tx: tx.next_due_ms())
+            due_ms = await self.koe.worker.next_due_ms()
             if due_ms is None or due_ms > at_ms:
                 self.clock.advance_to(at_ms)
                 await self.settle()
@@ -195,7 +195,7 @@ class World:
             await self.settle()
             if happened():
                 return True
-            due_ms = await self.koe.store.read(lambda tx: tx.next_due_ms())
+            due_ms = await self.koe.worker.next_due_ms()
             if due_ms is None or due_ms > end_ms:
                 self.clock.advance_to(end_ms)
                 await self.settle()
