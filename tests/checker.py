@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -127,7 +128,9 @@ class _Screen:
 def _line_screens(line: LineStandin) -> Iterator[_Screen]:
     for user_id in line.users:
         entries = [entry for entry in line.chat(user_id) if entry.sender == "bot"]
-        yield _Screen("line", user_id, tuple(_Shown(e.at_ms, _packed(e.message), _packed(e.message)[:160]) for e in entries))
+        yield _Screen(
+            "line", user_id, tuple(_Shown(e.at_ms, _packed(e.message), _packed(e.message)[:160]) for e in entries)
+        )
 
 
 def _slack_screens(slack: SlackStandin) -> Iterator[_Screen]:
@@ -179,14 +182,18 @@ class _History:
     # --- stored
 
     def events_not_stored(self, events: Iterable[str]) -> list[str]:
-        return [f"business event {event} was accepted and is not stored" for event in events if event not in self.events]
+        return [
+            f"business event {event} was accepted and is not stored" for event in events if event not in self.events
+        ]
 
     def line_acknowledged_unstored(self, line: LineStandin) -> list[str]:
         wrong = []
         for call in line.webhooks:
             if 200 <= call.status < 300:
                 lost = [e for e in call.events if ("line", str(e.get("webhookEventId"))) not in self.inbound]
-                wrong += [f"LINE event {e.get('webhookEventId')} ({e.get('type')}) was acknowledged unstored" for e in lost]
+                wrong += [
+                    f"LINE event {e.get('webhookEventId')} ({e.get('type')}) was acknowledged unstored" for e in lost
+                ]
         return wrong
 
     def slack_acknowledged_unstored(self, slack: SlackStandin) -> list[str]:
@@ -290,7 +297,7 @@ class _History:
         jobs = [job for job in shown if job is not None]
         return [
             f"{screen.owner} saw job {later['id']} before job {earlier['id']} of the same lane"
-            for later, earlier in zip(jobs, jobs[1:], strict=False)
+            for later, earlier in pairwise(jobs)
             if later["id"] > earlier["id"] and later["lane"] == earlier["lane"]
         ]
 

@@ -8,28 +8,28 @@ Talks JSON lines on its standard streams: {"argv", "environ", "log", "cwd"} → 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
 import sys
 from typing import Any
 
-
-def _import_everything() -> None:
-    import linebot.v3.messaging
-    import slack_bolt.adapter.socket_mode.async_handler
-    import slack_bolt.adapter.starlette.async_handler
-    import slack_bolt.async_app
-    import slack_sdk.web.async_client
-    import uvicorn.protocols.http.httptools_impl
-    import uvloop
-
-    import bot.app
-    import bot.check
-    import bot.cli
-    import bot.http
-    import bot.line
-    import bot.slack.app  # noqa: F401 – all of this is for the forks
+_EVERYTHING = (
+    "bot.app",
+    "bot.check",
+    "bot.cli",
+    "bot.http",
+    "bot.line",
+    "bot.slack.app",
+    "linebot.v3.messaging",
+    "slack_bolt.adapter.socket_mode.async_handler",
+    "slack_bolt.adapter.starlette.async_handler",
+    "slack_bolt.async_app",
+    "slack_sdk.web.async_client",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvloop",
+)
 
 
 def _be_a_server(order: dict[str, Any]) -> None:
@@ -64,7 +64,8 @@ def _be_a_server(order: dict[str, Any]) -> None:
 def main() -> None:
     """Until its standard input ends; then its servers end, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _import_everything()
+    for name in _EVERYTHING:
+        importlib.import_module(name)
     gc.freeze()
     alive: set[int] = set()
     print(json.dumps({"ready": True}), flush=True)

@@ -315,7 +315,7 @@ class Shop:
 
     def wrong(self, **more: Any) -> list[str]:
         """What the history checker finds."""
-        expected = {"ends": CALM, "plain": True, "lag_ms": 1000} | more
+        expected: dict[str, Any] = {"ends": CALM, "plain": True, "lag_ms": 1000} | more
         return check_history(
             self.database,
             now_ms=time.time_ns() // 1_000_000,
@@ -440,9 +440,7 @@ class open_shop:  # noqa: N801 – used as `async with open_shop(…)`
     """The surroundings of a server: stand-ins on loopback, settings, an empty folder. The server itself is started
     with `Shop.start` or `Shop.kept_up`."""
 
-    def __init__(
-        self, directory: Path, nursery: Nursery, *, socket_mode: bool = False, shop_yaml: str = SHOP
-    ) -> None:
+    def __init__(self, directory: Path, nursery: Nursery, *, socket_mode: bool = False, shop_yaml: str = SHOP) -> None:
         self._directory = directory
         self._nursery = nursery
         self._socket_mode = socket_mode

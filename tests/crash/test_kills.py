@@ -61,11 +61,12 @@ async def test_a_kill_loses_nothing_and_asks_nothing_twice(
 ) -> None:
     async with asyncio.TaskGroup() as all_at_once:
         for nth in KILLS[platform, point]:
-            all_at_once.create_task(_survive(tmp_path / str(nth), nursery, platform, f"{point}=kill@{nth}"))
+            directory = tmp_path / str(nth)
+            directory.mkdir()
+            all_at_once.create_task(_survive(directory, nursery, platform, f"{point}=kill@{nth}"))
 
 
 async def _survive(directory: Path, nursery: Nursery, platform: Platform, failpoint: str) -> None:
-    directory.mkdir()
     async with open_shop(directory, nursery, socket_mode=platform == "socket") as shop:
         try:
             async with shop.kept_up(failpoint):
@@ -80,10 +81,10 @@ async def _survive(directory: Path, nursery: Nursery, platform: Platform, failpo
 def test_every_failpoint_has_a_crash_test() -> None:
     named = re.compile(r"\bhit\(\s*[\"']([\w.]+)[\"']\s*\)")
     sources = [path for room in ("bot", "storage", "reports", "flows") for path in (ROOT / room).rglob("*.py")]
-    points = {name for path in sources if path.name != "failpoints.py" for name in named.findall(path.read_text("utf-8"))}
+    points = {
+        name for path in sources if path.name != "failpoints.py" for name in named.findall(path.read_text("utf-8"))
+    }
     killed = {point for _, point in KILLS}
     assert points == killed | set(ELSEWHERE)
     for point, file in ELSEWHERE.items():
         assert point in (ROOT / file).read_text("utf-8"), f"{file} does not speak of {point}"
-
-
