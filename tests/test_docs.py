@@ -1,0 +1,343 @@
+"""The documents are true: links lead somewhere, commands and settings exist, examples work as they stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import typer
+
+from bot import measures
+from bot.cli import app
+from bot.config import Settings, load
+from bot.events.business import parse_event
+from bot.events.files import Row, read_rows
+from bot.signatures import verify_standard_webhooks
+from flows.questions import command
+from flows.rights import recognise
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("README*.md"), ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+EXAMPLE_FILES = [ROOT / "koe.example.yaml", ROOT / ".env.example"]
+
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1kb2N1bWVudHMtdGVzdA=="
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """The fenced blocks of a kind on a page."""
+    return [body for _, found, body in FENCE.findall((ROOT / page).read_text("utf-8")) if found == kind]
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that the headings of a page make, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def spoken_commands() -> set[str]:
+    """Every command there is, groups' members as "import events"."""
+
+    def walk(at: Any, name: str) -> Iterator[str]:
+        members = getattr(at, "commands", None)
+        if members is None:
+            yield name
+        else:
+            for word, member in members.items():
+                yield from walk(member, f"{name} {word}".strip())
+
+    return set(walk(typer.main.get_command(app), ""))
+
+
+# ------------------------------------------------------------------------------------------------ links and words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_relative_link_and_image_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert ROOT in there.parents, f"{page.name} links out of the repository: {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name} links to {target}: there is no such heading"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLE_FILES], ids=lambda page: page.name)
+def test_no_page_names_a_machine_or_a_package_index(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for pattern in (r"(?<![\w.])/(work|tmp|home|root|Users|opt)/", r"\.\./shared", r"pypi", r"pythonhosted", r"C:\\"):
+        assert not re.search(pattern, text), f"{page.name} holds {pattern}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ja.md", "docs/architecture.md", "docs/how-to.md"])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    named = re.findall(r"`((?:bot|flows|storage|reports|tests|docs|requirements)/[\w./-]+)`", text)
+    assert named or page.startswith("README")
+    for name in named:
+        assert (ROOT / name).exists(), f"{page} names {name}"
+
+
+def test_decisions_are_numbered_once_each() -> None:
+    numbers = [page.name[:4] for page in sorted((DOCS / "decisions").glob("*.md"))]
+    assert len(set(numbers)) == len(numbers)
+    assert all(re.fullmatch(r"\d{4}", number) for number in numbers)
+    for page in (DOCS / "decisions").glob("*.md"):
+        text = page.read_text("utf-8")
+        assert text.startswith(f"# {page.name[:4]} – "), page.name
+        assert "**Given up.**" in text, page.name
+
+
+def test_both_readmes_have_the_same_shape() -> None:
+    english, japanese = ROOT / "README.md", ROOT / "README.ja.md"
+
+    def shape(page: Path) -> list[int]:
+        return [len(marks) for marks in re.findall(r"^(#+) ", prose(page), re.MULTILINE)]
+
+    def targets(page: Path) -> list[str]:
+        found = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+        return sorted(t for t in set(found) if not t.startswith(("README", "docs/images")))
+
+    assert shape(english) == shape(japanese)
+    assert len(FENCE.findall(english.read_text("utf-8"))) == len(FENCE.findall(japanese.read_text("utf-8")))
+    assert targets(english) == targets(japanese)
+    assert "docs/images/" in english.read_text("utf-8")
+    assert "docs/images/" in japanese.read_text("utf-8")
+
+
+# ------------------------------------------------------------------------------------------ commands and settings
+
+
+def test_every_command_is_in_both_readmes() -> None:
+    for readme in ("README.md", "README.ja.md"):
+        text = (ROOT / readme).read_text("utf-8")
+        for name in spoken_commands():
+            assert f"`koe {name}" in text, f"{readme} does not say what koe {name} does"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name != "decisions"], ids=lambda p: p.name)
+def test_no_page_speaks_of_a_command_or_option_that_does_not_exist(page: Path) -> None:
+    known = spoken_commands()
+    root = typer.main.get_command(app)
+    text = page.read_text("utf-8")
+    code = [*re.findall(r"`([^`\n]+)`", prose(page)), *"\n".join(b for _, _, b in FENCE.findall(text)).splitlines()]
+    for line in code:
+        for words in re.findall(r"(?:^|[\s/])koe ([a-z][\w-]*(?: [a-z][\w-]*)?)", line):
+            name = words if words in known else words.split()[0]
+            if name in ("checks",):
+                continue
+            groups = {spoken.split()[0] for spoken in known if " " in spoken}
+            assert name in known | groups, f"{page.name} speaks of koe {words}"
+            at: Any = root
+            for word in name.split():
+                at = at.commands[word]
+            options = {option for parameter in at.params for option in parameter.opts}
+            for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", line.split(f"koe {name}", 1)[1]):
+                assert option in options, f"{page.name}: koe {name} has no {option}"
+
+
+def test_every_setting_is_explained() -> None:
+    text = (DOCS / "operations.md").read_text("utf-8")
+    for name in Settings.names():
+        assert f"`{name}`" in text, f"docs/operations.md does not explain {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
+    written = re.findall(r"\b(?:KOE|LINE|SLACK|SHOPIFY|STRIPE|ZENDESK)_[A-Z][A-Z_]*[A-Z]\b", page.read_text("utf-8"))
+    assert not set(written) - set(Settings.names())
+
+
+def test_every_metric_that_is_explained_is_measured_and_back() -> None:
+    text = (DOCS / "operations.md").read_text("utf-8")
+    measured = {family.name + ("_total" if family.type == "counter" else "") for family in measures.registry.collect()}
+    explained = set(re.findall(r"\bkoe_[a-z_]+", text)) - {"koe_backup"}
+    assert explained == measured
+
+
+# ------------------------------------------------------------------------------------------------------- examples
+
+
+def config_of(tmp_path: Path, shop: str, **environ: str) -> Any:
+    """The checked configuration of this koe.yaml."""
+    file = tmp_path / "koe.yaml"
+    file.write_text(shop, "utf-8")
+    return load(environ={"KOE_CONFIG": str(file), **environ}, env_file=None)
+
+
+def test_the_sections_of_the_koe_yaml_page_are_a_working_file(tmp_path: Path) -> None:
+    sections = [block for block in blocks("docs/koe-yaml.md", "yaml") if not block.startswith(" ")]
+    shop = config_of(tmp_path, "\n".join(sections)).shop
+    assert [rule.id for rule in shop.triggers] == ["after-purchase", "after-support", "quarterly"]
+
+
+def test_the_nested_condition_of_the_koe_yaml_page_can_be_asked(tmp_path: Path) -> None:
+    shop, _, *_ = blocks("docs/koe-yaml.md", "yaml")
+    when = next(block for block in blocks("docs/koe-yaml.md", "yaml") if block.startswith(" "))
+    rule = f"triggers:\n  - id: one\n    on: delivery\n    flow: after_purchase\n{when}"
+    (trigger,) = config_of(tmp_path, f"{shop}\n{rule}").shop.triggers
+    assert trigger.when.holds({"order.amount": 12000})
+    assert trigger.when.holds({"order.amount": 100, "order.store": "kyoto"})
+    assert not trigger.when.holds({"order.amount": 100, "order.store": "kyoto", "order.gift": True})
+
+
+def test_every_section_of_koe_yaml_has_a_heading_or_stands_under_the_shop() -> None:
+    headings = set(re.findall(r"^## (\w+)$", (DOCS / "koe-yaml.md").read_text("utf-8"), re.MULTILINE))
+    first = blocks("docs/koe-yaml.md", "yaml")[0]
+    schema = json.loads((DOCS / "schemas" / "koe.schema.json").read_text("utf-8"))
+    plain = set(re.findall(r"^(\w+):", first, re.MULTILINE))
+    assert set(schema["properties"]) <= headings | plain
+
+
+def test_the_recipes_flow_texts_and_instrument_work_together(tmp_path: Path) -> None:
+    flow, texts, words, instrument = blocks("docs/how-to.md", "yaml")
+    surveys = tmp_path / "surveys"
+    for path, body in (
+        ("after_class.yaml", flow),
+        ("copy/class.yaml", texts),
+        ("copy/own.yaml", words),
+        ("instruments/clarity.yaml", instrument),
+    ):
+        (surveys / path).parent.mkdir(parents=True, exist_ok=True)
+        (surveys / path).write_text(body, "utf-8")
+    shop = blocks("docs/koe-yaml.md", "yaml")[0]
+    library = config_of(tmp_path, shop, KOE_FLOWS_DIR=str(surveys)).library
+    assert [question.id for question in library.flows["after_class"].questions] == ["clarity", "reason", "gift"]
+    assert library.deck.text("end.middle", "en").endswith("See you at the next class.")
+
+
+def test_the_event_of_the_events_page_is_one() -> None:
+    (body,) = blocks("docs/events.md", "json")
+    event, at_ms = parse_event(body.encode(), UTC)
+    assert event.type == "delivery"
+    assert at_ms == 1_794_790_800_000
+
+
+def test_the_csv_of_the_events_page_has_no_bad_row(tmp_path: Path) -> None:
+    (body,) = blocks("docs/events.md", "csv")
+    file = tmp_path / "history.csv"
+    file.write_text(body, "utf-8")
+    rows = list(read_rows(file, UTC))
+    assert [row.event.data["order"] for row in rows if isinstance(row, Row)] == ["A-900", "A-900"]
+
+
+@contextmanager
+def receiver() -> Iterator[tuple[int, list[str]]]:
+    """A server in Koe's place: believes what Koe would believe. Yields its port and the ids it took."""
+    taken: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            genuine = verify_standard_webhooks(list(self.headers.items()), body, [SECRET], time.time())
+            if genuine and self.path == "/events":
+                taken.append(parse_event(body, UTC)[0].id)
+            self.send_response(202 if genuine else 401)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port, taken
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def send(program: list[str], source: str) -> list[str]:
+    """The ids that arrived when the example was run as it stands, but for the port."""
+    with receiver() as (port, taken):
+        done = subprocess.run(
+            [*program, source.replace("127.0.0.1:8000", f"127.0.0.1:{port}")],
+            env={**os.environ, "SECRET": SECRET, "no_proxy": "*"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return taken
+
+
+def test_the_python_example_sends_an_event_that_is_believed() -> None:
+    (source,) = [block for block in blocks("docs/events.md", "python") if "urllib" in block]
+    assert send([sys.executable, "-c"], source) == ["purchase-1001"]
+
+
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("openssl")), reason="curl or openssl is not installed here"
+)
+def test_the_shell_example_sends_an_event_that_is_believed() -> None:
+    (source,) = [block for block in blocks("docs/events.md", "sh") if "curl" in block]
+    assert send(["sh", "-euc"], source) == ["delivery-1001"]
+
+
+def test_the_backup_of_the_operations_page_is_sound(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "koe.db") as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        made.execute("CREATE TABLE answers (value TEXT)")
+        made.execute("INSERT INTO answers VALUES ('9')")
+    (source,) = [block for block in blocks("docs/operations.md", "sh") if "source.backup" in block]
+    done = subprocess.run(["sh", "-euc", source], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    made.close()
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+    copy = sqlite3.connect(tmp_path / "koe-backup.db")
+    assert copy.execute("SELECT value FROM answers").fetchall() == [("9",)]
+    copy.close()
+    assert (tmp_path / "koe-backup.db").stat().st_mode & 0o077 == 0
+
+
+# --------------------------------------------------------------------------------------------------- conversation
+
+
+def table_after(heading: str) -> list[tuple[str, str]]:
+    """(Japanese, English) cells of the first table after a heading of the conversation page."""
+    text = (DOCS / "conversation.md").read_text("utf-8").split(heading, 1)[1]
+    rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| [^|]* \|$", text.split("\n## ", 1)[0], re.MULTILINE)
+    return [(ja, en) for ja, en in rows if ja != "Japanese" and not ja.startswith("an older")]
+
+
+def test_every_word_that_the_conversation_page_teaches_is_understood() -> None:
+    rows = table_after("## Typing works wherever tapping does")
+    assert len(rows) == 6
+    for japanese, english in rows:
+        meant = {command(word) for word in (japanese.split(", ")[0], english.split(", ")[0])}
+        assert len(meant) == 1, (japanese, english)
+        assert None not in {command(word) for word in [*japanese.split(", "), *english.split(", ")]}
+
+
+def test_the_four_messages_of_the_conversation_page_are_the_four_there_are() -> None:
+    rows = table_after("## Outside a survey")
+    found = [{recognise(word) for word in [*japanese.split(", "), *english.split(", ")]} for japanese, english in rows]
+    assert found == [{"mine"}, {"erase"}, {"unsubscribe"}, {"resume"}]
