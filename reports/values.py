@@ -124,8 +124,8 @@ def parse_multi(value: object, known: Iterable[str]) -> Parsed:
         return _MISSING
     if isinstance(value, str):
         text = _normalised(value)
-        # here "none" is the code for "nothing of these", not an empty cell
-        if text.casefold() != "none" and (missing := _missing_word(text)) is not None:
+        # here "none" is the code for "nothing of these"; "None" is an empty value written out
+        if text != "none" and (missing := _missing_word(text)) is not None:
             return missing
         submitted: list[str] = [part.strip() for part in text.split(";") if part.strip()]
     elif isinstance(value, (list, tuple, set, frozenset)):

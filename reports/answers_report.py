@@ -1,0 +1,489 @@
+"""The metrics of a file of answers: the whole file is one window, counted row by row, never pooled across what
+must stay apart.
+
+The unit of analysis is `latest_per_customer` as in `reports.frames`, computed without a frame: what stays in
+memory is counts, and one entry per customer and question.
+
+Source: docs/answers.md, docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+from reports.answers_file import AnswersFile, BadRow, Row, instant_ms, named
+from reports.metrics import (
+    InstrumentSpec,
+    Result,
+    Span,
+    Stratum,
+    Tally,
+    captive_share,
+    measure,
+    parse_value,
+    status_of,
+)
+from reports.values import Parsed
+from reports.words import Language, Words, number
+
+_REMEMBERED = 100_000
+"""Raw values whose meaning is kept; a file with more distinct ones is read, only slower."""
+_LONGEST_REMEMBERED = 60
+_FAULTS_KEPT = 100
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a file of answers came to."""
+
+    results: list[Result] = field(default_factory=list)
+    """In the order in which the questions first appear."""
+    rows: int = 0
+    """Rows with an answer, scored or not; bad ones are not among them."""
+    bad: int = 0
+    """Rows that were left out."""
+    undated: int = 0
+    """Rows that count although their `answered_at` is no time; they come before those with one."""
+    faults: list[BadRow] = field(default_factory=list)
+    """The first hundred of either, with the reason."""
+    unknown: dict[str, int] = field(default_factory=dict)
+    """Instruments that nobody defined → their rows, which count nowhere."""
+    unscored: dict[str, int] = field(default_factory=dict)
+    """Free text and single choices → their rows, which have no score."""
+    unused: tuple[str, ...] = ()
+    """Columns of the file that nothing was made of."""
+    anonymous: bool = False
+    """No row names a customer: every answer counts."""
+
+    def fault(self, row: BadRow) -> None:
+        """Keep it, if there are not enough already."""
+        if len(self.faults) < _FAULTS_KEPT:
+            self.faults.append(row)
+
+    def notes(self, lang: Language) -> list[str]:
+        """What a reader of the numbers should know of the file, in sentences."""
+        return _notes(self, lang)
+
+
+class _Cell:
+    """The running counts of one instrument in one stratum."""
+
+    __slots__ = ("codes", "invalid", "invalid_codes", "missing", "sets", "superseded")
+
+    def __init__(self) -> None:
+        self.codes: Counter[int] = Counter()
+        self.sets: Counter[tuple[str, ...]] = Counter()
+        self.missing = self.invalid = self.invalid_codes = self.superseded = 0
+
+    def add(self, answer: int | tuple[str, ...], count: int) -> None:
+        if isinstance(answer, tuple):
+            self.sets[answer] += count
+        else:
+            self.codes[answer] += count
+
+    def tally(self) -> Tally:
+        return Tally(
+            {code: self.codes[code] for code in sorted(self.codes) if self.codes[code]},
+            {chosen: self.sets[chosen] for chosen in sorted(self.sets) if self.sets[chosen]},
+            self.missing,
+            self.invalid,
+            self.invalid_codes,
+            self.superseded,
+        )
+
+
+_Group = tuple[str, str, str]
+"""instrument, survey_kind, touchpoint: within it each customer has one latest answer."""
+_Latest = tuple[int, _Cell, int | tuple[str, ...]]
+_NO_TIME = -(2**62)
+
+
+class _Counting:
+    """Rows in, counts out."""
+
+    def __init__(self, specs: Mapping[str, InstrumentSpec], tz: tzinfo) -> None:
+        self._specs = specs
+        self._tz = tz
+        self._parsed: dict[tuple[str, str], Parsed] = {}
+        self.cells: dict[tuple[str, Stratum], _Cell] = {}
+        self._by_key: dict[tuple[str, ...], _Cell] = {}
+        self.latest: dict[_Group, dict[str, _Latest]] = {}
+        self.first_ms: int | None = None
+        self.last_ms: int | None = None
+        self.any_customer = False
+
+    def take(self, row: Row, instrument: str) -> bool:
+        """False when the row's time could not be read."""
+        at_ms = instant_ms(row.answered_at, self._tz) if row.answered_at else None
+        if at_ms is not None:
+            if self.first_ms is None or at_ms < self.first_ms:
+                self.first_ms = at_ms
+            if self.last_ms is None or at_ms > self.last_ms:
+                self.last_ms = at_ms
+        key = (instrument, row.survey_kind, row.touchpoint, row.wording_id, row.label_set, row.lang)
+        cell = self._by_key.get(key)
+        if cell is None:
+            cell = self._by_key[key] = self.cells[(instrument, Stratum(*key[1:]))] = _Cell()
+        parsed = self._parse(instrument, row.value)
+        if row.customer:
+            self.any_customer = True
+        cell.invalid_codes += parsed.invalid_codes
+        if parsed.kind == "missing":
+            cell.missing += 1
+        elif parsed.kind == "invalid":
+            cell.invalid += 1
+        else:
+            answer = parsed.codes if parsed.code is None else parsed.code
+            if not row.customer or self._is_latest(row, instrument, cell, answer, at_ms):
+                cell.add(answer, 1)
+        return at_ms is not None or not row.answered_at
+
+    def _is_latest(
+        self, row: Row, instrument: str, cell: _Cell, answer: int | tuple[str, ...], at_ms: int | None
+    ) -> bool:
+        """Of two answers at one time, or both without, the later row is the later answer."""
+        customers = self.latest.setdefault((instrument, row.survey_kind, row.touchpoint), {})
+        at = _NO_TIME if at_ms is None else at_ms
+        before = customers.get(row.customer)
+        if before is not None and before[0] > at:
+            cell.superseded += 1
+            return False
+        if before is not None:
+            before[1].add(before[2], -1)
+            before[1].superseded += 1
+        customers[row.customer] = (at, cell, answer)
+        return True
+
+    def _parse(self, instrument: str, value: str) -> Parsed:
+        found = self._parsed.get((instrument, value))
+        if found is None:
+            found = parse_value(self._specs[instrument], value)
+            if len(self._parsed) < _REMEMBERED and len(value) <= _LONGEST_REMEMBERED:
+                self._parsed[(instrument, value)] = found
+        return found
+
+    def window(self) -> Span:
+        """From the day of the first answer to the day after the last."""
+        if self.first_ms is None or self.last_ms is None:
+            return Span()
+        return Span(self._day(self.first_ms, 0), self._day(self.last_ms, 1))
+
+    def _day(self, at_ms: int, later: int) -> str:
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+        try:
+            return str(at.astimezone(self._tz).date() + timedelta(days=later))
+        except OverflowError:  # the last day of the calendar
+            return str(at.date())
+
+    def captive(self, window: Span) -> list[Result]:
+        """repeat_intent with the share of those who would leave if that cost nothing, where both were asked."""
+        out: list[Result] = []
+        for (instrument, kind, touchpoint), willing in self.latest.items():
+            free = self.latest.get(("repeat_intent_noswitch", kind, touchpoint))
+            if instrument != "repeat_intent" or not free:
+                continue
+            strata = {id(cell): stratum for (name, stratum), cell in self.cells.items() if name == instrument}
+            pairs: dict[Stratum, Counter[tuple[int, int]]] = {}
+            for customer, (_, cell, code) in willing.items():
+                other = free.get(customer)
+                if other is not None and isinstance(code, int) and isinstance(other[2], int):
+                    pairs.setdefault(strata[id(cell)], Counter())[(code, other[2])] += 1
+            out.extend(self._captive(stratum, counted, window) for stratum, counted in pairs.items())
+        return out
+
+    @staticmethod
+    def _captive(stratum: Stratum, pairs: Counter[tuple[int, int]], window: Span) -> Result:
+        found = captive_share(pairs)
+        asked = {pair: count for pair, count in pairs.items() if pair[0] >= 4}
+        n = sum(asked.values())
+        held = sum(count for pair, count in asked.items() if pair[1] <= 3)
+        return Result(
+            metric="repeat_intent",
+            variant="captive_share",
+            stratum=stratum,
+            window=window,
+            segment="",
+            unit="latest_per_customer",
+            n_valid=n,
+            n_missing=0,
+            n_invalid=0,
+            n_superseded=0,
+            counts={"captive": held, "free": n - held} if n else {},
+            score=found.score,
+            ci_low=found.low,
+            ci_high=found.high,
+            ci_method=found.method,
+            status=status_of(n),
+            flags=found.flags,
+            form="share",
+        )
+
+
+def measure_file(
+    path: Path,
+    specs: Mapping[str, InstrumentSpec],
+    *,
+    unscored: Iterable[str] = (),
+    tz: tzinfo,
+    progress: Callable[[int], None] = lambda read: None,
+) -> Measured:
+    """Result records of every question in a file, per survey_kind × touchpoint × wording × label set × language.
+
+    Each customer's latest valid answer counts; without a customer every answer does. Of a million rows by a
+    million customers it holds about half a gigabyte.
+
+    Args:
+        path: see docs/answers.md.
+        specs: instrument → how it is scored.
+        unscored: further instruments that are known to have no score.
+        tz: of times without an offset, and of the days that bound the window.
+        progress: called with the number of bytes read since the last call.
+
+    Raises:
+        AnswersFileError: the file cannot be read as a whole.
+    """
+    file = AnswersFile(path, progress)
+    counting = _Counting(specs, tz)
+    out = Measured(unused=file.unused)
+    scored = frozenset(specs)
+    plain = frozenset(unscored) - scored
+    names: dict[str, str] = {}
+    for row in file.rows():
+        if isinstance(row, BadRow):
+            out.bad += 1
+            out.fault(row)
+            continue
+        out.rows += 1
+        instrument = names.get(row.instrument)
+        if instrument is None:
+            instrument = named(row.instrument, scored | plain)
+            if len(names) < _REMEMBERED:
+                names[row.instrument] = instrument
+        if instrument in scored:
+            if not counting.take(row, instrument):
+                out.undated += 1
+                out.fault(BadRow(row.line, _no_time(row.answered_at)))
+        elif instrument in plain:
+            out.unscored[instrument] = out.unscored.get(instrument, 0) + 1
+        else:
+            out.unknown[instrument] = out.unknown.get(instrument, 0) + 1
+    window = counting.window()
+    out.anonymous = bool(counting.cells) and not counting.any_customer
+    for (instrument, stratum), cell in counting.cells.items():
+        out.results.extend(measure(specs[instrument], cell.tally(), stratum=stratum, window=window))
+    out.results.extend(counting.captive(window))
+    return out
+
+
+def _no_time(text: str) -> str:
+    shown = text if len(text) <= 60 else text[:57] + "…"
+    return f"answered_at is {shown!r}, which is no time such as 2026-11-16T10:00:00+09:00; the answer counts."
+
+
+# ------------------------------------------------------------------------------------------------ how it is shown
+
+
+def render_json(measured: Measured, lang: Language = "ja") -> str:
+    """A JSON list of result records (docs/metrics.md, "A result record"). A suppressed one keeps its n and loses
+    score, bounds and counts; those of the effort questions say in `direction` which way is good."""
+    records: list[dict[str, Any]] = []
+    for result in measured.results:
+        record = result.shown().to_json()
+        if (direction := _direction(result, lang)) is not None:
+            record["direction"] = direction
+        records.append(record)
+    return json.dumps(records, ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: Language = "ja") -> str:
+    """The records as a table for a terminal, a block per question and stratum, with the notes and notices below."""
+    words = Words(lang)
+    own = _OWN[lang]
+    blocks: list[str] = []
+    shown: dict[tuple[str, Stratum], list[Result]] = {}
+    for result in measured.results:
+        shown.setdefault((result.metric, result.stratum), []).append(result.shown())
+    for (metric, stratum), results in shown.items():
+        spec = specs[metric]
+        where = " · ".join(part for part in (stratum.survey_kind, words.touchpoint(stratum.touchpoint)) if part)
+        which = " · ".join(part for part in (stratum.wording_id, stratum.label_set, stratum.lang) if part)
+        head = " ".join(part for part in (words.metric(spec), f"[{metric}]", where, which and f"({which})") if part)
+        first = results[0]
+        tallied = own["tallied"].format(
+            n=number(first.n_valid),
+            missing=number(first.n_missing),
+            invalid=number(first.n_invalid),
+            superseded=number(first.n_superseded),
+        )
+        lines = [head, f"  {tallied}"]
+        lines += _block(spec, results, words, own)
+        blocks.append("\n".join(lines))
+    if not blocks:
+        blocks.append(own["nothing"])
+    window = measured.results[0].window if measured.results else Span()
+    foot = [own["window"].format(start=window.start, end=window.end)] if window.start else []
+    foot += measured.notes(lang)
+    if any(result.metric == "nps" for result in measured.results):
+        foot.append(own["nps"])
+    return "\n\n".join([*blocks, "\n".join(foot)]).rstrip() + "\n"
+
+
+def _block(spec: InstrumentSpec, results: list[Result], words: Words, own: Mapping[str, str]) -> list[str]:
+    first = results[0]
+    rows: list[tuple[str, str, str, str]] = []
+    for result in results:
+        # a share of fewer people than the question itself (captive_share) has an n and a status of its own
+        aside = own["n"].format(n=number(result.n_valid)) if result.n_valid != first.n_valid else ""
+        about = " ".join(part for part in (_about(spec, result, words), aside) if part)
+        if result.status in ("suppressed", "no_data"):
+            rows.append((result.variant, own[result.status], "", about))
+            continue
+        interval = "–"
+        if result.ci_low is not None and result.ci_high is not None:
+            interval = words.interval(result.ci_low, result.ci_high, result.form)
+        rows.append((result.variant, words.score(result), interval, about))
+    if all(row[1] == own["suppressed"] for row in rows):
+        return [f"  {own['suppressed']}"]
+    if all(row[1] == own["no_data"] for row in rows):
+        return [f"  {own['no_data']}"]
+    lines = [f"  {own['caution'].format(n=number(first.n_valid))}"] if first.status == "caution" else []
+    table = [("", own["score"], own["interval"], ""), *rows]
+    widths = [max(_width(row[column]) for row in table) for column in range(3)]
+    lines += [
+        "  "
+        + "  ".join(
+            (_pad(row[0], widths[0]), _pad(row[1], widths[1], right=True), _pad(row[2], widths[2]), row[3])
+        ).rstrip()
+        for row in table
+    ]
+    if first.counts:
+        written = ", ".join(f"{code} × {number(count)}" for code, count in first.counts.items())
+        lines.append(f"  {own['counts']} {written}")
+    flags = sorted({flag for result in results for flag in result.flags})
+    if flags:
+        lines.append(f"  {own['flags']} {', '.join(flags)}")
+    return lines
+
+
+def _about(spec: InstrumentSpec, result: Result, words: Words) -> str:
+    """What the row's number is, in a few words; which way is good where it could be misread."""
+    ja = words.lang == "ja"
+    if (direction := _direction(result, words.lang)) is not None:
+        return direction
+    if result.variant == "captive_share":
+        return (
+            "継続意向4〜5の方のうち、切り替えの手間がなければ3以下"
+            if ja
+            else "of those who say 4–5, 3 or less if switching were free"
+        )
+    if spec.kind == "multi" and result.variant.startswith("share_"):
+        return words.code(spec, result.variant.removeprefix("share_"))
+    if spec.kind == "multi" and result.variant == "count":
+        return "選んだ数の平均" if ja else "mean number chosen"
+    if result.variant in ("net", "top2", "mean", "any_positive", "share"):
+        return words.basis(spec, result)
+    return ""
+
+
+def _direction(result: Result, lang: Language) -> str | None:
+    """Which way is good: always said of effort and ease, whose raw ratings run against each other."""
+    ja = lang == "ja"
+    if result.metric == "ces_effort":
+        if result.variant == "mean":
+            return "平均点は低いほど良い" if ja else "mean of 1 to 7, lower = better"
+        return "高いほど手間が少ない（良い）" if ja else "higher = less effort, better"
+    if result.metric == "ces_ease":
+        return "高いほど簡単（良い）" if ja else "higher = easier, better"
+    return None
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _pad(text: str, width: int, *, right: bool = False) -> str:
+    blank = " " * (width - _width(text))
+    return blank + text if right else text + blank
+
+
+_OWN: dict[Language, dict[str, str]] = {
+    "ja": {
+        "tallied": "n={n}・未回答 {missing}・無効 {invalid}・同じ方の前の回答 {superseded}",
+        "n": "（n={n}）",
+        "suppressed": "n<10 のため非表示",
+        "no_data": "回答なし",
+        "caution": "参考値（n={n}）",
+        "score": "値",
+        "interval": "95%信頼区間",
+        "counts": "内訳：",
+        "flags": "注記：",
+        "nothing": "集計できる回答がありません。",
+        "window": "期間：{start} から {end} の前日まで",
+        "unknown": "不明な設問（集計していません）：{names}",
+        "unscored": "点数のない設問（集計していません）：{names}",
+        "unused": "使っていない列：{names}",
+        "bad": "読めなかった行：{count}行（集計していません）",
+        "undated": "answered_at を読めなかった行：{count}行（回答は集計しています）",
+        "anonymous": "customer がないため、すべての回答を数えました。",
+        "between": "、",
+        "nps": (
+            "Net Promoter®、NPS®およびNPS関連の顔文字は、Bain & Company, Inc.、NICE Systems, Inc.、Fred Reichheldの"
+            "登録商標です。Net Promoter Score℠、Net Promoter System℠は同社らのサービスマークです。"
+        ),
+    },
+    "en": {
+        "tallied": "n={n}, missing {missing}, invalid {invalid}, earlier answers of the same customer {superseded}",
+        "n": "(n={n})",
+        "suppressed": "not shown, n<10",
+        "no_data": "no answers",
+        "caution": "for reference only (n={n})",
+        "score": "score",
+        "interval": "95% interval",
+        "counts": "counts:",
+        "flags": "flags:",
+        "nothing": "There is no answer that can be scored.",
+        "window": "Window: from {start}, before {end}",
+        "unknown": "Unknown instruments, not counted: {names}",
+        "unscored": "Questions without a score, not counted: {names}",
+        "unused": "Columns not used: {names}",
+        "bad": "Rows that could not be read, not counted: {count}",
+        "undated": "Rows whose answered_at could not be read; their answers count: {count}",
+        "anonymous": "No row names a customer: every answer counts.",
+        "between": ", ",
+        "nps": (
+            "Net Promoter®, NPS®, and the NPS-related emoticons are registered trademarks, and Net Promoter Score℠ and"
+            " Net Promoter System℠ are service marks, of Bain & Company, Inc., NICE Systems, Inc. and Fred Reichheld."
+        ),
+    },
+}
+
+
+def _notes(measured: Measured, lang: Language) -> list[str]:
+    own = _OWN[lang]
+
+    def names(counts: Mapping[str, int]) -> str:
+        most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        listed = own["between"].join(f"{name[:60]} × {number(count)}" for name, count in most[:20])
+        return listed + (" …" if len(most) > 20 else "")
+
+    out: list[str] = []
+    if measured.unknown:
+        out.append(own["unknown"].format(names=names(measured.unknown)))
+    if measured.unscored:
+        out.append(own["unscored"].format(names=names(measured.unscored)))
+    if measured.unused:
+        out.append(own["unused"].format(names=own["between"].join(measured.unused[:20])))
+    if measured.bad:
+        out.append(own["bad"].format(count=number(measured.bad)))
+    if measured.undated:
+        out.append(own["undated"].format(count=number(measured.undated)))
+    if measured.anonymous:
+        out.append(own["anonymous"])
+    return out
