@@ -364,18 +364,22 @@ class Invitations:
             after = ""
             while batch := tx.customers_due(rule.id, outbox.now_ms - rule.every_ms, after=after, limit=_EVERY_BATCH):
                 for customer in batch:
-                    invitation = self._invitation(
-                        rule.id,
-                        self._library.flows[rule.flow],
-                        customer.id,
-                        outbox,
-                        due_ms=outbox.now_ms,
-                        expires_ms=rule.expires_ms,
-                    )
-                    self._talk.plan(tx, invitation, outbox)
+                    self._plan_every(tx, rule, customer.id, outbox)
                 after = batch[-1].id
             self._next_run(tx, rule, outbox)
         tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+
+    def _plan_every(self, tx: Tx, rule: TriggerRule, customer_id: str, outbox: Outbox) -> None:
+        """A relational survey is planned `contact.relational_ahead` before its day, so that rule 7 of the contact cap
+        can keep other surveys out of its way; for customers outside the sample there is nothing to keep free."""
+        flow = self._library.flows[rule.flow]
+        now = self._invitation(rule.id, flow, customer_id, outbox, due_ms=outbox.now_ms, expires_ms=rule.expires_ms)
+        ahead_ms = self._shop.contact.relational_ahead
+        if flow.survey_kind == "relational" and ahead_ms is not None and _draw(now.id) < rule.sample:
+            # the run itself comes a moment after the slot: the slot on that day is meant, not the one after
+            due_ms = triggers.next_slot_ms(rule, outbox.now_ms + ahead_ms - triggers.DAY_MS, self._shop.tz)
+            now = replace(now, due_ms=due_ms, expires_ms=due_ms + rule.expires_ms)
+        self._talk.plan(tx, now, outbox)
 
     # ------------------------------------------------------------------------------------------------- staff
 

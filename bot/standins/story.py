@@ -140,10 +140,10 @@ class Play:
         await self._step("愛着度を漢数字で答える", line.says(user, "四"), user, "感情")
         await self._step("安心感を選ぶ", line.taps_label(user, "安心感"), user, "選択中：「安心感」")
         await self._step("ワクワク感も選ぶ", line.taps_label(user, "ワクワク感"), user, "ワクワク感")
-        await self._step("決定する", line.taps_label(user, "決定"), user, "")
-        if "多少高くても" in line.transcript(user).splitlines()[-1] + line.transcript(user):
-            await self._step("価格の質問に答える", line.says(user, "はい"), user, "")
-        self._check("お礼で終わる", "ありがとうございました" in line.transcript(user), line.transcript(user))
+        await self._step("決定する", line.taps_label(user, "決定"), user, "承りました")
+        # which question comes last depends on the week: about prices, or about expectations
+        last = "はい" if "多少高くても" in line.transcript(user) else "期待どおり"
+        await self._step("最後の質問に答え、お礼で終わる", line.taps_label(user, last), user, "スタッフの励み")
         self._show(f"LINE・{buyer.name}様（購入後、満足）", line.transcript(user))
 
     async def _tired_customer(self, buyer: Buyer) -> None:

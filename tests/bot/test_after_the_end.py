@@ -16,7 +16,7 @@ _READING_MS = 8_000
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    opened = await open_world(tmp_path, start_ms=round(PRESENT.timestamp() * 1000))
+    opened = await open_world(tmp_path, start_ms=round(PRESENT.timestamp() * 1000), shop={"digests": []})
     yield opened
     await opened.close()
 
