@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bot.channel import JsonObject
 from bot.clock import Chance
 from storage.records import Job
 from storage.store import Tx
 
 LEASE_MS = 60_000
 """Longer than any call may take (15 s), short enough that a dead process is noticed within a minute."""
+
+UNASKED = "unasked:"
+"""Begins the key of a message that answers nobody: an invitation, a reminder. An outage must not move it into the
+hours in which Koe starts no talk."""
 
 
 @dataclass(slots=True)
@@ -23,8 +28,11 @@ class Outbox:
     claimed: list[Job] = field(default_factory=list)
     next_due_ms: int | None = None
 
-    def put(self, tx: Tx, job: Job) -> bool:
-        """Queue it in this transaction; False when its key is used."""
+    payloads: dict[str, JsonObject] = field(default_factory=dict)
+    """By job id: what a leased job's payload was encoded from, so that sending need not decode it again."""
+
+    def put(self, tx: Tx, job: Job, payload: JsonObject | None = None) -> bool:
+        """Queue it in this transaction; False when its key is used. `payload` is what `job.payload` encodes."""
         if job.due_ms > self.now_ms:
             queued = tx.put_job(job)
             self.expect(job.due_ms)
@@ -34,6 +42,8 @@ class Outbox:
             return False
         if queued.state == "leased":
             self.claimed.append(queued)
+            if payload is not None:
+                self.payloads[queued.id] = payload
         return True
 
     def new_id(self) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from bot.channel import Channel, Inbound, Turn
-from bot.outbox import Outbox
+from bot.outbox import UNASKED, Outbox
 from flows.engine import Ask, Say
 from flows.survey import Flow, Library, Wording
 from storage.records import Address, Answer, Job, Session
@@ -54,10 +54,12 @@ class Voice:
             flow = self._flows[session.revision] = self._library.flow_from(definition)
         return flow
 
-    def speak(self, tx: Tx, turn: Turn, session: Session, outbox: Outbox, *, reply_to: ReplyTo) -> None:
-        """Queue what a session says."""
+    def speak(
+        self, tx: Tx, turn: Turn, session: Session, outbox: Outbox, *, reply_to: ReplyTo, unasked: bool = False
+    ) -> None:
+        """Queue what a session says; `unasked` when nobody wrote first, which binds it to the contact hours."""
         at = (session.channel, session.workspace, session.external_id)
-        self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=session.customer_id)
+        self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=session.customer_id, unasked=unasked)
 
     def answer(
         self, tx: Tx, inbound: Inbound, outbox: Outbox, say: Say | Ask, *, customer_id: str = "", session_id: str = ""
@@ -71,7 +73,15 @@ class Voice:
         self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id)
 
     def _queue(
-        self, tx: Tx, turn: Turn, at: tuple[str, str, str], outbox: Outbox, *, reply_to: ReplyTo, customer_id: str
+        self,
+        tx: Tx,
+        turn: Turn,
+        at: tuple[str, str, str],
+        outbox: Outbox,
+        *,
+        reply_to: ReplyTo,
+        customer_id: str,
+        unasked: bool = False,
     ) -> None:
         name, workspace, external_id = at
         channel = self._channels.get(name)
@@ -79,13 +89,15 @@ class Voice:
             log.warning("channel_off", channel=name, session=turn.session_id)
             return
         for call in channel.render(turn, external_id=external_id, reply_token=reply_to.token, at_ms=reply_to.at_ms):
+            job_id = outbox.new_id()
             outbox.put(
                 tx,
                 Job(
-                    id=outbox.new_id(),
+                    id=job_id,
                     kind="send",
                     due_ms=outbox.now_ms,
                     payload=msgspec.json.encode(call.payload).decode(),
+                    key=f"{UNASKED}{job_id}" if unasked else "",
                     lane=f"{name}:{workspace}:{external_id}",
                     channel=name,
                     session_id=turn.session_id,
@@ -95,6 +107,7 @@ class Voice:
                     expires_ms=outbox.now_ms + _SEND_WITHIN_MS,
                     created_ms=outbox.now_ms,
                 ),
+                call.payload,
             )
 
     # ------------------------------------------------------------------------------------------------- words

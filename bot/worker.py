@@ -16,9 +16,9 @@ import msgspec
 import structlog
 
 from bot import measures
-from bot.channel import Channel, Delivery, Refused, RetryLater, Sent, Unknown
+from bot.channel import Channel, Delivery, JsonObject, Refused, RetryLater, Sent, Unknown
 from bot.clock import Chance, Clock
-from bot.outbox import LEASE_MS, Outbox
+from bot.outbox import LEASE_MS, UNASKED, Outbox
 from bot.pacing import Pacer
 from storage.errors import StoreError
 from storage.failpoints import hit
@@ -58,7 +58,10 @@ class Worker:
     on_sent: SentHook
     owner: str
     pacer: Pacer
+    opens_ms: Callable[[int], int]
+    """From when on a talk may be started: now, or the next opening of the contact hours."""
     _handed: list[Job] = field(default_factory=list)
+    _payloads: dict[str, JsonObject] = field(default_factory=dict)
     _signal: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _look_ms: int = 0
@@ -74,6 +77,7 @@ class Worker:
         """What a durable unit queued: leased jobs start at once, later ones are remembered."""
         if outbox.claimed:
             self._handed.extend(outbox.claimed)
+            self._payloads.update(outbox.payloads)
             self._signal.set()
         if outbox.next_due_ms is not None:
             self._expect(outbox.next_due_ms)
@@ -128,6 +132,7 @@ class Worker:
             if job.id in held:
                 self._start(self._send(job))
             else:
+                self._payloads.pop(job.id, None)
                 self._expect(now_ms)  # a follower of its lane may have been waiting
         for job in jobs:
             if job.kind in self.tasks:
@@ -195,6 +200,7 @@ class Worker:
         await self._guard(job, self._deliver(job))
 
     async def _deliver(self, job: Job) -> None:
+        payload = self._payloads.pop(job.id, None)
         channel = self.channels.get(job.channel)
         if channel is None:
             await self._bury(job, f"channel {job.channel!r} is off: set its tokens, then replay")
@@ -202,7 +208,12 @@ class Worker:
         if job.channel in self._paused:
             await self._put_back(job, self._paused[job.channel], "channel paused")
             return
-        payload = msgspec.json.decode(job.payload)
+        if job.key.startswith(UNASKED) and (opens_ms := self.opens_ms(self.clock.now_ms())) > self.clock.now_ms():
+            await self._put_back(job, opens_ms, "quiet_hours")
+            return
+        if payload is None:
+            payload = msgspec.json.decode(job.payload)
+        assert payload is not None
         wait_ms = self.pacer.wait_ms(job.channel, payload, job.lane, self.clock.now_ms())
         if wait_ms > 0:
             await self._put_back(job, self.clock.now_ms() + wait_ms, "pacing")

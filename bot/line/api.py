@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 
 from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
-from bot.line.messages import render_messages
+from bot.line.messages import encode_messages
 from flows.engine import Ask
 
 T = TypeVar("T")
@@ -113,16 +113,17 @@ class LineChannel:
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
         """One call with all bubbles of the turn; none when there is nothing to show.
 
-        The payload is {"to", "messages", "reply_token", "reply_until_ms", "push"}; `reply_until_ms` is
-        0 without a token. Messages of LINE cannot be changed later, so `updates` stays empty.
+        The payload is {"to", "messages", "reply_token", "reply_until_ms", "push"}, the messages as JSON that is
+        encoded already (msgspec.Raw); `reply_until_ms` is 0 without a token. Messages of LINE cannot be changed
+        later, so `updates` stays empty.
         """
-        messages = render_messages(turn.bubbles, turn.session_id, turn.lang)
+        messages = encode_messages(turn.bubbles, turn.session_id, turn.lang)
         if not messages:
             return []
         asked = [bubble.question for bubble in turn.bubbles if isinstance(bubble, Ask)]
         payload = {
             "to": external_id,
-            "messages": messages,
+            "messages": msgspec.Raw(messages),
             "reply_token": reply_token,
             "reply_until_ms": at_ms + REPLY_WITHIN_MS if reply_token else 0,
             "push": True,

