@@ -27,6 +27,7 @@ from bot.relay import Relay
 from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
 from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
+from flows.triggers import next_open_ms
 from storage.records import Job
 from storage.store import Store, Tx, open_store
 
@@ -135,6 +136,7 @@ class Koe:
             on_sent=self._sent,
             owner=owner,
             pacer=Pacer(),
+            opens_ms=lambda now_ms: next_open_ms(config.shop.contact, now_ms, config.shop.tz),
         )
 
     # ------------------------------------------------------------------------------------------------- coming in

@@ -378,7 +378,8 @@ class Conversation:
                 shown={question: ask for question, ask in shown.items() if ask is not None},
             )
             if not silent:
-                self._voice.speak(tx, turn, session, outbox, reply_to=reply_to)
+                unasked = isinstance(event, Begin) or (isinstance(event, Elapsed) and event.timer == "remind")
+                self._voice.speak(tx, turn, session, outbox, reply_to=reply_to, unasked=unasked)
         return moved
 
     def _record(self, tx: Tx, session: Session, flow: Flow, record: Record, at_ms: int, outbox: Outbox) -> None:

@@ -79,7 +79,7 @@ async def test_an_invitation_held_up_by_an_outage_does_not_come_at_night(tmp_pat
     async with world_of(tmp_path) as world:
         buyer = world.new_buyer("ja")
         await world.line.settled()
-        await world.advance(int(10.9 * HOUR_MS))  # it is 20:54
+        await world.advance(int(10.97 * HOUR_MS))  # it is 20:58
         world.line.fail_next(PUSH, "503", times=9)
         await invited(world, buyer)
         await world.advance(20 * HOUR_MS)
