@@ -22,7 +22,6 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import structlog
-import yaml
 
 from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
@@ -33,6 +32,7 @@ from bot.signatures import sign_standard_webhooks
 from bot.standins.line import LineStandin
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import Served, serve
+from flows.source import parse_yaml
 
 log = structlog.get_logger(__name__)
 
@@ -241,7 +241,8 @@ async def open_world(
     config_file = directory / "koe.yaml"
     written = resources.files("bot.standins").joinpath("shop/koe.yaml").read_text("utf-8")
     # JSON is YAML too
-    config_file.write_text(json.dumps(yaml.safe_load(written) | dict(shop)) if shop else written, "utf-8")
+    sections = parse_yaml(written.encode(), "koe.yaml").data  # not safe_load: the word `on` would be read as true
+    config_file.write_text(json.dumps({**sections, **shop}) if shop else written, "utf-8")
     environ = {
         "KOE_DATABASE_URL": f"sqlite:///{directory / 'koe.db'}",
         "KOE_CONFIG": str(config_file),
