@@ -152,6 +152,46 @@ def check() -> None:
 
 
 @app.command()
+def talk(
+    flow: Annotated[str, typer.Argument(help="A flow's id, or its file.")],
+    lang: Annotated[str, typer.Option(help="ja or en; the shop's language when left out.")] = "",
+    record: Annotated[Path | None, typer.Option(help="Write the talk to this file, as a test transcript.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--with", help="A value the texts or conditions use: order.amount=2000")
+    ] = None,
+) -> None:
+    """Answer a survey here in the terminal, as a customer would. Nothing is stored and nothing is sent.
+
+    Example: koe talk after_purchase --lang en
+    """
+    from rich.console import Console
+
+    from bot.clock import SystemClock
+    from bot.config import ConfigErrors
+    from bot.talk import CannotTalk, parse_given, run, scene
+
+    if record is not None and record.exists():
+        raise _fail(f"{record} exists already; remove it or record to another file.")
+    clock = SystemClock()
+    try:
+        found = scene(
+            flow, lang=lang, given=parse_given(given or []), alone=record is not None, start_ms=clock.now_ms()
+        )
+    except ConfigErrors as errors:
+        _refuse(errors.problems)
+        raise
+    except CannotTalk as error:
+        raise _fail(str(error), EXIT_CONFIG) from error
+    written = run(found, Console(highlight=False), record=record is not None, clock=clock)
+    if record is not None:
+        try:
+            record.write_text(written, encoding="utf-8")
+        except OSError as error:
+            raise _fail(f"the talk could not be written to {record}: {error.strerror}") from error
+        typer.echo(f"Recorded in {record}.")
+
+
+@app.command()
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Play the story by itself and exit.")] = False,
     port: Annotated[int, typer.Option(help="Port of the demo page.")] = 8765,

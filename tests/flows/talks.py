@@ -1,9 +1,10 @@
 """Talks written down: what a customer does, and what Koe answers, in lines a person can read.
 
 A transcript is a YAML file: `flow`, `lang`, optional `week` (local date of the first question), `facts`, `vars`,
-`first_contact`, and `talk`: a list of `{in: …, out: […]}`. What goes in: `begin`, `type WORDS`, `tap NODE VALUE`,
-`sticker`, `photo`, `voice`, `unsend ID`, `timer NAME`, `stop REASON`. `after` is the time since the line before, in
-seconds (10); a negative one is a late delivery.
+`first_contact`, `dates` (the promises that hold), and `talk`: a list of `{in: …, out: […]}`. What goes in: `begin`,
+`type WORDS`, `tap NODE VALUE`, `sticker [WORDS]`, `photo`, `voice`, `unsend ID`, `timer NAME`, `stop REASON`. `after`
+is the time since the line before, in seconds (10); a negative one is a late delivery. `koe talk --record` writes such
+files.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from typing import Any
 
 from flows.builtin import builtin_library
 from flows.engine import (
-    Ask,
     Begin,
-    Choice,
     Dates,
     Elapsed,
     Input,
@@ -24,17 +23,18 @@ from flows.engine import (
     Output,
     Record,
     Reply,
-    Say,
     State,
     Stop,
     Tap,
     Typed,
     Unsent,
-    Wake,
     new_state,
     step,
 )
 from flows.survey import Flow, Library, Rules
+from flows.transcript import told
+
+__all__ = ["DATES", "START_MS", "VARS", "Talk", "library", "told"]
 
 START_MS = 1_795_000_000_000
 DATES = {
@@ -85,12 +85,14 @@ class Talk:
         vars: dict[str, str] | None = None,  # noqa: A002
         first_contact: bool = False,
         sample: float = 0.25,
+        dates: dict[str, str] | None = None,
     ) -> None:
         self.flow = flow
         self.lang = lang
         self.week = week
         self.first_contact = first_contact
         self.sample = sample
+        self.dates = DATES[lang] if dates is None else Dates(**dates)
         self.at_ms = START_MS
         self.count = 0
         self.state = new_state(flow, lang=lang, vars={**VARS[lang], **(vars or {})}, facts=facts or {})
@@ -107,7 +109,7 @@ class Talk:
 
     def _input(self, line: str) -> Input:
         verb, _, rest = line.partition(" ")
-        dates = DATES[self.lang]
+        dates = self.dates
         match verb:
             case "begin":
                 return Begin(self.at_ms, self.week, self.first_contact, self.sample)
@@ -124,7 +126,7 @@ class Talk:
                 node, _, value = rest.partition(" ")
                 return Reply(self.at_ms, Tap(node, value), dates)
             case "sticker" | "photo":
-                content = Media(verb)  # type: ignore[arg-type]
+                content = Media(verb, rest)  # type: ignore[arg-type]
             case "voice":
                 content = Media("other")
             case "unsend":
@@ -144,35 +146,3 @@ class Talk:
                 case _ if type(output).__name__ == "Retract":
                     counted.pop(output.question, None)  # type: ignore[union-attr]
         return counted
-
-
-def told(output: Output) -> str:
-    """An output in a few readable lines."""
-    match output:
-        case Ask():
-            lines = [f"ask {output.question}" + (" (invitation)" if output.invitation else "")]
-            lines += [f"  {line}" for part in (output.intro, output.text) if part for line in part.split("\n")]
-            if output.low:
-                lines.append(f"  {output.low} ↔ {output.high}")
-            lines += _buttons(output.choices) + _buttons(output.controls) + _buttons(output.exits)
-            if output.chosen is not None:
-                lines.append(f"  chosen: {output.chosen!r}")
-            lines += [f"  † {line}" for line in output.small.split("\n") if line]
-            lines += _buttons(output.small_choices)
-            lines.append(f"  alt: {output.alt}")
-            return "\n".join(lines)
-        case Say():
-            return "\n".join(["say", *(f"  {line}" for line in output.text.split("\n")), *_buttons(output.choices)])
-        case Wake():
-            return f"wake {output.timer}"
-        case Record():
-            late = " late" if output.late else ""
-            return f"record {output.question} = {output.value!r} {output.missing}{late}".rstrip() + (
-                f" 「{output.label}」" if output.label else ""
-            )
-        case _:
-            return repr(output)
-
-
-def _buttons(choices: tuple[Choice, ...]) -> list[str]:
-    return ["  " + "".join(f"[{choice.label}]" for choice in choices)] if choices else []

@@ -40,6 +40,7 @@ def test_the_talk_goes_as_written(path: Path) -> None:
         facts=written.get("facts"),
         vars=written.get("vars"),
         first_contact=written.get("first_contact", False),
+        dates=written.get("dates"),
     )
     heard = []
     for line in written["talk"]:
