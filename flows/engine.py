@@ -1355,7 +1355,7 @@ class _Turn:
         if before is not None and before.value == value:
             self.say_same(question, before)
             return
-        self.record(question, value, late=self.at_ms > self.state.ended_ms)
+        self.record(question, value, late=self.at_ms >= self.state.ended_ms)
         self.settle_path()
         if self.heard():
             self.out.append(Say(self.say_text("late")))
