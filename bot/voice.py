@@ -35,6 +35,11 @@ class ReplyTo(msgspec.Struct, frozen=True):
 NO_REPLY = ReplyTo()
 
 
+_HOUR_MS = 3_600_000
+_ANSWERS_AN_HOUR = 20
+_REMEMBERED = 10_000
+
+
 class Voice:
     """Words, and their way out. Nothing is sent from here: calls become jobs of the caller's transaction."""
 
@@ -42,6 +47,7 @@ class Voice:
         self._library = library
         self._shop = shop
         self._channels = channels
+        self._answered: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._flows: dict[str, Flow] = {flow.revision: flow for flow in library.flows.values()}
 
     def flow(self, tx: Tx, session: Session) -> Flow:
@@ -65,12 +71,23 @@ class Voice:
         self, tx: Tx, inbound: Inbound, outbox: Outbox, say: Say | Ask, *, customer_id: str = "", session_id: str = ""
     ) -> None:
         """Queue an answer to somebody outside a session's own steps; its buttons name `session_id`."""
-        if inbound.standby:
+        if inbound.standby or not self._hears((inbound.channel, inbound.workspace, inbound.external_id), outbox.now_ms):
             return
         turn = Turn(session_id=session_id, lang=self.language_of(tx, inbound), bubbles=(say,))
         at = (inbound.channel, inbound.workspace, inbound.external_id)
         reply_to = ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms)
         self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id)
+
+    def _hears(self, at: tuple[str, str, str], now_ms: int) -> bool:
+        """False once somebody got too many answers within an hour: something there writes by itself, and would go on
+        for ever. (Inside a survey the engine keeps its own count.)"""
+        since_ms, count = self._answered.pop(at, (now_ms, 0))
+        if now_ms - since_ms > _HOUR_MS:
+            since_ms, count = now_ms, 0
+        self._answered[at] = (since_ms, count + 1)
+        if len(self._answered) > _REMEMBERED:
+            del self._answered[next(iter(self._answered))]
+        return count < _ANSWERS_AN_HOUR
 
     def _queue(
         self,
