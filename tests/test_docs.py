@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 import typer
+import yaml
 
 from bot import measures
 from bot.cli import app
@@ -319,6 +320,33 @@ def test_the_backup_of_the_operations_page_is_sound(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- conversation
+
+
+def said() -> Iterator[re.Pattern[str]]:
+    """Every line that Koe can say to a customer, with anything in its blanks."""
+
+    def texts(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            for value in node.values():
+                yield from texts(value)
+        elif isinstance(node, str):
+            yield from node.splitlines()
+
+    for file in [*ROOT.glob("flows/data/copy/*.yaml"), *ROOT.glob("flows/data/instruments/*.yaml")]:
+        for line in set(texts(yaml.safe_load(file.read_text("utf-8")))):
+            yield re.compile(re.sub(r"\\{[^}]*\\}", ".+", re.escape(line.strip())))
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
+def test_the_talk_in_the_readme_is_what_koe_says(readme: str) -> None:
+    talk = blocks(readme, "text")[0]
+    lines = re.sub(r"^(?!Koe:|\s).*$", "", talk, flags=re.MULTILINE).replace("Koe:", "")
+    sentences = [part for line in lines.splitlines() for part in re.split(r"\[.*?\]|…|(?<=。)(?=\S)", line)]
+    told = [re.sub(r"^\d+(：|: )", "", sentence.strip()) for sentence in sentences if sentence.strip()]
+    known = list(said())
+    assert len(told) > 8
+    for sentence in told:
+        assert any(pattern.fullmatch(sentence) or sentence in pattern.pattern for pattern in known), sentence
 
 
 def table_after(heading: str) -> list[tuple[str, str]]:
