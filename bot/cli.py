@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
@@ -133,7 +134,10 @@ async def _serve(config: Config, host: str, port: int) -> None:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         typer.echo(f"Koe listens on http://{host}:{port}")
-        # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() returns
+        # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() raises the signal once
+        # more for whoever had it before and returns. That must not end the process before Koe is closed.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: None)
         await server.serve()
     finally:
         await koe.stop()
