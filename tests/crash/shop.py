@@ -301,6 +301,12 @@ class Shop:
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
             return db.execute(sql, values).fetchall()
 
+    def change(self, sql: str) -> None:
+        """Change the database while no server works on it."""
+        with contextlib.closing(sqlite3.connect(self.database)) as db:
+            db.execute(sql)
+            db.commit()
+
     async def settled(self) -> None:
         """Returns when a living server has nothing more to do within the next seconds."""
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -87,13 +85,10 @@ async def test_without_the_memory_of_events_the_checker_sees_the_second_effect(
     async with open_shop(tmp_path, nursery) as shop:
         assert await shop.start()
         await shop.stop()
-        with contextlib.closing(sqlite3.connect(shop.database)) as db:
-            # as if the key of `inbound` were not unique: no event is ever found to be known
-            db.execute(
-                "CREATE TRIGGER forget AFTER INSERT ON inbound"
-                " BEGIN DELETE FROM inbound WHERE event_id = NEW.event_id; END"
-            )
-            db.commit()
+        # as if the key of `inbound` were not unique: no event is ever found to be known
+        shop.change(
+            "CREATE TRIGGER forget AFTER INSERT ON inbound BEGIN DELETE FROM inbound WHERE event_id = NEW.event_id; END"
+        )
         assert await shop.start()
         await _tap_and_type_twice(shop, await _asked(shop, 3))
         wrong = "\n".join(shop.wrong())
