@@ -6,6 +6,7 @@ conversations meet storage.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
@@ -72,7 +73,12 @@ class WakePayload(msgspec.Struct, frozen=True):
 
 
 class Indigestible(Exception):
-    """Our own code failed on an event; the message is the reason."""
+    """Our own code failed on an event; the message is the reason, `where` the line of code without the words."""
+
+    def __init__(self, bug: Exception) -> None:
+        frame = traceback.extract_tb(bug.__traceback__)[-1]
+        self.where = f"{type(bug).__name__} at {frame.name}:{frame.lineno}"
+        super().__init__(f"{self.where}: {bug}")
 
 
 class Conversation:
@@ -121,7 +127,8 @@ class Conversation:
             except Conflict:
                 continue
             except Indigestible as bug:
-                log.exception("inbound_not_digested", channel=inbound.channel, event=inbound.event_id)
+                # where, not what: an error's own words may quote the customer's
+                log.error("inbound_not_digested", channel=inbound.channel, id=inbound.event_id, where=bug.where)
                 measures.dead_jobs.labels("inbound").inc()
                 return await self._store.write(partial(self._keep, inbound=inbound, outbox=outbox, reason=str(bug)))
             hit("conversation.stored")
@@ -140,7 +147,7 @@ class Conversation:
         except StoreError:
             raise
         except Exception as bug:
-            raise Indigestible(f"{type(bug).__name__}: {bug}") from bug
+            raise Indigestible(bug) from bug
         return True
 
     def _keep(self, tx: Tx, *, inbound: Inbound, outbox: Outbox, reason: str) -> bool:
