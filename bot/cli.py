@@ -451,5 +451,52 @@ async def _import_events(config: Config, file: Path) -> int:
     return len(result.bad)
 
 
+@import_app.command("answers")
+def import_answers(
+    file: Annotated[Path, typer.Argument(help="A CSV file of answers (docs/answers.md).", metavar="ANSWERS.csv")],
+) -> None:
+    """Store answers from another tool as history. They start nothing; importing twice changes nothing.
+
+    Example: koe import answers answers-2025.csv
+    """
+    config = _config()
+    if _run(_import_answers(config, file)):
+        raise typer.Exit(1)
+
+
+async def _import_answers(config: Config, file: Path) -> int:
+    from bot.clock import SystemClock
+    from bot.events.answers import import_answers
+    from reports.answers_file import AnswersFileError
+    from storage.store import open_store
+
+    clock = SystemClock()
+    store = await open_store(config.settings.database_url, now_ms=clock.now_ms())
+    try:
+        with _bytes_bar(file) as progress:
+            result = await import_answers(
+                file, store=store, clock=clock, library=config.library, tz=config.shop.tz, progress=progress
+            )
+    except AnswersFileError as error:
+        raise _fail(str(error)) from error
+    finally:
+        await store.close()
+    for fault in result.faults:
+        typer.echo(f"{file}:{fault.line}: {fault.message}", err=True)
+    if result.bad > len(result.faults):
+        typer.echo(f"… and {result.bad - len(result.faults)} more bad rows", err=True)
+    for count, about in (
+        (result.erased, "answers of erased customers were left out."),
+        (result.cut, "texts were cut to their first 1,000 characters."),
+        (result.dropped_codes, "unknown codes of multi-selects were left out of their answers."),
+    ):
+        if count:
+            typer.echo(f"{count} {about}", err=True)
+    if result.unused:
+        typer.echo(f"Columns not used: {', '.join(result.unused)}", err=True)
+    typer.echo(f"{result.stored} stored, {result.known} known before, {result.bad} bad.")
+    return result.bad
+
+
 if __name__ == "__main__":
     main()

@@ -141,3 +141,12 @@ def parse_multi(value: object, known: Iterable[str]) -> Parsed:
     if kept or "none" in chosen:
         return Parsed("valid", codes=kept, invalid_codes=unknown)
     return Parsed("invalid", invalid_codes=unknown)
+
+
+def parse_text(value: object) -> Parsed:
+    """Whether free text says anything: "valid" without a code, or missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return _MISSING
+    if not isinstance(value, str):
+        return _INVALID
+    return _missing_word(_normalised(value)) or Parsed("valid")
