@@ -5,6 +5,7 @@ The rules themselves are pure (flows.triggers); this is where they meet what is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -500,8 +501,8 @@ def item_text(facts: Mapping[str, object], lang: str) -> str:
 
 
 def _draw(invitation_id: str) -> float:
-    """0 ≤ x < 1 from the chance in an invitation's id: the same each time this invitation is decided about."""
-    return int(invitation_id.replace("-", "")[-13:], 16) / 16**13
+    """0 ≤ x < 1 from an invitation's id: the same each time this invitation is decided about."""
+    return int(hashlib.sha256(invitation_id.encode()).hexdigest()[:13], 16) / 16**13
 
 
 def _history(seen: Contacts) -> triggers.History:
