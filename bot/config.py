@@ -482,8 +482,9 @@ def read_shop(config: Path, flows_dir: Path | None, problems: list[Problem]) -> 
     shop = None if source is None else parse_shop(source, problems)
     own = files.OwnDefinitions() if flows_dir is None else files.read_definitions(flows_dir, problems)
     library = _library(own, shop, source, problems)
-    if shop is not None and source is not None and library is not None:
-        problems.extend(_dangling(shop, source, library))
+    if source is not None:
+        # from the file itself, so that these are named together with whatever else is wrong
+        problems.extend(_dangling(source, _flow_ids(own), None if library is None else sorted(library.instruments)))
     return shop, library
 
 
@@ -563,22 +564,28 @@ def _other_instruments(
     return tuple(changed.values())
 
 
-def _dangling(shop: Shop, source: Source, library: Library) -> Iterable[Problem]:
-    """What koe.yaml refers to and nobody knows."""
-    flow_ids = sorted(library.flows)
-    for index, rule in enumerate(shop.triggers):
-        if rule.flow not in library.flows:
-            message = f"trigger {rule.id}: there is no flow {rule.flow}{_choose(rule.flow, flow_ids)}"
+def _flow_ids(own: files.OwnDefinitions) -> list[str]:
+    return sorted({str(source.data.get("id")) for source in (*builtin_definitions().flows, *own.flows)})
+
+
+def _dangling(source: Source, flow_ids: list[str], measured: list[str] | None) -> Iterable[Problem]:
+    """What koe.yaml refers to and nobody knows. `measured`: the instruments, None while they cannot be read."""
+    rules = source.data.get("triggers")
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        flow = rule.get("flow") if isinstance(rule, dict) else None
+        if isinstance(rule, dict) and isinstance(flow, str) and flow and flow not in flow_ids:
+            message = f"trigger {rule.get('id', index + 1)}: there is no flow {flow}{_choose(flow, flow_ids)}"
             yield source.problem(("triggers", index, "flow"), message)
-    measured = sorted(library.instruments)
-    if shop.primary_metric not in library.instruments:
-        hint = _choose(shop.primary_metric, measured)
-        message = f"primary_metric: there is no instrument {shop.primary_metric}{hint}"
+    if measured is None:
+        return
+    metric, targets = source.data.get("primary_metric"), source.data.get("targets")
+    if isinstance(metric, str) and metric not in measured:
+        message = f"primary_metric: there is no instrument {metric}{_choose(metric, measured)}"
         yield source.problem(("primary_metric",), message)
-    for name, value in shop.targets.items():
-        if name not in library.instruments:
+    for name, value in targets.items() if isinstance(targets, dict) else ():
+        if name not in measured:
             yield source.problem(("targets", name), f"targets: there is no instrument {name}{_choose(name, measured)}")
-        elif not -100 <= value <= 100:
+        elif isinstance(value, int | float) and not -100 <= value <= 100:
             yield source.problem(("targets", name), f"targets: {name} is a score from -100 to 100, not {value:g}")
 
 

@@ -6,6 +6,7 @@ is its revision. Sessions pin a revision; `Library.flow_from` brings an old one 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import itertools
@@ -631,14 +632,18 @@ def _load_flow(
     source: Source, deck: Deck, instruments: Mapping[str, Instrument], rules: Rules, problems: list[Problem]
 ) -> Flow | None:
     """The flow of one file, or None with its problems noted."""
+    before = len(problems)
     file = _validate(FlowFile, source.data, source, (), problems)
+    if file is None:
+        # what else is wrong with it is named in the same go: read it as if the first mistakes were mended
+        file = _validate(FlowFile, _mended(source.data), source, (), [])
+    # unreadable parts are noted already; here only what the resolver finds decides whether there is a flow to check
     resolved = _Resolver(file, source, deck, instruments, problems).resolve() if file else None
     if file is None or resolved is None:
         return None
     flow = _build_flow(resolved, deck, rules)
-    found = list(_check_flow(flow, file, source))
-    problems += found
-    return None if found else flow
+    problems += _check_flow(flow, file, source)
+    return None if len(problems) > before else flow
 
 
 def _load_deck(sources: Sequence[Source], problems: list[Problem]) -> Deck:
@@ -692,11 +697,37 @@ def _validate(model: type[_M], data: object, source: Source, path: Path, problem
         return model.model_validate(data)
     except ValidationError as error:
         for found in error.errors(include_url=False):
+            if found["loc"][-1:] == ("str",):
+                continue  # a text by key or written out: the other half of the union says what is wrong
             where = (*path, *(step for step in found["loc"] if isinstance(step, str | int)))
             problems.append(
                 source.problem(_known_path(source, where), _sentence(found["type"], found["loc"], found["msg"]))
             )
         return None
+
+
+def _mended(data: Mapping[str, Plain]) -> dict[str, Plain]:
+    """A flow file without its unknown keys, and with missing translations taken from the other language."""
+    mended: dict[str, Plain] = copy.deepcopy(dict(data))
+    try:
+        FlowFile.model_validate(data)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            steps = [step for step in found["loc"] if step not in _UNION_STEPS]
+            last = str(steps.pop()) if steps else ""
+            place: object = mended
+            for step in steps:
+                if isinstance(place, dict):
+                    place = place.get(step)
+                elif isinstance(place, list) and isinstance(step, int) and step < len(place):
+                    place = place[step]
+            if not isinstance(place, dict):
+                continue
+            if found["type"] == "extra_forbidden":
+                place.pop(last, None)
+            elif found["type"] == "missing" and last in LANGS:
+                place[last] = next((words for words in place.values() if isinstance(words, str)), "?")
+    return mended
 
 
 def _known_path(source: Source, path: Path) -> Path:
@@ -717,7 +748,12 @@ _FIELDS = sorted(
 )
 
 
+_UNION_STEPS = ("str", "Text")
+"""What pydantic puts into a path for the alternatives of `str | Text`."""
+
+
 def _sentence(kind: str, loc: tuple[int | str, ...], message: str) -> str:
+    loc = tuple(step for step in loc if step not in _UNION_STEPS)
     name = loc[-1] if loc and isinstance(loc[-1], str) else ""
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(name, _FIELDS, n=1)

@@ -241,7 +241,7 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
     write("koe.yaml", broken)
     found = problems()
     lines = {broken.splitlines()[int(text.split(":")[1]) - 1].split(":")[0].strip() for text in found}
-    assert lines == {"retention", "timezone", "min_gap", "primary_metrik"}
+    assert lines == {"flow", "retention", "timezone", "min_gap", "primary_metrik"}
     assert any("did you mean primary_metric?" in text for text in found)
 
 
