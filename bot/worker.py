@@ -151,9 +151,9 @@ class Worker:
             return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms(paused))
 
         try:
-            due_ms = await self.store.read(lambda tx: tx.next_due_ms(paused))
+            due_ms, left = await self.store.read(lambda tx: (tx.next_due_ms(paused), tx.lease_ran_out(now_ms)))
             jobs: list[Job] = []
-            if due_ms is not None and due_ms <= now_ms:
+            if left or (due_ms is not None and due_ms <= now_ms):
                 jobs, due_ms = await self.store.write(claim)
         except StoreError:
             self._look_ms = now_ms

@@ -1299,6 +1299,16 @@ class Tx:
         )
         return row[0] if row else None
 
+    def lease_ran_out(self, now_ms: int) -> bool:
+        """Whether somebody let a lease run out: dead, frozen, or unable to note how its job ended. The next claim takes
+        such a job."""
+        return (
+            self._db.one(
+                "SELECT 1 FROM jobs WHERE claim_ms <= :now_ms AND state = 'leased' LIMIT 1", {"now_ms": now_ms}
+            )
+            is not None
+        )
+
     def find_job(self, job_id: str) -> Job | None:
         """The job, or None."""
         row = self._db.one(
