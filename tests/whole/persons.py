@@ -98,6 +98,11 @@ class Person:
         return max(await self.invitations(), key=lambda invitation: invitation.planned_ms)
 
     @property
+    def order(self) -> str:
+        """The number of the order that `invited` makes."""
+        return self.customer_id.replace("C", "#7")
+
+    @property
     def buyer(self) -> Buyer:
         """As the shop's systems know them."""
         return Buyer(self.customer_id, "田中", "ja", self.user_id)
@@ -118,7 +123,7 @@ async def invited(world: World, language: str = "ja", *, support: bool = False) 
     if support:
         await world.support_case(buyer)
     else:
-        order = f"#{buyer.customer_id}"
+        order = person.order
         await world.event("purchase", buyer, order=order, amount=5000, product="マグカップ", store="kyoto")
         await world.event("delivery", buyer, order=order)
     arrived = await world.until(lambda: bool(person.bubbles()), within_ms=2 * DAY_MS)

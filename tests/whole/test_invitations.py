@@ -85,7 +85,7 @@ async def test_a_return_withdraws_the_survey_before_and_after_it_was_sent(world:
     planned, sent, other = new_person(world), await invited(world), await invited(world)
     await buys(world, planned, "#returned")
     await world.event("return", planned.buyer, order="#returned")
-    await world.event("return", sent.buyer, order=f"#{sent.customer_id}")
+    await world.event("return", sent.buyer, order=sent.order)
     await world.event("return", other.buyer, order="#another-order")
     sent.looks(), other.looks()
     assert await planned.waits(6 * DAY_MS) == ""
@@ -101,7 +101,7 @@ async def test_a_return_after_the_first_answer_leaves_the_survey_alone(world: Wo
     await next_morning(world)
     person = await invited(world)
     await person.taps("満足")
-    await world.event("return", person.buyer, order=f"#{person.customer_id}")
+    await world.event("return", person.buyer, order=person.order)
     assert "理由" in await person.says("7")
 
 

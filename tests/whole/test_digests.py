@@ -1,0 +1,108 @@
+"""The weekly digest: on its Monday morning, once, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import pytest_asyncio
+from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, invited
+
+from bot.standins.demo import TOKYO, World, open_world
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SHOP = PURCHASE_SHOP | {
+    "digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00", "language": "ja"}]
+}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    world = await open_world(tmp_path_factory.mktemp("digests"), start_ms=START_MS, shop=SHOP)
+    yield world
+    await world.close()
+
+
+def local(at_ms: float) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, TOKYO).strftime("%a %H:%M")
+
+
+async def test_it_is_posted_once_on_monday_morning_and_names_what_was_answered(world: World) -> None:
+    for score in ("10", "9", "3"):
+        person = await invited(world)
+        await person.taps("満足")
+        await person.says(score)
+        await person.says("やめる")
+    await world.koe.schedule()
+    await world.koe.schedule()  # a second start queues nothing more
+    posted: list[str] = []
+    world.slack.on_change.append(lambda: posted.append(local(world.clock.now_ms())))
+    await world.advance(6 * DAY_MS)
+    messages = world.slack.messages("C0DIGEST")
+    assert len(messages) == 1
+    assert "Mon 09:00" in posted
+    shown = world.slack.transcript("C0DIGEST")
+    assert "3件" in shown
+    assert "n<10" in shown
+    assert person.customer_id not in shown
+
+
+async def test_a_failed_post_is_tried_again_and_stands_there_once(world: World) -> None:
+    world.slack.fail_next("chat.postMessage", "500html", 1)
+    before = len(world.slack.messages("C0DIGEST"))
+    await world.advance(7 * DAY_MS)
+    assert len(world.slack.messages("C0DIGEST")) == before + 1
+
+
+async def test_a_post_whose_answer_was_lost_is_looked_up_and_not_repeated(world: World) -> None:
+    world.slack.fail_next("chat.postMessage", "reset_after_accept", 1)
+    before = len(world.slack.messages("C0DIGEST"))
+    await world.advance(7 * DAY_MS)
+    assert len(world.slack.messages("C0DIGEST")) == before + 1
+
+
+async def test_posting_by_hand_and_by_schedule_is_one_post(world: World) -> None:
+    rule = world.koe.shop.digests[0]
+    computed = await world.koe.digests.compute(rule, "2026-W48", world.clock.now_ms())
+    outbox = world.koe.worker.outbox()
+    again = await world.koe.store.write(lambda tx: world.koe.digests.queue_post(tx, rule, "2026-W48", computed, outbox))
+    assert again is False
+
+
+async def test_it_comes_at_the_same_local_hour_when_clocks_change(tmp_path: Path) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    start = int(datetime(2026, 10, 21, 12, tzinfo=berlin).timestamp() * 1000)
+    shop = SHOP | {"timezone": "Europe/Berlin"}
+    world = await open_world(tmp_path, start_ms=start, shop=shop)
+    try:
+        await world.koe.schedule()
+        due: list[str] = []
+        for _ in range(3):
+            jobs = await world.koe.store.read(lambda tx: tx.jobs(state="ready", kind="digest"))
+            assert len(jobs) == 1
+            due.append(datetime.fromtimestamp(jobs[0].due_ms / 1000, berlin).strftime("%m-%d %H:%M"))
+            await world.advance_to(jobs[0].due_ms + HOUR_MS)
+        assert due == ["10-26 09:00", "11-02 09:00", "11-09 09:00"]
+        assert len(world.slack.messages("C0DIGEST")) == 3
+    finally:
+        await world.close()
+
+
+async def test_a_process_that_slept_over_monday_catches_up_once(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP)
+    try:
+        await world.koe.schedule()
+        # asleep for two and a half weeks: one jump of the clock
+        world.clock.advance(18 * DAY_MS)
+        await world.settle()
+        periods = await world.koe.store.read(
+            lambda tx: [p for p in ("2026-W47", "2026-W48", "2026-W49") if tx.find_digest("weekly", p)]
+        )
+        assert len(world.slack.messages("C0DIGEST")) == len(periods)
+        assert "2026-W47" in periods
+    finally:
+        await world.close()
