@@ -36,7 +36,7 @@ Platform = Literal["line", "slack", "socket"]
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 25.0
-_STEP_S = 0.02
+_STEP_S = 0.03
 
 ANSWERS = (("sat", "4"), ("nps", "9"), ("gift", "yes"))
 """What customers answer to the flow below, in order."""
