@@ -64,6 +64,20 @@ class Variant(_Model):
     note: Text | None = None
 
 
+class Battery(_Model):
+    """The place of a scale among the items that make an index together; how they are put together is known to reports.
+
+    The items of a battery share one scale, and stand in a file in their order.
+    """
+
+    id: _Id
+    index: _Id
+    pair: _Id | None = None
+    """A part of the index that has a score of its own."""
+    reverse: bool = False
+    """A high answer lowers the index."""
+
+
 class Instrument(_Model):
     """A question with standard wording and scoring. Scoring sets are data for reports."""
 
@@ -87,6 +101,7 @@ class Instrument(_Model):
     better: Literal["high", "low"] = "high"
     unhappy: Literal["satisfaction", "effort", "ease", "nps"] | None = None
     feelings: bool = False
+    battery: Battery | None = None
     wording: str = ""
     variants: dict[str, Variant] = {}
     note: Text | None = None
@@ -102,6 +117,8 @@ class Instrument(_Model):
             ]
             if outside:
                 raise ValueError(f"positive/negative name {outside[0]!r}, which is not on the scale")
+        elif self.battery is not None:
+            raise ValueError(f"`battery` belongs to a scale, not to {self.kind}")
         return self
 
 
@@ -669,6 +686,7 @@ def _check_texts(text: Text, source: Source, path: Path, problems: list[Problem]
 
 def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Problem]) -> dict[str, Instrument]:
     known: dict[str, Instrument] = {}
+    first_items: dict[str, Instrument] = {}
     for source in sources:
         for instrument_id, body in source.data.items():
             path = (instrument_id,)
@@ -680,6 +698,11 @@ def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Prob
                 continue
             if instrument_id in known:
                 problems.append(source.problem(path, f"instrument `{instrument_id}` is defined twice"))
+            if instrument.battery is not None:
+                first = first_items.setdefault(instrument.battery.id, instrument)
+                if (first.low, first.high) != (instrument.low, instrument.high):
+                    message = f"an item of `{instrument.battery.id}` needs the scale of `{first.id}`"
+                    problems.append(source.problem((*path, "battery"), f"{message}: {first.low} to {first.high}"))
             if instrument.small and not deck.has(instrument.small):
                 problems.append(source.problem((*path, "small"), f"the copy deck has no text `{instrument.small}`"))
             for key, text in (("text", instrument.text), ("note", instrument.note)):
@@ -742,7 +765,7 @@ def _known_path(source: Source, path: Path) -> Path:
 _FIELDS = sorted(
     {
         name
-        for model in (QuestionFile, FlowFile, EndingFile, Instrument, ChoiceWords, Variant, Anchors, Text)
+        for model in (QuestionFile, FlowFile, EndingFile, Instrument, Battery, ChoiceWords, Variant, Anchors, Text)
         for name in model.model_fields
     }
 )
