@@ -18,14 +18,16 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
-from reports.answers_file import AnswersFile, BadRow, Row, instant_ms, named
+from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.metrics import (
     InstrumentSpec,
     Result,
     Span,
     Stratum,
     Tally,
+    Unit,
     captive_share,
+    clustered,
     measure,
     parse_value,
     status_of,
@@ -37,6 +39,8 @@ _REMEMBERED = 100_000
 """Raw values whose meaning is kept; a file with more distinct ones is read, only slower."""
 _LONGEST_REMEMBERED = 60
 _FAULTS_KEPT = 100
+_MOST_STRATA = 10_000
+"""A file with more has an id in a column of kinds; its scores would say nothing."""
 
 
 @dataclass(slots=True)
@@ -72,14 +76,20 @@ class Measured:
         return _notes(self, lang)
 
 
+class _TooManyStrata(Exception):
+    pass
+
+
 class _Cell:
     """The running counts of one instrument in one stratum."""
 
-    __slots__ = ("codes", "invalid", "invalid_codes", "missing", "sets", "superseded")
+    __slots__ = ("anonymous", "codes", "customers", "invalid", "invalid_codes", "missing", "sets", "superseded")
 
     def __init__(self) -> None:
         self.codes: Counter[int] = Counter()
         self.sets: Counter[tuple[str, ...]] = Counter()
+        self.customers: dict[str, dict[int, int]] = {}
+        self.anonymous: list[int] = []
         self.missing = self.invalid = self.invalid_codes = self.superseded = 0
 
     def add(self, answer: int | tuple[str, ...], count: int) -> None:
@@ -87,6 +97,18 @@ class _Cell:
             self.sets[answer] += count
         else:
             self.codes[answer] += count
+
+    def remember(self, customer: str, code: int) -> None:
+        """Whose answer it was, where all answers count."""
+        if customer:
+            counts = self.customers.setdefault(customer, {})
+            counts[code] = counts.get(code, 0) + 1
+        else:
+            self.anonymous.append(code)
+
+    def by_customer(self) -> dict[str, dict[int, int]]:
+        """A nameless answer is a customer of its own."""
+        return self.customers | {f"\0{row:012}": {code: 1} for row, code in enumerate(self.anonymous)}
 
     def tally(self) -> Tally:
         return Tally(
@@ -108,9 +130,10 @@ _NO_TIME = -(2**62)
 class _Counting:
     """Rows in, counts out."""
 
-    def __init__(self, specs: Mapping[str, InstrumentSpec], tz: tzinfo) -> None:
+    def __init__(self, specs: Mapping[str, InstrumentSpec], tz: tzinfo, unit: Unit) -> None:
         self._specs = specs
         self._tz = tz
+        self._unit = unit
         self._parsed: dict[tuple[str, str], Parsed] = {}
         self.cells: dict[tuple[str, Stratum], _Cell] = {}
         self._by_key: dict[tuple[str, ...], _Cell] = {}
@@ -130,6 +153,8 @@ class _Counting:
         key = (instrument, row.survey_kind, row.touchpoint, row.wording_id, row.label_set, row.lang)
         cell = self._by_key.get(key)
         if cell is None:
+            if len(self.cells) >= _MOST_STRATA:
+                raise _TooManyStrata
             cell = self._by_key[key] = self.cells[(instrument, Stratum(*key[1:]))] = _Cell()
         parsed = self._parse(instrument, row.value)
         if row.customer:
@@ -141,7 +166,11 @@ class _Counting:
             cell.invalid += 1
         else:
             answer = parsed.codes if parsed.code is None else parsed.code
-            if not row.customer or self._is_latest(row, instrument, cell, answer, at_ms):
+            if self._unit == "per_event":
+                cell.add(answer, 1)
+                if isinstance(answer, int):
+                    cell.remember(row.customer, answer)
+            elif not row.customer or self._is_latest(row, instrument, cell, answer, at_ms):
                 cell.add(answer, 1)
         return at_ms is not None or not row.answered_at
 
@@ -232,25 +261,28 @@ def measure_file(
     *,
     unscored: Iterable[str] = (),
     tz: tzinfo,
+    unit: Unit = "latest_per_customer",
     progress: Callable[[int], None] = lambda read: None,
 ) -> Measured:
     """Result records of every question in a file, per survey_kind × touchpoint × wording × label set × language.
 
-    Each customer's latest valid answer counts; without a customer every answer does. Of a million rows by a
-    million customers it holds about half a gigabyte.
+    Each customer's latest valid answer counts; without a customer every answer does, as do all with `per_event`.
+    Of a million rows by a million customers it holds about half a gigabyte.
 
     Args:
         path: see docs/answers.md.
         specs: instrument → how it is scored.
         unscored: further instruments that are known to have no score.
         tz: of times without an offset, and of the days that bound the window.
+        unit: `per_event` where one answer belongs to one purchase or enquiry; when more than a tenth of the customers
+            answered several times, the interval is that of a bootstrap over customers.
         progress: called with the number of bytes read since the last call.
 
     Raises:
         AnswersFileError: the file cannot be read as a whole.
     """
     file = AnswersFile(path, progress)
-    counting = _Counting(specs, tz)
+    counting = _Counting(specs, tz, unit)
     out = Measured(unused=file.unused)
     scored = frozenset(specs)
     plain = frozenset(unscored) - scored
@@ -267,7 +299,14 @@ def measure_file(
             if len(names) < _REMEMBERED:
                 names[row.instrument] = instrument
         if instrument in scored:
-            if not counting.take(row, instrument):
+            try:
+                dated = counting.take(row, instrument)
+            except _TooManyStrata:
+                raise AnswersFileError(
+                    f"{path}:{row.line}: more than {_MOST_STRATA} combinations of survey_kind, touchpoint, wording_id,"
+                    " label_set and lang: does one of these columns hold something that is new in every row?"
+                ) from None
+            if not dated:
                 out.undated += 1
                 out.fault(BadRow(row.line, _no_time(row.answered_at)))
         elif instrument in plain:
@@ -275,9 +314,13 @@ def measure_file(
         else:
             out.unknown[instrument] = out.unknown.get(instrument, 0) + 1
     window = counting.window()
-    out.anonymous = bool(counting.cells) and not counting.any_customer
+    out.anonymous = bool(counting.cells) and not counting.any_customer and unit == "latest_per_customer"
     for (instrument, stratum), cell in counting.cells.items():
-        out.results.extend(measure(specs[instrument], cell.tally(), stratum=stratum, window=window))
+        spec = specs[instrument]
+        found = measure(spec, cell.tally(), stratum=stratum, window=window, unit=unit)
+        if unit == "per_event" and spec.kind != "multi":
+            found = clustered(found, spec, cell.by_customer())
+        out.results.extend(found)
     out.results.extend(counting.captive(window))
     return out
 

@@ -9,25 +9,21 @@ does not say), `customer` ("" when unknown: such a row counts for itself), `surv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from reports import procedures
 from reports.metrics import (
     InstrumentSpec,
     Result,
     Span,
-    Statistic,
     Stratum,
     Tally,
     Unit,
-    estimate,
+    clustered,
     measure,
     parse_value,
-    statistics_of,
     tally,
 )
 from storage.records import Answer
@@ -48,7 +44,6 @@ COLUMNS: Mapping[str, str] = {
     "label_set": "str",
 }
 _KEY = ("instrument", "survey_kind", "touchpoint")
-CLUSTERED_ABOVE = 0.10
 
 
 def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -191,33 +186,10 @@ def _rows_of(frame: pd.DataFrame, instrument: str, stratum: Stratum) -> pd.DataF
     return frame[mask]
 
 
-def _scorer(statistic: Statistic) -> Callable[[Mapping[int, int]], float]:
-    def score(counts: Mapping[int, int]) -> float:
-        return estimate(statistic, Tally(counts)).score or 0.0
-
-    return score
-
-
 def _clustered(found: tuple[Result, ...], spec: InstrumentSpec, rows: pd.DataFrame) -> tuple[Result, ...]:
     customers: dict[str, Counter[int]] = {}
     for row, (customer, value) in enumerate(zip(rows["customer"], rows["value"], strict=True)):
         parsed = parse_value(spec, value)
         if parsed.code is not None:
-            customers.setdefault(customer or f"\0{row}", Counter())[parsed.code] += 1
-    repeated = sum(1 for counts in customers.values() if counts.total() >= 2)
-    if not customers or repeated / len(customers) <= CLUSTERED_ABOVE:
-        return found
-    out = []
-    for result, statistic in zip(found, statistics_of(spec), strict=True):
-        bounds = procedures.cluster_bootstrap(customers, _scorer(statistic))
-        low, high = bounds if bounds is not None else (None, None)
-        out.append(
-            replace(
-                result,
-                ci_low=low,
-                ci_high=high,
-                ci_method="cluster_bootstrap",
-                flags=(*result.flags, "clustered"),
-            )
-        )
-    return tuple(out)
+            customers.setdefault(customer or f"\0{row:012}", Counter())[parsed.code] += 1
+    return clustered(found, spec, customers)

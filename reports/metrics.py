@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from reports import procedures
@@ -20,6 +21,8 @@ from reports.values import Parsed, parse_multi, parse_scale, parse_yes_no
 SPEC_VERSION = "1.0"
 SUPPRESS_BELOW = 10
 CAUTION_BELOW = 30
+CLUSTERED_ABOVE = 0.10
+"""Share of customers with several answers above which these are no independent sample."""
 
 Status = Literal["no_data", "suppressed", "caution", "ok"]
 Form = Literal["net", "share", "mean"]
@@ -387,6 +390,32 @@ def _written_counts(spec: InstrumentSpec, counted: Tally) -> dict[str, int]:
     if spec.kind == "yes_no":
         return {"yes": counted.codes.get(1, 0), "no": counted.codes.get(0, 0)} if counted.n else {}
     return {str(code): count for code, count in counted.codes.items()}
+
+
+def clustered(
+    found: tuple[Result, ...], spec: InstrumentSpec, customers: Mapping[str, Mapping[int, int]]
+) -> tuple[Result, ...]:
+    """The results of `measure` for answers that all count, with the interval of a bootstrap over customers (S7) and
+    the flag `clustered` when more than a tenth of them gave two answers or more; as they were otherwise.
+
+    Args:
+        found: of `measure`, in its order.
+        customers: customer → code → number of valid answers; a nameless answer is a customer of its own.
+    """
+    repeated = sum(1 for counts in customers.values() if sum(counts.values()) >= 2)
+    if not customers or repeated / len(customers) <= CLUSTERED_ABOVE:
+        return found
+    out = []
+    for result, statistic in zip(found, statistics_of(spec), strict=True):
+        bounds = procedures.cluster_bootstrap(customers, partial(_score, statistic))
+        low, high = bounds if bounds is not None else (None, None)
+        flags = (*result.flags, "clustered")
+        out.append(replace(result, ci_low=low, ci_high=high, ci_method="cluster_bootstrap", flags=flags))
+    return tuple(out)
+
+
+def _score(statistic: Statistic, counts: Mapping[int, int]) -> float:
+    return estimate(statistic, Tally(counts)).score or 0.0
 
 
 def captive_share(pairs: Mapping[tuple[int, int], int]) -> Estimate:

@@ -242,11 +242,13 @@ def cluster_bootstrap(
     codes = sorted({code for counts in tallies.values() for code in counts})
     matrix = np.array([[tallies[customer].get(code, 0) for code in codes] for customer in customers], dtype=np.int64)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    index = rng.integers(0, len(customers), size=(BOOTSTRAP_ROUNDS, len(customers)))
-    drawn = [
-        statistic({code: int(count) for code, count in zip(codes, matrix[row].sum(axis=0), strict=True)})
-        for row in index
-    ]
+    drawn = []
+    for _ in range(BOOTSTRAP_ROUNDS):
+        # row by row the generator gives the same numbers as size=(rounds, n) at once, which would not fit in memory
+        # for a million customers
+        row = rng.integers(0, len(customers), size=len(customers))
+        counts = matrix[row].sum(axis=0)
+        drawn.append(statistic({code: int(count) for code, count in zip(codes, counts, strict=True)}))
     return _percentiles(np.array(drawn, dtype=np.float64))
 
 

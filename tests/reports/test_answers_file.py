@@ -187,6 +187,27 @@ def test_counting_row_by_row_equals_the_frame(tmp_path: Path) -> None:
     assert sorted_by_key(found.results) == sorted_by_key(expected)
 
 
+def test_every_answer_counts_per_event_and_answers_of_one_customer_hang_together(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    rows = [
+        {"customer": chance.choice(["", *(f"c{n}" for n in range(20))]), "instrument": name, "value": str(value)}
+        for name in ("csat5", "emotion")
+        for value in (chance.choice([1, 3, 4, 5]) if name == "csat5" else "relief" for _ in range(50))
+    ]
+    path = written(tmp_path, "customer,instrument,value\n" + "".join(",".join(row.values()) + "\n" for row in rows))
+    found = measure_file(path, SPECS, tz=TOKYO, unit="per_event")
+    frame = frame_of([{**row, "id": f"{number:05}"} for number, row in enumerate(rows)])
+    assert found.results == measure_frame(frame, SPECS, unit="per_event")
+    top = result(found, "top2")
+    assert (top.n_valid, top.ci_method, top.flags) == (50, "cluster_bootstrap", ("clustered",))
+
+
+def test_an_id_in_a_column_of_kinds_is_refused(tmp_path: Path) -> None:
+    text = "instrument,value,touchpoint\n" + "".join(f"nps,9,order-{number}\n" for number in range(10_002))
+    with pytest.raises(AnswersFileError, match=r":10002: more than 10000 combinations of survey_kind, touchpoint"):
+        measured(tmp_path, text)
+
+
 # -------------------------------------------------------------------------------------------------- how it is shown
 
 
