@@ -79,7 +79,7 @@ def check_event(event: BusinessEvent, tz: tzinfo) -> int:
         raise BadEvent(f"occurred_at is {_short(event.occurred_at)}: the year must lie between 2000 and 2100.")
     if event.customer is not None:
         _check_customer(event.customer)
-    if len(json.dumps(event.data)) > _MAX_DATA:
+    if len(json.dumps(event.data, ensure_ascii=False)) > _MAX_DATA:
         raise BadEvent(f"data is longer than {_MAX_DATA} characters: send only the fields that rules and reports need.")
     return int(at.timestamp() * 1000)
 

@@ -1,0 +1,92 @@
+"""The rooms: who may import whom, where the SDKs and the time live, and what a file is called."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("bot", "flows", "storage", "reports")
+FORBIDDEN = {
+    "flows": {"bot", "storage", "reports", "sqlite3", "aiosqlite", "aiohttp", "asyncio", "starlette", "msgspec"},
+    "storage": {"bot", "flows", "reports", "aiohttp", "starlette", "slack_sdk", "slack_bolt", "linebot", "pandas"},
+    "reports": {"bot", "sqlite3", "aiosqlite", "aiohttp", "starlette", "slack_sdk", "slack_bolt", "linebot"},
+    "bot": {"sqlite3", "aiosqlite", "asyncpg", "pandas", "numpy", "matplotlib", "scipy", "statsmodels"},
+}
+SDKS = {"linebot": {"bot/line"}, "slack_sdk": {"bot/slack"}, "slack_bolt": {"bot/slack"}}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Everything a file imports, wherever it does so."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def files(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may_know(room: str) -> None:
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(room)
+        for name in imports(path)
+        if name.split(".")[0] in FORBIDDEN[room]
+    }
+    assert found == set()
+
+
+def test_each_sdk_is_imported_in_one_place() -> None:
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room in ROOMS
+        for path in files(room)
+        for name in imports(path)
+        for sdk, homes in SDKS.items()
+        if name.split(".")[0] == sdk and str(path.parent.relative_to(ROOT)) not in homes
+    }
+    assert found == set()
+
+
+def test_nothing_but_the_demo_commands_imports_the_standins() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in files(room)
+        for name in imports(path)
+        if name.startswith("bot.standins") and "standins" not in path.parts
+    }
+    assert found <= {"bot/cli.py"}
+
+
+def test_flows_and_storage_never_ask_for_the_time_or_for_chance() -> None:
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files("flows")
+        for name in imports(path)
+        if name.split(".")[0] in {"time", "random", "secrets", "uuid", "os", "socket", "threading"}
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_file_opens_with_its_promise(room: str) -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in files(room)
+        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_file_is_called_by_what_it_is_not(room: str) -> None:
+    vague = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "base"}
+    assert [path for path in files(room) if path.stem in vague] == []
