@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -63,6 +64,8 @@ class Worker:
     _handed: list[Job] = field(default_factory=list)
     _payloads: dict[str, JsonObject] = field(default_factory=dict)
     _signal: asyncio.Event = field(default_factory=asyncio.Event)
+    _accepted: list[Job] = field(default_factory=list)
+    _noting: bool = False
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _look_ms: int = 0
     """When to look for due jobs next: each look costs a read, so there is none without a reason."""
@@ -229,8 +232,13 @@ class Worker:
     async def _settle(self, job: Job, delivery: Delivery) -> None:
         measures.deliveries.labels(job.channel, type(delivery).__name__).inc()
         match delivery:
-            case Sent(ref=ref):
+            case Sent(ref=ref) if job.key or (job.asks and ref):
                 await self._done(job, ref)
+            case Sent():
+                self._accepted.append(job)
+                if not self._noting:
+                    self._noting = True
+                    self._start(self._note_accepted())
             case RetryLater(reason=reason, after_s=after_s, pause=pause):
                 if pause:
                     self._pause(job.channel, int((after_s or 1.0) * 1000), reason)
@@ -255,6 +263,29 @@ class Worker:
                 )
             case _:
                 assert_never(delivery)
+
+    async def _note_accepted(self) -> None:
+        """Finish the jobs that were accepted and that nothing follows from: all that ended meanwhile in one unit."""
+        try:
+            while self._accepted:
+                jobs, self._accepted = self._accepted, []
+                try:
+                    lanes_are_free = await self.store.write(partial(_finish_all, jobs=jobs, at_ms=self.clock.now_ms()))
+                except StoreError as error:
+                    # they are sent; only the note of it is missing
+                    log.warning("store_busy", error=str(error))
+                    self._accepted = jobs + self._accepted
+                    if self._stopping:
+                        return
+                    await asyncio.sleep(0.2)
+                    continue
+                hit("worker.finished")
+                if not lanes_are_free:
+                    self._expect(self.clock.now_ms())
+        except Exception:
+            log.exception("finish_failed")
+        finally:
+            self._noting = False
 
     async def _done(self, job: Job, ref: str) -> None:
         outbox = self.outbox()
@@ -324,8 +355,10 @@ class Worker:
         next start releases."""
         self._stopping = True
         self._signal.set()
-        if self._running:
-            await asyncio.wait(tuple(self._running), timeout=within_s)
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + within_s
+        while self._running and (left_s := end_s - loop.time()) > 0:
+            await asyncio.wait(tuple(self._running), timeout=left_s)
         for task in tuple(self._running):
             task.cancel()
 
@@ -352,3 +385,12 @@ class Worker:
             self._expect(0)
             self._signal.set()
             await asyncio.sleep(0.001)
+
+
+def _finish_all(tx: Tx, *, jobs: list[Job], at_ms: int) -> bool:
+    """Whether nobody waits in any of their lanes."""
+    free = True
+    for job in jobs:
+        tx.finish_job(job, state="done", at_ms=at_ms)
+        free = tx.lane_is_free(job.lane) and free
+    return free
