@@ -165,7 +165,7 @@ def test_a_broken_flow_is_told_by_file_and_line_and_nothing_starts() -> None:
 def test_an_unknown_flow_names_the_known_ones() -> None:
     done = talk("after_party")
     assert done.returncode == 2
-    assert "'after_party'; there are after_purchase, after_support, relational, unboxing" in done.stderr
+    assert "'after_party'; there are after_purchase, after_support, csi3, cxi6, relational, trust6, unboxing" in done.stderr
     assert "Traceback" not in done.stderr
 
 
