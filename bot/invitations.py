@@ -197,10 +197,9 @@ class Invitations:
         if seen.opted_out:
             return triggers.Skip("opted_out")
         addresses = tx.addresses_of(invitation.customer_id)
-        wanted = rule.channel if rule is not None else ("line", "slack")
         reachable = {a.channel: a for a in reversed(addresses) if a.blocked_ms is None and a.channel in self._channels}
-        chosen = next((reachable[name] for name in wanted if name in reachable), None)
-        if chosen is None:
+        name = triggers.choose_channel(triggers.CHANNELS if rule is None else rule.channel, reachable)
+        if name is None:
             return triggers.Skip("blocked" if seen.blocked else "unreachable")
         if invitation.expires_ms is not None and now_ms >= invitation.expires_ms:
             return triggers.Skip("expired")
@@ -218,7 +217,7 @@ class Invitations:
             tz=self._shop.tz,
             draw=_draw(invitation.id),
         )
-        return chosen if isinstance(decision, triggers.Invite) else decision
+        return reachable[name] if isinstance(decision, triggers.Invite) else decision
 
     def _rule(self, invitation: Invitation) -> TriggerRule | None:
         return next((rule for rule in self._shop.triggers if rule.id == invitation.trigger_id), None)

@@ -6,7 +6,7 @@ Time, chance and the time zone are handed in. The nine rules of the contact cap 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Literal, get_args
@@ -31,6 +31,8 @@ _RUN_MINUTE = 10 * 60
 _LONGEST_MS = 3 * 366 * DAY_MS
 
 ChannelName = Literal["line", "slack"]
+CHANNELS: tuple[ChannelName, ...] = ("line", "slack")
+"""Where a customer is asked, first one they have, when a rule or a member of staff does not say."""
 Reason = Literal[
     "opted_out",
     "blocked",
@@ -158,10 +160,7 @@ class TriggerRule(BaseModel):
     every_ms: Span | None = Field(default=None, alias="every", description="Ask each customer in this rhythm: 90d.")
     when: Condition | None = Field(default=None, description="Condition on the event and its order.")
     flow: str = Field(min_length=1)
-    channel: Annotated[tuple[ChannelName, ...], BeforeValidator(_listed), Field(min_length=1)] = (
-        "line",
-        "slack",
-    )
+    channel: Annotated[tuple[ChannelName, ...], BeforeValidator(_listed), Field(min_length=1)] = CHANNELS
     segment: Name | None = Field(default=None, description="The fact that answers are grouped by in reports.")
     delay_ms: Duration = Field(default=0, alias="delay")
     at_minute: Clock | None = Field(default=None, alias="at", description='The next slot at this local time: "10:00".')
@@ -243,9 +242,9 @@ def voids(rule: TriggerRule, event_type: str) -> bool:
     return event_type in rule.void_on
 
 
-def choose_channel(rule: TriggerRule, available: Collection[str]) -> ChannelName | None:
-    """The rule's first channel on which the customer can be reached; None when there is none."""
-    return next((name for name in rule.channel if name in available), None)
+def choose_channel(wanted: Sequence[ChannelName], available: Collection[str]) -> ChannelName | None:
+    """The first of the wanted channels on which the customer can be reached; None when there is none."""
+    return next((name for name in wanted if name in available), None)
 
 
 def due_ms(rule: TriggerRule, occurred_ms: int, tz: tzinfo) -> int:

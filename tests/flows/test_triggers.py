@@ -156,9 +156,9 @@ def test_an_event_that_voids_is_named_in_the_rule() -> None:
 
 
 def test_the_first_channel_of_the_rule_that_the_customer_has_is_chosen() -> None:
-    assert choose_channel(rule(channel=["slack", "line"]), {"line", "slack"}) == "slack"
-    assert choose_channel(rule(), {"slack"}) == "slack"
-    assert choose_channel(rule(channel="line"), {"slack"}) is None
+    assert choose_channel(rule(channel=["slack", "line"]).channel, {"line", "slack"}) == "slack"
+    assert choose_channel(rule().channel, {"slack"}) == "slack"
+    assert choose_channel(rule(channel="line").channel, {"slack"}) is None
 
 
 # ------------------------------------------------------------------------------------------------------- when
