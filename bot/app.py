@@ -339,6 +339,7 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
 
             workspaces["slack"] = await _known_as(store, "slack", identify)
             channels["slack"] = slack_channel
+        kept = AsyncExitStack()
         koe = Koe(
             config=config,
             store=store,
@@ -347,11 +348,13 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
             channels=channels,
             workspaces=workspaces,
             session=session,
-            closing=closing.pop_all(),
+            closing=kept,
         )
         if slack_channel is not None:
             koe.slack_channel = slack_channel
             koe.slack = _slack_app(koe, slack_channel)
+        # only now: what fails before this line closes all that was opened (the store's threads outlive a crash)
+        kept.push_async_callback(closing.pop_all().aclose)
         return koe
 
 
