@@ -334,12 +334,12 @@ def test_progress_adds_up_to_the_size_of_the_file(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- the command
 
 
-def koe(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def koe(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     # no settings of the machine that runs the tests, and no koe.yaml
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "bot.cli", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=60, check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"},
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8", **settings},
     )  # fmt: skip
 
 
@@ -359,3 +359,37 @@ def test_the_command_says_what_is_wrong_with_a_file_in_one_sentence(tmp_path: Pa
     assert (done.returncode, done.stdout) == (1, "")
     assert "answers.csv:2: this line is not UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+_OWN = """
+fit:
+  name: {ja: サイズ感, en: Fit}
+  kind: scale
+  low: 1
+  high: 5
+  text: {ja: サイズはいかがでしたか？, en: How did it fit?}
+  positive: [4, 5]
+  negative: [1, 2]
+  statistic: top2
+"""
+
+
+def test_the_shops_own_instruments_and_time_zone_are_known(tmp_path: Path) -> None:
+    (tmp_path / "flows" / "instruments").mkdir(parents=True)
+    (tmp_path / "flows" / "instruments" / "own.yaml").write_text(_OWN, "utf-8")
+    written(tmp_path, "answered_at,instrument,value\n" + "2026-11-16T22:30:00Z,fit,5\n" * 12)
+    alone = koe(tmp_path, "metrics", "answers.csv", "--format", "json", KOE_FLOWS_DIR="flows")
+    assert [record["metric"] for record in json.loads(alone.stdout)] == ["fit", "fit"]
+    example = (Path(__file__).parents[2] / "koe.example.yaml").read_text("utf-8")
+    (tmp_path / "koe.yaml").write_text(example.replace("Asia/Tokyo", "Europe/Berlin"), "utf-8")
+    shop = koe(tmp_path, "metrics", "answers.csv", "--format", "json", KOE_FLOWS_DIR="flows")
+    first, then = (json.loads(done.stdout)[0]["window"]["start"] for done in (alone, shop))
+    assert (first, then) == ("2026-11-17", "2026-11-16")
+
+
+def test_a_koe_yaml_with_problems_does_not_keep_a_file_from_being_measured(tmp_path: Path) -> None:
+    (tmp_path / "koe.yaml").write_text("brand: 7\n", "utf-8")
+    written(tmp_path, column("nps", [9] * 12))
+    done = koe(tmp_path, "metrics", "answers.csv", "--format", "json")
+    assert json.loads(done.stdout)[0]["n_valid"] == 12
+    assert "koe check" in done.stderr
