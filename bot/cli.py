@@ -32,6 +32,10 @@ app = typer.Typer(
 import_app = typer.Typer(help="Bring data in from a file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(import_app, name="import")
 
+person_app = typer.Typer(
+    help="Everything stored about one customer; remove it.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(person_app, name="person")
 EXIT_CONFIG = 2
 
 
@@ -500,3 +504,54 @@ async def _import_answers(config: Config, file: Path) -> int:
 
 if __name__ == "__main__":
     main()
+@person_app.command("show")
+def show_person(
+    customer: Annotated[str, typer.Argument(help="The shop's own id of the customer.")],
+    format: Annotated[str, typer.Option(help="text or json.")] = "text",  # noqa: A002
+) -> None:
+    """Show everything that is stored about one customer: for the customer who asks for it.
+
+    Example: koe person show C001 --format json
+    """
+    from bot.clock import SystemClock
+    from bot.person import NotKnown, show
+
+    if format not in ("text", "json"):
+        raise _fail(f"--format is {format!r}: text and json work.", EXIT_CONFIG)
+    config = _config()
+    try:
+        typer.echo(_run(show(config, customer, form=format, clock=SystemClock())))
+    except NotKnown as error:
+        raise _fail(str(error)) from error
+
+
+@person_app.command("erase")
+def erase_person(
+    customer: Annotated[str, typer.Argument(help="The shop's own id of the customer.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase everything that is stored about one customer, for good. Counts without a person stay.
+
+    Example: koe person erase C001
+    """
+    from bot.clock import Chance, SystemClock
+    from bot.person import NotKnown, erase, show
+
+    config = _config()
+    clock = SystemClock()
+    try:
+        if not yes:
+            typer.echo(_run(show(config, customer, form="text", clock=clock)))
+            if not typer.confirm("\nErase all of this? It cannot be undone.", default=False):
+                raise _fail("Nothing was erased.")
+        erased = _run(erase(config, customer, clock=clock, chance=Chance()))
+    except NotKnown as error:
+        raise _fail(str(error)) from error
+    typer.echo(f"Erased: {erased.answers} answers; {erased.jobs} jobs that waited were cancelled.")
+    if erased.by_server:
+        typer.echo("The running server empties the database's log of the old pages within some seconds.")
+    elif not erased.clean:
+        raise _fail("Somebody reads the database: its log still holds old pages until the next server start.")
+    typer.echo("Backups made earlier, exported files and messages in LINE and Slack still hold what they held.")
+
+

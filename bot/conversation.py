@@ -21,7 +21,7 @@ from bot.cases import Cases
 from bot.channel import Blocked, Followed, Ignored, Inbound, Turn
 from bot.clock import Chance, Clock
 from bot.outbox import Outbox
-from bot.rights import Rights
+from bot.rights import Rights, person_of
 from bot.voice import NO_REPLY, ReplyTo, Voice, address_of
 from flows.engine import (
     Ask,
@@ -265,6 +265,8 @@ class Conversation:
                     kind="relay",
                     due_ms=outbox.now_ms,
                     payload=inbound.raw.decode("utf-8", "replace"),
+                    # whose words these are: erasing finds them
+                    customer_id=person_of(inbound, "" if address is None else address.customer_id),
                     expires_ms=outbox.now_ms + 50_000,
                     created_ms=outbox.now_ms,
                 ),

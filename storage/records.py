@@ -280,3 +280,64 @@ class AuditEntry:
     action: str
     subject: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What a customer agreed to or not, once."""
+
+    kind: str
+    """"surveys" (False is the opt-out), "news", "quote", "storage"."""
+    given: bool
+    at_ms: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKey:
+    """What a customer is recognised by besides the shop's id."""
+
+    kind: str
+    key_hash: str
+    source: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """Everything that is stored about one customer; each list oldest first."""
+
+    customer_id: str
+    customer: Customer | None
+    """None while only others spoke of this id."""
+    addresses: tuple[Address, ...]
+    match_keys: tuple[MatchKey, ...]
+    consents: tuple[Consent, ...]
+    """Also those given in a chat before anybody knew whose it is."""
+    events: tuple[Event, ...]
+    invitations: tuple[Invitation, ...]
+    sessions: tuple[Session, ...]
+    answers: tuple[Answer, ...]
+    """With their history: `replaced_ms` says since when one no longer counts."""
+    cases: tuple[Case, ...]
+    jobs: tuple[Job, ...]
+    """What waits to be done, and what was done: a message that was sent keeps its text until it is erased."""
+    audit: tuple[AuditEntry, ...]
+
+    def __bool__(self) -> bool:
+        """Whether anything is stored (the audit, which outlives everything, aside)."""
+        return (
+            self.customer is not None
+            or any(
+                kept
+                for kept in (
+                    self.addresses,
+                    self.match_keys,
+                    self.consents,
+                    self.events,
+                    self.invitations,
+                    self.sessions,
+                )
+            )
+            or bool(self.answers or self.cases or self.jobs)
+        )

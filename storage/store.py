@@ -27,12 +27,15 @@ from storage.records import (
     Answer,
     AuditEntry,
     Case,
+    Consent,
     Contacts,
     Customer,
     Digest,
+    Dossier,
     Event,
     Invitation,
     Job,
+    MatchKey,
     ResponseCounts,
     RollupCell,
     Session,
@@ -1462,6 +1465,69 @@ class Tx:
 
     # --- a person's rights
 
+    def dossier(self, customer_id: str) -> Dossier:
+        """Everything that is stored about this customer; a false one when that is nothing.
+
+        Also what was said at the customer's addresses before anybody knew whose they are: there the address stands in
+        the place of a customer ("channel:workspace:id").
+
+        Reads all jobs: meant for an operator, not for a loop.
+        """
+        params = {"customer_id": customer_id}
+        most = 1_000_000
+        sessions = self.sessions_of(customer_id, limit=most)[::-1] if customer_id else []
+        answers = {answer.id: answer for answer in self.answers_of(customer_id, history=True)} if customer_id else {}
+        # given before anybody knew whose address it was
+        answers |= {a.id: a for session in sessions for a in self.answers_of_session(session.id, history=True)}
+        consents = self._db.all(
+            "SELECT kind, given, at_ms, source FROM consents WHERE customer_id <> '' AND (customer_id = :customer_id"
+            " OR customer_id IN (SELECT channel || ':' || workspace || ':' || external_id FROM addresses"
+            " WHERE customer_id = :customer_id AND customer_id <> '')) ORDER BY at_ms, kind",
+            params,
+        )
+        match_keys = self._db.all(
+            "SELECT kind, key_hash, source, created_ms FROM match_keys"
+            " WHERE customer_id = :customer_id AND customer_id <> '' ORDER BY created_ms, kind",
+            params,
+        )
+        cases = self._db.all(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms, card_ref FROM cases WHERE customer_id <> '' AND (customer_id = :customer_id"
+            " OR customer_id IN (SELECT channel || ':' || workspace || ':' || external_id FROM addresses"
+            " WHERE customer_id = :customer_id AND customer_id <> '')) ORDER BY opened_ms, id",
+            params,
+        )
+        jobs = self._db.all(
+            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates, expires_ms,"
+            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs"
+            " WHERE (customer_id = :customer_id AND customer_id <> '')"
+            " OR (session_id <> '' AND session_id IN"
+            " (SELECT id FROM sessions WHERE customer_id = :customer_id AND customer_id <> ''))"
+            " OR EXISTS (SELECT 1 FROM addresses AS a WHERE a.customer_id = :customer_id AND a.customer_id <> ''"
+            " AND a.channel || ':' || a.workspace || ':' || a.external_id IN (jobs.lane, jobs.customer_id))"
+            " ORDER BY id",
+            params,
+        )
+        audit = self._db.all(
+            "SELECT id, at_ms, actor, action, subject, detail FROM audit"
+            " WHERE subject = :customer_id AND subject <> '' ORDER BY at_ms, id",
+            params,
+        )
+        return Dossier(
+            customer_id=customer_id,
+            customer=self.find_customer(customer_id),
+            addresses=tuple(self.addresses_of(customer_id)),
+            match_keys=tuple(MatchKey(*row) for row in match_keys),
+            consents=tuple(Consent(row[0], bool(row[1]), row[2], row[3]) for row in consents),
+            events=tuple(self.events_of(customer_id, limit=most)[::-1]) if customer_id else (),
+            invitations=tuple(self.invitations_of(customer_id, limit=most)[::-1]) if customer_id else (),
+            sessions=tuple(sessions),
+            answers=tuple(sorted(answers.values(), key=lambda answer: (answer.answered_ms, answer.id))),
+            cases=tuple(Case(*row) for row in cases),
+            jobs=tuple(Job(*row) for row in jobs),
+            audit=tuple(AuditEntry(*row) for row in audit),
+        )
+
     def erase_answers(self, customer_id: str, at_ms: int, *, session_id: str = "") -> int:
         """Forget answers (values, words, engine states; of one session or all): rows go, the roll-up is corrected,
         jobs that carry their words are cancelled. Returns the number of answers.
@@ -1572,6 +1638,26 @@ class Tx:
             " WHERE customer_id = :customer_id",
             params,
         )
+        # What was said at the customer's addresses while nobody knew whose they were carries the address in the
+        # place of a customer, and so do lanes. Reads all jobs: a finished one is in no index of lanes, and erasing
+        # is rare.
+        for found in self.addresses_of(customer_id):
+            bare = f"{found.channel}:{found.workspace}:{found.external_id}"
+            at_address = {"bare": bare, "at_ms": at_ms}
+            self._db.run(
+                "UPDATE jobs SET state = CASE WHEN finished_ms IS NULL THEN 'cancelled' ELSE state END,"
+                " finished_ms = COALESCE(finished_ms, :at_ms), claim_ms = NULL, lease_until_ms = NULL,"
+                " payload = '{}', customer_id = '', key = '', lane = '', error = '', ref = ''"
+                " WHERE lane = :bare OR customer_id = :bare",
+                at_address,
+            )
+            self._db.run(
+                "UPDATE cases SET customer_id = '', words = '', card_ref = '',"
+                " outcome = CASE WHEN state = 'settled' THEN outcome ELSE 'erased' END,"
+                " settled_ms = COALESCE(settled_ms, :at_ms), state = 'settled' WHERE customer_id = :bare",
+                at_address,
+            )
+            self._db.run("DELETE FROM consents WHERE customer_id = :bare", at_address)
         self._db.run("DELETE FROM consents WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM match_keys WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM addresses WHERE customer_id = :customer_id AND customer_id <> ''", params)

@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import unicodedata
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -130,7 +131,8 @@ def store_event(
     match_key: bytes = b"",
     imported: bool = False,
 ) -> Event | None:
-    """Note the event and whom it names. None when its id is known (nothing happens twice)."""
+    """Note the event and whom it names. None when its id is known (nothing happens twice). An event about a customer
+    who was erased comes back as it was stored, without the person: no rule may plan anything for them."""
     customer = event.customer
     stored = Event(
         id=event.id,
@@ -144,6 +146,8 @@ def store_event(
     if not tx.note_event(stored):
         return None
     if customer is not None:
+        if tx.erased_ms(customer.id) is not None:
+            return replace(stored, customer_id="", data="{}")
         tx.put_customer(
             Customer(id=customer.id, name=customer.name, language=customer.language, created_ms=outbox.now_ms)
         )

@@ -1,0 +1,252 @@
+"""`koe person`: everything that is stored about one customer, as text or JSON; and its erasure.
+
+Erasing is final: what remains are counts without a person, and a pseudonym that keeps a late webhook from reviving
+them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bot.clock import Chance, Clock
+from flows.survey import Flow, Library
+from storage.errors import StoreInUse
+from storage.records import Answer, AuditEntry, Dossier, Job
+from storage.store import Tx, open_store
+
+if TYPE_CHECKING:
+    from bot.config import Config
+
+__all__ = ["Erased", "NotKnown", "erase", "show"]
+
+_PATIENCE_MS = 30_000
+_COMPACT_TRIES = 20
+_ACTOR = "operator"
+
+
+class NotKnown(LookupError):
+    """Nothing is stored about this customer; the sentence says whether something was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure did."""
+
+    answers: int
+    jobs: int
+    """Jobs that waited, and now never happen."""
+    clean: bool
+    """The database's log was emptied, too."""
+    by_server: bool
+    """A server is running: it empties the log within some seconds."""
+
+
+async def show(config: Config, customer_id: str, *, form: str, clock: Clock) -> str:
+    """Everything stored about a customer.
+
+    Args:
+        config: Where the database is, and the words of the surveys.
+        customer_id: The shop's own id of the customer.
+        form: "text" to be read, or "json" with every column (times in ms since 1970 UTC).
+        clock: For migrations that are applied now.
+
+    Raises:
+        NotKnown: nothing is stored under this id.
+        StoreError: there is no database, or it cannot be read.
+    """
+    store = await open_store(config.settings.database_url, now_ms=clock.now_ms(), create=False)
+    async with store:
+        found, flows = await store.read(lambda tx: _read(tx, customer_id, config))
+    if form == "json":
+        return msgspec.json.format(msgspec.json.encode(msgspec.to_builtins(found)), indent=2).decode()
+    return "\n".join(_told(found, flows, config.shop.tz, config.shop.language))
+
+
+async def erase(config: Config, customer_id: str, *, clock: Clock, chance: Chance) -> Erased:
+    """Forget a customer: open surveys end without a word, nothing more is sent, an audit row with a pseudonym stays.
+
+    What was erased is then removed from the database's write-ahead log as well: here and now, or by the server that is
+    running (two processes must not do it).
+
+    Raises:
+        NotKnown: nothing is stored under this id.
+        StoreError: there is no database, or it cannot be written.
+    """
+    now_ms = clock.now_ms()
+    url = config.settings.database_url
+    alone = True
+    try:
+        store = await open_store(url, now_ms=now_ms, server=True, create=False, busy_timeout_ms=_PATIENCE_MS)
+    except StoreInUse:
+        alone = False
+        store = await open_store(url, now_ms=now_ms, create=False)
+    ids = (chance.new_id(now_ms), chance.new_id(now_ms))
+    async with store:
+        answers, jobs = await store.write(lambda tx: _erase(tx, customer_id, config, now_ms, ids, alone=alone))
+        clean = False
+        if alone:
+            for _ in range(_COMPACT_TRIES):
+                clean = clean or await store.compact()
+    return Erased(answers=answers, jobs=jobs, clean=clean, by_server=not alone)
+
+
+def _erase(
+    tx: Tx, customer_id: str, config: Config, now_ms: int, ids: tuple[str, str], *, alone: bool
+) -> tuple[int, int]:
+    found = _dossier(tx, customer_id, config.shop.tz)
+    # written first: erasing puts the pseudonym in the place of the name, here as in older rows
+    entry = AuditEntry(id=ids[0], at_ms=now_ms, actor=_ACTOR, action="person.erase", subject=customer_id, detail="")
+    tx.audit(entry)
+    tx.erase_customer(customer_id, now_ms)
+    if not alone:
+        tx.put_job(Job(id=ids[1], kind="compact", due_ms=now_ms, payload="{}", created_ms=now_ms))
+    return len(found.answers), sum(job.state in _WAITING for job in found.jobs)
+
+
+_WAITING = ("ready", "leased", "held")
+
+
+def _read(tx: Tx, customer_id: str, config: Config) -> tuple[Dossier, dict[str, Flow]]:
+    found = _dossier(tx, customer_id, config.shop.tz)
+    return found, {s.revision: flow for s in found.sessions if (flow := _flow(tx, s.revision, config.library))}
+
+
+def _dossier(tx: Tx, customer_id: str, tz: tzinfo) -> Dossier:
+    found = tx.dossier(customer_id)
+    if found:
+        return found
+    erased_ms = tx.erased_ms(customer_id) if customer_id else None
+    if erased_ms is not None:
+        raise NotKnown(f"customer {customer_id!r} was erased on {_when(erased_ms, tz)}; nothing is stored.")
+    raise NotKnown(
+        f"there is no customer {customer_id!r}; give the shop's own id, as it stands in events (customer.id)."
+    )
+
+
+def _flow(tx: Tx, revision: str, library: Library) -> Flow | None:
+    """The survey as it was asked; None when it can no longer be read: codes are shown then."""
+    definition = tx.find_revision(revision)
+    try:
+        return None if definition is None else library.flow_from(definition)
+    except ValueError:
+        return None
+
+
+# --------------------------------------------------------------------------------------------------------- as text
+
+
+def _told(found: Dossier, flows: dict[str, Flow], tz: tzinfo, lang: str) -> Iterator[str]:
+    def at(ms: int | None) -> str:
+        return "–" if ms is None else _when(ms, tz)
+
+    customer = found.customer
+    yield f"Customer {_plain(found.customer_id)}"
+    if customer is not None:
+        language = customer.language or "–"
+        yield f"  name {_plain(customer.name) or '–'}, language {language}, since {at(customer.created_ms)}"
+    yield f"  times are {tz}"
+    yield from _section(
+        "Addresses",
+        [
+            f"{a.channel} {_plain(a.external_id)} ({a.workspace}), {a.certainty or 'not linked'} by {a.source}, since "
+            + at(a.created_ms)
+            + (f", blocked {at(a.blocked_ms)}" if a.blocked_ms is not None else "")
+            for a in found.addresses
+        ],
+    )
+    yield from _section(
+        "Match keys",
+        [f"{k.kind}: keyed hash {k.key_hash[:12]}…, by {k.source}, {at(k.created_ms)}" for k in found.match_keys],
+    )
+    yield from _section(
+        "Consents", [f"{at(c.at_ms)} {c.kind}: {'yes' if c.given else 'no'} ({c.source})" for c in found.consents]
+    )
+    yield from _section(
+        "Events",
+        [
+            f"{at(e.occurred_ms)} {_plain(e.type)} {_plain(e.id)}{' (imported)' if e.imported else ''} {_plain(e.data)}"
+            for e in found.events
+        ],
+    )
+    yield from _section(
+        "Invitations",
+        [
+            f"{at(i.planned_ms)} {i.flow_id} by {i.trigger_id}: {i.state}"
+            + (f" ({i.reason})" if i.reason else "")
+            + f", due {at(i.due_ms)}"
+            + (f", sent {at(i.sent_ms)} in {i.channel}" if i.sent_ms is not None else "")
+            + (f", asked for by {_plain(i.requested_by)}" if i.requested_by else "")
+            + (f", note: {_plain(i.note)}" if i.note else "")
+            for i in found.invitations
+        ],
+    )
+    yield from _section("Sessions and answers", list(_sessions(found, flows, at, lang)))
+    yield from _section(
+        "Cases",
+        [
+            f"{at(c.opened_ms)} {c.reason}: {c.state}"
+            + (f" ({c.outcome})" if c.outcome else "")
+            + (f", due {at(c.due_ms)}" if c.due_ms is not None else "")
+            + (f", wants contact: {c.contact}" if c.contact else "")
+            + (f", words: {_plain(c.words)}" if c.words else "")
+            for c in found.cases
+        ],
+    )
+    waiting = [job for job in found.jobs if job.state in _WAITING]
+    yield from _section("Jobs waiting", [f"{at(j.due_ms)} {j.kind} {j.channel} ({j.state})" for j in waiting])
+    yield f"\nJobs done: {len(found.jobs) - len(waiting)} (messages sent keep their text; --format json shows it)"
+    yield from _section(
+        "Audit", [f"{at(e.at_ms)} {_plain(e.actor)} {e.action} {_plain(e.detail)}".rstrip() for e in found.audit]
+    )
+
+
+def _sessions(found: Dossier, flows: dict[str, Flow], at: Callable[[int | None], str], lang: str) -> Iterator[str]:
+    for session in found.sessions:
+        yield (
+            f"{at(session.created_ms)} {session.flow_id} in {session.channel} ({session.lang}): {session.status}"
+            + (f", ended {at(session.ended_ms)}" if session.ended_ms is not None else "")
+            + (f", segment {_plain(session.segment)}" if session.segment else "")
+        )
+        flow = flows.get(session.revision)
+        for answer in found.answers:
+            if answer.session_id == session.id:
+                yield "  " + _answer(answer, flow, at, lang)
+    known = {session.id for session in found.sessions}
+    for answer in found.answers:
+        if answer.session_id not in known:
+            yield _answer(answer, None, at, lang)
+
+
+def _answer(answer: Answer, flow: Flow | None, at: Callable[[int | None], str], lang: str) -> str:
+    question = None if flow is None else flow.find(answer.question)
+    name = answer.question if question is None else f"{answer.question} ({question.name_in(lang)})"
+    given = _plain(answer.value)
+    if answer.missing:
+        given = answer.missing
+    elif question is not None and answer.numeric:
+        label = question.label_of(answer.value, answer.lang)
+        given = f"{given} 「{label}」" if label != given else given
+    former = f", no longer counts since {at(answer.replaced_ms)}" if answer.replaced_ms is not None else ""
+    return f"{at(answer.answered_ms)} {name}: {given}{' (late)' if answer.late else ''}{former}"
+
+
+def _section(title: str, rows: list[str]) -> Iterator[str]:
+    yield f"\n{title}: {len(rows) or 'none'}" if title != "Sessions and answers" or not rows else f"\n{title}:"
+    for row in rows:
+        yield f"  {row}"
+
+
+def _when(ms: int, tz: tzinfo) -> str:
+    return datetime.fromtimestamp(ms / 1000, tz).strftime("%Y-%m-%d %H:%M")
+
+
+def _plain(text: str) -> str:
+    """What others wrote, in one line and without anything a terminal would obey."""
+    folded = text.replace("\r\n", "\n").replace("\n", " / ")
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in folded)
