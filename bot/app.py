@@ -16,7 +16,7 @@ from bot import measures, signatures
 from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound
 from bot.clock import Chance, Clock
-from bot.conversation import Conversation, WakePayload
+from bot.conversation import Conversation, Indigestible, WakePayload
 from bot.digests import Digests
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations
@@ -28,7 +28,8 @@ from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
 from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
 from flows.triggers import next_open_ms
-from storage.records import Job
+from storage.errors import StoreError
+from storage.records import Event, Job
 from storage.store import Store, Tx, open_store
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Koe:
                 "remind": self.invitations.remind,
                 "every": self.invitations.run_every,
                 "inbound": self.conversation.replay,
+                "event": self._event_again,
                 "wake": self._wake,
                 "expire": self._expire,
             },
@@ -152,19 +154,56 @@ class Koe:
         return fresh
 
     async def take_event(self, event: BusinessEvent, occurred_ms: int) -> bool:
-        """One business event: stored and its rules applied, in one transaction. False when its id is known."""
+        """One business event: stored and its rules applied, in one transaction. False when its id is known.
+
+        An event on which our own rules fail is stored all the same, with a dead job that applies them when replayed.
+        """
         outbox = self.worker.outbox()
+        reason = ""
 
         def unit(tx: Tx) -> bool:
             stored = store_event(tx, event, occurred_ms, outbox, workspaces=self.workspaces, match_key=self._match_key)
             if stored is None:
                 return False
-            self.invitations.take_event(tx, stored, outbox)
+            if reason:
+                tx.put_job(self._dead_event(stored, reason, outbox))
+                return True
+            try:
+                self.invitations.take_event(tx, stored, outbox)
+            except StoreError:
+                raise
+            except Exception as bug:
+                raise Indigestible(bug) from bug
             return True
 
-        fresh = await self.store.write(unit)
+        try:
+            fresh = await self.store.write(unit)
+        except Indigestible as bug:
+            log.error("event_not_digested", id=event.id, type=event.type, where=bug.where)
+            measures.dead_jobs.labels("event").inc()
+            reason, outbox = str(bug), self.worker.outbox()
+            fresh = await self.store.write(unit)
         self.worker.take(outbox)
         return fresh
+
+    def _dead_event(self, event: Event, reason: str, outbox: Outbox) -> Job:
+        return Job(
+            id=outbox.new_id(),
+            kind="event",
+            due_ms=outbox.now_ms,
+            payload=msgspec.json.encode({"event": event.id}).decode(),
+            customer_id=event.customer_id,
+            created_ms=outbox.now_ms,
+            state="dead",
+            error=reason,
+        )
+
+    def _event_again(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """An "event" job that somebody replayed: apply the rules to the stored event now."""
+        event = tx.find_event(msgspec.json.decode(job.payload)["event"])
+        if event is not None:
+            self.invitations.take_event(tx, event, outbox)
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
 
     # ------------------------------------------------------------------------------------------------- jobs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -36,7 +37,12 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 def job(world: World, kind: str, **fields: Any) -> Job:
     now_ms = world.clock.now_ms()
-    row = {"id": world.koe.chance.new_id(now_ms), "due_ms": now_ms, "payload": "{}", "created_ms": now_ms}
+    row: dict[str, Any] = {
+        "id": world.koe.chance.new_id(now_ms),
+        "due_ms": now_ms,
+        "payload": "{}",
+        "created_ms": now_ms,
+    }
     return Job(kind=kind, **(row | fields))
 
 
@@ -68,6 +74,29 @@ async def test_a_job_that_always_raises_is_given_up_with_its_reason_while_others
     assert given_up.state == "dead"
     assert "given up after" in given_up.error
     assert "JSONDecodeError" in given_up.error
+
+
+async def test_a_business_event_on_which_our_rules_fail_is_stored_and_can_be_replayed(world: World) -> None:
+    buyer = world.new_buyer("ja")
+    await world.event("purchase", buyer, order="7", amount=5)
+    corrupt(world, f"UPDATE events SET data = '{{' WHERE customer_id = '{buyer.customer_id}'")
+    await world.event("ticket_resolved", buyer, order="7", ticket="T-poison")  # 202 all the same
+    beside = await asked(world, "T-beside-poison")
+    assert "手間や負担" in world.line.transcript(beside.line_user_id)
+    dead = await world.koe.store.read(lambda tx: tx.jobs(state="dead", kind="event"))
+    assert len(dead) == 1
+    assert "JSONDecodeError" in dead[0].error
+    corrupt(world, f"UPDATE events SET data = '{{}}' WHERE type = 'purchase' AND customer_id = '{buyer.customer_id}'")
+    assert await world.koe.store.write(lambda tx: tx.replay_job(dead[0].id, world.clock.now_ms()))
+    await world.advance(6_000)
+    assert "手間や負担" in world.line.transcript(buyer.line_user_id)
+
+
+def corrupt(world: World, sql: str) -> None:
+    """What a bug or a hand in the file could leave behind."""
+    with sqlite3.connect(world.directory / "koe.db") as db:
+        db.execute(sql)
+    db.close()
 
 
 async def test_a_kind_nobody_knows_is_dead_at_once_and_says_so(world: World) -> None:

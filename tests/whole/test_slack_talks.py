@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,18 @@ async def test_words_outside_a_survey_are_left_alone_in_slack_too(world: World) 
     await world.slack.says(user_id, place, "私の回答")
     await world.settle()
     assert "保管しているご回答はありません" in world.slack.transcript(place)
+
+
+async def test_an_event_our_own_code_cannot_digest_is_acknowledged_once_and_kept(world: World) -> None:
+    person = await member(world)
+    session = (await world.koe.store.read(lambda tx: tx.sessions_of(person.buyer.customer_id)))[0]
+    broken = replace(session, state="[1,", version=session.version + 1)
+    assert await world.koe.store.write(lambda tx: tx.save_session(broken))
+    ack = await world.slack.says(person.user_id, person.place, "満足")
+    assert ack.ok
+    assert (await world.slack.redeliver(ack.event_id)).ok
+    dead = await world.koe.store.read(lambda tx: tx.jobs(state="dead", kind="inbound"))
+    assert [(job.channel, job.customer_id) for job in dead] == [("slack", person.buyer.customer_id)]
 
 
 # ------------------------------------------------------------------------------------------------- staff
