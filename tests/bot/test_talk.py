@@ -165,7 +165,10 @@ def test_a_broken_flow_is_told_by_file_and_line_and_nothing_starts() -> None:
 def test_an_unknown_flow_names_the_known_ones() -> None:
     done = talk("after_party")
     assert done.returncode == 2
-    assert "'after_party'; there are after_purchase, after_support, csi3, cxi6, relational, trust6, unboxing" in done.stderr
+    assert (
+        "'after_party'; there are after_purchase, after_support, csi3, cxi6, relational, trust6, unboxing"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -231,3 +234,14 @@ def read_until(fd: int, words: str, timeout_s: float = 30) -> str:
         assert select.select([fd], [], [], max(0, give_up - time.monotonic()))[0], seen.decode("utf-8", "replace")
         seen += os.read(fd, 65536)
     return seen.decode("utf-8", "replace")
+
+
+def test_the_survey_of_the_authors_page_runs_as_written() -> None:
+    page = (ROOT / "docs" / "authoring.md").read_text("utf-8")
+    found = re.search(r"```yaml\n(.*?)```", page, re.S)
+    assert found is not None
+    Path("gift.yaml").write_text(found[1], encoding="utf-8")
+    done = talk("gift.yaml", "--lang", "en", lines="/1\n9\nbecause\n/go\nyes\n/1\n")
+    assert done.returncode == 0, done.stderr
+    assert "stored: wrapping = good 「Good」" in done.stdout
+    assert "the survey has ended: completed" in done.stdout
