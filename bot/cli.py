@@ -502,8 +502,6 @@ async def _import_answers(config: Config, file: Path) -> int:
     return result.bad
 
 
-if __name__ == "__main__":
-    main()
 @person_app.command("show")
 def show_person(
     customer: Annotated[str, typer.Argument(help="The shop's own id of the customer.")],
@@ -555,3 +553,5 @@ def erase_person(
     typer.echo("Backups made earlier, exported files and messages in LINE and Slack still hold what they held.")
 
 
+if __name__ == "__main__":
+    main()
