@@ -126,7 +126,7 @@ async def test_a_worker_that_wakes_after_its_lease_changes_nothing(tmp_path: Pat
         await sleeper.settled()
         assert await store.read(lambda tx: tx.find_job(_job(0).id)) == before
         assert before is not None
-        assert (before.ref, before.fence, before.attempts) == (f"awake:{before.id}", 2, 2)
+        assert (before.lease_owner, before.fence, before.attempts) == ("other", 2, 2)
         assert frozen.calls == awake.calls == [before.id], "the same retry key: the platform shows it once"
         for worker in (sleeper, other):
             await worker.stop()
