@@ -76,6 +76,9 @@ class Battery(_Model):
     """A part of the index that has a score of its own."""
     reverse: bool = False
     """A high answer lowers the index."""
+    weight: float | None = Field(None, ge=0, le=1)
+    """Its share of the index: with weights, which add up to 1, the index is made of complete answers only; without,
+    of at least half of the items, all equal."""
 
 
 class Instrument(_Model):
@@ -687,6 +690,7 @@ def _check_texts(text: Text, source: Source, path: Path, problems: list[Problem]
 def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Problem]) -> dict[str, Instrument]:
     known: dict[str, Instrument] = {}
     first_items: dict[str, Instrument] = {}
+    weights: dict[tuple[str, str], list[float | None]] = {}
     for source in sources:
         for instrument_id, body in source.data.items():
             path = (instrument_id,)
@@ -700,6 +704,9 @@ def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Prob
                 problems.append(source.problem(path, f"instrument `{instrument_id}` is defined twice"))
             if instrument.battery is not None:
                 first = first_items.setdefault(instrument.battery.id, instrument)
+                weights.setdefault((instrument.battery.id, instrument.battery.index), []).append(
+                    instrument.battery.weight
+                )
                 if (first.low, first.high) != (instrument.low, instrument.high):
                     message = f"an item of `{instrument.battery.id}` needs the scale of `{first.id}`"
                     problems.append(source.problem((*path, "battery"), f"{message}: {first.low} to {first.high}"))
@@ -711,6 +718,14 @@ def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Prob
             for name, variant in instrument.variants.items():
                 _check_texts(variant.text, source, (*path, "variants", name, "text"), problems)
             known[instrument_id] = instrument
+    for (battery, index), given in weights.items():
+        if any(weight is not None for weight in given) and (
+            None in given or abs(sum(weight or 0.0 for weight in given) - 1.0) > 1e-9
+        ):
+            message = f"the weights of index `{index}` of `{battery}` must stand at every item and add up to 1"
+            item = first_items[battery].id
+            source = next(source for source in sources if item in source.data)
+            problems.append(source.problem((item, "battery"), message))
     return known
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 import yaml
 
 from flows.survey import Instrument
-from reports.metrics import InstrumentSpec
+from reports.metrics import InstrumentSpec, Item
 
 _EXCLUSIVE = "none"
 
@@ -18,6 +18,7 @@ def spec_of(instrument: Instrument) -> InstrumentSpec | None:
     """How an instrument is scored; None for free text and single choices, which have no score."""
     names = {"ja": instrument.name.ja, "en": instrument.name.en}
     if instrument.kind == "scale":
+        place = instrument.battery
         return InstrumentSpec(
             id=instrument.id,
             kind="scale",
@@ -28,6 +29,7 @@ def spec_of(instrument: Instrument) -> InstrumentSpec | None:
             statistic=instrument.statistic,
             better=instrument.better,
             names=names,
+            item=Item(place.id, place.index, place.pair or "", place.reverse, place.weight) if place else None,
         )
     if instrument.kind == "yes_no":
         # answers are counted as 1 (yes) and 0 (no); the definition names the good one by its code

@@ -25,8 +25,20 @@ CLUSTERED_ABOVE = 0.10
 """Share of customers with several answers above which these are no independent sample."""
 
 Status = Literal["no_data", "suppressed", "caution", "ok"]
-Form = Literal["net", "share", "mean"]
+Form = Literal["net", "share", "mean", "index"]
+"""How a score is written; an index is a number of points from 0 to 100, or a difference of two."""
 Unit = Literal["latest_per_customer", "per_event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Of which index an instrument is an item (`flows.survey.Battery`)."""
+
+    battery: str
+    index: str
+    pair: str = ""
+    reverse: bool = False
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,7 @@ class InstrumentSpec:
     """Language → name in a report."""
     code_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Language → code → name."""
+    item: Item | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,15 +176,23 @@ def mean(counts: Mapping[int, int], low: float, high: float) -> Estimate:
     No interval for n = 1 or when all answers are equal (flag `zero_variance`): an interval without width
     would claim a certainty that nobody has.
     """
-    values = expand(counts)
-    if values.size == 0:
+    return mean_of(expand(counts), low, high)
+
+
+def mean_of(values: Sequence[float] | Floats, low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """S5 of numbers that are no codes, such as the indices of respondents; the order of the values does not matter.
+
+    Numbers closer together than 1e-9 are equal: they differ by the order of a sum only.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if ordered.size == 0:
         return Estimate(None, None, None, "t")
-    score = _finite(values.mean())
-    if values.size == 1:
+    score = _finite(ordered.mean())
+    if ordered.size == 1:
         return Estimate(score, None, None, "t")
-    if values[0] == values[-1]:
+    if ordered[-1] - ordered[0] <= 1e-9:
         return Estimate(score, None, None, "t", ("zero_variance",))
-    lower, upper = DescrStatsW(values).tconfint_mean()
+    lower, upper = DescrStatsW(ordered).tconfint_mean()
     return Estimate(score, max(float(low), _finite(lower)), min(float(high), _finite(upper)), "t")
 
 

@@ -16,7 +16,7 @@ from reports.metrics import Form, InstrumentSpec, Result
 
 Language = Literal["ja", "en"]
 
-_DIGITS: dict[Form, int] = {"net": 1, "share": 1, "mean": 2}
+_DIGITS: dict[Form, int] = {"net": 1, "share": 1, "mean": 2, "index": 1}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _NAMES: dict[Language, dict[str, str]] = {
@@ -155,10 +155,10 @@ class Words:
         self._limits = limits or Limits()
 
     def value(self, value: float, form: Form) -> str:
-        """A score: "+26.7", "66.7%", "3.78"."""
+        """A score: "+26.7", "66.7%", "3.78", an index "77.3"."""
         if form == "net":
             return signed(value, 1)
-        return rounded(value, 1) + "%" if form == "share" else rounded(value, 2)
+        return rounded(value, _DIGITS[form]) + ("%" if form == "share" else "")
 
     def score(self, result: Result) -> str:
         """The score of a result that may be shown; one without a score is an error, not a blank."""
