@@ -2,7 +2,8 @@
 
 Which items make an index, in which order, reversed or weighted, is data of the instruments (`battery` in
 flows/data/instruments); what a battery has besides its indices (classes, differences) is told in `battery_results`,
-the only place that knows them by name. All of them are own calculations: `own_label` says so, and goes wherever a score does.
+the only place that knows them by name. All of them are own calculations: `own_label` says so, and goes wherever a
+score does.
 
 Source: docs/metrics.md ("Indices of several questions"), where the published structures are named.
 """
@@ -296,7 +297,7 @@ def _engagement(records: _Records, by_name: Mapping[str, Index], scores: Mapping
     items = (*by_name["l3"].items, *by_name["a8"].items)
     records.mean("cx11", items, [None if l3 is None or a8 is None else engagement_score(l3, a8) for l3, a8 in both])
     classes = [engagement_class(l3, a8) for l3, a8 in both if l3 is not None and a8 is not None]
-    counts = {name: classes.count(name) for name in CLASSES} if classes else {}
+    counts: dict[str, int] = {name: classes.count(name) for name in CLASSES} if classes else {}
     for name in CLASSES:
         found = procedures.share(classes.count(name), len(classes))
         records.add(f"share_{name}", items, len(classes), found, form="share", counts=counts)
