@@ -153,20 +153,30 @@ class Voice:
         instrument = self._library.instruments.get(answer.instrument)
         if instrument is not None:
             return instrument.name.en if lang == "en" else instrument.name.ja
-        return self._wording(tx, answer, lang).text.fill({})
+        wording = self._wording(tx, answer, lang)
+        return answer.question if wording is None else wording.text.fill({})
 
     def answer_label(self, tx: Tx, answer: Answer, lang: str) -> str:
         """An answer as the customer saw it: 「8点」, 「やや満足」; several joined; a comment as written."""
         if not answer.numeric:
             return answer.value
-        labels = {str(code): label for code, label in self._wording(tx, answer, lang).labels.items()}
+        wording = self._wording(tx, answer, lang)
+        labels = {} if wording is None else {str(code): label for code, label in wording.labels.items()}
         words = [labels.get(code, code) for code in answer.value.split(";")]
         return self.text("label.joiner", lang, {}).join(words)
 
-    def _wording(self, tx: Tx, answer: Answer, lang: str) -> Wording:
+    def _wording(self, tx: Tx, answer: Answer, lang: str) -> Wording | None:
+        """The words it was asked in. An answer that was imported has no session: the words of a flow that asks the
+        same with the same labels, None when there is none."""
         session = tx.find_session(answer.session_id)
         if session is None:
-            raise LookupError(f"answer {answer.id} belongs to no session: run koe doctor")
+            alike = (
+                question.wordings[_known(lang)]
+                for flow in self._library.flows.values()
+                for question in flow.questions
+                if question.instrument == answer.instrument != "" and question.label_set == answer.label_set
+            )
+            return next(alike, None)
         return self.flow(tx, session).question(answer.question).wordings[_known(lang)]
 
 

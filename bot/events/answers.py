@@ -190,7 +190,8 @@ class _Reading:
         at_ms = self._time(row.answered_at)
         value = _value(instrument, row.value)
         source = (row.session and f"session\0{row.session}") or f"time\0{at_ms}"
-        session_id = f"import-{_hash(row.customer, row.survey_kind, row.touchpoint, source)[:32]}"
+        # as long as the UUIDs of other sessions, for whom buttons have room
+        session_id = f"import-{_hash(row.customer, row.survey_kind, row.touchpoint, source)[:29]}"
         label_set = row.label_set or self._labels.get((name, row.wording_id), "")
         day = datetime.fromtimestamp(at_ms / 1000, self._tz).date()
         content = (name, value.text, value.missing, row.wording_id, label_set, row.lang, row.channel, row.segment)

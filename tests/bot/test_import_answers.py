@@ -15,6 +15,7 @@ import pytest
 
 from bot.clock import StoryClock
 from bot.events.answers import Imported, import_answers
+from bot.standins.demo import DAY_MS, PRESENT, open_world
 from flows.builtin import builtin_library
 from reports.__main__ import make_digest, read_request
 from reports.answers_file import AnswersFileError
@@ -129,6 +130,13 @@ async def test_of_one_session_the_latest_answer_to_a_question_counts(store: Stor
     assert (cell.value, cell.answers) == ("9", 1)
 
 
+async def test_an_answer_corrected_in_the_other_tool_replaces_the_imported_one(store: Store, tmp_path: Path) -> None:
+    row = "2026-11-16T10:00:00,C1,,,,,s1,nps,{},,\n"
+    await imported(store, tmp_path, FULL + row.format(3))
+    await imported(store, tmp_path, FULL + row.format(8))
+    assert [(cell.value, cell.answers, cell.customers) for cell in await rollup(store)] == [("8", 1, 1)]
+
+
 async def test_two_customers_of_one_session_name_are_two_sessions(store: Store, tmp_path: Path) -> None:
     rows = "2026-11-16,C1,,,,,s1,nps,9,,\n2026-11-16,C2,,,,,s1,nps,3,,\n"
     await imported(store, tmp_path, FULL + rows)
@@ -211,6 +219,41 @@ async def test_the_digest_of_their_week_shows_imported_answers(tmp_path: Path) -
     assert "NPS® +30.0" in made["text"]
     assert "+14.1〜+44.2・n=100" in made["text"]
     assert "案内 0・回答 0" in made["text"]
+
+
+async def test_a_customer_can_see_and_erase_imported_answers_in_the_chat(tmp_path: Path) -> None:
+    start_ms = round(PRESENT.timestamp() * 1000)
+    world = await open_world(tmp_path, start_ms=start_ms, shop={"digests": []})
+    try:
+        buyer = world.new_buyer("ja")
+        await world.purchase(buyer)
+        await world.until(lambda: bool(world.line.chat(buyer.line_user_id)), within_ms=DAY_MS)
+        rows = [("sat5", "4", "sat5.item"), ("nps", "9", ""), ("emotion", "trust;relief", ""), ("reason", "早い", "")]
+        path = tmp_path / "answers.csv"
+        path.write_text(
+            FULL + "".join(f"2026-03-16T10:00,{buyer.customer_id},,,mail,,,{i},{v},ja,{w}\n" for i, v, w in rows),
+            "utf-8",
+        )
+        koe = world.koe
+        result = await import_answers(path, store=koe.store, clock=world.clock, library=LIBRARY, tz=TOKYO)
+        assert (result.stored, result.bad) == (4, 0)
+        transcript = ""
+        for said in ("やめる", "私の回答"):
+            before = len(world.line.transcript(buyer.line_user_id))
+            await world.line.says(buyer.line_user_id, said)
+            await world.advance(8_000)
+            transcript = world.line.transcript(buyer.line_user_id)[before:]
+        for words in ("やや満足", "9点", "安心感", "信頼", "早い", "[削除する]"):
+            assert words in transcript
+        assert "[訂正する]" not in transcript
+        for _ in range(2):  # the offer, then the question whether it is meant
+            await world.line.taps_label(buyer.line_user_id, "削除する")
+            await world.advance(8_000)
+        assert "ご回答を削除しました" in world.line.transcript(buyer.line_user_id)
+        assert await answers_of(koe.store, buyer.customer_id, history=True) == []
+        assert await rollup(koe.store) == []
+    finally:
+        await world.close()
 
 
 def test_the_command_stores_a_file_beside_a_shop_and_counts_what_it_did(tmp_path: Path) -> None:
