@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _STILL_POSTING_MS = 5_000
 _EARLIER = 3
+_SETTLED: dict[str, Literal["resolved", "erased"]] = {"resolved": "resolved", "erased": "erased"}
+"""What the card of a settled case says, by its outcome; any other was the customer's own doing."""
 
 
 class Cards:
@@ -122,7 +124,8 @@ class Cards:
             item=item,
             delivered_ms=delivered_ms,
             earlier=tuple(self._earlier(tx, case, lang)),
-            state="open" if case.state != "settled" else "resolved" if case.outcome == "resolved" else "settled",
+            changed=None if session is None else self._changed(tx, session, case, answers, lang),
+            state="open" if case.state != "settled" else _SETTLED.get(case.outcome, "settled"),
             timezone=self._shop.timezone,
         )
 
@@ -132,6 +135,22 @@ class Cards:
             self._voice.answer_label(tx, answer, lang),
             answer.answered_ms,
         )
+
+    def _changed(
+        self, tx: Tx, session: Session, case: Case, answers: Sequence[Answer], lang: str
+    ) -> tuple[str, str] | None:
+        """(old, new) of the latest correction since staff saw the card."""
+        grace_ms = 0 if self._shop.alerts is None else self._shop.alerts.grace_ms
+        seen_ms = case.opened_ms + grace_ms
+        history = tx.answers_of_session(session.id, history=True)
+        former = [a for a in history if a.replaced_ms is not None and a.replaced_ms > seen_ms and a.numeric and a.value]
+        if not case.card_ref or not former:
+            return None
+        old = max(former, key=lambda a: a.replaced_ms or 0)
+        new = next((a for a in answers if a.question == old.question and a.value not in ("", old.value)), None)
+        if new is None:
+            return None
+        return self._voice.answer_label(tx, old, lang), self._voice.answer_label(tx, new, lang)
 
     def _earlier(self, tx: Tx, case: Case, lang: str) -> list[Rating]:
         former = [
@@ -151,7 +170,7 @@ class Cards:
         number = str(data.get("order") or data.get("ticket") or "")
         for purchase in tx.events_of(customer_id, types=("purchase",)):
             bought = json.loads(purchase.data)
-            if data.get("order") is not None and bought.get("order") == data["order"]:
+            if data.get("order") is not None and str(bought.get("order")) == str(data["order"]):
                 data = {**bought, **data}
                 break
         product = data.get("product", "")

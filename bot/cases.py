@@ -3,6 +3,7 @@ the customer may still correct a mis-tap; at most one open case per customer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,20 @@ class Cases:
             if case.state == "open":
                 self._alert(tx, case, outbox)
 
-    def _alert(self, tx: Tx, case: Case, outbox: Outbox) -> None:
+    def erased(self, tx: Tx, sessions: Sequence[Session], outbox: Outbox) -> None:
+        """The answers of these sessions were erased: their cases end unless the customer was promised something, and
+        cards that staff have seen lose what was erased. Call it after `erase_answers`."""
+        ids = {session.id for session in sessions}
+        since_ms = min((session.created_ms for session in sessions), default=outbox.now_ms)
+        for case in tx.cases_between(since_ms, outbox.now_ms + 1):
+            if case.session_id not in ids:
+                continue
+            if case.state != "settled" and case.contact != "yes":
+                tx.put_case(replace(case, state="settled", outcome="erased", settled_ms=outbox.now_ms))
+            if case.state != "settled" or case.card_ref:
+                self._alert(tx, case, outbox, grace=False)
+
+    def _alert(self, tx: Tx, case: Case, outbox: Outbox, *, grace: bool = True) -> None:
         if self._shop.alerts is None:
             return
         outbox.put(
@@ -93,7 +107,7 @@ class Cases:
             Job(
                 id=outbox.new_id(),
                 kind="alert",
-                due_ms=outbox.now_ms + self._shop.alerts.grace_ms,
+                due_ms=outbox.now_ms + (self._shop.alerts.grace_ms if grace else 0),
                 payload=msgspec.json.encode({"case": case.id}).decode(),
                 customer_id=case.customer_id,
                 session_id=case.session_id,

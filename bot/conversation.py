@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _DAY_MS = 86_400_000
+_TO_THE_CUSTOMER = ("send", "wake", "remind", "expire")
 _AFTERWORDS_MS = 3 * _DAY_MS
 """How long after its end a conversation still understands an answer in words; its buttons work for good."""
 _RACES = 5
@@ -318,7 +319,8 @@ class Conversation:
 
     def stop(self, tx: Tx, session: Session, reason: str, outbox: Outbox) -> Session:
         """End a session from outside; nothing is said. See flows.engine.Stop for the reasons."""
-        tx.cancel_jobs(outbox.now_ms, session_id=session.id)
+        # what waits to be shown to staff stays: somebody unhappy who stops surveys is still unhappy
+        tx.cancel_jobs(outbox.now_ms, session_id=session.id, kinds=_TO_THE_CUSTOMER)
         return self.move(tx, session, Stop(at_ms=outbox.now_ms, reason=reason), outbox, silent=True)  # type: ignore[arg-type]
 
     def move(
@@ -374,6 +376,7 @@ class Conversation:
         if erased:
             # after the session was saved, because it moves on once more; before the goodbye is queued, which stays
             tx.erase_answers(session.customer_id, outbox.now_ms, session_id=session.id)
+            self.cases.erased(tx, [session], outbox)
             self._rights.empty_the_log(tx, outbox)
         if bubbles or recorded:
             # only Slack changes earlier messages; on LINE's hot path nobody needs the questions again

@@ -83,10 +83,12 @@ class Rights:
             case "erase":
                 say = self._say("erase.ask", lang, ("erase.yes", "erase.no"))
             case "erase.yes":
-                for session in tx.sessions_of(person):
+                sessions = tx.sessions_of(person)
+                for session in sessions:
                     if session.status == "open":
                         self._stop(tx, session, "erased", outbox)
                 tx.erase_answers(person, outbox.now_ms)
+                self._cases.erased(tx, sessions, outbox)
                 self.empty_the_log(tx, outbox)
                 say = self._say("erase.done", lang, ())
             case _:

@@ -1556,6 +1556,14 @@ class Tx:
                 erased += 1
             erased += self._db.run("DELETE FROM former_answers WHERE session_id = :session_id", {"session_id": session})
             self._forget_session(session, at_ms)
+        # messages about the person that belong to no session quote answers, too: cards for staff, 「私の回答」
+        self._db.run(
+            "UPDATE jobs SET payload = '{}', error = '', key = '',"
+            " state = CASE WHEN finished_ms IS NULL THEN 'cancelled' ELSE state END,"
+            " finished_ms = COALESCE(finished_ms, :at_ms), claim_ms = NULL, lease_until_ms = NULL"
+            " WHERE customer_id = :customer_id AND customer_id <> '' AND session_id = '' AND kind = 'send'",
+            {"customer_id": customer_id, "at_ms": at_ms},
+        )
         return erased
 
     def _forget_session(self, session_id: str, at_ms: int) -> None:

@@ -93,3 +93,44 @@ async def test_an_answer_in_words_counts_late_for_three_days_and_then_belongs_to
     await world.advance(4 * DAY_MS)
     assert "Koe:" not in await _talk(world, buyer, "8")
     assert (await _answers(world, buyer))["nps"] == "9"
+
+
+async def _card(world: World) -> str:
+    await world.advance(HOUR_MS)
+    return world.slack.transcript("C0ALERTS")
+
+
+async def test_erased_answers_go_from_the_card_that_staff_have_seen_and_from_every_table(world: World) -> None:
+    buyer = await _asked(world)
+    await _talk(world, buyer, "不満", "3", "秘密の苦情です", "2")
+    assert "秘密の苦情です" in await _card(world)
+    assert "ご回答を削除しました" in await _talk(world, buyer, "私の回答", "削除", "[削除する]")
+    card = await _card(world)
+    assert "お客さまのご希望により、内容を消去しました。" in card
+    assert "秘密" not in card
+    assert await world.koe.store.read(lambda tx: tx.open_case(buyer.customer_id)) is None
+    await world.koe.store.compact()
+    assert "秘密の苦情です".encode() not in b"".join(file.read_bytes() for file in world.directory.glob("koe.db*"))
+
+
+async def test_a_promise_outlives_the_erasure_of_what_was_said(world: World) -> None:
+    buyer = await _asked(world)
+    await _talk(world, buyer, "満足", "9", "サイズが合わないので交換できますか", "削除", "[削除する]")
+    card = await _card(world)
+    assert "連絡希望：あり" in card
+    assert "交換" not in card
+
+
+async def test_somebody_unhappy_who_stops_surveys_is_still_shown_to_staff(world: World) -> None:
+    buyer = await _asked(world)
+    await _talk(world, buyer, "不満", "配信停止", "[停止する]")
+    assert "要対応・満足度 不満" in await _card(world)
+
+
+async def test_a_correction_after_the_card_is_told_to_staff(world: World) -> None:
+    buyer = await _asked(world)
+    await _talk(world, buyer, "不満", "3", "書かずに進む", "2")
+    await _card(world)
+    await _talk(world, buyer, "[満足]")
+    await _talk(world, buyer, "[9]")
+    assert "お客さまが3点から9点に訂正しました。" in await _card(world)
