@@ -167,6 +167,10 @@ class Outcome:
         """Answers per second, Koe's over the reference's of the same round."""
         return [a / b for a, b in zip(self.closed["koe"].per_s, self.closed["reference"].per_s, strict=True)]
 
+    def cpu(self) -> list[float]:
+        """CPU per answer, Koe's over the reference's of the same round: what a busy machine disturbs least."""
+        return [a / b for a, b in zip(self.closed["koe"].cpu_us, self.closed["reference"].cpu_us, strict=True)]
+
     def waits(self) -> list[float]:
         """p99 to the next question at a fixed rate, Koe's over the reference's of the same round."""
         return [a / b for a, b in zip(self.opened["koe"].p99, self.opened["reference"].p99, strict=True)]
@@ -239,7 +243,7 @@ async def _measure(plan: Plan, customers: int, folder: Path, api: LineApi, api_p
             raise RuntimeError(f"{api.unexpected} messages arrived that nobody waited for")
     for name in ("reference", "koe"):
         say(f"  {USERS} users  {name:<9} {outcome.closed[name].row()}")
-    say(f"            ratio {_spread(outcome.ratios())}")
+    say(f"            ratio {_spread(outcome.ratios())}, of the CPU per answer {_spread(outcome.cpu())}")
     for name in ("reference", "koe"):
         say(f"  {PER_S:.0f}/s     {name:<9} {outcome.opened[name].row()}")
     say(f"            p99 over the reference's {_spread(outcome.waits())}")
