@@ -146,7 +146,9 @@ class Result:
         """The record as it may leave the machine: a suppressed cell keeps its n and loses everything else."""
         if self.status != "suppressed":
             return self
-        return replace(self, score=None, ci_low=None, ci_high=None, counts={})
+        # that all answers were the same would tell what each of them was to whoever knows one
+        flags = tuple(flag for flag in self.flags if flag != "zero_variance")
+        return replace(self, score=None, ci_low=None, ci_high=None, counts={}, flags=flags)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values under the names of docs/metrics.md, "A result record"."""

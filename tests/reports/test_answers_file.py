@@ -216,6 +216,7 @@ def test_a_suppressed_record_keeps_its_n_and_nothing_else_in_either_form(tmp_pat
     record = json.loads(render_json(found))[0]
     assert (record["status"], record["n_valid"], record["score"]) == ("suppressed", 9, None)
     assert (record["ci_low"], record["ci_high"], record["counts"]) == (None, None, {})
+    assert all(one["flags"] == [] for one in json.loads(render_json(found)))
     table = render_table(found, SPECS)
     assert "n<10 のため非表示" in table
     assert "100" not in table
