@@ -63,13 +63,10 @@ def _server(settings: Settings, shop: Shop | None) -> list[Problem]:
     problems: list[Problem] = []
     if not settings.secret_key.get_secret_value():
         problems.append(Problem(ENVIRONMENT, 0, f"KOE_SECRET_KEY is missing; {HOW_TO_MAKE_A_KEY}"))
-    signed = (
-        settings.events_secrets,
-        settings.shopify_webhook_secrets,
-        settings.stripe_webhook_secrets,
-        settings.zendesk_webhook_secrets,
-    )
-    if shop is not None and any(rule.on for rule in shop.triggers) and not any(signed):
+    if settings.database_url.startswith("postgresql:"):
+        message = "KOE_DATABASE_URL: this version keeps its data in SQLite; write sqlite:///koe.db"
+        problems.append(Problem(ENVIRONMENT, 0, message))
+    if shop is not None and any(rule.on for rule in shop.triggers) and not settings.events_secrets:
         message = (
             "KOE_EVENTS_SECRETS is missing, so that no business event can come in and no trigger can start a "
             'survey; make one with: python3 -c "import base64, secrets; '

@@ -101,7 +101,7 @@ def _read(path: Path, problems: list[Problem]) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        problems.append(Problem(str(path), 0, "there is no such file"))
+        problems.append(Problem(str(path), 0, "there is no such file; copy koe.example.yaml to it, or set KOE_CONFIG"))
     except IsADirectoryError:
         problems.append(Problem(str(path), 0, "this is a folder, not a file"))
     except OSError as error:

@@ -92,7 +92,7 @@ class Invitations:
             return {}
         for purchase in tx.events_of(event.customer_id, types=("purchase",)):
             bought = json.loads(purchase.data)
-            if bought.get("order") == number:
+            if str(bought.get("order")) == str(number):
                 return dict(bought)
         return {}
 
@@ -102,7 +102,7 @@ class Invitations:
                 continue
             cause = tx.find_event(invitation.event_id)
             ordered = None if cause is None else json.loads(cause.data).get("order")
-            if ordered is not None and data.get("order") is not None and ordered != data["order"]:
+            if ordered is not None and data.get("order") is not None and str(ordered) != str(data["order"]):
                 continue
             if invitation.state == "planned":
                 tx.cancel_jobs(outbox.now_ms, key=f"invite:{invitation.id}")

@@ -419,7 +419,7 @@ def _prepare(path: Path, *, now_ms: int, create: bool, busy_timeout_ms: int) -> 
     if not path.exists():
         if not create:
             raise StoreError(
-                f"there is no database {path}: start `koe serve` or `koe migrate` first, or set KOE_DATABASE_URL"
+                f"there is no database {path}: start `koe serve` or `koe import events` first, or set KOE_DATABASE_URL"
             )
         if not path.parent.is_dir():
             raise StoreError(f"the folder {path.parent} of KOE_DATABASE_URL does not exist: create it first")

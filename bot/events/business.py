@@ -26,7 +26,7 @@ class BadEvent(ValueError):
     """The event cannot be taken; the message names the field, its value and what to do."""
 
 
-class CustomerPart(msgspec.Struct, frozen=True):
+class CustomerPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     name: str = ""
     language: str = ""
@@ -38,7 +38,7 @@ class CustomerPart(msgspec.Struct, frozen=True):
     """Never stored, as `email`."""
 
 
-class BusinessEvent(msgspec.Struct, frozen=True):
+class BusinessEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What others write (docs/events.md). Unknown types are stored and counted, not refused."""
 
     id: str

@@ -69,7 +69,7 @@ def count_rows(path: Path) -> int:
     """Lines of a file, about as many as it has rows: for a progress bar. 0 when it cannot be read."""
     try:
         with path.open("rb") as file:
-            return sum(1 for _ in file)
+            return max(0, sum(1 for _ in file) - (path.suffix.lower() == ".csv"))
     except OSError:
         return 0
 

@@ -328,8 +328,9 @@ def test_a_byte_order_mark_does_not_matter() -> None:
 
 def test_a_missing_file_is_named() -> None:
     Path("koe.yaml").unlink()
-    assert problems() == ["koe.yaml: there is no such file"]
-    assert problems(GOOD | {"KOE_CONFIG": "shop.yaml"}) == ["shop.yaml: there is no such file"]
+    assert problems() == ["koe.yaml: there is no such file; copy koe.example.yaml to it, or set KOE_CONFIG"]
+    hint = "; copy koe.example.yaml to it, or set KOE_CONFIG"
+    assert problems(GOOD | {"KOE_CONFIG": "shop.yaml"}) == ["shop.yaml: there is no such file" + hint]
 
 
 # ---------------------------------------------------------------------------------------------------- flows

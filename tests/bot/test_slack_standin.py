@@ -256,7 +256,7 @@ async def test_a_double_click_and_a_redelivered_event_are_one_each(world: World)
 
 async def test_nothing_is_acknowledged_that_could_not_be_stored(world: World) -> None:
     slack = world.slack
-    slack.ack_timeout_s = 0.3
+    slack.ack_timeout_s = 2.0
     dm = slack.dm_of("U0HANAKO")
     world.failing = True
     said = await slack.says("U0HANAKO", dm, "8")
