@@ -468,7 +468,8 @@ class Conversation:
             reason="",
             planned_ms=outbox.now_ms,
             due_ms=due_ms,
-            expires_ms=None if invitation.expires_ms is None else due_ms + 7 * _DAY_MS,
+            # open as long as the first time
+            expires_ms=None if invitation.expires_ms is None else due_ms + invitation.expires_ms - invitation.due_ms,
             sent_ms=None,
             session_id="",
             requested_by="customer",
