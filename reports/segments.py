@@ -1,0 +1,356 @@
+"""Customers in groups: recommendation against continued use, and liking the shop against buying from it again. No I/O,
+no "today"; nothing here names a customer.
+
+Source: docs/metrics.md ("Customers in groups").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Literal, NamedTuple
+
+from reports import procedures
+from reports.metrics import Form, Result, Span, Stratum, status_of
+from reports.procedures import Estimate
+
+TOLERANCE = 1e-9
+DAY_MS = 86_400_000
+LOOK_BACK_MS = 365 * DAY_MS
+PAIR_MS = 30 * DAY_MS
+PSY_HIGH = 60.0
+MANY_PURCHASES = 2
+
+Segment = Literal["truly_loyal", "latent_fan", "price_driven", "low_loyalty"]
+SEGMENTS: tuple[Segment, ...] = ("truly_loyal", "latent_fan", "price_driven", "low_loyalty")
+Given = Mapping[str, tuple[int, int | tuple[str, ...]]]
+"""Customer → (milliseconds UTC, latest valid answer as a code, or the selected codes of a multi-select)."""
+
+# ------------------------------------------------------------------------------------------------------- NPS × NRS
+
+
+def nps_nrs_results(pairs: Mapping[tuple[int, int], int], *, stratum: Stratum, window: Span) -> tuple[Result, ...]:
+    """Shares (S3) of customers in each of the nine cells of promoter/passive/detractor × repeater/neutral/leaver, led
+    by `quiet_risk` (promoters and passives who will leave) and `locked_in` (detractors who will stay).
+
+    Args:
+        pairs: (nps, nrs) → customers with both answers valid.
+    """
+    cells: Counter[str] = Counter()
+    for (nps, nrs), count in pairs.items():
+        likely = "promoter" if nps >= 9 else "passive" if nps >= 7 else "detractor"
+        stays = "repeater" if nrs == 5 else "neutral" if nrs == 4 else "leaver"
+        cells[f"{likely}_{stays}"] += count
+    names = [f"{a}_{b}" for a in ("promoter", "passive", "detractor") for b in ("repeater", "neutral", "leaver")]
+    n = cells.total()
+    counts = {name: cells[name] for name in names} if n else {}
+    made = [
+        ("quiet_risk", cells["promoter_leaver"] + cells["passive_leaver"]),
+        ("locked_in", cells["detractor_repeater"]),
+        *((f"share_{name}", cells[name]) for name in names),
+    ]
+    return tuple(
+        _record("nps_nrs", variant, procedures.share(k, n), n, stratum, window, form="share", counts=counts)
+        for variant, k in made
+    )
+
+
+def close_pairs(nps: Given, nrs: Given) -> Iterator[tuple[str, int, int]]:
+    """(customer, nps, nrs) of everybody whose latest answers to both are at most 30 days apart."""
+    for customer, (at, likely) in nps.items():
+        other = nrs.get(customer)
+        if (
+            other is not None
+            and abs(other[0] - at) <= PAIR_MS
+            and isinstance(likely, int)
+            and isinstance(other[1], int)
+        ):
+            yield customer, likely, other[1]
+
+
+# ------------------------------------------------------------------------------------------------------- PSY × BEH
+
+
+@dataclass(frozen=True, slots=True)
+class Attitude:
+    """The latest answers of one customer within 365 days; None where there is none."""
+
+    affinity: int | None = None
+    nps: int | None = None
+    emotions: int | None = None
+    """Selected feelings, "none" not counted."""
+    pay_more: bool | None = None
+
+    def psy(self) -> float | None:
+        """Psychological loyalty 0…100: affinity 25·(a − 1) with weight .4; NPS rating × 10, feelings 100·min(count,
+        3)/3 and pay-more 100/0 with .2 each, the weights shared out anew over those that are there.
+
+        None (unclassified) without affinity, or with nothing beside it.
+
+        >>> Attitude(affinity=5, nps=9, emotions=2, pay_more=True).psy()
+        91.33333333333333
+        """
+        if self.affinity is None:
+            return None
+        parts = [(0.4, 25.0 * (self.affinity - 1))]
+        if self.nps is not None:
+            parts.append((0.2, 10.0 * self.nps))
+        if self.emotions is not None:
+            parts.append((0.2, 100.0 * min(self.emotions, 3) / 3.0))
+        if self.pay_more is not None:
+            parts.append((0.2, 100.0 if self.pay_more else 0.0))
+        if len(parts) < 2:
+            return None
+        return sum(weight * part for weight, part in parts) / sum(weight for weight, _ in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What one customer did in the 365 days before a date."""
+
+    purchases: int = 0
+    """Days with an order: several orders of one day are one purchase."""
+    orders: int = 0
+    discounted: int = 0
+    """Orders with a discount or points."""
+    renewals: int = 0
+    referrals: int = 0
+    """Customers who came through this one."""
+
+    @property
+    def loyal(self) -> bool:
+        """Bought repeatedly, renewed, or brought somebody."""
+        return self.purchases >= MANY_PURCHASES or self.renewals >= 1 or self.referrals >= 1
+
+
+def segment_of(psy: float | None, behaviour: Behaviour) -> Segment | None:
+    """The segment of one customer; None (unclassified) without a PSY. 60 is high."""
+    if psy is None:
+        return None
+    if psy >= PSY_HIGH - TOLERANCE:
+        return "truly_loyal" if behaviour.loyal else "latent_fan"
+    return "price_driven" if behaviour.loyal else "low_loyalty"
+
+
+def discount_evidence(attitude: Attitude, behaviour: Behaviour) -> bool:
+    """Whether it looks like the price that makes a `price_driven` customer buy: half of the orders or more were
+    discounted, or they would not pay a little more. Otherwise it may be habit, or being locked in."""
+    bought_cheap = behaviour.orders > 0 and 2 * behaviour.discounted >= behaviour.orders
+    return bought_cheap or attitude.pay_more is False
+
+
+def attitudes(latest: Mapping[str, Iterable[Given]], before_ms: int) -> dict[str, Attitude]:
+    """Customer → attitude at an instant: answers of the 365 days before it.
+
+    Args:
+        latest: instrument → each customer's latest answers, one mapping for each touchpoint.
+        before_ms: the instant; answers at it or later do not count.
+    """
+    found: dict[str, dict[str, tuple[int, int | tuple[str, ...]]]] = {}
+    for instrument in ("affinity", "nps", "emotion", "pay_more"):
+        for given in latest.get(instrument, ()):
+            for customer, (at, answer) in given.items():
+                if not before_ms - LOOK_BACK_MS <= at < before_ms:
+                    continue
+                answers = found.setdefault(customer, {})
+                if instrument not in answers or answers[instrument][0] <= at:
+                    answers[instrument] = (at, answer)
+
+    def code(answers: Mapping[str, tuple[int, int | tuple[str, ...]]], instrument: str) -> int | None:
+        answer = answers[instrument][1] if instrument in answers else None
+        return len(answer) if isinstance(answer, tuple) else answer
+
+    return {
+        customer: Attitude(
+            code(answers, "affinity"),
+            code(answers, "nps"),
+            code(answers, "emotion"),
+            None if "pay_more" not in answers else code(answers, "pay_more") == 1,
+        )
+        for customer, answers in found.items()
+    }
+
+
+class Deed(NamedTuple):
+    """A business event of one customer: `purchase`, `contract_renew` or `referral` (others count nowhere)."""
+
+    customer: str
+    type: str
+    at_ms: int
+    data: Mapping[str, Any]
+
+
+def behaviours(deeds: Iterable[Deed], before_ms: int, tz: tzinfo) -> dict[str, Behaviour]:
+    """Customer → what they did in the 365 days before an instant. An order that comes twice counts once; one with
+    `cancelled` or `test` in its data does not count. A `referral` counts for its `referrer`.
+
+    Args:
+        tz: of the days of the purchases.
+    """
+    days: dict[str, set[Any]] = {}
+    orders: dict[str, dict[str, bool]] = {}
+    renewals: Counter[str] = Counter()
+    brought: dict[str, set[str]] = {}
+    for number, deed in enumerate(deeds):
+        if not before_ms - LOOK_BACK_MS <= deed.at_ms < before_ms:
+            continue
+        if deed.type == "purchase" and not deed.data.get("cancelled") and not deed.data.get("test"):
+            days.setdefault(deed.customer, set()).add(
+                datetime.fromtimestamp(deed.at_ms / 1000, UTC).astimezone(tz).date()
+            )
+            order = str(deed.data.get("order") or f"\0{number}")
+            orders.setdefault(deed.customer, {})[order] = _positive(deed.data.get("discount")) or _positive(
+                deed.data.get("points")
+            )
+        elif deed.type == "contract_renew":
+            renewals[deed.customer] += 1
+        elif deed.type == "referral" and (referrer := str(deed.data.get("referrer") or "")):
+            brought.setdefault(referrer, set()).add(str(deed.data.get("new_customer") or deed.customer))
+    return {
+        customer: Behaviour(
+            len(days.get(customer, ())),
+            len(orders.get(customer, {})),
+            sum(orders.get(customer, {}).values()),
+            renewals[customer],
+            len(brought.get(customer, ())),
+        )
+        for customer in {*days, *renewals, *brought}
+    }
+
+
+def _positive(value: object) -> bool:
+    """Whether a discount was given: an amount above zero, or yes."""
+    if isinstance(value, str):
+        try:
+            return float(value.replace(",", "")) > 0
+        except ValueError:
+            return value.strip().casefold() in {"yes", "true", "y"}
+    return isinstance(value, int | float) and value > 0
+
+
+def psy_results(people: Mapping[str, Attitude], *, stratum: Stratum, window: Span) -> tuple[Result, ...]:
+    """PSY of the customers who have one: the mean (S5, 0…100) and the share of 60 and more (S3). `counts.unclassified`
+    are customers without affinity, or with nothing beside it."""
+    scores = [score for score in (attitude.psy() for attitude in people.values()) if score is not None]
+    high = sum(1 for score in scores if score >= PSY_HIGH - TOLERANCE)
+    n = len(scores)
+    counts = {"high": high, "low": n - high, "unclassified": len(people) - n}
+    return (
+        _record("psy", "mean", procedures.mean_of(scores, 0.0, 100.0), n, stratum, window, form="index", counts=counts),
+        _record("psy", "share_high", procedures.share(high, n), n, stratum, window, form="share", counts=counts),
+    )
+
+
+def segment_results(
+    people: Mapping[str, Attitude],
+    deeds: Mapping[str, Behaviour],
+    *,
+    stratum: Stratum,
+    window: Span,
+    before: Mapping[str, Segment | None] | None = None,
+) -> tuple[Result, ...]:
+    """Shares (S3) of classified customers in the four segments; the share of `price_driven` customers with
+    `discount_evidence`; and with `before`, the share of customers classified at both dates who moved, with the matrix
+    `from>to` as its counts.
+
+    Args:
+        people: of `attitudes`.
+        deeds: of `behaviours`; a customer who is not there did nothing.
+        before: of `segments`, at the earlier date.
+    """
+    now = segments(people, deeds)
+    sizes = Counter(found for found in now.values() if found is not None)
+    n = sizes.total()
+    counts: dict[str, int] = {**{name: sizes[name] for name in SEGMENTS}, "unclassified": len(now) - n}
+    made = [
+        _record(
+            "psy_beh",
+            f"share_{name}",
+            procedures.share(sizes[name], n),
+            n,
+            stratum,
+            window,
+            form="share",
+            counts=counts,
+        )
+        for name in SEGMENTS
+    ]
+    driven = [customer for customer, found in now.items() if found == "price_driven"]
+    cheap = sum(1 for customer in driven if discount_evidence(people[customer], deeds.get(customer, Behaviour())))
+    evidence = procedures.share(cheap, len(driven))
+    made.append(
+        _record(
+            "psy_beh",
+            "discount_evidence",
+            evidence,
+            len(driven),
+            stratum,
+            window,
+            form="share",
+            counts={"discount": cheap, "habit_or_locked_in": len(driven) - cheap},
+        )
+    )
+    if before is not None:
+        matrix = movement(before, now)
+        total = sum(matrix.values())
+        moved = sum(count for (start, end), count in matrix.items() if start != end)
+        written = {f"{start}>{end}": matrix[(start, end)] for start in SEGMENTS for end in SEGMENTS}
+        made.append(
+            _record(
+                "psy_beh", "moved", procedures.share(moved, total), total, stratum, window, form="share", counts=written
+            )
+        )
+    return tuple(made)
+
+
+def segments(people: Mapping[str, Attitude], deeds: Mapping[str, Behaviour]) -> dict[str, Segment | None]:
+    """Customer → segment, None for the unclassified."""
+    nothing = Behaviour()
+    return {customer: segment_of(found.psy(), deeds.get(customer, nothing)) for customer, found in people.items()}
+
+
+def movement(
+    before: Mapping[str, Segment | None], after: Mapping[str, Segment | None]
+) -> Counter[tuple[Segment, Segment]]:
+    """(from, to) → customers classified at both dates."""
+    out: Counter[tuple[Segment, Segment]] = Counter()
+    for customer, end in after.items():
+        start = before.get(customer)
+        if start is not None and end is not None:
+            out[(start, end)] += 1
+    return out
+
+
+def _record(
+    metric: str,
+    variant: str,
+    estimate: Estimate,
+    n: int,
+    stratum: Stratum,
+    window: Span,
+    *,
+    form: Form,
+    counts: Mapping[str, int],
+) -> Result:
+    return Result(
+        metric=metric,
+        variant=variant,
+        stratum=stratum,
+        window=window,
+        segment="",
+        unit="latest_per_customer",
+        n_valid=n,
+        n_missing=0,
+        n_invalid=0,
+        n_superseded=0,
+        counts=counts,
+        score=estimate.score,
+        ci_low=estimate.low,
+        ci_high=estimate.high,
+        ci_method=estimate.method,
+        status=status_of(n),
+        flags=estimate.flags,
+        form=form,
+    )
