@@ -36,6 +36,7 @@ SentHook = Callable[[Tx, Job, str, Outbox], None]
 """What follows, in the finishing transaction, when a message was accepted: (tx, job, ref, outbox)."""
 
 _BATCH = 64
+_RENEW_S = LEASE_MS / 3000
 _BACKOFF_MS = 1_000
 _BACKOFF_CAP_MS = 15 * 60_000
 _ATTEMPTS = 12
@@ -139,7 +140,7 @@ class Worker:
                 self._expect(now_ms)  # a follower of its lane may have been waiting
         for job in jobs:
             if job.kind in self.tasks:
-                self._start(self._guard(job, self.tasks[job.kind](job)))
+                self._start(self._guard(job, self._at_length(job, self.tasks[job.kind](job))))
             elif job.kind != "send":
                 self._start(self._unit(job))
         return True
@@ -185,6 +186,17 @@ class Worker:
             self.take(outbox)
 
         await self._guard(job, work())
+
+    async def _at_length(self, job: Job, work: Awaitable[None]) -> None:
+        """A task may take longer than a lease lasts: it is renewed while the work goes on."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=_RENEW_S))[0]:
+                until_ms = self.clock.now_ms() + LEASE_MS
+                await self.store.write(partial(Tx.renew_lease, job=job, lease_until_ms=until_ms))
+        finally:
+            task.cancel()
+        await task
 
     async def _guard(self, job: Job, work: Awaitable[None]) -> None:
         """Whatever a job raises ends in a recorded attempt, never in the loop."""

@@ -1302,6 +1302,17 @@ class Tx:
         )
         return row[0] if row else None
 
+    def renew_lease(self, job: Job, lease_until_ms: int) -> bool:
+        """Its holder is still at work. False for a stale fence, and for a job that is no longer leased."""
+        return (
+            self._db.run(
+                "UPDATE jobs SET lease_until_ms = :until_ms, claim_ms = :until_ms"
+                " WHERE id = :id AND fence = :fence AND state = 'leased'",
+                {"id": job.id, "fence": job.fence, "until_ms": lease_until_ms},
+            )
+            == 1
+        )
+
     def lease_ran_out(self, now_ms: int) -> bool:
         """Whether somebody let a lease run out: dead, frozen, or unable to note how its job ended. The next claim takes
         such a job."""

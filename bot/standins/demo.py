@@ -255,6 +255,7 @@ async def open_world(
         "SLACK_SIGNING_SECRETS": signing_secret,
         "SLACK_API_BASE_URL": f"{slack_server.url}/api/",
     }
+    slack.transport = transport
     if transport == "socket":
         environ["SLACK_APP_TOKEN"] = app_token
     environ |= settings or {}

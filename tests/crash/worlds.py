@@ -51,7 +51,6 @@ async def world_of(
     world = await open_world(
         directory, start_ms=START_MS, transport=transport, shop=shop, settings={"KOE_FLOWS_DIR": str(flows)}
     )
-    world.slack.transport = transport
     try:
         yield world
     finally:

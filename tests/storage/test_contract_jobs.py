@@ -209,3 +209,13 @@ async def test_a_held_job_waits_for_its_release_and_keeps_its_lane(store: Store)
 
     await store.write(unit)
     assert await store.read(lambda tx: tx.check_integrity()) == []
+
+
+async def test_a_renewed_lease_is_not_taken_by_others(store: Store) -> None:
+    await store.write(lambda tx: tx.put_job(job("long", due_ms=0)))
+    [held] = await store.write(lambda tx: tx.claim_jobs("a", 0, 60, limit=1))
+    assert await store.write(lambda tx: tx.renew_lease(held, 120))
+    assert await store.write(lambda tx: tx.claim_jobs("b", 100, 200, limit=1)) == []
+    [taken] = await store.write(lambda tx: tx.claim_jobs("b", 120, 200, limit=1))
+    assert not await store.write(lambda tx: tx.renew_lease(held, 300)), "the fence is stale"
+    assert await store.write(lambda tx: tx.renew_lease(taken, 300))
