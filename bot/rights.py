@@ -143,7 +143,8 @@ class Rights:
         change = Choice(self._voice.text("mine.change.label", lang, {}), "@control", "change")
         erase = Choice(self._voice.text("mine.erase.label", lang, {}), rights.NODE, "erase")
         correctable = session is not None and session.status in _CORRECTABLE
-        return Say(text, (change, erase) if correctable else (erase,)), latest.session_id
+        # an imported answer's session is a name only, which no button could find again
+        return Say(text, (change, erase) if correctable else (erase,)), "" if session is None else latest.session_id
 
     def _say(self, key: str, lang: str, choices: tuple[str, ...], **variables: str) -> Say:
         known = {
