@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bot.config import Config, DigestRule
     from flows.source import Problem
     from flows.survey import Instrument
+    from reports.metrics import Unit
 
 app = typer.Typer(
     name="koe",
@@ -337,6 +338,12 @@ async def _doctor(config: Config, replay: str) -> bool:
 def metrics(
     file: Annotated[Path, typer.Argument(help="A CSV file of answers (docs/answers.md).", metavar="ANSWERS.csv")],
     format: Annotated[str, typer.Option(help="table or json.")] = "table",  # noqa: A002
+    unit: Annotated[
+        str,
+        typer.Option(
+            help="latest_per_customer, or per_event: every answer counts, as usual for effort and satisfaction."
+        ),
+    ] = "latest_per_customer",
     lang: Annotated[str, typer.Option(help="Language of the words: ja or en; the shop's when left out.")] = "",
 ) -> None:
     """Scores of a plain file of answers, with their uncertainty. Needs no settings; only columns instrument and value.
@@ -349,14 +356,17 @@ def metrics(
 
     if format not in ("table", "json"):
         raise _fail(f"--format is {format!r}: table and json work.", EXIT_CONFIG)
+    if unit not in ("latest_per_customer", "per_event"):
+        raise _fail(f"--unit is {unit!r}: latest_per_customer and per_event work.", EXIT_CONFIG)
     if lang not in ("", "ja", "en"):
         raise _fail(f"--lang is {lang!r}: ja and en work.", EXIT_CONFIG)
+    counted: Unit = "per_event" if unit == "per_event" else "latest_per_customer"
     instruments, tz, language = _measuring()
     words: Literal["ja", "en"] = "en" if (lang or language) == "en" else "ja"
     specs = specs_of(instruments)
     try:
         with _bytes_bar(file) as progress:
-            measured = measure_file(file, specs, unscored=instruments, tz=tz, progress=progress)
+            measured = measure_file(file, specs, unscored=instruments, tz=tz, unit=counted, progress=progress)
     except AnswersFileError as error:
         raise _fail(str(error)) from error
     for fault in measured.faults:
@@ -381,12 +391,15 @@ def _measuring() -> tuple[Mapping[str, Instrument], tzinfo, str]:
     problems: list[Problem] = []
     settings = read_settings(os.environ, Path(".env"), problems)
     problems.clear()  # nothing of the environment matters here but where the shop's files are
+    shop = library = None
     if settings.config.exists() or settings.flows_dir is not None:
         shop, library = read_shop(settings.config, settings.flows_dir, problems)
-        if shop is not None and library is not None:
-            return library.instruments, shop.tz, shop.language
-        typer.echo("The shop's own files have problems (koe check names them): Koe's own instruments only.", err=True)
-    return bundled_instruments(), ZoneInfo("Asia/Tokyo"), "ja"
+        if library is None or (shop is None and settings.config.exists()):
+            typer.echo(
+                "The shop's own files have problems (koe check names them); what is wrong is left out.", err=True
+            )
+    instruments = bundled_instruments() if library is None else library.instruments
+    return instruments, ZoneInfo("Asia/Tokyo") if shop is None else shop.tz, "ja" if shop is None else shop.language
 
 
 @contextmanager
@@ -395,9 +408,12 @@ def _bytes_bar(file: Path) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if not file.is_file():  # which the reader says in a sentence
+        yield lambda read: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(file.name, total=file.stat().st_size if file.is_file() else None)
+        task = bar.add_task(file.name, total=file.stat().st_size)
         yield lambda read: bar.advance(task, read)
 
 
