@@ -370,7 +370,7 @@ class Conversation:
                     erased = True
                 case End():
                     status, ended_ms = output.outcome, outbox.now_ms
-                    # by their keys: looking through all jobs of the session costs ten times as much
+                    # by their keys: the session's other jobs, with all their messages, need not be looked through
                     for timer in ("remind", "expire"):
                         tx.cancel_jobs(outbox.now_ms, key=f"{timer}:{session.id}")
         moved = replace(

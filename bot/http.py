@@ -182,7 +182,7 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
 
 class _ShortCut:
     """The application, with one path whose POSTs do not pass through the framework's layers: customers' answers, where
-    the layers would be half of what HTTP costs."""
+    the layers are a sixth of what HTTP costs (docs/benchmarks.md)."""
 
     def __init__(self, app: Starlette, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
         self._app = app

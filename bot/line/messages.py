@@ -75,7 +75,7 @@ def encode_messages(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) 
     """The JSON of `render_messages`; b"" for nothing to say.
 
     Customers are asked the same questions: what was rendered once is kept, and only the session, which every button
-    names, is put in. A ninth of the time.
+    names, is put in.
     """
     if not session_id:
         return _encoded(bubbles, "", lang)

@@ -47,8 +47,8 @@ invite: inv.purchase
 questions:
 """ + "".join(f"  - {{id: {question}, instrument: {instrument}}}\n" for question, instrument in QUESTIONS)
 _ENDINGS = "endings:\n  - {say: end.middle}\n"
-_PAST_CALL = json.dumps({"messages": [{"type": "text", "text": "質問" * 500}]}, ensure_ascii=False)
-"""As large as a question: 3 KB."""
+_PAST_CALL = json.dumps({"messages": [{"type": "text", "text": "質問" * 50}]}, ensure_ascii=False)
+"""A tenth of a question: 100,000 customers are written within a minute, and a past message is never read again."""
 _EVENTS_KEY = secrets.token_bytes(24)
 
 
