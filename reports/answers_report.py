@@ -14,11 +14,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
+from reports.indices import indices_of, own_label, variant_name
 from reports.metrics import (
     InstrumentSpec,
     Result,
@@ -31,6 +32,21 @@ from reports.metrics import (
     measure,
     parse_value,
     status_of,
+)
+from reports.respondents import Respondents
+from reports.segments import (
+    PSY_INSTRUMENTS,
+    Deed,
+    Given,
+    attitudes,
+    behaviours,
+    close_pairs,
+    group_name,
+    group_variant,
+    nps_nrs_results,
+    psy_results,
+    segment_results,
+    segments,
 )
 from reports.values import Parsed
 from reports.words import Language, Words, number
@@ -63,6 +79,8 @@ class Measured:
     """Free text and single choices → their rows, which have no score."""
     unused: tuple[str, ...] = ()
     """Columns of the file that nothing was made of."""
+    batteries: frozenset[str] = frozenset()
+    """The metrics that are made of several questions: own calculations, and labelled so."""
     anonymous: bool = False
     """No row names a customer: every answer counts."""
 
@@ -130,10 +148,16 @@ _NO_TIME = -(2**62)
 class _Counting:
     """Rows in, counts out."""
 
-    def __init__(self, specs: Mapping[str, InstrumentSpec], tz: tzinfo, unit: Unit) -> None:
+    def __init__(
+        self, specs: Mapping[str, InstrumentSpec], tz: tzinfo, unit: Unit, since_ms: int | None = None
+    ) -> None:
         self._specs = specs
         self._tz = tz
         self._unit = unit
+        self._since_ms = since_ms
+        self._respondents = Respondents(specs)
+        self.earlier: dict[_Group, dict[str, _Latest]] = {}
+        """As `latest`, of the answers before `since_ms` that loyalty is made of."""
         self._parsed: dict[tuple[str, str], Parsed] = {}
         self.cells: dict[tuple[str, Stratum], _Cell] = {}
         self._by_key: dict[tuple[str, ...], _Cell] = {}
@@ -160,6 +184,7 @@ class _Counting:
         if row.customer:
             self.any_customer = True
         cell.invalid_codes += parsed.invalid_codes
+        self._respondents.take(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
         if parsed.kind == "missing":
             cell.missing += 1
         elif parsed.kind == "invalid":
@@ -172,6 +197,8 @@ class _Counting:
                     cell.remember(row.customer, answer)
             elif not row.customer or self._is_latest(row, instrument, cell, answer, at_ms):
                 cell.add(answer, 1)
+            if self._since_ms is not None and at_ms is not None and at_ms < self._since_ms and row.customer:
+                self._remember(row, instrument, (at_ms, cell, answer))
         return at_ms is not None or not row.answered_at
 
     def _is_latest(
@@ -189,6 +216,13 @@ class _Counting:
             before[1].superseded += 1
         customers[row.customer] = (at, cell, answer)
         return True
+
+    def _remember(self, row: Row, instrument: str, latest: _Latest) -> None:
+        if instrument in PSY_INSTRUMENTS:
+            customers = self.earlier.setdefault((instrument, row.survey_kind, row.touchpoint), {})
+            before = customers.get(row.customer)
+            if before is None or before[0] <= latest[0]:
+                customers[row.customer] = latest
 
     def _parse(self, instrument: str, value: str) -> Parsed:
         found = self._parsed.get((instrument, value))
@@ -227,6 +261,52 @@ class _Counting:
             out.extend(self._captive(stratum, counted, window) for stratum, counted in pairs.items())
         return out
 
+    def batteries(self, window: Span) -> list[Result]:
+        """The indices of several questions."""
+        return self._respondents.results(window, dated_from=_NO_TIME + 1)
+
+    def recommending_and_staying(self, window: Span) -> list[Result]:
+        """NPS × NRS of the customers with both."""
+        out: list[Result] = []
+        for (instrument, kind, touchpoint), likely in self.latest.items():
+            staying = self.latest.get(("nrs", kind, touchpoint))
+            if instrument != "nps" or not staying:
+                continue
+            strata = {id(cell): stratum for (_, stratum), cell in self.cells.items()}
+            tables: dict[Stratum, Counter[tuple[int, int]]] = {}
+            for customer, nps, nrs in close_pairs(_given(likely), _given(staying)):
+                here, there = strata[id(likely[customer][1])], strata[id(staying[customer][1])]
+                # another horizon than a year is another wording and never merged
+                wording = " × ".join(part for part in (here.wording_id, there.wording_id) if part)
+                stratum = Stratum(kind, touchpoint, wording, "", here.lang)
+                tables.setdefault(stratum, Counter())[(nps, nrs)] += 1
+            for stratum, pairs in tables.items():
+                out.extend(nps_nrs_results(pairs, stratum=stratum, window=window))
+        return out
+
+    def loyalty(self, window: Span, deeds: Iterable[Deed] | None) -> list[Result]:
+        """Psychological loyalty at the end of the window, per survey_kind; with deeds, the segments too."""
+        out: list[Result] = []
+        at_ms = _NO_TIME + 1
+        if window.end:
+            at_ms = int(datetime.combine(date.fromisoformat(window.end), time(), self._tz).timestamp() * 1000)
+        happened = None if deeds is None else list(deeds)
+        for kind in dict.fromkeys(kind for instrument, kind, _ in self.latest if instrument == "affinity"):
+            people = attitudes(_of_kind(self.latest, kind), at_ms)
+            if all(found.psy() is None for found in people.values()):
+                continue
+            stratum = Stratum(kind)
+            out += psy_results(people, stratum=stratum, window=window)
+            if happened is None:
+                continue
+            before = None
+            if self._since_ms is not None:
+                then = attitudes(_of_kind(self.earlier, kind), self._since_ms)
+                before = segments(then, behaviours(happened, self._since_ms, self._tz))
+            now = behaviours(happened, at_ms, self._tz)
+            out += segment_results(people, now, stratum=stratum, window=window, before=before)
+        return out
+
     @staticmethod
     def _captive(stratum: Stratum, pairs: Counter[tuple[int, int]], window: Span) -> Result:
         found = captive_share(pairs)
@@ -255,6 +335,19 @@ class _Counting:
         )
 
 
+def _given(latest: Mapping[str, _Latest]) -> Given:
+    return {customer: (at, answer) for customer, (at, _, answer) in latest.items()}
+
+
+def _of_kind(latest: Mapping[_Group, Mapping[str, _Latest]], kind: str) -> dict[str, list[Given]]:
+    """Instrument → the latest answers at each touchpoint, of one kind of survey."""
+    out: dict[str, list[Given]] = {}
+    for (instrument, of, _), customers in latest.items():
+        if of == kind and instrument in PSY_INSTRUMENTS:
+            out.setdefault(instrument, []).append(_given(customers))
+    return out
+
+
 def measure_file(
     path: Path,
     specs: Mapping[str, InstrumentSpec],
@@ -262,6 +355,8 @@ def measure_file(
     unscored: Iterable[str] = (),
     tz: tzinfo,
     unit: Unit = "latest_per_customer",
+    deeds: Iterable[Deed] | None = None,
+    since_ms: int | None = None,
     progress: Callable[[int], None] = lambda read: None,
 ) -> Measured:
     """Result records of every question in a file, per survey_kind × touchpoint × wording × label set × language.
@@ -276,13 +371,15 @@ def measure_file(
         tz: of times without an offset, and of the days that bound the window.
         unit: `per_event` where one answer belongs to one purchase or enquiry; when more than a tenth of the customers
             answered several times, the interval is that of a bootstrap over customers.
+        deeds: what the customers did, for the segments of psychological by behavioural loyalty; none without it.
+        since_ms: an earlier instant: how customers moved between the segments from then to the end of the window.
         progress: called with the number of bytes read since the last call.
 
     Raises:
         AnswersFileError: the file cannot be read as a whole.
     """
     file = AnswersFile(path, progress)
-    counting = _Counting(specs, tz, unit)
+    counting = _Counting(specs, tz, unit, since_ms)
     out = Measured(unused=file.unused)
     scored = frozenset(specs)
     plain = frozenset(unscored) - scored
@@ -322,6 +419,10 @@ def measure_file(
             found = clustered(found, spec, cell.by_customer())
         out.results.extend(found)
     out.results.extend(counting.captive(window))
+    out.results.extend(counting.batteries(window))
+    out.results.extend(counting.recommending_and_staying(window))
+    out.results.extend(counting.loyalty(window, deeds))
+    out.batteries = frozenset(indices_of(specs))
     return out
 
 
@@ -341,6 +442,8 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
         record = result.shown().to_json()
         if (direction := _direction(result, lang)) is not None:
             record["direction"] = direction
+        if result.metric in measured.batteries:
+            record["label"] = own_label(result.metric, lang)
         records.append(record)
     return json.dumps(records, ensure_ascii=False, allow_nan=False, indent=2)
 
@@ -354,10 +457,11 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     for result in measured.results:
         shown.setdefault((result.metric, result.stratum), []).append(result.shown())
     for (metric, stratum), results in shown.items():
-        spec = specs[metric]
+        spec = specs.get(metric)
+        name = words.metric(spec) if spec else group_name(metric, lang) or own_label(metric, lang)
         where = " · ".join(part for part in (stratum.survey_kind, words.touchpoint(stratum.touchpoint)) if part)
         which = " · ".join(part for part in (stratum.wording_id, stratum.label_set, stratum.lang) if part)
-        head = " ".join(part for part in (words.metric(spec), f"[{metric}]", where, which and f"({which})") if part)
+        head = " ".join(part for part in (name, f"[{metric}]", where, which and f"({which})") if part)
         first = results[0]
         tallied = own["tallied"].format(
             n=number(first.n_valid),
@@ -375,10 +479,12 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     foot += measured.notes(lang)
     if any(result.metric == "nps" for result in measured.results):
         foot.append(own["nps"])
+    if any(result.metric in measured.batteries for result in measured.results):
+        foot.append(own["owners"])
     return "\n\n".join([*blocks, "\n".join(foot)]).rstrip() + "\n"
 
 
-def _block(spec: InstrumentSpec, results: list[Result], words: Words, own: Mapping[str, str]) -> list[str]:
+def _block(spec: InstrumentSpec | None, results: list[Result], words: Words, own: Mapping[str, str]) -> list[str]:
     first = results[0]
     rows: list[tuple[str, str, str, str]] = []
     for result in results:
@@ -391,7 +497,9 @@ def _block(spec: InstrumentSpec, results: list[Result], words: Words, own: Mappi
         interval = "–"
         if result.ci_low is not None and result.ci_high is not None:
             interval = words.interval(result.ci_low, result.ci_high, result.form)
-        rows.append((result.variant, words.score(result), interval, about))
+        # a ratio has no score when nobody is in its denominator
+        score = "–" if result.score is None else words.score(result)
+        rows.append((result.variant, score, interval, about))
     if all(row[1] == own["suppressed"] for row in rows):
         return [f"  {own['suppressed']}"]
     if all(row[1] == own["no_data"] for row in rows):
@@ -409,15 +517,26 @@ def _block(spec: InstrumentSpec, results: list[Result], words: Words, own: Mappi
     if first.counts:
         written = ", ".join(f"{code} × {number(count)}" for code, count in first.counts.items())
         lines.append(f"  {own['counts']} {written}")
+    told = [first.counts.keys()]
+    for result in results:
+        # the parts of a table may count different people: those who moved, those who are price-driven
+        if spec is None and result.counts and result.counts.keys() not in told:
+            told.append(result.counts.keys())
+            written = ", ".join(f"{code} × {number(count)}" for code, count in result.counts.items() if count)
+            lines.append(f"  {result.variant}: {written}")
     flags = sorted({flag for result in results for flag in result.flags})
     if flags:
         lines.append(f"  {own['flags']} {', '.join(flags)}")
     return lines
 
 
-def _about(spec: InstrumentSpec, result: Result, words: Words) -> str:
+def _about(spec: InstrumentSpec | None, result: Result, words: Words) -> str:
     """What the row's number is, in a few words; which way is good where it could be misread."""
     ja = words.lang == "ja"
+    if spec is None:
+        if group_name(result.metric, words.lang):
+            return group_variant(result.variant, words.lang)
+        return variant_name(result.metric, result.variant, words.lang)
     if (direction := _direction(result, words.lang)) is not None:
         return direction
     if result.variant == "captive_share":
@@ -480,6 +599,9 @@ _OWN: dict[Language, dict[str, str]] = {
             "Net Promoter®、NPS®およびNPS関連の顔文字は、Bain & Company, Inc.、NICE Systems, Inc.、Fred Reichheldの"
             "登録商標です。Net Promoter Score℠、Net Promoter System℠は同社らのサービスマークです。"
         ),
+        "owners": (
+            "Gallup® CE11®、Forrester CX Index™、ACSI®、JCSIは各権利者に帰属します。ここに示す指標は自社算出です。"
+        ),
     },
     "en": {
         "tallied": "n={n}, missing {missing}, invalid {invalid}, earlier answers of the same customer {superseded}",
@@ -503,6 +625,10 @@ _OWN: dict[Language, dict[str, str]] = {
         "nps": (
             "Net Promoter®, NPS®, and the NPS-related emoticons are registered trademarks, and Net Promoter Score℠ and"
             " Net Promoter System℠ are service marks, of Bain & Company, Inc., NICE Systems, Inc. and Fred Reichheld."
+        ),
+        "owners": (
+            "Gallup® CE11®, Forrester CX Index™, ACSI® and JCSI belong to their owners; these scores are our own"
+            " calculations."
         ),
     },
 }

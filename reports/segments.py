@@ -15,11 +15,13 @@ from typing import Any, Literal, NamedTuple
 from reports import procedures
 from reports.metrics import Form, Result, Span, Stratum, status_of
 from reports.procedures import Estimate
+from reports.words import Language
 
 TOLERANCE = 1e-9
 DAY_MS = 86_400_000
 LOOK_BACK_MS = 365 * DAY_MS
 PAIR_MS = 30 * DAY_MS
+PSY_INSTRUMENTS = ("affinity", "nps", "emotion", "pay_more")
 PSY_HIGH = 60.0
 MANY_PURCHASES = 2
 
@@ -149,7 +151,7 @@ def attitudes(latest: Mapping[str, Iterable[Given]], before_ms: int) -> dict[str
         before_ms: the instant; answers at it or later do not count.
     """
     found: dict[str, dict[str, tuple[int, int | tuple[str, ...]]]] = {}
-    for instrument in ("affinity", "nps", "emotion", "pay_more"):
+    for instrument in PSY_INSTRUMENTS:
         for given in latest.get(instrument, ()):
             for customer, (at, answer) in given.items():
                 if not before_ms - LOOK_BACK_MS <= at < before_ms:
@@ -354,3 +356,56 @@ def _record(
         flags=estimate.flags,
         form=form,
     )
+
+
+# ----------------------------------------------------------------------------------------------------------- words
+
+
+def group_name(metric: str, lang: Language) -> str:
+    """What `nps_nrs`, `psy` and `psy_beh` are called; "" for any other metric."""
+    return _NAMES[lang].get(metric, "")
+
+
+def group_variant(variant: str, lang: Language) -> str:
+    """What one record of them says; "" for one that speaks for itself."""
+    return _VARIANTS[lang].get(variant.removeprefix("share_"), "")
+
+
+_NAMES: dict[Language, dict[str, str]] = {
+    "ja": {
+        "nps_nrs": "NPS® × 継続利用意向",
+        "psy": "心理ロイヤルティ（0〜100、自社算出）",
+        "psy_beh": "心理ロイヤルティ × 行動ロイヤルティ（自社算出）",
+    },
+    "en": {
+        "nps_nrs": "NPS® by continued use",
+        "psy": "Psychological loyalty (0 to 100, own calculation)",
+        "psy_beh": "Psychological by behavioural loyalty (own calculation)",
+    },
+}
+_VARIANTS: dict[Language, dict[str, str]] = {
+    "ja": {
+        "quiet_risk": "薦める・どちらでもないが、使い続けない方",
+        "locked_in": "薦めないが、使い続ける方",
+        "mean": "平均（0〜100）",
+        "high": "60以上の割合",
+        "truly_loyal": "真のロイヤル顧客",
+        "latent_fan": "潜在ファン",
+        "price_driven": "価格・惰性層",
+        "low_loyalty": "低ロイヤル層",
+        "discount_evidence": "価格・惰性層のうち、値引きで動く方（ほかは惰性・囲い込みの可能性）",
+        "moved": "前の日付から層が変わった方",
+    },
+    "en": {
+        "quiet_risk": "promoters and passives who will leave",
+        "locked_in": "detractors who will stay",
+        "mean": "mean, 0 to 100",
+        "high": "share of 60 or more",
+        "truly_loyal": "like us and buy again",
+        "latent_fan": "like us, have not bought again",
+        "price_driven": "buy again without liking us",
+        "low_loyalty": "neither",
+        "discount_evidence": "of price_driven: the price seems to be why (else habit, or being locked in)",
+        "moved": "in another segment than at the earlier date",
+    },
+}
