@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.source import Problem
     from flows.survey import Instrument
     from reports.metrics import Unit
+    from reports.segments import Deed
 
 app = typer.Typer(
     name="koe",
@@ -344,6 +345,16 @@ def metrics(
             help="latest_per_customer, or per_event: every answer counts, as usual for effort and satisfaction."
         ),
     ] = "latest_per_customer",
+    events: Annotated[
+        Path | None,
+        typer.Option(help="A file of business events (docs/events.md): what customers did, for the loyalty segments."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], metavar="DATE", help="With --events: who moved between the segments since this day."
+        ),
+    ] = None,
     lang: Annotated[str, typer.Option(help="Language of the words: ja or en; the shop's when left out.")] = "",
 ) -> None:
     """Scores of a plain file of answers, with their uncertainty. Needs no settings; only columns instrument and value.
@@ -364,9 +375,21 @@ def metrics(
     instruments, tz, language = _measuring()
     words: Literal["ja", "en"] = "en" if (lang or language) == "en" else "ja"
     specs = specs_of(instruments)
+    if since is not None and events is None:
+        raise _fail("--since needs --events: the segments are made of what customers did.", EXIT_CONFIG)
+    deeds = _deeds(events, tz) if events is not None else None
     try:
         with _bytes_bar(file) as progress:
-            measured = measure_file(file, specs, unscored=instruments, tz=tz, unit=counted, progress=progress)
+            measured = measure_file(
+                file,
+                specs,
+                unscored=instruments,
+                tz=tz,
+                unit=counted,
+                deeds=deeds,
+                since_ms=int(since.replace(tzinfo=tz).timestamp() * 1000) if since is not None else None,
+                progress=progress,
+            )
     except AnswersFileError as error:
         raise _fail(str(error)) from error
     for fault in measured.faults:
@@ -379,6 +402,26 @@ def metrics(
         typer.echo(render_json(measured, words))
     else:
         typer.echo(render_table(measured, specs, words), nl=False)
+
+
+def _deeds(file: Path, tz: tzinfo) -> list[Deed]:
+    """What customers did, of a file of business events; an event that comes again counts once, and bad rows are named
+    and left out."""
+    from bot.events.business import BadEvent
+    from bot.events.files import read_rows
+    from reports.segments import Deed
+
+    found: dict[str, Deed] = {}
+    try:
+        for row in read_rows(file, tz):
+            if isinstance(row, tuple):
+                typer.echo(f"{file}:{row[0]}: {row[1]}", err=True)
+            elif row.event.customer is not None:
+                event = row.event
+                found.setdefault(event.id, Deed(row.event.customer.id, event.type, row.occurred_ms, event.data))
+    except BadEvent as error:
+        raise _fail(str(error)) from error
+    return list(found.values())
 
 
 def _measuring() -> tuple[Mapping[str, Instrument], tzinfo, str]:

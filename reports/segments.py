@@ -198,7 +198,7 @@ def behaviours(deeds: Iterable[Deed], before_ms: int, tz: tzinfo) -> dict[str, B
     for number, deed in enumerate(deeds):
         if not before_ms - LOOK_BACK_MS <= deed.at_ms < before_ms:
             continue
-        if deed.type == "purchase" and not deed.data.get("cancelled") and not deed.data.get("test"):
+        if deed.type == "purchase" and not any(_positive(deed.data.get(name)) for name in ("cancelled", "test")):
             days.setdefault(deed.customer, set()).add(
                 datetime.fromtimestamp(deed.at_ms / 1000, UTC).astimezone(tz).date()
             )
