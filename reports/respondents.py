@@ -83,7 +83,7 @@ class Respondents:
 
     def results(self, window: Span, *, dated_from: int) -> list[Result]:
         """The records of every battery, per survey_kind × touchpoint × language, and per wording where an item was
-        asked in more than one.
+        asked in more than one; an index of which nobody was asked anything is left out.
 
         Args:
             dated_from: answers before it have no time, and belong to every wave.
@@ -96,6 +96,8 @@ class Respondents:
             for answers in group.people.values():
                 for item, (_, _, words) in answers.items():
                     asked.setdefault(item, set()).add((words.wording_id, words.label_set))
+            known = asked.keys() | {item for item, _ in (*group.missing, *group.invalid)}
+            indices = [index for index in self._indices[battery] if not known.isdisjoint(index.items)]
             mixed = frozenset(item for item, found in asked.items() if len(found) > 1)
             labels = {label for found in asked.values() for _, label in found}
             only = labels.pop() if len(labels) == 1 else ""
@@ -113,7 +115,7 @@ class Respondents:
                 people = [*people, *({} for _ in range(silent if number == 0 else 0))]
                 out += battery_results(
                     battery,
-                    self._indices[battery],
+                    indices,
                     people,
                     stratum=Stratum(kind, touchpoint, wording, only, lang),
                     window=window,

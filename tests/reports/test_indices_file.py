@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,11 @@ def test_the_worked_example_comes_out_of_a_file(tmp_path: Path) -> None:
     assert (found.score, found.ci_low, found.ci_high) == pytest.approx((64.8148, 28.3858, 100.0), abs=5.1e-5, rel=0)
     assert (found.n_valid, found.n_missing, found.n_invalid) == (5, 2, 1)
     assert found.counts == {"partial_excluded": 1}
+
+
+def test_an_index_that_nobody_was_asked_for_is_not_mentioned(tmp_path: Path) -> None:
+    found = measured(tmp_path, [*sat("c1", 8, 9, 7), "2026-11-16,c1,,jcsi6_v1,skip"])
+    assert [r.variant for r in found.results if r.metric == "jcsi6"] == ["value", "sat"]
 
 
 def test_the_sessions_of_one_wave_are_one_respondent_and_an_earlier_wave_is_superseded(tmp_path: Path) -> None:
@@ -160,3 +167,32 @@ def test_recommendation_and_continued_use_are_crossed_for_customers_with_both(tm
     few = measured(tmp_path, [*rows[:8], *rows[52:60]])
     assert "n<10 のため非表示" in render_table(few, SPECS, "ja").split("[nps_nrs]")[1]
     assert all(r["score"] is None for r in json.loads(render_json(few)) if r["metric"] == "nps_nrs")
+
+
+def test_koe_metrics_reads_what_customers_did_from_a_file_of_events(tmp_path: Path) -> None:
+    answers, events = tmp_path / "answers.csv", tmp_path / "events.jsonl"
+    answers.write_text(HEAD + "\n".join(row for n in range(12) for row in loyal(f"c{n}")), encoding="utf-8")
+    bought = [
+        {
+            "id": f"{n}-{day}",
+            "type": "purchase",
+            "occurred_at": f"2026-11-{day}",
+            "customer": {"id": f"c{n}"},
+            "data": {},
+        }
+        for n in range(6)
+        for day in ("01", "09", "09")
+    ]
+    events.write_text("\n".join([*map(json.dumps, bought), "no event"]), encoding="utf-8")
+    koe = Path(sys.executable).with_name("koe")
+    command = [str(koe), "metrics", str(answers), "--events", str(events), "--since", "2026-06-01", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    records = {(r["metric"], r["variant"]): r for r in json.loads(done.stdout)}
+    assert records[("psy_beh", "share_truly_loyal")]["score"] == 50.0
+    assert records[("psy_beh", "moved")]["status"] == "no_data"
+    assert "events.jsonl:19: not JSON" in done.stderr
+    alone = subprocess.run(
+        [koe, "metrics", answers, "--since", "2026-06-01"], capture_output=True, text=True, check=False
+    )
+    assert (alone.returncode, "--since needs --events" in alone.stderr) == (2, True)
