@@ -130,9 +130,12 @@ class Respondents:
 
     @staticmethod
     def _keep_last_wave(group: _Group, answers: dict[str, _Answer], dated_from: int) -> None:
-        last = max((at for at, _, _ in answers.values()), default=0)
+        """Takes away answers of earlier waves, and those in another language than the latest answer."""
+        if not answers:
+            return
+        last, _, spoken = max(answers.values(), key=lambda answer: answer[0])
         for item, (at, _, words) in list(answers.items()):
-            if dated_from <= at < last - WAVE_MS:
+            if dated_from <= at < last - WAVE_MS or words.lang != spoken.lang:
                 del answers[item]
                 group.superseded[(item, words)] += 1
 

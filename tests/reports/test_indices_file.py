@@ -89,6 +89,8 @@ def test_items_asked_in_other_words_do_not_meet_in_one_index(tmp_path: Path) -> 
         ("ja", 100.0),
     ]
     assert len({r.stratum for r in found}) == 3
+    both = measured(tmp_path, ["d,jcsi6_s1,9,,ja", "d,jcsi6_s2,9,,ja", "d,jcsi6_s3,5,,en"], head)
+    assert {(r.stratum.lang, r.n_valid) for r in both.results if r.variant == "sat"} == {("ja", 1)}
     alone = measured(tmp_path, rows[:3], head)
     assert one(alone, "jcsi6", "sat").stratum.wording_id == ""
 
