@@ -32,6 +32,7 @@ from flows.engine import (
     End,
     EraseAnswers,
     Input,
+    NotOurs,
     OpenCase,
     Record,
     Reply,
@@ -211,6 +212,7 @@ class Conversation:
             outbox,
             reply_to=ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms),
             silent=inbound.standby,
+            not_ours=partial(self._nothing_open, tx, inbound, outbox),
         )
 
     def _concerns(self, tx: Tx, session: Session, reply: Reply) -> bool:
@@ -249,6 +251,7 @@ class Conversation:
         return latest if recent and latest.state else None
 
     def _nothing_open(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
+        """What has nothing to do with a survey: a button has closed, words go to the shop's own tools."""
         if isinstance(inbound.content, Tap):
             lang = self._voice.language_of(tx, inbound)
             closed = self._voice.text("closed.button", lang, {"here": self._voice.here(inbound.channel, lang)})
@@ -333,8 +336,10 @@ class Conversation:
         reply_to: ReplyTo = NO_REPLY,
         silent: bool = False,
         last_offer: bool = False,
+        not_ours: Callable[[], None] | None = None,
     ) -> Session:
-        """One step of a session, with all that follows from it. Raises Conflict when somebody else moved it first."""
+        """One step of a session, with all that follows from it; `not_ours` is called when the reply turns out to
+        belong to the shop. Raises Conflict when somebody else moved it first."""
         flow = self._voice.flow(tx, session)
         if isinstance(event, Reply) and isinstance(event.content, Unsent):
             # the words go from the history and from a case as well; what remains is recorded again below
@@ -368,6 +373,9 @@ class Conversation:
                     self._defer(tx, session, output, outbox)
                 case EraseAnswers():
                     erased = True
+                case NotOurs():
+                    if not_ours is not None:
+                        not_ours()
                 case End():
                     status, ended_ms = output.outcome, outbox.now_ms
                     # by their keys: the session's other jobs, with all their messages, need not be looked through

@@ -35,6 +35,7 @@ from flows.engine import (
     EraseAnswers,
     Input,
     Media,
+    NotOurs,
     OpenCase,
     Output,
     Record,
@@ -542,6 +543,8 @@ def _noted(output: Output) -> str:
             return f"this customer is asked once more on another day ({output.kind})"
         case EraseAnswers():
             return "the answers are erased"
+        case NotOurs():
+            return "not about the survey: left to the shop's people and tools"
         case End():
             return f"the survey has ended: {output.outcome}"
         case _:

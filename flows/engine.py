@@ -43,6 +43,7 @@ __all__ = [
     "Given",
     "Input",
     "Media",
+    "NotOurs",
     "OpenCase",
     "Output",
     "QuestionKind",
@@ -284,7 +285,13 @@ class End:
     ]
 
 
-Output = Say | Ask | Record | Retract | Wake | OpenCase | CaseSettled | Defer | EraseAnswers | End
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """What the customer sent has nothing to do with the survey that waits: it belongs to the shop's people and tools,
+    and the conversation stands where it stood."""
+
+
+Output = Say | Ask | Record | Retract | Wake | OpenCase | CaseSettled | Defer | EraseAnswers | NotOurs | End
 
 # ---------------------------------------------------------------------------------------------------------- state
 
@@ -354,12 +361,14 @@ class State:
     """The last words that could not be read, for the member of staff who is asked for."""
     photo_ms: int = 0
     ended_ms: int = 0
+    reminded_ms: int = 0
+    """When the invitation was repeated; 0: it was not."""
 
     def dump(self) -> str:
         """The state as text, for storage."""
         return json.dumps(
             [
-                1,
+                2,
                 self.lang,
                 self.vars,
                 self.facts,
@@ -384,6 +393,7 @@ class State:
                 self.last,
                 self.photo_ms,
                 self.ended_ms,
+                self.reminded_ms,
             ],
             ensure_ascii=True,
             separators=(",", ":"),
@@ -398,8 +408,10 @@ class State:
         """
         try:
             version, *fields = json.loads(text)
-            if version != 1:
-                raise ValueError(f"a conversation's state of version {version}; this program reads version 1")
+            if version == 1:  # knew nothing of reminders
+                fields.append(0)
+            elif version != 2:
+                raise ValueError(f"a conversation's state of version {version}; this program reads up to version 2")
             (
                 lang,
                 variables,
@@ -425,6 +437,7 @@ class State:
                 last,
                 photo_ms,
                 ended_ms,
+                reminded_ms,
             ) = fields
             return cls(
                 lang,
@@ -454,6 +467,7 @@ class State:
                 last,
                 photo_ms,
                 ended_ms,
+                reminded_ms,
             )
         except (TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a conversation's state: {error}") from error
@@ -484,6 +498,7 @@ class State:
             self.last,
             self.photo_ms,
             self.ended_ms,
+            self.reminded_ms,
         )
 
 
@@ -594,6 +609,9 @@ CLOCKS_APART_MS = 60_000
 """By how much a platform's clock may be behind ours."""
 ALBUM_MS = 30_000
 """Photos that come within this time of each other are thanked for once."""
+TRYING_MS = 600_000
+"""How long after the invitation (or its reminder) what is no answer still is an attempt at one, and is asked about.
+An invitation lies in the chat for days: later a customer who has answered nothing yet writes to the shop, not to us."""
 
 
 class _Turn:
@@ -665,6 +683,7 @@ class _Turn:
                     and not state.chosen
                     and state.phase == "asking"
                 ):
+                    state.reminded_ms = self.at_ms
                     self.ask_first(first, self.say_text("inv.reminder"), self.say_text("inv.small"), again=True)
             case "expire":
                 self.keep_unfinished()
@@ -925,6 +944,16 @@ class _Turn:
                         question, (*parts, _Part(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
                     )
             return
+        if not state.answers and command(text) is None:
+            self.out.append(NotOurs())  # written before the invitation arrived
+
+    def meant_for_the_shop(self, question: Question) -> bool:
+        """Whether a reply that is no answer is not even an attempt at one: nothing is answered, and the invitation
+        has been lying there for a while."""
+        state = self.state
+        begun = state.answers or state.parts or state.chosen or state.phase != "asking"
+        lying_since_ms = max(state.shown.get(question.id, 0), state.reminded_ms)
+        return not begun and self.at_ms - lying_since_ms > TRYING_MS
 
     def clocks_apart(self, question: Question, text: str) -> bool:
         """Whether these words answer the invitation although they bear an earlier time.
@@ -956,10 +985,14 @@ class _Turn:
     def unread(self, question: Question, text: str) -> None:
         """The reply says nothing that can be an answer."""
         state = self.state
+        request = text != "" and is_request(text, self.flow.rules.words)
+        if not request and self.meant_for_the_shop(question):
+            self.out.append(NotOurs())
+            return
         if not self.heard():
             return
         state.last = text[: self.flow.rules.text_max]
-        if text and is_request(text, self.flow.rules.words):
+        if request:
             self.open_case("request", state.last, promised=True)
             state.phase = "inquiry"
             self.out.append(Say(self.say_text("text.inquiry"), self.voice.inquiry))
@@ -989,7 +1022,9 @@ class _Turn:
         question = self.current()
         if question is None:
             return
-        if media.kind == "photo":
+        if self.meant_for_the_shop(question):
+            self.out.append(NotOurs())
+        elif media.kind == "photo":
             self.photo()
         elif media.kind == "sticker":
             if not self.state.parts and self.state.phase == "asking" and self.heard():

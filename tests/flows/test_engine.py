@@ -16,6 +16,7 @@ from flows.engine import (
     Elapsed,
     End,
     EraseAnswers,
+    NotOurs,
     OpenCase,
     Record,
     Reply,
@@ -74,11 +75,11 @@ def test_words_older_than_the_question_do_not_answer_it() -> None:
 
 def test_an_answer_to_the_invitation_counts_although_the_platforms_clock_is_behind() -> None:
     talk = purchase()
-    assert talk.do("type こんにちは", after=-20) == []
+    assert talk.do("type こんにちは", after=-20) == [NotOurs()]
     talk.do("type 満足", after=5)
     assert talk.answers == {"sat": 5}
     long_before = purchase()
-    assert long_before.do("type 満足", after=-3600) == []
+    assert long_before.do("type 満足", after=-3600) == [NotOurs()]
 
 
 def test_the_skip_button_of_an_older_question_leaves_out_no_other() -> None:
@@ -404,3 +405,10 @@ def test_a_step_is_quick_enough_for_the_hot_path() -> None:
             step(talk.flow, State.parse(text), Reply(START_MS + 60_000, Tap("nps", "8"), DATES["ja"])).state.dump()
         best = min(best, (time.process_time() - start) / 100)
     assert best < 0.001, "a step takes some 50 µs; twenty times that is a mistake, not a slow machine"
+
+
+def test_a_state_written_before_reminders_were_noted_is_still_read() -> None:
+    talk = purchase("tap sat 4")
+    version, *fields = json.loads(talk.state.dump())
+    assert version == 2
+    assert State.parse(json.dumps([1, *fields[:-1]])) == talk.state

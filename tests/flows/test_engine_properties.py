@@ -21,6 +21,7 @@ from flows.engine import (
     End,
     Input,
     Media,
+    NotOurs,
     Record,
     Reply,
     Retract,
@@ -192,7 +193,7 @@ MOVES = st.lists(
             st.sampled_from([Stop(0, "voided"), Stop(0, "erased"), Stop(0, "blocked")]),
             st.just(None),
         ),
-        st.integers(-20_000, 60_000),
+        st.one_of(st.integers(-20_000, 60_000), st.just(900_000)),
     ),
     max_size=40,
 )
@@ -251,6 +252,9 @@ def test_any_inputs_to_any_flow_keep_every_promise(
                     check_buttons(output.choices)
                 case Wake():
                     assert output.at_ms > event.at_ms
+                case NotOurs():
+                    assert result.outputs == (output,)
+                    assert text == before, "the conversation stands where it stood"
                 case End():
                     ended += 1
         assert ended <= 1, "it ends once"

@@ -278,6 +278,42 @@ async def test_what_is_not_ours_goes_to_the_shops_own_tools_and_answers_do_not(t
         await served.close()
 
 
+async def test_ordinary_words_under_an_unanswered_invitation_go_to_the_shop_and_the_survey_still_waits(
+    tmp_path: Path,
+) -> None:
+    heard: list[str] = []
+
+    async def tool(request: Request) -> Response:
+        heard.append((await request.body()).decode())
+        return Response()
+
+    served = await serve(Starlette(routes=[Route("/shop", tool, methods=["POST"])]))
+    world = await open_world(
+        tmp_path, start_ms=START_MS, shop=PURCHASE_SHOP, settings={"LINE_RELAY_URL": served.url + "/shop"}
+    )
+    try:
+        person = await invited(world)
+        person.looks()
+        assert "うまく読み取れませんでした" in await person.says("えっと")  # just invited: an attempt to answer
+        assert heard == []
+        await person.waits(2 * DAY_MS)
+        for words in ("こんにちは", "駐車場はどこですか", "あした行きます"):
+            assert "Koe:" not in await person.says(words)
+            assert words in heard[-1]
+        assert "Koe:" not in await person.sends_photo()
+        assert "Koe:" not in await person.sends_sticker()
+        assert len(heard) == 5
+        assert await person.case() is None
+        assert await person.answers() == {}
+        assert "薦める可能性" in await person.says("やや満足")
+        assert (await person.answers())["sat"].value == "4"
+        assert "うまく読み取れませんでした" in await person.says("えっと")
+        assert len(heard) == 5  # a survey that was begun answers for itself
+    finally:
+        await world.close()
+        await served.close()
+
+
 async def test_a_relay_that_is_down_disturbs_nobody(tmp_path: Path) -> None:
     world = await open_world(
         tmp_path, start_ms=START_MS, shop=PURCHASE_SHOP, settings={"LINE_RELAY_URL": "http://127.0.0.1:9/shop"}
