@@ -26,7 +26,7 @@ from flows.questions import (
     says_nothing,
 )
 from flows.rights import recognise
-from flows.survey import Flow, Question
+from flows.survey import Ending, Flow, Question
 from flows.texts import Lang, Template, item_name, quote
 
 __all__ = [
@@ -1226,19 +1226,28 @@ class _Turn:
         return next((question for question in self.path() if question.id not in self.state.answers), None)
 
     def finish(self, intro: str) -> None:
-        state = self.state
         facts = self.facts()
         facts["unhappy"] = self.unhappy()
         for ending in self.flow.endings:
             if ending.when is None or ending.when.holds(facts):
                 if intro:
                     self.out.append(Say(intro))
-                text = self.voice.fill(ending.texts, self.values())
-                if ending.apology and state.contact in ("", "offered"):
-                    state.contact = "offered"
-                self.out.append(Say(text, self.voice.contact if ending.apology else ()))
+                if ending.apology:
+                    self.apologise(ending)
+                else:
+                    self.out.append(Say(self.voice.fill(ending.texts, self.values())))
                 break
         self.end("completed")
+
+    def apologise(self, ending: Ending) -> None:
+        """The apology, with the offer of contact – unless a reply is promised already: a 「連絡は不要」 tapped under
+        another question would take that promise back."""
+        if self.state.promised:
+            own = f"{ending.say}.promised"
+            self.out.append(Say(self.say_text(own if self.flow.deck.has(own) else "end.apology.promised")))
+            return
+        self.state.contact = self.state.contact or "offered"
+        self.out.append(Say(self.voice.fill(ending.texts, self.values()), self.voice.contact))
 
     def end(self, outcome: Literal["completed", "break_off", "exited", "expired"] | str) -> None:
         state = self.state
@@ -1357,8 +1366,7 @@ class _Turn:
         self.out.append(Say(self.changed(question, before, "fix.done")))
         apology = next((ending for ending in self.flow.endings if ending.apology), None)
         if self.unhappy() and not was_unhappy and not state.contact and apology is not None:
-            state.contact = "offered"
-            self.out.append(Say(self.voice.fill(apology.texts, self.values()), self.voice.contact))
+            self.apologise(apology)
 
     def multi_after_the_end(self, question: Question, value: str) -> None:
         state = self.state

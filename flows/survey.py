@@ -551,6 +551,7 @@ NEEDED_TEXTS = (
     "contact.yes",
     "contact.yes.label",
     "end.apology",
+    "end.apology.promised",
     "erase.done",
     "fix.done",
     "fix.resume",

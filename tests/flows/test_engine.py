@@ -280,6 +280,21 @@ def test_the_wish_for_contact_can_be_typed_and_changed() -> None:
     assert CaseSettled("no_contact") in talk.do("tap @contact no")
 
 
+def test_contact_is_not_offered_to_whom_a_reply_is_promised() -> None:
+    talk = purchase("tap sat 1", "tap nps 2", "type 担当者", "type 特にない")
+    [apology] = [o for o in talk.do("tap affinity 2") if isinstance(o, Say)]
+    assert apology.text.startswith("ご期待に沿えず")
+    assert not apology.text.endswith("？")
+    assert apology.choices == ()
+    assert talk.do("tap @contact no") == []
+    corrected = purchase("tap sat 4", "tap nps 9", "type 担当者", "type 特にない", "tap affinity 4")
+    for line in ("type 特にない", "tap pay_more yes"):
+        if corrected.state.phase != "done":
+            corrected.do(line)
+    assert corrected.state.phase == "done"
+    assert [o.choices for o in corrected.do("tap sat 1") if isinstance(o, Say)] == [(), ()]
+
+
 def test_an_album_of_photos_is_thanked_for_once() -> None:
     talk = purchase("tap sat 4")
     assert len(texts(talk.do("photo"))) == 1
