@@ -368,7 +368,9 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
             from bot.slack.channel import SlackChannel
 
             slack_channel = SlackChannel(
-                settings.slack_bot_token.get_secret_value(), base_url=settings.slack_api_base_url
+                settings.slack_bot_token.get_secret_value(),
+                deck=config.library.deck,
+                base_url=settings.slack_api_base_url,
             )
             closing.push_async_callback(slack_channel.close)
             team = slack_channel

@@ -42,15 +42,6 @@ _SILENCE_S: Final = 1800.0
 """A connection that brings nothing at all for so long is replaced, whatever it says of itself: after an idle
 reconnect events can stop without a sign (bolt-python issue 1529)."""
 
-_CLOSED: Final = {
-    "ja": "このボタンは、もうお使いいただけません。",
-    "en": "This button can no longer be used.",
-}
-_FAILED: Final = {
-    "ja": "うまくいきませんでした。少し待って、もう一度お試しください。",
-    "en": "That didn't work. Please wait a moment and try again.",
-}
-
 _MALFORMED: Final = "The body is not a Slack payload."
 
 Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
@@ -238,7 +229,7 @@ class SlackApp:
 
     async def _on_write(self, ack: Any, body: JsonObject) -> None:
         await ack()
-        view = messages.answer_view(str(messages.first_action(body).get("value", "")))
+        view = messages.answer_view(str(messages.first_action(body).get("value", "")), self._channel.deck)
         if view is not None:
             await self._channel.call("views.open", {"trigger_id": body.get("trigger_id"), "view": view})
 
@@ -254,7 +245,7 @@ class SlackApp:
 
     async def _on_unknown_action(self, ack: Any, body: JsonObject) -> None:
         await ack()
-        await self._tell(body, _CLOSED[await self._language(body)])
+        await self._tell(body, self._words("slack.closed", await self._language(body)))
 
     async def _on_unknown_command(self, ack: Any, body: JsonObject) -> None:
         lang = await self._language(body)
@@ -264,7 +255,7 @@ class SlackApp:
         """A listener failed after the acknowledgement: the log has the reason, the person a sentence."""
         log.error("slack_listener_failed", kind=_kind_of(body), exc_info=error)
         try:
-            await self._tell(body, _FAILED[await self._language(body)])
+            await self._tell(body, self._words("slack.failed", await self._language(body)))
         except SlackError as failed:
             log.warning("slack_person_not_told", reason=failed.code)
 
@@ -273,6 +264,9 @@ class SlackApp:
         url = body.get("response_url")
         if isinstance(url, str) and url:
             await self._channel.respond(url, sentence)
+
+    def _words(self, text_id: str, lang: str) -> str:
+        return messages.say(self._channel.deck, text_id, lang)
 
     async def _language(self, body: Mapping[str, Any]) -> str:
         user = body.get("user")

@@ -14,6 +14,7 @@ import structlog
 
 from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
 from bot.slack.messages import render_turn
+from flows.texts import Deck
 
 if TYPE_CHECKING:
     import aiohttp
@@ -128,13 +129,15 @@ class SlackChannel:
 
     Args:
         token: Bot token (xoxb-…).
+        deck: The words of Slack's own controls, those the shop put in their place included.
         base_url: Where the Web API is; "" for Slack itself.
     """
 
     name = "slack"
 
-    def __init__(self, token: str, *, base_url: str = "") -> None:
+    def __init__(self, token: str, *, deck: Deck, base_url: str = "") -> None:
         self._token = token
+        self.deck = deck
         self._base_url = base_url
         self._session: aiohttp.ClientSession | None = None
         self._client: AsyncWebClient | None = None
@@ -145,7 +148,7 @@ class SlackChannel:
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
         """The calls that show this turn: answered questions are updated first, then what comes next is
         posted."""
-        return render_turn(turn, external_id)
+        return render_turn(turn, external_id, self.deck)
 
     async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
         """Make the call once. A repeated post first looks for its own key: Slack has no idempotency.

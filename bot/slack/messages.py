@@ -18,6 +18,7 @@ from bot.channel import Ignored, Inbound, JsonObject, Outgoing, Turn
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape, plain, storable
 from flows.engine import Ask, Choice, Content, Media, Record, Say, Tap, Typed, Unsent, Value
+from flows.texts import Deck
 
 TAP: Final = "koe.tap"
 """Action id (prefix) of a button that answers, skips, stops …"""
@@ -36,36 +37,24 @@ ANSWER_LIMIT: Final = 1000
 
 _ROW = 7
 """Buttons with a number that fit one row; longer scales take two (0–5, 6–10)."""
-_WORDS: Final[Mapping[str, tuple[str, str]]] = {
-    "change": ("変更", "Change"),
-    "write": ("書く", "Write"),
-    "send": ("送信", "Send"),
-    "cancel": ("やめる", "Cancel"),
-    "answer": ("ご回答", "Your answer"),
-    "here": ("このDMにそのままお書きいただけます。", "You can simply write in this chat."),
-    "skipped": ("スキップ", "Skipped"),
-    "noted": ("ご回答：", "Your answer: "),
-    "question": ("ご質問", "Question"),
-}
 
 
-def say(key: str, lang: str) -> str:
-    """One of the few words that only Slack's own controls need."""
-    ja, en = _WORDS[key]
-    return en if lang == "en" else ja
+def say(deck: Deck, text_id: str, lang: str, **values: str) -> str:
+    """One of the few texts of the copy deck that only Slack's own controls need."""
+    return deck.template(text_id, "en" if lang == "en" else "ja").fill(values)
 
 
 # -------------------- rendering
 
 
-def render_turn(turn: Turn, external_id: str) -> list[Outgoing]:
+def render_turn(turn: Turn, external_id: str, deck: Deck) -> list[Outgoing]:
     """The calls that show this turn in the customer's DM: first the answered questions, then what comes
     next."""
-    made = [_answered(turn, record, external_id) for record in turn.recorded]
+    made = [_answered(turn, record, external_id, deck) for record in turn.recorded]
     for bubble in turn.bubbles:
         match bubble:
             case Ask():
-                body = question_blocks(bubble, session_id=turn.session_id, lang=turn.lang)
+                body = question_blocks(bubble, session_id=turn.session_id, lang=turn.lang, deck=deck)
                 fallback = bubble.alt or bubble.text
                 made.append(Outgoing(_post(external_id, fallback, body), asks=bubble.question))
             case Say():
@@ -73,7 +62,7 @@ def render_turn(turn: Turn, external_id: str) -> list[Outgoing]:
     return made
 
 
-def question_blocks(ask: Ask, *, session_id: str, lang: str) -> list[JsonObject]:
+def question_blocks(ask: Ask, *, session_id: str, lang: str, deck: Deck) -> list[JsonObject]:
     """A question with everything that can be tapped."""
     names = _Names()
     intro = ask.intro.rstrip("\n")
@@ -92,8 +81,8 @@ def question_blocks(ask: Ask, *, session_id: str, lang: str) -> list[JsonObject]
     )
     controls: list[JsonObject] = []
     if ask.kind == "text":
-        made.append(kit.small_plain(say("here", lang)))
-        controls.append(_write_button(ask, session_id, lang))
+        made.append(kit.small_plain(say(deck, "slack.here", lang)))
+        controls.append(_write_button(ask, session_id, lang, deck))
     for choice in ask.controls:
         verb = choice.value.partition(":")[0] if ask.kind == "multi" else ""
         if verb == "remove":
@@ -178,9 +167,9 @@ def _tap_button(choice: Choice, session_id: str, names: _Names) -> JsonObject:
     return kit.button(choice.label, names.of(choice.node, choice.value), packed)
 
 
-def _write_button(ask: Ask, session_id: str, lang: str) -> JsonObject:
+def _write_button(ask: Ask, session_id: str, lang: str, deck: Deck) -> JsonObject:
     value = _packed_json({"s": session_id, "q": ask.question, "l": lang, "t": cut(ask.text, 400)})
-    return kit.button(say("write", lang), WRITE, value)
+    return kit.button(say(deck, "button.write", lang), WRITE, value)
 
 
 def _said(bubble: Say, session_id: str) -> list[JsonObject]:
@@ -189,18 +178,19 @@ def _said(bubble: Say, session_id: str) -> list[JsonObject]:
     return [kit.words((bubble.text, False)), *kit.rows(taps, kit.BUTTONS_PER_BLOCK)]
 
 
-def _answered(turn: Turn, record: Record, external_id: str) -> Outgoing:
+def _answered(turn: Turn, record: Record, external_id: str, deck: Deck) -> Outgoing:
     """The question's message after the answer: the question, the chosen value, a 変更 button; the scale is
     gone."""
     ask = turn.shown.get(record.question)
-    label = say("skipped", turn.lang) if record.value is None else _label(record)
+    label = say(deck, "slack.skipped.label", turn.lang) if record.value is None else _label(record)
     made = [] if ask is None else [kit.words((ask.text, True))]
-    made.append(kit.words((("✓ " if ask else say("noted", turn.lang)) + cut(label, 300), False)))
+    label = cut(label, 300)
+    made.append(kit.words((f"✓ {label}" if ask else say(deck, "slack.noted", turn.lang, answer=label), False)))
     if ask is not None and ask.kind != "text":
-        change = _change_button(ask, record, turn)
+        change = _change_button(ask, record, turn, deck)
         if change is not None:
             made.append(kit.actions([change]))
-    fallback = ask.text if ask else say("question", turn.lang)
+    fallback = ask.text if ask else say(deck, "slack.question.label", turn.lang)
     args: JsonObject = {
         "text": escape(cut(fallback, 1000)),
         "blocks": made,
@@ -216,7 +206,7 @@ def _label(record: Record) -> str:
     return "、".join(record.value) if isinstance(record.value, tuple) else str(record.value)
 
 
-def _change_button(ask: Ask, record: Record, turn: Turn) -> JsonObject | None:
+def _change_button(ask: Ask, record: Record, turn: Turn, deck: Deck) -> JsonObject | None:
     value = _packed_json(
         {
             "s": turn.session_id,
@@ -234,7 +224,7 @@ def _change_button(ask: Ask, record: Record, turn: Turn) -> JsonObject | None:
     )
     if len(value) > kit.BUTTON_VALUE_LIMIT:
         return None  # a list too long to come back through Slack: 「戻る」 typed still corrects it
-    return kit.button(say("change", turn.lang), CHANGE, value)
+    return kit.button(say(deck, "button.change", turn.lang), CHANGE, value)
 
 
 def _post(external_id: str, fallback: str, body: Sequence[JsonObject]) -> JsonObject:
@@ -267,24 +257,24 @@ def _packed_json(value: Mapping[str, object]) -> str:
 # -------------------- controls that ask nothing of a conversation
 
 
-def answer_view(packed: str) -> JsonObject | None:
+def answer_view(packed: str, deck: Deck) -> JsonObject | None:
     """The window for a free text, from the value of its 書く button; None for a value that is not ours."""
     told = _read_json(packed)
     session_id, question = told.get("s"), told.get("q")
     if not isinstance(session_id, str) or not isinstance(question, str) or not question:
         return None
     lang = "en" if told.get("l") == "en" else "ja"
-    label = told.get("t") if isinstance(told.get("t"), str) and told.get("t") else say("answer", lang)
+    label = told.get("t") if isinstance(told.get("t"), str) and told.get("t") else say(deck, "slack.answer.label", lang)
     try:
         private = buttons.pack(session_id, question, lang)
     except ValueError:
         return None
     return kit.modal(
         ANSWER_VIEW,
-        say("answer", lang),
+        say(deck, "slack.answer.label", lang),
         [kit.text_input("answer", str(label), limit=ANSWER_LIMIT, multiline=True)],
-        close=say("cancel", lang),
-        submit=say("send", lang),
+        close=say(deck, "button.cancel", lang),
+        submit=say(deck, "button.send", lang),
         private=private,
     )
 

@@ -31,9 +31,21 @@ from bot.staff.survey import (
     SurveyPorts,
     SurveyRequest,
 )
+from flows.builtin import builtin_library
 from flows.engine import Tap, Typed
+from flows.source import parse_yaml
 
 SECRET = "shhh"
+SHOP_WORDS = parse_yaml(
+    """
+    button.write: {ja: 文章で答える, en: Answer in writing}
+    button.send: {ja: 送る, en: Send it}
+    button.cancel: {ja: 閉じる, en: Close}
+    slack.closed: {ja: このボタンは終了しました。, en: This button is closed.}
+    """.encode(),
+    "words.yaml",
+)
+DECK = builtin_library(deck=[SHOP_WORDS]).deck
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
 NOW_MS = 1_795_500_000_000
 
@@ -150,7 +162,7 @@ async def slack() -> AsyncIterator[Slack]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     world.url = f"http://{host}:{port}/api/"
-    channel = SlackChannel("xoxb-1", base_url=world.url)
+    channel = SlackChannel("xoxb-1", deck=DECK, base_url=world.url)
     people = People(channel.call, team_id=lambda: "T1", default_lang="ja", failure=SlackError, now_ms=lambda: NOW_MS)
     ports = SurveyPorts(
         flows=lambda lang: [FlowOption("after_purchase", "ご購入後" if lang == "ja" else "After purchase")],
@@ -357,7 +369,7 @@ async def test_an_unknown_button_is_acknowledged_and_explained(slack: Slack) -> 
     url = slack.url + "respond"
     assert (await slack.post(click("other.tool", "x", response_url=url))).status_code == 200
     await settled(slack, 1)
-    assert slack.responses[0]["text"] == "このボタンは、もうお使いいただけません。"
+    assert slack.responses[0]["text"] == "このボタンは終了しました。"
     assert slack.responses[0]["response_type"] == "ephemeral"
 
 

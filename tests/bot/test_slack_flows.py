@@ -33,6 +33,7 @@ from flows.engine import (
 )
 from flows.survey import Library
 
+DECK = builtin_library().deck
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
 START_MS = 1_795_050_000_000
 DATES = Dates("11月24日（火）18:00まで", "11月25日（水）", "12月1日（火）")
@@ -84,7 +85,7 @@ class Customer:
             shown={question: ask for question, ask in shown.items() if ask is not None},
         )
         asks = {bubble.question: bubble for bubble in turn.bubbles if isinstance(bubble, Ask)}
-        for call in render_turn(turn, "U1"):
+        for call in render_turn(turn, "U1", DECK):
             args = call.payload["args"]
             assert validate_message(args) == []
             assert args["text"].strip()
@@ -127,7 +128,7 @@ class Customer:
                 self.click(done, state={"values": state})
             case "text":
                 (write,) = [button for button in elements(self.shown) if button["action_id"] == messages.WRITE]
-                view = messages.answer_view(write["value"])
+                view = messages.answer_view(write["value"], DECK)
                 assert view is not None
                 assert validate_view(view) == []
                 self.now_ms += 5000

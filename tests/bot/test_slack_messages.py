@@ -17,8 +17,11 @@ from bot.slack.messages import parse_action, parse_event, render_turn
 from bot.slack.words import escape, plain
 from bot.staff import card, people, survey
 from bot.standins.blocks import validate_message, validate_view
+from flows.builtin import builtin_library
 from flows.engine import Ask, Choice, Media, Record, Say, Tap, Typed, Unsent
+from flows.source import parse_yaml
 
+DECK = builtin_library().deck
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
 HOSTILE = "<!channel> <@U123> <https://evil.example|銀行> *太字* _斜体_ ~消~ `x` @here &amp; http://evil.example"
 SKIP = Choice("スキップ", "@control", "skip")
@@ -143,14 +146,14 @@ def clicked(element: dict[str, Any], *, user: str = "U1", state: Any = None, **c
 )
 @pytest.mark.parametrize("lang", ["ja", "en"])
 def test_every_question_stays_within_the_limits_of_block_kit(ask: Ask, lang: str) -> None:
-    (made,) = render_turn(turn(ask, lang=lang), "U1")
+    (made,) = render_turn(turn(ask, lang=lang), "U1", DECK)
     assert validate_message(made.payload["args"]) == []
     assert made.payload["method"] == "chat.postMessage"
     assert (made.payload["open"], made.asks) == ("U1", ask.question)
 
 
 def test_a_scale_of_eleven_stands_in_two_rows_of_equal_buttons() -> None:
-    (made,) = render_turn(turn(nps()), "U1")
+    (made,) = render_turn(turn(nps()), "U1", DECK)
     rows = [block for block in blocks_of([made]) if block["type"] == "actions"]
     labels = [[element["text"]["text"] for element in row["elements"]] for row in rows]
     assert labels == [["0", "1", "2", "3", "4", "5"], ["6", "7", "8", "9", "10"], ["スキップ"]]
@@ -158,14 +161,14 @@ def test_a_scale_of_eleven_stands_in_two_rows_of_equal_buttons() -> None:
 
 
 def test_the_notification_shows_the_neutral_line_only() -> None:
-    (made,) = render_turn(turn(nps(alt="次の質問です（2/4）")), "U1")
+    (made,) = render_turn(turn(nps(alt="次の質問です（2/4）")), "U1", DECK)
     assert made.payload["args"]["text"] == "次の質問です（2/4）"
     assert made.payload["args"]["unfurl_links"] is False
     assert made.payload["args"]["parse"] == "none"
 
 
 def test_a_multi_select_is_ticked_and_then_decided_without_a_button_to_remove() -> None:
-    (made,) = render_turn(turn(emotion(chosen=("e1",))), "U1")
+    (made,) = render_turn(turn(emotion(chosen=("e1",))), "U1", DECK)
     (boxes,) = elements(blocks_of([made]), "checkboxes")
     assert len(boxes["options"]) == 9
     assert [option["value"] for option in boxes["initial_options"]] == ["e1"]
@@ -175,7 +178,7 @@ def test_a_multi_select_is_ticked_and_then_decided_without_a_button_to_remove() 
 
 def test_after_an_answer_the_question_shows_the_value_and_can_be_changed() -> None:
     recorded = Record("nps", 8, label="8点")
-    made = render_turn(turn(text_question(), recorded=(recorded,), shown={"nps": nps()}), "U1")
+    made = render_turn(turn(text_question(), recorded=(recorded,), shown={"nps": nps()}), "U1", DECK)
     assert [(call.payload["method"], call.updates, call.asks) for call in made] == [
         ("chat.update", "nps", ""),
         ("chat.postMessage", "", "reason"),
@@ -196,7 +199,7 @@ def test_after_an_answer_the_question_shows_the_value_and_can_be_changed() -> No
 
 def test_a_changed_multi_select_comes_back_ticked_and_can_be_decided() -> None:
     recorded = Record("emotion", ("e0", "e4"), label="「安心感、共感」")
-    (made,) = render_turn(turn(recorded=(recorded,), shown={"emotion": emotion()}), "U1")
+    (made,) = render_turn(turn(recorded=(recorded,), shown={"emotion": emotion()}), "U1", DECK)
     (change,) = elements(blocks_of([made]), "button")
     again = messages.choices_again(change["value"], blocks_of([made]))
     assert again is not None
@@ -207,14 +210,14 @@ def test_a_changed_multi_select_comes_back_ticked_and_can_be_decided() -> None:
 
 
 def test_an_answered_question_whose_wording_is_not_at_hand_still_shows_the_answer() -> None:
-    (made,) = render_turn(turn(recorded=(Record("nps", 8, label="8点"),)), "U1")
+    (made,) = render_turn(turn(recorded=(Record("nps", 8, label="8点"),)), "U1", DECK)
     assert "ご回答：8点" in json.dumps(blocks_of([made]), ensure_ascii=False)
     assert list(elements(blocks_of([made]), "button")) == []
 
 
 def test_a_skipped_question_says_so() -> None:
     recorded = Record("nps", None, missing="skipped")
-    (made,) = render_turn(turn(recorded=(recorded,), shown={"nps": nps()}, lang="en"), "U1")
+    (made,) = render_turn(turn(recorded=(recorded,), shown={"nps": nps()}, lang="en"), "U1", DECK)
     assert "✓ Skipped" in json.dumps(blocks_of([made]), ensure_ascii=False)
 
 
@@ -231,9 +234,9 @@ def test_a_change_button_made_by_somebody_else_changes_nothing() -> None:
 
 
 def test_a_free_text_can_be_written_in_the_chat_or_in_a_window() -> None:
-    (made,) = render_turn(turn(text_question()), "U1")
+    (made,) = render_turn(turn(text_question()), "U1", DECK)
     write = next(button for button in elements(blocks_of([made]), "button") if button["action_id"] == messages.WRITE)
-    view = messages.answer_view(write["value"])
+    view = messages.answer_view(write["value"], DECK)
     assert view is not None
     assert validate_view(view) == []
     assert view["blocks"][0]["label"]["text"].startswith("よろしければ")
@@ -256,7 +259,7 @@ def test_a_free_text_can_be_written_in_the_chat_or_in_a_window() -> None:
 
 @pytest.mark.parametrize("value", [None, "", "   ", 7, [], "x" * 5000, "a\ud800b\x00c"])
 def test_a_window_sent_with_odd_words_is_survived(value: Any) -> None:
-    view = messages.answer_view(json.dumps({"s": SESSION, "q": "reason", "l": "ja", "t": "理由"}))
+    view = messages.answer_view(json.dumps({"s": SESSION, "q": "reason", "l": "ja", "t": "理由"}), DECK)
     assert view is not None
     body = {
         "type": "view_submission",
@@ -296,8 +299,12 @@ def test_no_word_of_a_customer_becomes_a_mention_a_link_or_a_format() -> None:
         text_question(text=HOSTILE),
     )
     recorded = (Record("nps", 8, label=HOSTILE), Record("reason", HOSTILE))
-    made = render_turn(turn(*asks, Say(HOSTILE, (Choice(HOSTILE[:60], "@contact", "yes"),)), recorded=recorded), "U1")
-    made += render_turn(turn(recorded=recorded, shown={"nps": nps(text=HOSTILE), "reason": text_question()}), "U1")
+    made = render_turn(
+        turn(*asks, Say(HOSTILE, (Choice(HOSTILE[:60], "@contact", "yes"),)), recorded=recorded), "U1", DECK
+    )
+    made += render_turn(
+        turn(recorded=recorded, shown={"nps": nps(text=HOSTILE), "reason": text_question()}), "U1", DECK
+    )
     for call in made:
         args = call.payload["args"]
         assert validate_message(args) == []
@@ -310,7 +317,7 @@ def test_no_word_of_a_customer_becomes_a_mention_a_link_or_a_format() -> None:
 
 
 def test_only_our_own_small_words_hold_a_link() -> None:
-    (made,) = render_turn(turn(text_question()), "U1")
+    (made,) = render_turn(turn(text_question()), "U1", DECK)
     assert list(parsed_texts(blocks_of([made]))) == ["個人情報の扱い：<https://example.com/privacy_1>"]
 
 
@@ -342,7 +349,7 @@ def test_escaping_survives_the_way_out_and_back() -> None:
 
 
 def test_every_button_of_a_question_comes_back_as_the_tap_it_stands_for() -> None:
-    (made,) = render_turn(turn(INVITATION), "U1")
+    (made,) = render_turn(turn(INVITATION), "U1", DECK)
     taps = []
     for element in elements(blocks_of([made]), "button"):
         inbound = parse_action(clicked(element), workspace="T1", now_ms=0)
@@ -366,7 +373,7 @@ def state_of(blocks: list[Any], ticked: tuple[str, ...]) -> dict[str, Any]:
 
 def test_deciding_a_multi_select_brings_all_that_is_ticked() -> None:
     many = emotion(choices=tuple(Choice(f"選択肢{i}", "emotion", f"e{i}") for i in range(12)))
-    (made,) = render_turn(turn(many), "U1")
+    (made,) = render_turn(turn(many), "U1", DECK)
     done = next(button for button in elements(blocks_of([made]), "button") if button["action_id"] == messages.DONE)
     state = state_of(blocks_of([made]), ("e1", "e5", "e11"))
     inbound = parse_action(clicked(done, state=state), workspace="T1", now_ms=0)
@@ -378,7 +385,7 @@ def test_deciding_a_multi_select_brings_all_that_is_ticked() -> None:
 
 
 def test_a_tick_alone_asks_nothing() -> None:
-    (made,) = render_turn(turn(emotion()), "U1")
+    (made,) = render_turn(turn(emotion()), "U1", DECK)
     block = next(block for block in blocks_of([made]) if "block_id" in block)
     body = clicked(block["elements"][0])
     body["actions"][0]["block_id"] = block["block_id"]
@@ -388,7 +395,7 @@ def test_a_tick_alone_asks_nothing() -> None:
 
 
 def test_a_click_delivered_twice_has_one_key_and_two_clicks_have_two() -> None:
-    (made,) = render_turn(turn(nps()), "U1")
+    (made,) = render_turn(turn(nps()), "U1", DECK)
     button = next(elements(blocks_of([made]), "button"))
     first, second = clicked(button), clicked(button)
     second["actions"][0]["action_ts"] = "1700000001.5"
@@ -484,3 +491,24 @@ def test_a_shapeless_event_is_ignored_and_still_has_a_key(body: dict[str, Any]) 
 @pytest.mark.parametrize("module", [words, channel, messages, people, survey, card])
 def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0
+
+
+def test_the_words_a_shop_puts_in_place_of_ours_reach_slacks_own_controls() -> None:
+    words = """
+    button.write: {ja: 文章で答える, en: Answer in writing}
+    button.change: {ja: 選び直す, en: Choose again}
+    button.send: {ja: 送る, en: Send it}
+    button.cancel: {ja: 閉じる, en: Close}
+    slack.noted: {ja: "承りました：{answer}", en: "Noted: {answer}"}
+    """
+    deck = builtin_library(deck=[parse_yaml(words.encode(), "words.yaml")]).deck
+    (made,) = render_turn(turn(text_question()), "U1", deck)
+    write = next(b for b in elements(blocks_of([made]), "button") if b["action_id"] == messages.WRITE)
+    assert write["text"]["text"] == "文章で答える"
+    view = messages.answer_view(write["value"], deck)
+    assert view is not None
+    assert (view["submit"]["text"], view["close"]["text"]) == ("送る", "閉じる")
+    (update,) = render_turn(turn(recorded=(Record("nps", 8, label="8"),), shown={"nps": nps()}, lang="en"), "U1", deck)
+    assert "Choose again" in json.dumps(update.payload["args"]["blocks"])
+    (bare,) = render_turn(turn(recorded=(Record("nps", 8, label="8点"),)), "U1", deck)
+    assert "承りました：8点" in json.dumps(bare.payload["args"]["blocks"], ensure_ascii=False)

@@ -13,6 +13,7 @@ from aiohttp import web
 from bot.channel import Refused, RetryLater, Sent, Unknown
 from bot.slack import channel as slack_channel
 from bot.slack.channel import SlackChannel, SlackError
+from flows.builtin import builtin_library
 
 JOB = "0197a3c2-2222-7000-8000-000000000002"
 POST = {"method": "chat.postMessage", "args": {"text": "hi", "blocks": []}, "open": "U1"}
@@ -95,7 +96,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def slack(wire: Wire) -> AsyncIterator[SlackChannel]:
-    channel = SlackChannel("xoxb-1", base_url=wire.url)
+    channel = SlackChannel("xoxb-1", deck=builtin_library().deck, base_url=wire.url)
     yield channel
     await channel.close()
 
@@ -271,7 +272,7 @@ async def test_a_dm_that_cannot_be_opened_has_certainly_not_got_the_message(wire
 
 
 async def test_nobody_at_the_address_is_certainly_not_sent() -> None:
-    channel = SlackChannel("xoxb-1", base_url="http://127.0.0.1:1/api/")
+    channel = SlackChannel("xoxb-1", deck=builtin_library().deck, base_url="http://127.0.0.1:1/api/")
     try:
         assert await send(channel) == RetryLater("no connection to Slack")
     finally:

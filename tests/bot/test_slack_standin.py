@@ -34,6 +34,7 @@ from bot.staff.survey import (
 )
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
+from flows.builtin import builtin_library
 from flows.engine import Ask, Choice, Record, Say, Tap, Typed
 
 SECRET = "shhh"
@@ -102,7 +103,7 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         **changes,
     )
     slack_server = await serve(slack.app)
-    channel = SlackChannel("xoxb-1", base_url=f"{slack_server.url}/api/")
+    channel = SlackChannel("xoxb-1", deck=builtin_library().deck, base_url=f"{slack_server.url}/api/")
     await channel.identify()
     world = World(slack, channel, None, clock)  # type: ignore[arg-type]
 
