@@ -1,9 +1,8 @@
-"""SQLite: one writer with group commit, readers of their own, all on threads of aiosqlite; the loop never
-waits for a disk.
+"""SQLite: one writer with group commit, readers of their own; the loop never waits for a disk or a lock.
 
-Units of work queue up on the loop; `commit()` of the writer's connection drains them. All that queued while
-the last commit was on its way to the disk share the next one, each in its own savepoint. Their results go
-back to the loop only after that commit is durable, in one call for the whole batch.
+Units of work queue up; all that queued while the last commit was on its way to the disk share the next one, each in
+its own savepoint. Units run on the loop, between two awaits; what can wait – somebody else's lock, the commit – happens
+on aiosqlite's thread: see `_Writer`. Results go back only after their commit is durable.
 """
 
 from __future__ import annotations
@@ -31,12 +30,9 @@ T = TypeVar("T")
 
 _NONE: dict[str, Any] = {}
 _READERS = 2
-_BATCH = 1000
-"""Most units in one transaction: bounds what one failing commit can take with it, and how long the first one
-waits."""
-_BATCHES = 32
-"""Batches per turn of the writer's thread: then a checkpoint that was asked for gets its turn, whatever the
-load."""
+_BATCH = 64
+"""Most units in one transaction: bounds what one failing commit can take with it, and how long the loop is busy with
+them (a unit takes 0.1 to 0.3 ms)."""
 
 _BUSY = {
     sqlite3.SQLITE_BUSY,
@@ -171,30 +167,35 @@ class _Link(sqlite3.Connection):
 
 
 class _Writer(_Link):
-    def commit(self) -> None:
-        """Drain the queue: a transaction for all that is queued, then one for all that queued meanwhile …
+    """Runs units on the loop and commits on its thread.
 
-        Never raises: what goes wrong is told to the units it went wrong for.
-        """
-        for _ in range(_BATCHES):
-            if not self.queue:
-                return
-            outcomes = self._batch()
-            self.deliver(outcomes)
+    A statement lets go of the interpreter lock and has to win it back; on a thread beside a busy loop that costs more
+    than the statement. So units – plain, short functions – run on the loop, where nobody else wants the lock, and what
+    waits for others or for the disk (a lock, the commit) happens on the thread.
+    """
 
-    def _batch(self) -> list[Outcome]:
-        queue, cursor, scope = self.queue, self._cursor, self.scope
-        outcomes: list[Outcome] = []
-        size = min(len(queue), _BATCH)
+    outcomes: list[Outcome]
+    patience_ms: int
+
+    def begin(self) -> bool:
+        """On the loop: start a transaction for what is queued. False when somebody else holds the lock."""
         try:
             if self.in_transaction:
                 super().rollback()  # left over from a rollback that failed
-            # IMMEDIATE: the wait for the lock happens here, under the busy timeout. A transaction that starts
-            # by reading and then writes is refused at once when somebody else has written in between.
-            cursor.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            return [(queue.popleft()[1], None, _translated(error)) for _ in range(size)]
-        for _ in range(size):
+            # IMMEDIATE: a transaction that starts by reading and then writes is refused at once when somebody else
+            # has written in between.
+            self._cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            return False
+        return True
+
+    def run_units(self) -> None:
+        """On the loop, in the transaction: each unit in its own savepoint. What became of them is kept in `outcomes`
+        until the commit."""
+        queue, cursor, scope = self.queue, self._cursor, self.scope
+        outcomes: list[Outcome] = []
+        self.outcomes = outcomes
+        for _ in range(min(len(queue), _BATCH)):
             unit, future = queue.popleft()
             if future.cancelled():
                 continue
@@ -212,22 +213,39 @@ class _Writer(_Link):
             except BaseException as error:  # noqa: BLE001 – whatever a unit raises belongs to its caller
                 own = _translated(error) if isinstance(error, sqlite3.Error) else error
                 if not self.in_transaction:
-                    # a full disk can make SQLite give up the whole transaction: the neighbours' work is gone,
-                    # too
-                    return [*_lost(outcomes, own), (future, None, own)]
+                    # a full disk can make SQLite give up the whole transaction: the neighbours' work is gone, too
+                    self.outcomes = [*_lost(outcomes, own), (future, None, own)]
+                    return
                 outcomes.append((future, None, own))
+
+    def commit(self) -> None:
+        """On the thread: wait for the lock if `begin` could not have it, or make the batch durable. Never raises: what
+        goes wrong is told to the units it went wrong for."""
+        if not self.in_transaction:
+            if self.outcomes or not self.queue:
+                return
+            try:
+                self._cursor.execute(f"PRAGMA busy_timeout = {self.patience_ms}")
+                try:
+                    self._cursor.execute("BEGIN IMMEDIATE")
+                finally:
+                    self._cursor.execute("PRAGMA busy_timeout = 0")
+            except sqlite3.Error as error:
+                refused = [self.queue.popleft()[1] for _ in range(min(len(self.queue), _BATCH))]
+                self.outcomes = [(future, None, _translated(error)) for future in refused]
+            return
         try:
             hit("store.before_commit")
             super().commit()
         except Exception as error:  # noqa: BLE001 – the same: also what a failpoint raises
             with contextlib.suppress(sqlite3.Error):
                 super().rollback()
-            return _lost(outcomes, error)
+            self.outcomes = _lost(self.outcomes, error)
+            return
         try:
             hit("store.after_commit")
         except Exception as error:  # noqa: BLE001 – durable, and yet the callers hear of a failure
-            return _lost(outcomes, error)
-        return outcomes
+            self.outcomes = _lost(self.outcomes, error)
 
 
 class _Reader(_Link):
@@ -262,6 +280,8 @@ class _Lane(Generic[S]):
         self._drains: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._writer: _Writer | None = None
+        self._wanted = 0
 
     @classmethod
     async def open(
@@ -280,6 +300,10 @@ class _Lane(Generic[S]):
         def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
             link = kind(*args, **kwargs)
             link.queue, link.scope, link.deliver = queue, scope(link), lane._deliver
+            if isinstance(link, _Writer):
+                link.outcomes, link.patience_ms = [], busy_timeout_ms
+                link.execute("PRAGMA busy_timeout = 0")
+                lane._writer = link
             for pragma in _pragmas(reader=kind is _Reader, server=server):
                 link.execute(pragma)
             return link
@@ -295,6 +319,8 @@ class _Lane(Generic[S]):
                         cached_statements=512,
                         # how long to wait for somebody else's lock: a command beside the server, or a backup
                         timeout=busy_timeout_ms / 1000,
+                        # the writer's units run on the loop, its commits on aiosqlite's thread – never at once
+                        check_same_thread=False,
                     )
                 )
         except sqlite3.Error as error:
@@ -308,19 +334,35 @@ class _Lane(Generic[S]):
             raise StoreError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.append((unit, future))
-        if self._idle:
+        if not self._wanted:
+            self._start_drain()
+        return await future
+
+    def _start_drain(self) -> None:
+        if self._queue and self._idle:
             drain = self._loop.create_task(self._drain(self._idle.pop()))
             self._drains.add(drain)
             drain.add_done_callback(self._drains.discard)
-        return await future
 
     async def _drain(self, link: aiosqlite.Connection) -> None:
         # A task of its own: the caller that started it may be cancelled at any moment, the others' units must
         # not be. No await stands between the last look at the queue and the return to the idle ones, so no
         # unit is overlooked.
+        writer = self._writer
         try:
-            while self._queue:
-                await link.commit()
+            while self._queue and not self._wanted:
+                if writer is None:
+                    await link.commit()
+                    continue
+                if not writer.begin():
+                    writer.outcomes = []
+                    await link.commit()
+                if writer.in_transaction:
+                    writer.run_units()
+                    if writer.in_transaction:
+                        await link.commit()
+                outcomes, writer.outcomes = writer.outcomes, []
+                _settle(outcomes)
         finally:
             self._idle.append(link)
 
@@ -329,14 +371,22 @@ class _Lane(Generic[S]):
             self._loop.call_soon_threadsafe(_settle, outcomes)
 
     async def compact(self) -> bool:
+        self._wanted += 1  # a drain lets go of its connection after the batch it is at
         try:
-            for link in self._links:
+            while not self._idle:
+                await asyncio.wait(list(self._drains))
+            link = self._idle.pop()
+            try:
                 rows = list(await link.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
-                if rows[0][0]:
-                    return False
-        except sqlite3.Error as error:
-            raise _translated(error) from error
-        return True
+            except sqlite3.Error as error:
+                raise _translated(error) from error
+            finally:
+                self._idle.append(link)
+        finally:
+            self._wanted -= 1
+            if not self._wanted:
+                self._start_drain()
+        return not rows[0][0]
 
     async def close(self) -> None:
         self._closed = True

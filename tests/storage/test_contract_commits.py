@@ -71,23 +71,16 @@ async def test_a_unit_that_stops_iterating_is_an_error_and_not_a_hang(store: Sto
 
 
 async def test_a_cancelled_caller_leaves_no_transaction_open_and_harms_nobody(store: Store) -> None:
-    entered, go_on = threading.Event(), threading.Event()
-
-    def slow(tx: Tx) -> None:
-        entered.set()
-        assert go_on.wait(5)
-        tx.put_customer(customer("slow"))
-
-    running = asyncio.create_task(store.write(slow))
-    await asyncio.to_thread(entered.wait, 5)
+    failpoints.arm("store.before_commit=sleep:0.3@1")
+    committing = asyncio.create_task(store.write(lambda tx: tx.put_customer(customer("slow"))))
+    await asyncio.sleep(0.1)
     queued = asyncio.create_task(store.write(lambda tx: tx.put_customer(customer("queued"))))
     other = asyncio.create_task(store.write(lambda tx: tx.put_customer(customer("other"))))
     await asyncio.sleep(0)
-    running.cancel()
+    committing.cancel()
     queued.cancel()
-    go_on.set()
     await other
-    for task in (running, queued):
+    for task in (committing, queued):
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -104,21 +97,16 @@ async def test_what_was_written_is_there_for_the_next_reader(store: Store) -> No
         assert await store.read(lambda tx, n=number: tx.find_customer(f"C{n}")) is not None
 
 
-async def test_readers_do_not_wait_for_the_writer_nor_for_each_other(store: Store) -> None:
-    writing, read = threading.Event(), threading.Event()
-
-    def slow(tx: Tx) -> None:
-        tx.put_customer(customer("half"))
-        writing.set()
-        assert read.wait(5)
-
-    writer = asyncio.create_task(store.write(slow))
-    await asyncio.to_thread(writing.wait, 5)
+async def test_neither_the_loop_nor_readers_wait_for_a_commit(store: Store) -> None:
+    failpoints.arm("store.before_commit=sleep:0.5@1")
+    writer = asyncio.create_task(store.write(lambda tx: tx.put_customer(customer("half"))))
+    await asyncio.sleep(0.1)
     assert await store.read(lambda tx: tx.find_customer("half")) is None
     both = threading.Barrier(2)
     await asyncio.gather(*(store.read(lambda tx: both.wait(5)) for _ in range(2)))
-    read.set()
+    assert not writer.done(), "all of this happened while the commit was on its way"
     await writer
+    assert await store.read(lambda tx: tx.find_customer("half")) is not None
 
 
 async def test_a_reader_cannot_write(store: Store) -> None:
