@@ -1091,7 +1091,8 @@ class _Turn:
         if not before:
             question = self.current()
             if question is not None:
-                self.ask(question, self.say_text("back.first"))
+                # The first bubble's exits may lie far above by now.
+                self.ask(question, self.say_text("back.first"), exits=here == 0)
             return
         question = before[-1]
         given = state.answers[question.id]
@@ -1497,6 +1498,7 @@ class _Turn:
         alt: str = "",
         ends: bool = True,
         first: bool = False,
+        exits: bool = False,
         invitation: bool = False,
         keep: bool = False,
     ) -> None:
@@ -1525,7 +1527,7 @@ class _Turn:
                 high=wording.high if ends else "",
                 choices=self.choices(question) if choices is None else choices,
                 controls=self.controls(question) if controls is None else controls,
-                exits=self.voice.exits if first else (),
+                exits=self.voice.exits if first or exits else (),
                 small=small or "",
                 small_choices=self.voice.small_choices if first else (),
                 chosen=chosen or None if isinstance(chosen, tuple) else chosen,

@@ -306,6 +306,16 @@ def test_a_survey_put_off_defers_and_ends() -> None:
     assert [o for o in purchase("type あとで").log if isinstance(o, Defer | End)] == [Defer("later"), End("exited")]
 
 
+def test_back_on_the_first_question_shows_the_exits_again() -> None:
+    [ask] = purchase().do("type 戻る")
+    assert isinstance(ask, Ask)
+    assert ask.intro == "これが最初の質問です。"
+    assert [choice.value for choice in ask.exits] == ["undelivered", "unused"]
+    [later] = purchase("tap sat 4").do("type 戻る")
+    assert isinstance(later, Ask)
+    assert later.exits == ()
+
+
 def test_the_reminder_comes_only_while_nothing_was_answered() -> None:
     [ask] = purchase().do("timer remind")
     assert isinstance(ask, Ask)
