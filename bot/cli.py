@@ -33,11 +33,11 @@ app = typer.Typer(
 )
 import_app = typer.Typer(help="Bring data in from a file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(import_app, name="import")
-
 person_app = typer.Typer(
     help="Everything stored about one customer; remove it.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(person_app, name="person")
+
 EXIT_CONFIG = 2
 
 
@@ -97,7 +97,7 @@ def _loop_factory() -> Any:
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Overrides KOE_HOST.")] = "",
-    port: Annotated[int, typer.Option(help="Overrides KOE_PORT.")] = 0,
+    port: Annotated[int | None, typer.Option(help="Overrides KOE_PORT.", min=0, max=65535)] = None,
 ) -> None:
     """Run the bot: webhooks, Slack, and the worker in one process.
 
@@ -107,7 +107,7 @@ def serve(
 
     config = _config(serving=True)
     logs.set_up(config.settings.log_format)
-    _run(_serve(config, host or config.settings.host, port or config.settings.port))
+    _run(_serve(config, host or config.settings.host, config.settings.port if port is None else port))
 
 
 async def _serve(config: Config, host: str, port: int) -> None:
@@ -204,7 +204,7 @@ def talk(
 @app.command()
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Play the story by itself and exit.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the demo page.")] = 8765,
+    port: Annotated[int, typer.Option(help="Port of the demo page.", min=0, max=65535)] = 8765,
     keep: Annotated[Path | None, typer.Option(help="Keep the demo's database in this folder.")] = None,
     socket_mode: Annotated[
         bool, typer.Option("--socket", help="Reach Slack over Socket Mode instead of HTTP.")
@@ -269,7 +269,7 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
     clock = SystemClock()
     now_ms = clock.now_ms()
     period = week or period_of(datetime.fromtimestamp(now_ms / 1000, config.shop.tz).date() - timedelta(days=7))
-    store = await open_store(config.settings.database_url, now_ms=now_ms)
+    store = await open_store(config.settings.database_url, now_ms=now_ms, create=False)
     try:
         digests = Digests(config=config, store=store, clock=clock)
         computed = await digests.compute(rule, period, now_ms)

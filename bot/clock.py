@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import secrets
 import time
 from typing import Protocol
 
@@ -91,9 +91,19 @@ class Chance:
 
     def __init__(self, seed: int | None = None) -> None:
         self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 - seeded runs only
-        self._bits = secrets.randbits if seed is None else self._random.getrandbits
+        self._seeded = seed is not None
+        self._pool = b""
         self._last_ms = 0
         self._counter = 0
+
+    def _bits(self) -> int:
+        """64 of them; the system's are fetched a page at a time."""
+        if self._seeded:
+            return self._random.getrandbits(64)
+        if not self._pool:
+            self._pool = os.urandom(4096)
+        taken, self._pool = self._pool[-8:], self._pool[:-8]
+        return int.from_bytes(taken, "big")
 
     def draw(self) -> float:
         """0 ≤ x < 1."""
@@ -115,5 +125,5 @@ class Chance:
             if self._counter > 0xFFF:
                 self._last_ms += 1
                 self._counter = 0
-        text = f"{self._last_ms:012x}7{self._counter:03x}{(self._bits(62) | (0b10 << 62)):016x}"
+        text = f"{self._last_ms:012x}7{self._counter:03x}{(self._bits() >> 2) | (0b10 << 62):016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

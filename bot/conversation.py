@@ -108,6 +108,7 @@ class Conversation:
         self._on_queued = on_queued
         self._relay = relay
         self._tz: tzinfo = shop.tz
+        self._week = (-1, "")
         self.cases = Cases(shop=shop, promises=promises)
         self._rights = Rights(voice=voice, cases=self.cases, stop=self.stop, shop=shop, promises=promises)
 
@@ -502,8 +503,12 @@ class Conversation:
 
     def week_of(self, at_ms: int) -> str:
         """Monday of the ISO week in the shop's time zone: "2026-11-16"."""
-        day = datetime.fromtimestamp(at_ms / 1000, self._tz).date()
-        return (day - timedelta(days=day.weekday())).isoformat()
+        minute = at_ms // 60_000
+        if minute != self._week[0]:
+            # a week begins on the minute in every zone, so one answer serves a minute's customers
+            day = datetime.fromtimestamp(at_ms / 1000, self._tz).date()
+            self._week = (minute, (day - timedelta(days=day.weekday())).isoformat())
+        return self._week[1]
 
 
 def _value_text(value: int | str | tuple[str, ...] | None) -> str:

@@ -128,7 +128,7 @@ class Worker:
             hit("worker.claimed")
             sends = [job for job in jobs if job.kind == "send"]
             # one look for the whole batch: an opt-out or an erasure may have come between claim and now
-            held = await self.store.read(lambda tx: tx.holds_lease(sends)) if sends else set()
+            held = self.store.glance(lambda tx: tx.holds_lease(sends)) if sends else set()
         except StoreError:
             self._handed = jobs + self._handed  # they are leased to us: nobody else will do them
             raise
@@ -155,7 +155,7 @@ class Worker:
             return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms(paused))
 
         try:
-            due_ms, left = await self.store.read(lambda tx: (tx.next_due_ms(paused), tx.lease_ran_out(now_ms)))
+            due_ms, left = self.store.glance(lambda tx: (tx.next_due_ms(paused), tx.lease_ran_out(now_ms)))
             jobs: list[Job] = []
             if left or (due_ms is not None and due_ms <= now_ms):
                 jobs, due_ms = await self.store.write(claim)
@@ -235,7 +235,7 @@ class Worker:
             return
         ref = str(payload.get("ref", ""))
         if job.updates:
-            ref = await self.store.read(lambda tx: tx.prompt_ref(job.session_id, job.updates))
+            ref = self.store.glance(lambda tx: tx.prompt_ref(job.session_id, job.updates))
         hit("worker.before_send")
         delivery = await channel.send(payload, job_id=job.id, attempt=job.attempts, now_ms=self.clock.now_ms(), ref=ref)
         hit("worker.after_send")

@@ -50,11 +50,12 @@ Queue = deque[tuple[Callable[[Any], Any], "asyncio.Future[Any]"]]
 class SqliteEngine(Generic[S]):
     """An open database file. `S` is what a unit is handed: made once per connection by `scope`."""
 
-    def __init__(self, path: Path, lock: int | None, writer: _Lane[S], readers: _Lane[S]) -> None:
+    def __init__(self, path: Path, lock: int | None, writer: _Lane[S], readers: _Lane[S], glances: _Lane[S]) -> None:
         self._path = path
         self._lock = lock
         self._writer = writer
         self._readers = readers
+        self._glances = glances
 
     @classmethod
     async def open(
@@ -83,6 +84,7 @@ class SqliteEngine(Generic[S]):
                 readers = await _Lane.open(
                     path, scope, _Reader, _READERS, server=False, busy_timeout_ms=busy_timeout_ms
                 )
+                glances = await _Lane.open(path, scope, _Reader, 1, server=False, busy_timeout_ms=0)
             except BaseException:
                 await writer.close()
                 raise
@@ -90,7 +92,7 @@ class SqliteEngine(Generic[S]):
             if lock is not None:
                 os.close(lock)
             raise
-        return cls(path, lock, writer, readers)
+        return cls(path, lock, writer, readers, glances)
 
     async def write(self, unit: Callable[[S], T]) -> T:
         """What `unit` returned, once it is durable."""
@@ -99,6 +101,10 @@ class SqliteEngine(Generic[S]):
     async def read(self, unit: Callable[[S], T]) -> T:
         """What `unit` returned, from a snapshot of the last commit."""
         return await self._readers.submit(unit)
+
+    def glance(self, unit: Callable[[S], T]) -> T:
+        """What `unit` returned, from a snapshot of the last commit, at once."""
+        return self._glances.glance(unit)
 
     async def compact(self) -> bool:
         """Move the write-ahead log into the file and empty it. False when a reader was in the way: try again
@@ -111,6 +117,7 @@ class SqliteEngine(Generic[S]):
 
     async def close(self) -> None:
         """Finish what is queued and close. Nothing may be submitted afterwards."""
+        await self._glances.close()
         await self._readers.close()
         await self._writer.close()
         if self._lock is not None:
@@ -249,6 +256,17 @@ class _Writer(_Link):
 
 
 class _Reader(_Link):
+    def glance(self, unit: Callable[[Any], T]) -> T:
+        """On the loop: one unit in a snapshot of its own."""
+        try:
+            self._cursor.execute("BEGIN")
+            return unit(self.scope)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                super().rollback()
+
     def commit(self) -> None:
         """Drain the queue, each unit in a snapshot of its own. Never raises."""
         while True:
@@ -281,6 +299,7 @@ class _Lane(Generic[S]):
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._writer: _Writer | None = None
+        self._glancer: _Reader | None = None
         self._wanted = 0
 
     @classmethod
@@ -300,6 +319,8 @@ class _Lane(Generic[S]):
         def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
             link = kind(*args, **kwargs)
             link.queue, link.scope, link.deliver = queue, scope(link), lane._deliver
+            if isinstance(link, _Reader):
+                lane._glancer = link
             if isinstance(link, _Writer):
                 link.outcomes, link.patience_ms = [], busy_timeout_ms
                 link.execute("PRAGMA busy_timeout = 0")
@@ -369,6 +390,11 @@ class _Lane(Generic[S]):
     def _deliver(self, outcomes: list[Outcome]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
             self._loop.call_soon_threadsafe(_settle, outcomes)
+
+    def glance(self, unit: Callable[[S], T]) -> T:
+        if self._closed or self._glancer is None:
+            raise StoreError("the store is closed")
+        return self._glancer.glance(unit)
 
     async def compact(self) -> bool:
         self._wanted += 1  # a drain lets go of its connection after the batch it is at
