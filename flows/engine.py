@@ -214,6 +214,9 @@ class Ask:
     """The notification line: no item, no score, no words of the customer."""
     invitation: bool = False
     """True for the first bubble of a session."""
+    shared: bool = False
+    """True when nothing in it comes from this customer but the choices they made: a rendering may be kept and shown to
+    others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1533,10 +1536,16 @@ class _Turn:
                 chosen=chosen or None if isinstance(chosen, tuple) else chosen,
                 alt=alt or self.say_text("alt.question", {"i": str(self.position(question))}),
                 invitation=invitation,
+                shared=not first and self.is_shared(question),
             )
         )
 
     # ----------------------------------------------------------------------------------- looking things up
+
+    def is_shared(self, question: Question) -> bool:
+        """Whether the question's words are the same for every customer: no blank of theirs, no event's own `brand`."""
+        blanks = self.voice.blanks[question.id]
+        return blanks is not None and blanks.isdisjoint(self.state.facts)
 
     def current(self) -> Question | None:
         return self.flow.find(self.state.at)
@@ -1663,6 +1672,8 @@ class _Turn:
 _NO_DATES = Dates(reply_by="", later="", again="")
 _WEEK_ZERO = date(1970, 1, 5).toordinal()
 _COMPUTED = frozenset({"n", "i", "reply_by", "date"})
+_SHOPS_OWN = frozenset({"brand", "team", "here", "privacy_url", "retention", "support_hours", "n", "i"})
+"""Blanks that say the same to every customer."""
 
 
 class _Voice:
@@ -1675,6 +1686,7 @@ class _Voice:
         self._ranges: dict[str, str] = {}
         self.choices: dict[str, tuple[Choice, ...]] = {}
         self.controls: dict[str, tuple[Choice, ...]] = {}
+        self.blanks: dict[str, frozenset[str] | None] = {}
         done = self._button("button.done", "@control", "done")
         self.remove = self._button("button.remove_one", "@control", "remove")
         self.person = self._button("button.person", "@control", "person")
@@ -1684,6 +1696,11 @@ class _Voice:
                 Choice(label, question.id, str(code), tap_text if tap_text != label else "")
                 for code, label, tap_text in buttons
             )
+            wording = question.wordings[lang]
+            templates = (wording.text, wording.note, wording.small)
+            blanks = {name for template in templates if template is not None for name in template.blanks}
+            shops_own = blanks <= _SHOPS_OWN and blanks.isdisjoint(question.vars)
+            self.blanks[question.id] = frozenset(blanks) if shops_own else None
             skip = (self.skip(question),) if question.optional else ()
             if question.kind == "multi":
                 # 「特にない」 leaves it out already; without such a choice there must be another way.

@@ -75,16 +75,17 @@ def encode_messages(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) 
     """The JSON of `render_messages`; b"" for nothing to say.
 
     Customers are asked the same questions: what was rendered once is kept, and only the session, which every button
-    names, is put in.
+    names, is put in. What says something of one customer alone (a name, an item, a comment) is not kept.
     """
-    if not session_id:
-        return _encoded(bubbles, "", lang)
-    return _encoded(bubbles, _ANY_SESSION, lang).replace(_ANY_SESSION.encode(), session_id.encode())
+    if not session_id or not all(isinstance(bubble, Ask) and bubble.shared for bubble in bubbles):
+        messages = render_messages(bubbles, session_id, lang)
+        return msgspec.json.encode(messages) if messages else b""
+    return _encoded(bubbles, lang).replace(_ANY_SESSION.encode(), session_id.encode())
 
 
 @lru_cache(maxsize=1024)
-def _encoded(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) -> bytes:
-    messages = render_messages(bubbles, session_id, lang)
+def _encoded(bubbles: tuple[Say | Ask, ...], lang: str) -> bytes:
+    messages = render_messages(bubbles, _ANY_SESSION, lang)
     return msgspec.json.encode(messages) if messages else b""
 
 

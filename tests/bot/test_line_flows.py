@@ -9,8 +9,8 @@ from linebot.v3.messaging import Message
 
 from bot import buttons
 from bot.channel import JsonObject
-from bot.line import validate_messages
-from bot.line.messages import render_messages
+from bot.line import messages, validate_messages
+from bot.line.messages import encode_messages, render_messages
 from flows.builtin import builtin_library
 from flows.engine import Ask, Begin, Content, Dates, Media, Reply, Say, State, Tap, Typed, new_state, step
 
@@ -113,3 +113,30 @@ def test_every_bubble_of_the_flow_is_valid_and_shows_all_that_can_be_tapped(flow
             if isinstance(last.chosen, tuple):
                 wanted -= {(last.question, value) for value in last.chosen}
         assert shown == wanted
+
+
+def test_a_rendering_that_is_kept_holds_nothing_of_one_customer_and_the_questions_still_find_it() -> None:
+    kept = messages._encoded
+    kept.cache_clear()
+    for name, item, session in (("田中", "青いマグカップ", SESSION), ("佐藤", "赤い傘", SESSION.replace("1", "2"))):
+        flow = LIBRARY.flows["after_purchase"]
+        values = {**VALUES["ja"], "name": name, "item": item}
+        state = new_state(flow, lang="ja", vars=values, facts={"order": {"item": item}})
+        talk: list[Content] = [Tap("sat", "4"), Typed("戻る"), Tap("sat", "2"), Typed("むむ"), Tap("nps", "8")]
+        talk += [Typed(f"{name}です"), Typed("スキップ"), Typed("4")]
+        result = step(flow, state, Begin(AT_MS, MONDAY))
+        before = kept.cache_info()
+        encode_messages(tuple(o for o in result.outputs if isinstance(o, Ask)), session, "ja")
+        assert kept.cache_info() == before, "an invitation bears a name"
+        for number, content in enumerate(talk, 1):
+            result = step(flow, result.state, Reply(AT_MS + number * 10_000, content, DATES))
+            bubbles = tuple(output for output in result.outputs if isinstance(output, Say | Ask))
+            before = kept.cache_info()
+            encoded = encode_messages(bubbles, session, "ja").decode()
+            assert session in encoded or not any(isinstance(b, Ask) and b.choices for b in bubbles)
+            after = kept.cache_info()
+            if any(words in encoded for words in (name, item)):
+                assert after == before
+            elif session != SESSION and bubbles and all(isinstance(bubble, Ask) for bubble in bubbles):
+                assert after.hits == before.hits + 1, "the second customer is asked what the first one was"
+    assert kept.cache_info().currsize == kept.cache_info().hits > 3
