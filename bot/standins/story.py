@@ -175,11 +175,20 @@ class Play:
         channel = slack.dm_of(buyer.slack_user_id)
         arrived = await world.until(lambda: bool(slack.messages(channel)), within_ms=3 * DAY_MS)
         self._check("SlackのDMにアンケートが届く", arrived, slack.transcript(channel))
-        await slack.says(buyer.slack_user_id, channel, "満足")
-        await world.advance(_THINKS_MS)
-        await slack.says(buyer.slack_user_id, channel, "10")
-        await world.advance(_THINKS_MS)
-        self._check("SlackのDMで理由を聞かれる", "理由" in slack.transcript(channel), slack.transcript(channel))
+        await self._in_slack("満足と文字で答える（Slack）", buyer, "満足", "薦める可能性")
+        await self._in_slack("10点と答え、理由を聞かれる（Slack）", buyer, "10", "理由")
+        await slack.says(buyer.slack_user_id, channel, "包装がていねいでした。")
+        await world.advance(8_000)
+        self._check(
+            "理由のあと、愛着度を聞かれる（Slack）", "愛着度" in slack.transcript(channel), slack.transcript(channel)
+        )
+        await self._in_slack("愛着度は5と答える（Slack）", buyer, "5", "感情")
+        await self._in_slack(
+            "信頼と応援したいを選ぶ（Slack）", buyer, "信頼と応援したい", "選択中：「信頼、応援したい」"
+        )
+        await self._in_slack("決定する（Slack）", buyer, "決定", "承りました")
+        last = "はい" if "多少高くても" in slack.transcript(channel) else "期待どおり"
+        await self._in_slack("最後の質問に答え、お礼で終わる（Slack）", buyer, last, "スタッフの励み")
         self._show(f"Slack DM・{buyer.name}様", slack.transcript(channel))
 
     async def _week(self) -> None:
@@ -207,6 +216,15 @@ class Play:
         fresh = self.world.line.transcript(user_id)
         answered = any(entry.sender == "bot" for entry in chat[seen:])
         self._check(step, answered and expected in fresh, fresh)
+
+    async def _in_slack(self, step: str, buyer: Buyer, words: str, expected: str) -> None:
+        slack = self.world.slack
+        channel = slack.dm_of(buyer.slack_user_id)
+        before = slack.transcript(channel).count(expected)
+        await slack.says(buyer.slack_user_id, channel, words)
+        await self.world.advance(_THINKS_MS)
+        seen = slack.transcript(channel)
+        self._check(step, seen.count(expected) > before, seen)
 
     async def _alerted(self, step: str, words: str) -> None:
         slack = self.world.slack
