@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,8 @@ log = structlog.get_logger(__name__)
 
 _IDENTITY_TRIES = 3
 _READING_MS = 500
+_DAY_MS = 86_400_000
+_FORGET_AT_ONCE = 200
 
 
 class CannotStart(RuntimeError):
@@ -133,6 +137,7 @@ class Koe:
                 "event": self._event_again,
                 "wake": self._wake,
                 "expire": self._expire,
+                "retain": self._retain,
             },
             tasks={"alert": self.cards.due, "digest": self._digest, "relay": relay.pass_on, "compact": self._compact},
             on_sent=self._sent,
@@ -239,6 +244,33 @@ class Koe:
         await self.digests.run(job, outbox)
         self.worker.take(outbox)
 
+    def _retain(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """Keep what customers are told: answers older than `retention` go, some at a time, every night."""
+        before_ms = outbox.now_ms - self.shop.retention_days * _DAY_MS
+        forgotten = tx.forget_before(before_ms, outbox.now_ms, limit=_FORGET_AT_ONCE)
+        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+        if forgotten:
+            log.info("answers_past_retention", conversations=forgotten)
+            more = "retain" if forgotten == _FORGET_AT_ONCE else "compact"
+            due_ms = outbox.now_ms + _READING_MS
+            outbox.put(tx, Job(id=outbox.new_id(), kind=more, due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
+        self._next_night(tx, outbox)
+
+    def _next_night(self, tx: Tx, outbox: Outbox) -> None:
+        now = datetime.fromtimestamp(outbox.now_ms / 1000, self.shop.tz)
+        night = datetime.combine(now.date() + timedelta(days=1), time_of_day(3), self.shop.tz)
+        outbox.put(
+            tx,
+            Job(
+                id=outbox.new_id(),
+                kind="retain",
+                due_ms=int(night.timestamp() * 1000),
+                payload="{}",
+                key=f"retain:{night.date().isoformat()}",
+                created_ms=outbox.now_ms,
+            ),
+        )
+
     async def _compact(self, job: Job) -> None:
         """Empty the database's log; somebody who is reading just now is waited for."""
         emptied = await self.store.compact()
@@ -276,12 +308,13 @@ class Koe:
             log.warning("slack_socket_not_connected", hint="it goes on trying; check SLACK_APP_TOKEN if this stays")
 
     async def schedule(self) -> None:
-        """See to it that digests and `every` rules have their next job."""
+        """See to it that digests, `every` rules and the nightly clearing have their next job."""
         outbox = self.worker.outbox()
 
         def unit(tx: Tx) -> None:
             self.digests.schedule(tx, outbox)
             self.invitations.schedule_every(tx, outbox)
+            self._next_night(tx, outbox)
 
         await self.store.write(unit)
         self.worker.take(outbox)

@@ -17,6 +17,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -1577,6 +1578,28 @@ class Tx:
         )
         return erased
 
+    def forget_before(self, before_ms: int, at_ms: int, *, limit: int) -> int:
+        """Forget the answers of conversations whose newest answer was given before `before_ms`, with all that these
+        left: words, history, engine states, sent messages. At most `limit` conversations; how many it were.
+
+        The roll-up keeps its counts, which name nobody: for weeks that old it cannot be recomputed any more.
+        """
+        old = self._db.all(
+            "SELECT DISTINCT a.session_id FROM answers AS a WHERE a.answered_ms < :before_ms AND NOT EXISTS"
+            " (SELECT 1 FROM answers AS b WHERE b.session_id = a.session_id AND b.answered_ms >= :before_ms)"
+            " LIMIT :limit",
+            {"before_ms": before_ms, "limit": limit},
+        )
+        if old:
+            # the first Monday after which no answer can have gone, in any zone
+            whole = datetime.fromtimestamp(before_ms / 1000, UTC).date() + timedelta(days=2)
+            self.set_meta(_KEPT_FROM, (whole + timedelta(days=-whole.weekday() % 7)).isoformat())
+        for (session_id,) in old:
+            self._db.run("DELETE FROM answers WHERE session_id = :session_id", {"session_id": session_id})
+            self._db.run("DELETE FROM former_answers WHERE session_id = :session_id", {"session_id": session_id})
+            self._forget_session(session_id, at_ms)
+        return len(old)
+
     def _forget_session(self, session_id: str, at_ms: int) -> None:
         """Everything that a session's conversation left outside of answers."""
         params = {"session_id": session_id, "at_ms": at_ms}
@@ -1735,13 +1758,17 @@ class Tx:
                 " OR (state IN ('ready', 'leased', 'held')) <> (finished_ms IS NULL)"
             )
         ]
-        kept = self.rollup("", "9999-12-31")
-        if kept != (fresh := self.recompute_rollup()):
+        # weeks whose answers are past their retention have counts only
+        first = self.get_meta(_KEPT_FROM) or ""
+        kept = self.rollup(first, "9999-12-31")
+        if kept != (fresh := [cell for cell in self.recompute_rollup() if cell.week >= first]):
             differing = set(kept) ^ set(fresh)
             wrong.append(f"the roll-up differs from a recomputation in {len(differing)} cells")
         return wrong
 
 
+_KEPT_FROM = "answers.kept_from"
+"""Name in meta: the week from which on all answers are there, once some were forgotten for their age."""
 _MARK = "\x1f"
 """Surrounds each word of a list given to SQL as one text: `REPLACE(:list, :mark || col || :mark, '') <>
 :list` is true when the list has the column's value. Both databases know REPLACE, and no statement has to be

@@ -224,3 +224,21 @@ async def test_the_roll_up_equals_a_recomputation_after_anything(store: Store, s
 
     with pytest.raises(_Undo):
         await store.write(unit)
+
+
+async def test_answers_past_their_age_go_and_their_counts_stay(store: Store) -> None:
+    old, new = answer(answered_ms=NOON - 30 * DAY, week="2026-10-12"), answer("3", session_id="S2", id=new_id("A"))
+    await store.write(lambda tx: (tx.new_session(session("S1")), tx.record_answer(old), tx.record_answer(new)))
+    assert await store.write(lambda tx: tx.forget_before(NOON - 20 * DAY, NOON, limit=10)) == 1
+    assert await store.write(lambda tx: tx.forget_before(NOON - 20 * DAY, NOON, limit=10)) == 0
+
+    def left(tx: Tx) -> tuple[object, ...]:
+        return (
+            tx.answers_of_session("S1", history=True),
+            tx.find_session("S1").state,  # type: ignore[union-attr]
+            [a.value for a in tx.answers_of_session("S2")],
+            {cell.week: cell.answers for cell in tx.rollup("", "9999")},
+            tx.check_integrity(),
+        )
+
+    assert await store.read(left) == ([], "", ["3"], {"2026-10-12": 1, WEEK: 1}, [])

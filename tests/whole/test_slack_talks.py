@@ -207,6 +207,8 @@ async def test_an_event_our_own_code_cannot_digest_is_acknowledged_once_and_kept
 
 
 async def opened(world: World, user_id: str = "U0STAFF") -> None:
+    if world.slack.modal(user_id) is not None:
+        await world.slack.closes(user_id, all_views=True)  # what a test before this one left open
     assert (await world.slack.command(user_id, "C0ALERTS", "/survey")).ok
     await eventually(world, lambda: world.slack.modal(user_id) is not None)
 
