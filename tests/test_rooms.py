@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,12 @@ def test_every_file_opens_with_its_promise(room: str) -> None:
 def test_no_file_is_called_by_what_it_is_not(room: str) -> None:
     vague = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "base"}
     assert [path for path in files(room) if path.stem in vague] == []
+
+
+def test_every_data_file_of_a_room_is_part_of_the_package() -> None:
+    """`pip install` must bring what a checkout has: the demo's shop, templates, schema, texts."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    for room in ("bot", "flows", "storage", "reports"):
+        packed = {path for pattern in settings[room] for path in (ROOT / room).glob(pattern)}
+        data = {p for p in (ROOT / room).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+        assert data <= packed, sorted(str(path.relative_to(ROOT)) for path in data - packed)
