@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 _IDENTITY_TRIES = 3
 _READING_MS = 500
 _DAY_MS = 86_400_000
-_FORGET_AT_ONCE = 200
+_FORGET_AT_ONCE = 20
 
 
 class CannotStart(RuntimeError):

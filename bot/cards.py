@@ -167,7 +167,7 @@ class Cards:
         if event is None:
             return "", "", None
         data = json.loads(event.data)
-        number = str(data.get("order") or data.get("ticket") or "")
+        number = str(data.get("order") or "")
         for purchase in tx.events_of(customer_id, types=("purchase",)):
             bought = json.loads(purchase.data)
             if data.get("order") is not None and str(bought.get("order")) == str(data["order"]):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ITEM_LENGTH = 20
 _TAG = re.compile(r"【[^】]*】|\[[^\]]*\]")
-_EVERY_BATCH = 200
+_EVERY_BATCH = 50
 _STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
 _COMPLAINT_RESOLVED = "complaint_resolved"
 """The shop's own tools report that a customer was looked after: the open case is settled."""
@@ -357,17 +357,22 @@ class Invitations:
         )
 
     def run_every(self, tx: Tx, job: Job, outbox: Outbox) -> None:
-        """An "every" job: plan an invitation for each customer whose last one of this rule is long enough ago."""
-        wanted = json.loads(job.payload)["trigger"]
-        rule = next((r for r in self._shop.triggers if r.id == wanted), None)
-        if rule is not None and rule.every_ms is not None:
-            after = ""
-            while batch := tx.customers_due(rule.id, outbox.now_ms - rule.every_ms, after=after, limit=_EVERY_BATCH):
-                for customer in batch:
-                    self._plan_every(tx, rule, customer.id, outbox)
-                after = batch[-1].id
-            self._next_run(tx, rule, outbox)
+        """An "every" job: plan an invitation for each customer whose last one of this rule is long enough ago. Some at
+        a time: a unit of work keeps everybody else waiting, so the rest is another job."""
+        wanted = json.loads(job.payload)
+        rule = next((r for r in self._shop.triggers if r.id == wanted["trigger"]), None)
         tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+        if rule is None or rule.every_ms is None:
+            return
+        since_ms = outbox.now_ms - rule.every_ms
+        batch = tx.customers_due(rule.id, since_ms, after=wanted.get("after", ""), limit=_EVERY_BATCH)
+        for customer in batch:
+            self._plan_every(tx, rule, customer.id, outbox)
+        if len(batch) == _EVERY_BATCH:
+            payload = msgspec.json.encode({"trigger": rule.id, "after": batch[-1].id}).decode()
+            now_ms = outbox.now_ms
+            outbox.put(tx, Job(id=outbox.new_id(), kind="every", due_ms=now_ms, payload=payload, created_ms=now_ms))
+        self._next_run(tx, rule, outbox)
 
     def _plan_every(self, tx: Tx, rule: TriggerRule, customer_id: str, outbox: Outbox) -> None:
         """A relational survey is planned `contact.relational_ahead` before its day, so that rule 7 of the contact cap

@@ -52,3 +52,16 @@ async def test_a_relational_survey_is_planned_ahead_and_wins_over_what_comes_bef
             assert (quarterly.state, quarterly.reason) == ("skipped", "sampled_out")
             assert support.state == "sent"
     assert 0 < asked < len(buyers)
+
+
+async def test_a_rhythm_reaches_everybody_though_it_plans_some_at_a_time(world: World) -> None:
+    buyers = [world.new_buyer("ja") for _ in range(120)]
+    for number, buyer in enumerate(buyers):
+        await world.event("purchase", buyer, order=f"#{number}", amount=5000, product="マグカップ")
+    await world.advance(2 * DAY_MS)
+    planned = [await _invitations(world, buyer) for buyer in buyers]
+    assert all("quarterly" in found for found in planned)
+    everything = await world.koe.store.read(
+        lambda tx: [i for buyer in buyers for i in tx.invitations_of(buyer.customer_id)]
+    )
+    assert len(everything) == len(buyers), "each once, on the second day, too"
