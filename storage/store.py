@@ -1217,17 +1217,6 @@ class Tx:
             == 1
         )
 
-    def put_off_job(self, key: str, due_ms: int) -> bool:
-        """Move a ready job with this key to another time. False when there is none."""
-        return (
-            self._db.run(
-                "UPDATE jobs SET due_ms = :due_ms, claim_ms = :due_ms"
-                " WHERE key = :key AND key <> '' AND state = 'ready'",
-                {"key": key, "due_ms": due_ms},
-            )
-            == 1
-        )
-
     def cancel_jobs(
         self,
         at_ms: int,

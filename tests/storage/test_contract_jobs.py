@@ -187,18 +187,6 @@ async def test_a_dead_job_is_replayed_and_a_done_one_is_not(store: Store) -> Non
     await store.write(unit)
 
 
-async def test_a_ready_job_is_put_off_and_a_leased_one_is_not(store: Store) -> None:
-    def unit(tx: Tx) -> None:
-        tx.put_job(job("1", key="remind:1"))
-        assert tx.put_off_job("remind:1", NOON + 100)
-        assert claim(tx) == []
-        assert len(claim(tx, NOON + 100)) == 1
-        assert not tx.put_off_job("remind:1", NOON + 200)
-        assert not tx.put_off_job("", NOON + 200)
-
-    await store.write(unit)
-
-
 async def test_a_held_job_waits_for_its_release_and_keeps_its_lane(store: Store) -> None:
     def unit(tx: Tx) -> None:
         tx.put_job(job("1", lane="L", state="held"))
