@@ -31,7 +31,7 @@ from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
 from flows.triggers import next_open_ms
 from storage.errors import StoreError
-from storage.records import Event, Job
+from storage.records import AuditEntry, Event, Job
 from storage.store import Store, Tx, open_store
 
 if TYPE_CHECKING:
@@ -342,6 +342,19 @@ class Koe:
 
     # ------------------------------------------------------------------------------------------------- staff
 
+    async def note_refused(self, user_id: str, team_id: str, way: str, reason: str) -> None:
+        """An audit row for what somebody tried and may not do."""
+        now_ms = self.clock.now_ms()
+        entry = AuditEntry(
+            id=self.chance.new_id(now_ms),
+            at_ms=now_ms,
+            actor=f"slack:{team_id}:{user_id}",
+            action="refused",
+            subject="",
+            detail=f"{way}: {reason}",
+        )
+        await self.store.write(lambda tx: tx.audit(entry))
+
     def survey_ports(self) -> SurveyPorts:
         """What `/survey` needs of the rest."""
 
@@ -467,6 +480,7 @@ async def _known_as(store: Store, channel: str, ask: Callable[[], Awaitable[str]
 def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     from bot.slack.app import SlackApp
     from bot.slack.channel import SlackError
+    from bot.staff.access import Access
     from bot.staff.people import People
     from bot.staff.survey import SurveyDesk
 
@@ -478,11 +492,10 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         failure=SlackError,
         now_ms=koe.clock.now_ms,
     )
+    access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
     desk = SurveyDesk(
         channel.call,
-        people=people,
         ports=koe.survey_ports(),
-        may_trigger=koe.shop.staff.may_trigger,
         tz=koe.shop.tz,
         now_ms=koe.clock.now_ms,
     )
@@ -496,6 +509,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         store=note,
         desk=desk,
         people=people,
+        access=access,
         verify=lambda headers, body: signatures.verify_slack(headers, body, secrets, time.time()),
         now_ms=koe.clock.now_ms,
     )

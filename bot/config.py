@@ -255,11 +255,21 @@ class DigestRule(_Section):
         return self.filters.model_dump(exclude_none=True)
 
 
-class Staff(_Section):
-    """Who may do what in Slack: user ids (U…), or user groups (S…)."""
+StaffIds = tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...]
 
-    may_trigger: tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...] = ()
-    may_read_comments: tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...] = ()
+
+class Staff(_Section):
+    """Who may do what in Slack: user ids (U…), or user groups (S…). A list that is left out falls back to another; an
+    empty one means the managers only."""
+
+    managers: StaffIds = ()
+    """May do everything."""
+    may_trigger: StaffIds = ()
+    may_handle_cases: StaffIds | None = None
+    may_read_comments: StaffIds | None = None
+    may_override: StaffIds | None = None
+    may_export: StaffIds | None = None
+    may_erase: StaffIds | None = None
 
 
 class Shop(_Section):
@@ -621,7 +631,7 @@ def _sentence(detail: ErrorDetails, data: Mapping[str, Any]) -> str:
             return f"must be one of {detail['ctx']['expected']}"
         case "string_pattern_mismatch" if last == "channel":
             return "is no Slack channel id; it looks like C0123ABCD (channel details in Slack, at the bottom)"
-        case "string_pattern_mismatch" if "may_trigger" in path or "may_read_comments" in path:
+        case "string_pattern_mismatch" if path[:1] == ("staff",):
             return "is no Slack id; a person's looks like U0123ABCD, a user group's like S0123ABCD"
         case "string_pattern_mismatch" if last == "LINE_BASIC_ID":
             return "must look like @123abcde, with the @"

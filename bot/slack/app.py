@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import structlog
 
 from bot.channel import Ignored, Inbound, JsonObject
+from bot.slack import blocks as kit
 from bot.slack import messages
 from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
-from bot.staff.people import People
+from bot.staff import access
+from bot.staff.access import ANYTHING_ELSE, Access, acting_person
+from bot.staff.people import People, Person, refusal_text
 from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
 from storage.failpoints import hit
 
@@ -44,7 +47,14 @@ reconnect events can stop without a sign (bolt-python issue 1529)."""
 
 _MALFORMED: Final = "The body is not a Slack payload."
 
+_CHECK_PERMISSION_S: Final = 2.0
+"""A window waits three seconds for its answer, of which the check may take two."""
+
 Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
+
+Handler = Callable[[JsonObject, Person], Awaitable[Any]]
+"""What a member of staff's command, click or window does, once their permission is checked. A command returns the
+sentence to answer with, a window how it is acknowledged (None: it closes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,8 @@ class SlackApp:
         converse: Takes in one event of a customer's conversation in one transaction; notes its event id
         itself. store: Notes anything else; True the first time.
         desk: `/survey` for staff.
-        people: Languages and permissions of staff.
+        people: Languages of staff.
+        access: Permissions of staff.
         verify: True when Slack signed this body (bot.signatures.verify_slack with secrets and the real
         clock). now_ms: Koe's clock, for what Slack gives no time.
         silence_s: Seconds without anything over Socket Mode after which the connection is replaced.
@@ -84,6 +95,7 @@ class SlackApp:
         store: Callable[[SlackInbound], Awaitable[bool]],
         desk: SurveyDesk,
         people: People,
+        access: Access,
         verify: Callable[[Mapping[str, str], bytes], bool],
         now_ms: Callable[[], int],
         silence_s: float = _SILENCE_S,
@@ -94,6 +106,7 @@ class SlackApp:
         self._store = store
         self._desk = desk
         self._people = people
+        self._access = access
         self._verify = verify
         self._now_ms = now_ms
         self._silence_s = silence_s
@@ -129,18 +142,19 @@ class SlackApp:
             ignoring_self_events_enabled=False,
             logger=logging.getLogger("koe.slack"),
         )
-        app.command(COMMAND)(self._on_command)
-        app.view(SURVEY_VIEW)(self._on_survey)
-        app.action({"block_id": "customer", "action_id": "customer"})(self._on_customer_named)
-        app.action(WRITE)(self._on_write)
-        app.action(CHANGE)(self._on_change)
+        app.command(COMMAND)(self._guarded_command(self._desk.command))
+        app.view(SURVEY_VIEW)(self._guarded("view", SURVEY_VIEW, self._desk.submitted))
+        named = self._guarded("action", "customer", self._desk.named)
+        app.action({"block_id": "customer", "action_id": "customer"})(named)
+        app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
+        app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
         # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained
         anything = re.compile(".*", re.DOTALL)
-        app.action(anything)(self._on_unknown_action)
+        app.action(anything)(self._guarded("action", ANYTHING_ELSE, self._on_unknown_action))
         app.command(anything)(self._on_unknown_command)
-        app.view(anything)(_only_ack)
+        app.view(anything)(self._guarded("view", ANYTHING_ELSE, _nothing))
         app.view_closed(anything)(_only_ack)
-        app.shortcut(anything)(_only_ack)
+        app.shortcut(anything)(self._guarded("shortcut", ANYTHING_ELSE, _nothing))
         app.options(anything)(_no_options)
         app.error(self._on_error)
         return app
@@ -214,27 +228,74 @@ class SlackApp:
 
     # -------------------- listeners
 
-    async def _on_command(self, ack: Any, body: JsonObject) -> None:
-        await ack()
-        sentence = await self._desk.command(body)
-        if sentence:
-            await self._tell(body, sentence)
+    def _guarded(self, kind: access.Kind, name: str, handle: Handler) -> Callable[..., Awaitable[None]]:
+        """A listener that asks for the permission which bot.staff.access declares for this way in, each time.
 
-    async def _on_survey(self, ack: Any, body: JsonObject) -> None:
-        await ack(**await self._desk.submitted(body))
+        A click is acknowledged first; a window's answer is its acknowledgement, so that the check comes before.
 
-    async def _on_customer_named(self, ack: Any, body: JsonObject) -> None:
-        await ack()
-        await self._desk.named(body)
+        Raises:
+            Undeclared: no permission is declared.
+        """
+        permission = access.permission_of(kind, name)
 
-    async def _on_write(self, ack: Any, body: JsonObject) -> None:
-        await ack()
+        async def window(ack: Any, body: JsonObject) -> None:
+            person, refused = await self._checked(permission, body, f"{kind}:{name}")
+            answer = self._refusal_of(body, refused, person.lang) if refused else await handle(body, person)
+            await ack(**(answer or {}))
+
+        async def click(ack: Any, body: JsonObject) -> None:
+            await ack()
+            person, refused = await self._checked(permission, body, f"{kind}:{name}")
+            await (self._tell(body, refused, person.lang) if refused else handle(body, person))
+
+        return window if kind == "view" else click
+
+    def _guarded_command(self, handle: Handler) -> Callable[..., Awaitable[None]]:
+        """The listener of the slash command; what it asks for is decided by the first word behind it."""
+
+        async def listener(ack: Any, body: JsonObject) -> None:
+            await ack()
+            word = (str(body.get("text") or "").split() or [""])[0].lower()
+            word = word if word in access.COMMANDS else ANYTHING_ELSE
+            person, refused = await self._checked(access.permission_of("command", word), body, f"command:{word}")
+            sentence = refused or await handle(body, person)
+            if sentence:
+                await self._tell(body, sentence, person.lang)
+
+        return listener
+
+    async def _checked(self, permission: access.Permission, body: JsonObject, way: str) -> tuple[Person, str]:
+        """Who it is, and the sentence that refuses; "" when they may."""
+        user_id, team_id = acting_person(body)
+        if permission == "everyone":
+            return self._people.somebody(user_id), ""
+        try:
+            async with asyncio.timeout(_CHECK_PERMISSION_S):
+                person, refused = await self._access.check(permission, user_id, team_id=team_id, way=way)
+        except TimeoutError:
+            person = self._people.somebody(user_id)
+            return person, refusal_text("unknown", person.lang)
+        return person, "" if refused is None else refused.sentence
+
+    def _refusal_of(self, body: Mapping[str, Any], sentence: str, lang: str) -> JsonObject:
+        """How a window says that it may not be sent: under its first field, or in its place."""
+        view = body.get("view")
+        blocks = view.get("blocks") if isinstance(view, dict) else None
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and block.get("type") == "input":
+                return {"response_action": "errors", "errors": {block.get("block_id"): sentence}}
+        return {"response_action": "update", "view": self._told_view(sentence, lang)}
+
+    def _told_view(self, sentence: str, lang: str) -> JsonObject:
+        close = self._words("button.cancel", lang)
+        return kit.modal("koe.told", "Koe", [kit.words((sentence, False))], close=close)
+
+    async def _on_write(self, body: JsonObject, _: Person) -> None:
         view = messages.answer_view(str(messages.first_action(body).get("value", "")), self._channel.deck)
         if view is not None:
             await self._channel.call("views.open", {"trigger_id": body.get("trigger_id"), "view": view})
 
-    async def _on_change(self, ack: Any, body: JsonObject) -> None:
-        await ack()
+    async def _on_change(self, body: JsonObject, _: Person) -> None:
         message, channel = body.get("message") or {}, body.get("channel") or {}
         again = messages.choices_again(str(messages.first_action(body).get("value", "")), message.get("blocks"))
         if again is None:
@@ -243,9 +304,9 @@ class SlackApp:
         # the fallback in the payload is escaped already, as it was sent
         await self._channel.call("chat.update", {**args, "text": str(message.get("text") or " ")}, repeatable=True)
 
-    async def _on_unknown_action(self, ack: Any, body: JsonObject) -> None:
-        await ack()
-        await self._tell(body, self._words("slack.closed", await self._language(body)))
+    async def _on_unknown_action(self, body: JsonObject, _: Person) -> None:
+        lang = await self._language(body)
+        await self._tell(body, self._words("slack.closed", lang), lang)
 
     async def _on_unknown_command(self, ack: Any, body: JsonObject) -> None:
         lang = await self._language(body)
@@ -254,24 +315,30 @@ class SlackApp:
     async def _on_error(self, error: Exception, body: JsonObject) -> None:
         """A listener failed after the acknowledgement: the log has the reason, the person a sentence."""
         log.error("slack_listener_failed", kind=_kind_of(body), exc_info=error)
+        url = body.get("response_url")
+        if not isinstance(url, str) or not url:
+            return  # Slack's own window says that something went wrong
         try:
-            await self._tell(body, self._words("slack.failed", await self._language(body)))
+            await self._channel.respond(url, self._words("slack.failed", await self._language(body)))
         except SlackError as failed:
             log.warning("slack_person_not_told", reason=failed.code)
 
-    async def _tell(self, body: JsonObject, sentence: str) -> None:
-        """A sentence for the person alone, where the payload offers a way (a window does not)."""
-        url = body.get("response_url")
+    async def _tell(self, body: JsonObject, sentence: str, lang: str) -> None:
+        """A sentence for the person alone: below the message, or where there is none in a window of its own (on top of
+        the one they are in)."""
+        url, view = body.get("response_url"), body.get("view")
         if isinstance(url, str) and url:
             await self._channel.respond(url, sentence)
+        elif body.get("trigger_id") and body.get("type") != "view_submission":
+            in_window = isinstance(view, dict) and view.get("type") == "modal"
+            args = {"trigger_id": body["trigger_id"], "view": self._told_view(sentence, lang)}
+            await self._channel.call("views.push" if in_window else "views.open", args)
 
     def _words(self, text_id: str, lang: str) -> str:
         return messages.say(self._channel.deck, text_id, lang)
 
     async def _language(self, body: Mapping[str, Any]) -> str:
-        user = body.get("user")
-        user_id = user.get("id") if isinstance(user, dict) else body.get("user_id")
-        return (await self._people.who(str(user_id or ""))).lang
+        return (await self._people.who(acting_person(body)[0])).lang
 
     # -------------------- HTTP
 
@@ -388,6 +455,10 @@ class SlackApp:
         if running:
             # the SDK cancels without waiting
             await asyncio.wait(running, timeout=5)
+
+
+async def _nothing(body: JsonObject, _: Person) -> None:
+    """Somebody's window or shortcut from another time."""
 
 
 async def _only_ack(ack: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from bot.channel import JsonObject
 from bot.slack import blocks as kit
 from bot.slack.words import cut, storable
-from bot.staff.people import Call, People, refusal_text
+from bot.staff.access import acting_person
+from bot.staff.people import Call, Person
 
 COMMAND: Final = "/survey"
 SURVEY_VIEW: Final = "koe.survey"
@@ -298,14 +299,11 @@ def _result_view(sentence: str, lang: str) -> JsonObject:
 
 
 class SurveyDesk:
-    """Answers `/survey` and its window. Every entry checks the permission again: windows stay open, lists
-    change.
+    """Answers `/survey` and its window, for people whose permission was checked (bot.staff.access).
 
     Args:
         call: One Web API call.
-        people: Languages and permissions.
         ports: The rest of the product.
-        may_trigger: User ids and S… user groups of koe.yaml, `staff.may_trigger`.
         tz: The shop's time zone, for dates in sentences.
         now_ms: Koe's clock.
     """
@@ -314,16 +312,12 @@ class SurveyDesk:
         self,
         call: Call,
         *,
-        people: People,
         ports: SurveyPorts,
-        may_trigger: Sequence[str],
         tz: tzinfo,
         now_ms: Callable[[], int],
     ) -> None:
         self._call = call
-        self._people = people
         self._ports = ports
-        self._may_trigger = tuple(may_trigger)
         self._tz = tz
         self._now_ms = now_ms
 
@@ -331,28 +325,18 @@ class SurveyDesk:
         """What can be typed."""
         return _say("help", lang)
 
-    async def command(self, body: Mapping[str, Any]) -> str:
+    async def command(self, body: Mapping[str, Any], person: Person) -> str:
         """The sentence to answer `/survey …` with; "" when the window was opened instead."""
-        user_id, words = str(body.get("user_id", "")), str(body.get("text") or "").strip()
-        person = await self._people.who(user_id)
-        refusal = await self._people.refusal(user_id, self._may_trigger, team_id=str(body.get("team_id") or ""))
-        if refusal is not None:
-            return refusal_text(refusal, person.lang)
-        if words:
+        if str(body.get("text") or "").strip():
             return self.help_text(person.lang)
         private = json.dumps({"lang": person.lang})
         view = render_survey_view(self._ports.flows(person.lang), lang=person.lang, private=private)
         await self._call("views.open", {"trigger_id": str(body.get("trigger_id", "")), "view": view})
         return ""
 
-    async def submitted(self, body: Mapping[str, Any]) -> JsonObject:
+    async def submitted(self, body: Mapping[str, Any], person: Person) -> JsonObject:
         """How the window answers "send": errors beside the fields, or what will happen."""
-        user_id, team_id = _user_of(body)
-        person = await self._people.who(user_id)
-        lang = person.lang
-        refusal = await self._people.refusal(user_id, self._may_trigger, team_id=team_id)
-        if refusal is not None:
-            return _errors(customer=refusal_text(refusal, lang))
+        (user_id, team_id), lang = acting_person(body), person.lang
         values = _values(body)
         flow_id, named, at_ms, note = values.flow_id, values.customer, values.at_ms, values.note
         if not flow_id:
@@ -388,14 +372,10 @@ class SurveyDesk:
                 sentence = _say("started", lang, **words, via=_via(channel, lang))
         return {"response_action": "update", "view": _result_view(sentence, lang)}
 
-    async def named(self, body: Mapping[str, Any]) -> None:
+    async def named(self, body: Mapping[str, Any], person: Person) -> None:
         """Somebody pressed Enter in the customer's field: the window shows who it is and whether it may be
         sent."""
-        user_id, team_id = _user_of(body)
-        person = await self._people.who(user_id)
-        lang = person.lang
-        if await self._people.refusal(user_id, self._may_trigger, team_id=team_id) is not None:
-            return
+        (user_id, team_id), lang = acting_person(body), person.lang
         values, view = _values(body), _dict(body.get("view"))
         customer = await self._one_customer(values.customer or _dispatched(body), lang)
         if isinstance(customer, str):
@@ -482,13 +462,6 @@ def _dispatched(body: Mapping[str, Any]) -> str:
 
 def _words(value: object, limit: int) -> str:
     return storable(value).strip()[:limit] if isinstance(value, str) else ""
-
-
-def _user_of(body: Mapping[str, Any]) -> tuple[str, str]:
-    """The person and their own workspace (in Slack Connect not always ours)."""
-    user = _dict(body.get("user"))
-    team_id = user.get("team_id") or _dict(body.get("team")).get("id") or ""
-    return str(user.get("id", "")), str(team_id)
 
 
 def _via(channel: str, lang: str) -> str:

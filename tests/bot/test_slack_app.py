@@ -17,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bot.channel import Inbound
+from bot.config import Staff
 from bot.signatures import sign_slack, verify_slack
 from bot.slack import messages
 from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
+from bot.staff.access import Access
 from bot.staff.people import People
 from bot.staff.survey import (
     CustomerHit,
@@ -59,6 +61,7 @@ class Slack:
     noted: list[SlackInbound] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     requests: list[SurveyRequest] = field(default_factory=list)
+    refusals: list[tuple[str, str, str]] = field(default_factory=list)
     responses: list[dict[str, Any]] = field(default_factory=list)
     failing: Exception | None = None
     refused: str = ""
@@ -107,6 +110,9 @@ class Slack:
 
     async def find(self, words: str) -> list[CustomerHit]:
         return [CustomerHit("C001", "田中")] if words in ("C001", "田中") else []
+
+    async def note_refused(self, user_id: str, team_id: str, way: str, reason: str) -> None:
+        self.refusals.append((user_id, way, reason))
 
     async def may_send(self, request: SurveyRequest) -> NotAllowed | None:
         return None
@@ -176,13 +182,12 @@ async def slack() -> AsyncIterator[Slack]:
         store=world.store,
         desk=SurveyDesk(
             channel.call,
-            people=people,
             ports=ports,
-            may_trigger=["U0STAFF"],
             tz=ZoneInfo("Asia/Tokyo"),
             now_ms=lambda: NOW_MS,
         ),
         people=people,
+        access=Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=world.note_refused),
         verify=lambda headers, body: verify_slack(headers, body, [SECRET], time.time()),
         now_ms=lambda: NOW_MS,
     )
@@ -451,7 +456,7 @@ async def test_help_and_refusals_are_for_the_person_alone(slack: Slack) -> None:
     said = sorted(response["text"] for response in slack.responses)
     assert any("/survey help" in text for text in said)
     assert any(text.startswith("申し訳ございません。ゲスト") for text in said)
-    assert any(text.startswith("You don't have permission") for text in said)
+    assert any(text.startswith("Sorry, you don't have permission") for text in said)
     assert "views.open" not in slack.methods()
 
 

@@ -16,10 +16,12 @@ from starlette.routing import Route
 
 from bot.channel import Inbound, Outgoing, Refused, Sent, Turn, Unknown
 from bot.clock import StoryClock
+from bot.config import Staff
 from bot.signatures import verify_slack
 from bot.slack import messages
 from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
+from bot.staff.access import Access
 from bot.staff.card import CardFacts, Rating, render_card
 from bot.staff.people import People
 from bot.staff.survey import (
@@ -58,6 +60,7 @@ class World:
     outcome: Started | Planned | NotAllowed = field(default_factory=Started)
     standing: NotAllowed | None = None
     customers: list[CustomerHit] = field(default_factory=list)
+    refusals: list[tuple[str, str, str]] = field(default_factory=list)
     failing: bool = False
     jobs: int = 0
 
@@ -130,6 +133,9 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
     async def may_send(request: SurveyRequest) -> NotAllowed | None:
         return world.standing
 
+    async def note_refused(user_id: str, team_id: str, way: str, reason: str) -> None:
+        world.refusals.append((user_id, way, reason))
+
     people = People(
         channel.call,
         team_id=lambda: slack.team_id,
@@ -150,10 +156,9 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         channel,
         converse=converse,
         store=store,
-        desk=SurveyDesk(
-            channel.call, people=people, ports=ports, may_trigger=["U0STAFF"], tz=TOKYO, now_ms=clock.now_ms
-        ),
+        desk=SurveyDesk(channel.call, ports=ports, tz=TOKYO, now_ms=clock.now_ms),
         people=people,
+        access=Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=note_refused),
         verify=lambda headers, body: verify_slack(headers, body, [SECRET], time.time()),
         now_ms=clock.now_ms,
         silence_s=silence_s,
@@ -336,7 +341,7 @@ async def test_staff_read_their_own_language(world: World) -> None:
     slack.channels["C0ALERTS"].members.append("U0MARY")
     await slack.command("U0MARY", "C0ALERTS", "/survey")
     await world.until(lambda: bool(slack.ephemerals("U0MARY")))
-    assert slack.ephemerals("U0MARY")[0].text.startswith("You don't have permission for this.")
+    assert slack.ephemerals("U0MARY")[0].text.startswith("Sorry, you don't have permission for this.")
 
 
 async def test_an_alert_card_is_taken_and_updated(world: World) -> None:
