@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bot.line import LineChannel
     from bot.slack.app import SlackApp, SlackInbound
     from bot.slack.channel import SlackChannel
+    from bot.staff.access import Access
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ _IDENTITY_TRIES = 3
 _READING_MS = 500
 _DAY_MS = 86_400_000
 _FORGET_AT_ONCE = 20
+_MOST_READERS = 200
 
 
 class CannotStart(RuntimeError):
@@ -79,6 +81,7 @@ class Koe:
         self.stopping = False
         self.slack: SlackApp | None = None
         self.slack_channel: SlackChannel | None = None
+        self.access: Access | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
         self._match_key = config.settings.secret_key.get_secret_value().encode()
@@ -114,7 +117,7 @@ class Koe:
             clock=clock,
             outbox=lambda: self.worker.outbox(),
             on_queued=lambda outbox: self.worker.take(outbox),
-            is_private=self._is_private,
+            may_show_words=self._may_show_words,
         )
         relay = Relay(
             url=config.settings.line_relay_url or "",
@@ -225,19 +228,28 @@ class Koe:
         if session is not None and session.status == "open":
             self.conversation.elapsed(tx, session, "expire", outbox, reply_to=NO_REPLY)
 
-    async def _is_private(self, channel: str) -> bool:
-        """Whether a Slack channel is private. Asked each time it matters – a channel can be made public – and taken for
-        public when Slack does not say."""
-        if self.slack_channel is None:
+    async def _may_show_words(self, channel: str) -> bool:
+        """Whether customers' words and names may stand in a Slack channel: it is private, and when koe.yaml lists who
+        may read comments, everybody in it is one of them. Asked each time it matters – a channel can be made public,
+        people join – and answered no when Slack does not say, or the channel is too large to look through."""
+        if self.slack_channel is None or self.access is None:
             return False
         from bot.slack.channel import SlackError
 
         try:
             answer = await self.slack_channel.call("conversations.info", {"channel": channel}, harmless=True)
+            if not answer.get("channel", {}).get("is_private"):
+                return False
+            if self.shop.staff.may_read_comments is None:
+                return True
+            asked = {"channel": channel, "limit": _MOST_READERS}
+            answer = await self.slack_channel.call("conversations.members", asked, harmless=True)
         except SlackError as error:
             log.warning("slack_channel_unknown", channel=channel, reason=str(error))
             return False
-        return bool(answer.get("channel", {}).get("is_private"))
+        if (answer.get("response_metadata") or {}).get("next_cursor"):
+            return False
+        return await self.access.all_may("read_comments", tuple(str(user) for user in answer.get("members") or ()))
 
     async def _digest(self, job: Job) -> None:
         outbox = self.worker.outbox()
@@ -492,7 +504,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         failure=SlackError,
         now_ms=koe.clock.now_ms,
     )
-    access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
+    koe.access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
     desk = SurveyDesk(
         channel.call,
         ports=koe.survey_ports(),
@@ -509,7 +521,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         store=note,
         desk=desk,
         people=people,
-        access=access,
+        access=koe.access,
         verify=lambda headers, body: signatures.verify_slack(headers, body, secrets, time.time()),
         now_ms=koe.clock.now_ms,
     )

@@ -38,7 +38,7 @@ class Cards:
         clock: Clock,
         outbox: Callable[[], Outbox],
         on_queued: Callable[[Outbox], None],
-        is_private: Callable[[str], Awaitable[bool]],
+        may_show_words: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._voice = voice
         self._shop = shop
@@ -46,20 +46,21 @@ class Cards:
         self._clock = clock
         self._outbox = outbox
         self._on_queued = on_queued
-        self._is_private = is_private
+        self._may_show_words = may_show_words
 
     async def due(self, job: Job) -> None:
-        """An "alert" job: the grace time is over. Comments and names go to a private channel only."""
+        """An "alert" job: the grace time is over. Comments and names only go where everybody may read
+        them."""
         alerts = self._shop.alerts
         outbox = self._outbox()
         if alerts is None:
             await self._store.write(lambda tx: tx.finish_job(job, state="done", at_ms=outbox.now_ms))
             return
-        private = await self._is_private(alerts.channel)
-        await self._store.write(lambda tx: self._show(tx, job, alerts.channel, private, outbox))
+        with_words = await self._may_show_words(alerts.channel)
+        await self._store.write(lambda tx: self._show(tx, job, alerts.channel, with_words, outbox))
         self._on_queued(outbox)
 
-    def _show(self, tx: Tx, job: Job, channel: str, private: bool, outbox: Outbox) -> None:
+    def _show(self, tx: Tx, job: Job, channel: str, with_words: bool, outbox: Outbox) -> None:
         case = tx.find_case(json.loads(job.payload)["case"])
         if case is None or (case.state == "settled" and not case.card_ref):
             # corrected within the grace time, or erased: nobody need know
@@ -74,7 +75,7 @@ class Cards:
         if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):
             return
         lang = self._shop.language
-        card = render_card(self.facts(tx, case, lang, named=private), lang, with_words=private)
+        card = render_card(self.facts(tx, case, lang, named=with_words), lang, with_words=with_words)
         if case.card_ref:
             payload: dict[str, Any] = {"method": "chat.update", "args": card, "ref": case.card_ref}
         else:

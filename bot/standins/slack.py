@@ -70,6 +70,8 @@ _PER_MINUTE = {  # calls a minute of the documented tiers; chat.postMessage has 
     "conversations.replies": 50,
     "users.info": 100,
     "users.list": 20,
+    "usergroups.list": 20,
+    "usergroups.users.list": 20,
     "views.open": 100,
     "views.push": 100,
     "views.update": 100,
@@ -87,14 +89,24 @@ _SCOPES = {
     "chat.postEphemeral": "chat:write",
     "chat.delete": "chat:write",
     "conversations.open": "im:write",
-    "conversations.info": "channels:read",
-    "conversations.list": "channels:read",
-    "conversations.members": "channels:read",
     "users.info": "users:read",
     "users.list": "users:read",
+    "usergroups.list": "usergroups:read",
+    "usergroups.users.list": "usergroups:read",
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
 }
+_OF_A_PLACE = {  # what such a method asks for depends on the kind of conversation
+    "conversations.info": "read",
+    "conversations.members": "read",
+    "conversations.history": "history",
+    "conversations.replies": "history",
+}
+EVERY_SCOPE = frozenset(
+    {*_SCOPES.values(), "commands", "app_mentions:read", "usergroups:read"}
+    | {f"{kind}:{verb}" for kind in ("channels", "groups", "im", "mpim") for verb in ("read", "history", "write")}
+)
+"""What an installation that was granted everything says in `x-oauth-scopes`."""
 _JSON_FIELDS = ("blocks", "view", "metadata", "attachments", "files", "message")
 _TROUBLE = "We had some trouble connecting. Try again?"
 
@@ -229,6 +241,7 @@ class SlackStandin:
         self.ack_timeout_s = 3.0
         self.users: dict[str, SlackUser] = {}
         self.channels: dict[str, SlackChannel] = {}
+        self.groups: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.on_change: list[Callable[[], None]] = []
         self.requests: list[Recorded] = []
         self.events: list[JsonObject] = []
@@ -297,6 +310,13 @@ class SlackStandin:
         self._messages[channel_id] = []
         self._changed()
         return channel_id
+
+    def add_group(self, handle: str, members: Sequence[str], *, id: str | None = None) -> str:  # noqa: A002
+        """A new user group's id (S…); the same id again replaces its members."""
+        group_id = id or _id("S")
+        self.groups[group_id] = (handle, tuple(members))
+        self._changed()
+        return group_id
 
     def dm_of(self, user_id: str) -> str:
         """The id of the direct messages between this person and the bot; opened when there were none."""
@@ -683,7 +703,10 @@ class SlackStandin:
         if body.get("error") == "ratelimited":
             return self._limited(record, body["retry_after"])
         record.status = 200
-        return JSONResponse(body, headers={"x-slack-req-id": secrets.token_hex(16)})
+        headers = {"x-slack-req-id": secrets.token_hex(16)}
+        if record.path != "response_url" and body.get("error") not in ("not_authed", "invalid_auth"):
+            headers["x-oauth-scopes"] = ",".join(sorted(EVERY_SCOPE if self.scopes is None else self.scopes))
+        return JSONResponse(body, headers=headers)
 
     def _limited(self, record: Recorded, seconds: str) -> Response:
         record.status = 429
@@ -719,8 +742,14 @@ class SlackStandin:
             case "conversations.info":
                 return {"ok": True, "channel": self._channel_json(self._place(args).id)}
             case "conversations.list":
-                found = [c.id for c in self.channels.values() if not c.is_im]
-                listed = [key for key in found if self._visible(self.channels[key])]
+                kinds = _kinds(args)
+                listed = [
+                    c.id
+                    for c in self.channels.values()
+                    if not c.is_im
+                    and self._visible(c)
+                    and ("private_channel" if c.private else "public_channel") in kinds
+                ]
                 return {"ok": True, "channels": [self._channel_json(key) for key in listed], **_END}
             case "conversations.members":
                 return {"ok": True, "members": list(self._place(args).members), **_END}
@@ -734,6 +763,14 @@ class SlackStandin:
             case "users.list":
                 locale = _true(args.get("include_locale"))
                 return {"ok": True, "members": [self._user_json(u, locale) for u in self.users.values()], **_END}
+            case "usergroups.list":
+                listed_groups = [{"id": key, "handle": name} for key, (name, _) in self.groups.items()]
+                return {"ok": True, "usergroups": listed_groups}
+            case "usergroups.users.list":
+                group = self.groups.get(str(args.get("usergroup")))
+                if group is None:
+                    raise _NotOkError("no_such_subteam")
+                return {"ok": True, "users": list(group[1])}
             case "views.open" | "views.push" | "views.update" | "views.publish":
                 return {"ok": True, "view": _copy(self._views(method, args))}
             case "apps.connections.open":
@@ -768,15 +805,17 @@ class SlackStandin:
     def _scoped(self, method: str, args: JsonObject) -> None:
         if self.scopes is None:
             return
-        needed = _SCOPES.get(method, "")
+        needed = {_SCOPES[method]} if method in _SCOPES else set()
         channel = self.channels.get(str(args.get("channel")))
-        if method in ("conversations.history", "conversations.replies"):
+        if method in _OF_A_PLACE:
             kind = "channels"
             if channel is not None and (channel.is_im or channel.private):
                 kind = "im" if channel.is_im else "groups"
-            needed = f"{kind}:history"
-        if needed and needed not in self.scopes:
-            raise _NotOkError("missing_scope", needed=needed, provided=",".join(sorted(self.scopes)))
+            needed = {f"{kind}:{_OF_A_PLACE[method]}"}
+        elif method == "conversations.list":
+            needed = {_LISTED[kind] for kind in _kinds(args) if kind in _LISTED}
+        if missing := sorted(needed - self.scopes):
+            raise _NotOkError("missing_scope", needed=missing[0], provided=",".join(sorted(self.scopes)))
 
     def _post_message(self, args: JsonObject) -> JsonObject:
         channel_id = str(args.get("channel") or "")
@@ -1552,6 +1591,13 @@ class SlackStandin:
             return label or (f"@{target[1:]}" if target.startswith("!") else target)
 
         return re.sub(r"<([^<>]+)>", name, text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+_LISTED = {"public_channel": "channels:read", "private_channel": "groups:read"}
+
+
+def _kinds(args: JsonObject) -> list[str]:
+    return [kind.strip() for kind in str(args.get("types") or "public_channel").split(",")]
 
 
 _END: JsonObject = {"response_metadata": {"next_cursor": ""}}

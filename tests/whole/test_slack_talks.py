@@ -297,10 +297,25 @@ async def test_contact_wanted_later_updates_the_one_card(world: World) -> None:
     assert "連絡希望：あり" in world.slack.transcript("C0ALERTS").rsplit("要対応", 1)[-1]
 
 
-async def test_a_public_alert_channel_hears_neither_words_nor_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("private", "members", "missing"),
+    [
+        (False, ("U0STAFF",), ""),
+        (True, ("U0STAFF", "U0NEW"), ""),
+        (True, ("U0STAFF", "U0GUEST"), ""),
+        (True, ("U0STAFF",), "groups:read"),
+    ],
+)
+async def test_a_channel_in_which_somebody_may_not_read_them_hears_neither_words_nor_names(
+    tmp_path: Path, private: bool, members: tuple[str, ...], missing: str
+) -> None:
     world = await open_world(tmp_path, start_ms=START_MS, shop=PURCHASE_SHOP | {"alerts": {"channel": "C0OPEN"}})
     try:
-        world.slack.add_channel("everybody", private=False, members=("U0STAFF",), id="C0OPEN")
+        world.slack.add_user("新人", id="U0NEW")
+        world.slack.add_user("外部", id="U0GUEST", is_restricted=True)
+        world.slack.add_channel("everybody", private=private, members=members, id="C0OPEN")
+        if missing:
+            world.slack.scopes = frozenset({"chat:write", "users:read", "channels:read", "commands"})
         person = await unhappy(world, "秘密の文句")
         await world.advance(10 * MINUTE_MS)
         card = world.slack.transcript("C0OPEN")
