@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
+from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
 from reports.indices import indices_of, own_label, variant_name
 from reports.metrics import (
     InstrumentSpec,
@@ -48,6 +49,7 @@ from reports.segments import (
     segment_results,
     segments,
 )
+from reports.sittings import Sittings
 from reports.values import Parsed
 from reports.words import Language, Words, number
 
@@ -79,6 +81,8 @@ class Measured:
     """Free text and single choices → their rows, which have no score."""
     unused: tuple[str, ...] = ()
     """Columns of the file that nothing was made of."""
+    drivers: tuple[DriverAnalysis, ...] = ()
+    """What goes with the recommendation, where touchpoints were rated together with it."""
     batteries: frozenset[str] = frozenset()
     """The metrics that are made of several questions: own calculations, and labelled so."""
     anonymous: bool = False
@@ -156,6 +160,7 @@ class _Counting:
         self._unit = unit
         self._since_ms = since_ms
         self._respondents = Respondents(specs)
+        self._sittings = Sittings(is_wanted)
         self.earlier: dict[_Group, dict[str, _Latest]] = {}
         """As `latest`, of the answers before `since_ms` that loyalty is made of."""
         self._parsed: dict[tuple[str, str], Parsed] = {}
@@ -185,6 +190,7 @@ class _Counting:
             self.any_customer = True
         cell.invalid_codes += parsed.invalid_codes
         self._respondents.take(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
+        self._sittings.take(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
         if parsed.kind == "missing":
             cell.missing += 1
         elif parsed.kind == "invalid":
@@ -264,6 +270,10 @@ class _Counting:
     def batteries(self, window: Span) -> list[Result]:
         """The indices of several questions."""
         return self._respondents.results(window, dated_from=_NO_TIME + 1)
+
+    def drivers(self, window: Span) -> tuple[DriverAnalysis, ...]:
+        """What goes with the recommendation, of each block of touchpoints."""
+        return analyse(self._sittings, self._specs, window=window)
 
     def recommending_and_staying(self, window: Span) -> list[Result]:
         """NPS × NRS of the customers with both."""
@@ -422,6 +432,7 @@ def measure_file(
     out.results.extend(counting.batteries(window))
     out.results.extend(counting.recommending_and_staying(window))
     out.results.extend(counting.loyalty(window, deeds))
+    out.drivers = counting.drivers(window)
     out.batteries = frozenset(indices_of(specs))
     return out
 
@@ -445,6 +456,8 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
         if result.metric in measured.batteries:
             record["label"] = own_label(result.metric, lang)
         records.append(record)
+    for analysis in measured.drivers:
+        records += analysis.to_json()
     return json.dumps(records, ensure_ascii=False, allow_nan=False, indent=2)
 
 
@@ -472,6 +485,9 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         lines = [head, f"  {tallied}"]
         lines += _block(spec, results, words, own)
         blocks.append("\n".join(lines))
+    for analysis in measured.drivers:
+        said = sentences(analysis, specs, lang)
+        blocks.append("\n".join([title(analysis, lang), *(f"  {line}" for line in said)]))
     if not blocks:
         blocks.append(own["nothing"])
     window = measured.results[0].window if measured.results else Span()

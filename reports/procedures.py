@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,7 @@ BOOTSTRAP_SEED = 12345
 BOOTSTRAP_MIN = 10
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +250,22 @@ def cluster_bootstrap(
         return None
     codes = sorted({code for counts in tallies.values() for code in counts})
     matrix = np.array([[tallies[customer].get(code, 0) for code in codes] for customer in customers], dtype=np.int64)
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = []
-    for _ in range(BOOTSTRAP_ROUNDS):
-        # row by row the generator gives the same numbers as size=(rounds, n) at once, which would not fit in memory
-        # for a million customers
-        row = rng.integers(0, len(customers), size=len(customers))
+    for (row,) in resamples(len(customers), rows=1):
         counts = matrix[row].sum(axis=0)
         drawn.append(statistic({code: int(count) for code, count in zip(codes, counts, strict=True)}))
     return _percentiles(np.array(drawn, dtype=np.float64))
+
+
+def resamples(n: int, *, rows: int) -> Iterator[Ints]:
+    """S7: the drawn units of all rounds, in blocks of at most `rows` rounds.
+
+    Block by block the generator gives the same numbers as size=(rounds, n) at once, which would not fit in memory for a
+    million units.
+    """
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    for start in range(0, BOOTSTRAP_ROUNDS, rows):
+        yield rng.integers(0, n, size=(min(rows, BOOTSTRAP_ROUNDS - start), n))
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:

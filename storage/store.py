@@ -856,6 +856,30 @@ class Tx:
         )
         return [_answer(row) for row in rows]
 
+    def answers_beside(self, start_ms: int, end_ms: int, *, prefix: str, instruments: Sequence[str]) -> list[Answer]:
+        """Counted answers to these instruments, by session, of the sessions in which an instrument whose id begins with
+        `prefix` was answered in [start, end); answered ones and skipped ones."""
+        rows = self._db.all(
+            "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
+            " message_ids, NULL, quote_ok FROM answers"
+            " WHERE session_id IN (SELECT session_id FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms"
+            " AND SUBSTR(instrument, 1, :length) = :prefix)"
+            " AND REPLACE(:instruments, :mark || instrument || :mark, '') <> :instruments"
+            " ORDER BY session_id, question",
+            {
+                "start_ms": start_ms,
+                "end_ms": end_ms,
+                "prefix": prefix,
+                "length": len(prefix),
+                "instruments": _marked(instruments),
+                "mark": _MARK,
+            },
+        )
+        return [_answer(row) for row in rows]
+
     def latest_values(
         self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
     ) -> dict[str, int]:

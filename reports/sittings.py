@@ -1,0 +1,138 @@
+"""Answers that were given together: one sitting is the session of a talk, or one filled-in form of a file.
+
+Drivers and the look for careless answers need the answers of one person side by side; everything else of the room
+counts question by question. No I/O, no "today".
+
+Source: docs/metrics.md ("What moves the recommendation", "Whether the answers can be trusted").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from reports.answers_file import Row
+from reports.metrics import InstrumentSpec, parse_value
+from reports.values import Parsed
+from storage.records import Answer
+
+_SECOND_MS = 1000.0
+
+
+class Words(NamedTuple):
+    """How a question was asked. Answers to different words are never put together."""
+
+    wording_id: str
+    label_set: str
+
+
+class Reply(NamedTuple):
+    """What was said to one question of a scale or of yes and no; `code` is None when it was left out."""
+
+    code: int | None
+    words: Words
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Sitting:
+    """The answers of one person in one go."""
+
+    customer: str
+    """"" when unknown: such a sitting counts for itself."""
+    session: str
+    survey_kind: str
+    touchpoint: str
+    lang: str
+    channel: str
+    replies: dict[str, Reply] = field(default_factory=dict)
+    """Instrument → the latest reply to it."""
+    seconds: float | None = None
+    """From seeing a question to answering it, added up over all questions but the first; None when that is not known.
+
+    The first question came with the invitation: how long it waited says nothing about how it was read."""
+    questions: int = 0
+    """How many questions `seconds` is of."""
+
+    @property
+    def at_ms(self) -> int:
+        """When the latest of the replies was given."""
+        return max((reply.at_ms for reply in self.replies.values()), default=0)
+
+    def reply(self, instrument: str, reply: Reply) -> None:
+        """Take one reply; of two to the same question the later counts, and a valid one before one left out."""
+        before = self.replies.get(instrument)
+        if before is None or (before.code is None, reply.at_ms) >= (reply.code is None, before.at_ms):
+            self.replies[instrument] = reply
+
+
+class Sittings:
+    """Rows of a file in, sittings out. Holds one entry for each wanted row.
+
+    Rows belong together by `session`; without one, by customer and time. A row with neither is with nobody.
+    """
+
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
+        self._wanted = wanted
+        self._sittings: dict[tuple[str, str, str, str], Sitting] = {}
+        self._words: dict[Words, Words] = {}
+
+    def take(self, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
+        """One row; instruments that are not wanted are passed over."""
+        if not self._wanted(instrument) or parsed.kind == "invalid":
+            return
+        session = row.session or (f"@{row.answered_at}" if row.customer and row.answered_at else "")
+        if not session:
+            return
+        key = (row.customer, session, row.survey_kind, row.touchpoint)
+        sitting = self._sittings.get(key)
+        if sitting is None:
+            sitting = Sitting(row.customer, session, row.survey_kind, row.touchpoint, row.lang, row.channel)
+            self._sittings[key] = sitting
+        words = Words(row.wording_id, row.label_set)
+        sitting.reply(instrument, Reply(parsed.code, self._words.setdefault(words, words), at_ms))
+
+    def __iter__(self) -> Iterator[Sitting]:
+        return iter(self._sittings.values())
+
+
+def sittings_of(answers: Iterable[Answer], specs: Mapping[str, InstrumentSpec]) -> list[Sitting]:
+    """The sittings of stored answers, in order of their sessions' first appearance.
+
+    Invalid values, selections of several and instruments without a spec are no replies; their time counts all the same.
+    """
+    found: dict[str, Sitting] = {}
+    spent: dict[str, list[tuple[int, int]]] = {}
+    for answer in answers:
+        if answer.replaced_ms is not None:
+            continue
+        sitting = found.get(answer.session_id)
+        if sitting is None:
+            sitting = found[answer.session_id] = Sitting(
+                answer.customer_id,
+                answer.session_id,
+                answer.survey_kind,
+                answer.touchpoint,
+                answer.lang,
+                answer.channel,
+            )
+        spent.setdefault(answer.session_id, []).append((answer.shown_ms, answer.answered_ms))
+        spec = specs.get(answer.instrument)
+        if spec is None or spec.kind == "multi":
+            continue
+        parsed = parse_value(spec, "" if answer.missing else answer.value)
+        if parsed.kind != "invalid":
+            words = Words(answer.wording_id, answer.label_set)
+            sitting.reply(answer.instrument, Reply(parsed.code, words, answer.answered_ms))
+    for session, times in spent.items():
+        found[session].seconds, found[session].questions = _answer_time(times)
+    return list(found.values())
+
+
+def _answer_time(times: list[tuple[int, int]]) -> tuple[float | None, int]:
+    later = sorted(times)[1:]
+    # answers that were imported have one time only: nobody knows how long they took
+    if not later or all(shown >= answered for shown, answered in times):
+        return None, 0
+    return sum(max(0, answered - shown) for shown, answered in later) / _SECOND_MS, len(later)
