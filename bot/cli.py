@@ -335,6 +335,56 @@ async def _doctor(config: Config, replay: str) -> bool:
     return not wrong
 
 
+@app.command("slack-manifest")
+def slack_manifest(
+    socket_mode: Annotated[
+        bool, typer.Option("--socket", help="Socket Mode: Slack needs no address of yours (KOE_PUBLIC_URL).")
+    ] = False,
+    format: Annotated[str, typer.Option(help="yaml or json.")] = "yaml",  # noqa: A002
+    output: Annotated[Path | None, typer.Option("-o", help="Write to this file instead of the screen.")] = None,
+) -> None:
+    """Print the manifest from which api.slack.com/apps makes the Slack app, with the fewest scopes that your koe.yaml
+    needs.
+
+    Example: koe slack-manifest --socket
+    """
+    import json
+
+    import yaml
+
+    from bot.config import read_settings, read_shop
+    from bot.slack.manifest import NotReachable, manifest
+
+    if format not in ("yaml", "json"):
+        raise _fail(f"--format is {format!r}: yaml and json work.", EXIT_CONFIG)
+    problems: list[Problem] = []
+    settings = read_settings(os.environ, Path(".env"), problems)
+    # before there is a token: what is missing of the platforms is no reason to refuse
+    problems = [problem for problem in problems if " is missing, but " not in problem.message]
+    shop, _ = read_shop(settings.config, settings.flows_dir, problems)
+    _refuse(problems)
+    assert shop is not None
+    try:
+        made = manifest(
+            name=shop.brand_in(shop.language),
+            lang=shop.language,
+            public_url=settings.public_url,
+            socket=socket_mode,
+            channels=shop.alerts is not None or bool(shop.digests),
+            groups=bool(shop.staff.groups),
+        )
+    except NotReachable as error:
+        raise _fail(str(error), EXIT_CONFIG) from error
+    if format == "json":
+        written = json.dumps(made, ensure_ascii=False, indent=2)
+    else:
+        written = yaml.safe_dump(made, allow_unicode=True, sort_keys=False).rstrip()
+    if output is None:
+        typer.echo(written)
+    else:
+        output.write_text(written + "\n", encoding="utf-8")
+
+
 @app.command()
 def metrics(
     file: Annotated[Path, typer.Argument(help="A CSV file of answers (docs/answers.md).", metavar="ANSWERS.csv")],

@@ -271,6 +271,12 @@ class Staff(_Section):
     may_export: StaffIds | None = None
     may_erase: StaffIds | None = None
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The user groups (S…) named in any list, each once."""
+        named = (entry for value in self.model_dump().values() for entry in value or ())
+        return tuple(dict.fromkeys(entry for entry in named if entry.startswith("S")))
+
 
 class Shop(_Section):
     """koe.yaml: how one shop asks its customers."""

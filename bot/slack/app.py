@@ -26,7 +26,7 @@ from bot.slack.messages import CHANGE, WRITE
 from bot.staff import access
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
 from bot.staff.people import People, Person, refusal_text
-from bot.staff.survey import COMMAND, SURVEY_VIEW, SurveyDesk
+from bot.staff.survey import COMMAND, START, SURVEY_VIEW, SurveyDesk
 from storage.failpoints import hit
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ class SlackApp:
         app.view(SURVEY_VIEW)(self._guarded("view", SURVEY_VIEW, self._desk.submitted))
         named = self._guarded("action", "customer", self._desk.named)
         app.action({"block_id": "customer", "action_id": "customer"})(named)
+        app.shortcut(START)(self._guarded("shortcut", START, self._desk.command))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
         # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained

@@ -49,6 +49,8 @@ VIEWS: Final[Mapping[str, Permission]] = {
     ANYTHING_ELSE: "everyone",
 }
 SHORTCUTS: Final[Mapping[str, Permission]] = {
+    # the window of /survey, from Slack's own menu
+    "koe.start": "trigger",
     ANYTHING_ELSE: "everyone",
 }
 FIELDS: Final = frozenset({"flow", "when", "note"})

@@ -17,6 +17,8 @@ from bot.staff.access import acting_person
 from bot.staff.people import Call, Person
 
 COMMAND: Final = "/survey"
+START: Final = "koe.start"
+"""Callback id of the global shortcut that opens the window."""
 SURVEY_VIEW: Final = "koe.survey"
 """Callback id of the window."""
 
@@ -326,7 +328,8 @@ class SurveyDesk:
         return _say("help", lang)
 
     async def command(self, body: Mapping[str, Any], person: Person) -> str:
-        """The sentence to answer `/survey …` with; "" when the window was opened instead."""
+        """The sentence to answer `/survey …` (or the shortcut, which has no words) with; "" when the window was opened
+        instead."""
         if str(body.get("text") or "").strip():
             return self.help_text(person.lang)
         private = json.dumps({"lang": person.lang})
