@@ -9,7 +9,7 @@ Source: docs/metrics.md ("How many are enough", "The metrics").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -25,9 +25,11 @@ CLUSTERED_ABOVE = 0.10
 """Share of customers with several answers above which these are no independent sample."""
 
 Status = Literal["no_data", "suppressed", "caution", "ok"]
-Form = Literal["net", "share", "mean", "index"]
-"""How a score is written; an index is a number of points from 0 to 100, or a difference of two."""
+Form = Literal["net", "share", "mean", "index", "count", "money", "days", "hours", "seconds", "per_100", "rho"]
+"""How a score is written; an index is a number of points from 0 to 100, or a difference of two; money is yen."""
 Unit = Literal["latest_per_customer", "per_event"]
+Counted = Literal["latest_per_customer", "per_event", "per_customer"]
+"""What one of `n_valid` is: an answer by either rule of `Unit`, or an event; or a customer with all they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class Result:
     stratum: Stratum
     window: Span
     segment: str
-    unit: Unit
+    unit: Counted
     n_valid: int
     n_missing: int
     n_invalid: int
@@ -189,6 +191,69 @@ def status_of(n: int) -> Status:
     if n < SUPPRESS_BELOW:
         return "suppressed"
     return "caution" if n < CAUTION_BELOW else "ok"
+
+
+def record(
+    metric: str,
+    variant: str,
+    found: Estimate,
+    n: int,
+    *,
+    form: Form,
+    stratum: Stratum | None = None,
+    window: Span | None = None,
+    segment: str = "",
+    unit: Counted = "latest_per_customer",
+    counts: Mapping[str, int] | None = None,
+    missing: int = 0,
+    invalid: int = 0,
+    flags: tuple[str, ...] = (),
+) -> Result:
+    """The result record of an estimate that was made of n valid units; `flags` come before the estimate's own."""
+    return Result(
+        metric=metric,
+        variant=variant,
+        stratum=stratum or Stratum(),
+        window=window or Span(),
+        segment=segment,
+        unit=unit,
+        n_valid=n,
+        n_missing=missing,
+        n_invalid=invalid,
+        n_superseded=0,
+        counts=counts or {},
+        score=found.score,
+        ci_low=found.low,
+        ci_high=found.high,
+        ci_method=found.method,
+        status=status_of(n),
+        flags=(*flags, *found.flags),
+        form=form,
+    )
+
+
+def hide_siblings(parts: Sequence[Result]) -> tuple[Result, ...]:
+    """The parts of one whole, so many of them suppressed that none can be had by subtraction from the whole: once one
+    has fewer than ten, the next smallest go with it until at least two are hidden that hold ten together.
+
+    Hidden ones of ten and more carry the flag `sibling`; empty parts hide nothing.
+    """
+    hidden = {index for index, part in enumerate(parts) if part.status == "suppressed"}
+    if not hidden:
+        return tuple(parts)
+    open_parts = sorted(
+        (index for index, part in enumerate(parts) if index not in hidden and part.n_valid > 0),
+        key=lambda index: (parts[index].n_valid, parts[index].segment, parts[index].variant),
+    )
+    also: list[int] = []
+    while open_parts and (
+        len(hidden) + len(also) < 2 or sum(parts[i].n_valid for i in (*hidden, *also)) < SUPPRESS_BELOW
+    ):
+        also.append(open_parts.pop(0))
+    return tuple(
+        replace(part, status="suppressed", flags=(*part.flags, "sibling")) if index in also else part
+        for index, part in enumerate(parts)
+    )
 
 
 # --------------------------------------------------------------------------------------------------- counting

@@ -33,6 +33,8 @@ FAMILY_Q = 0.10
 BOOTSTRAP_ROUNDS = 2000
 BOOTSTRAP_SEED = 12345
 BOOTSTRAP_MIN = 10
+_DRAWN_AT_ONCE = 4_000_000
+"""Numbers of a bootstrap in memory at a time."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -221,7 +223,7 @@ def mean_difference(earlier: Mapping[int, int], later: Mapping[int, int]) -> Dif
     )
 
 
-def bootstrap(values: Sequence[float], statistic: Callable[[Floats], Floats]) -> tuple[float, float] | None:
+def bootstrap(values: Sequence[float] | Floats, statistic: Callable[[Floats], Floats]) -> tuple[float, float] | None:
     """S7: percentile interval; None below ten values.
 
     Args:
@@ -231,9 +233,29 @@ def bootstrap(values: Sequence[float], statistic: Callable[[Floats], Floats]) ->
     data = np.asarray(values, dtype=np.float64)
     if data.size < BOOTSTRAP_MIN:
         return None
+    return _percentiles(np.concatenate([statistic(data[index]) for index in _draws(data.size)]))
+
+
+def paired_bootstrap(
+    x: Sequence[float] | Floats, y: Sequence[float] | Floats, statistic: Callable[[Floats, Floats], Floats]
+) -> tuple[float, float] | None:
+    """S7 of a statistic of pairs, which are drawn together; None below ten. Resamples in which it does not exist (NaN)
+    are left out."""
+    one, other = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if one.size < BOOTSTRAP_MIN:
+        return None
+    drawn = np.concatenate([statistic(one[index], other[index]) for index in _draws(one.size)])
+    drawn = drawn[np.isfinite(drawn)]
+    return _percentiles(drawn) if drawn.size else None
+
+
+def _draws(size: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The resamples of S7, some rows at a time: the generator gives the same numbers as for all rows at once, which
+    would not fit in memory for a hundred thousand orders."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    index = rng.integers(0, data.size, size=(BOOTSTRAP_ROUNDS, data.size))
-    return _percentiles(statistic(data[index]))
+    rows = max(1, _DRAWN_AT_ONCE // size)
+    for first in range(0, BOOTSTRAP_ROUNDS, rows):
+        yield rng.integers(0, size, size=(min(rows, BOOTSTRAP_ROUNDS - first), size))
 
 
 def cluster_bootstrap(

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from reports import procedures
-from reports.metrics import Form, Result, Span, Stratum, status_of
-from reports.procedures import Estimate
+from reports.metrics import Result, Span, Stratum, record
+from reports.values import is_set
 from reports.words import Language
 
 TOLERANCE = 1e-9
@@ -54,7 +55,9 @@ def nps_nrs_results(pairs: Mapping[tuple[int, int], int], *, stratum: Stratum, w
         *((f"share_{name}", cells[name]) for name in names),
     ]
     return tuple(
-        _record("nps_nrs", variant, procedures.share(k, n), n, stratum, window, form="share", counts=counts)
+        record(
+            "nps_nrs", variant, procedures.share(k, n), n, form="share", stratum=stratum, window=window, counts=counts
+        )
         for variant, k in made
     )
 
@@ -198,12 +201,12 @@ def behaviours(deeds: Iterable[Deed], before_ms: int, tz: tzinfo) -> dict[str, B
     for number, deed in enumerate(deeds):
         if not before_ms - LOOK_BACK_MS <= deed.at_ms < before_ms:
             continue
-        if deed.type == "purchase" and not any(_positive(deed.data.get(name)) for name in ("cancelled", "test")):
+        if deed.type == "purchase" and not any(is_set(deed.data.get(name)) for name in ("cancelled", "test")):
             days.setdefault(deed.customer, set()).add(
                 datetime.fromtimestamp(deed.at_ms / 1000, UTC).astimezone(tz).date()
             )
             order = str(deed.data.get("order") or f"\0{number}")
-            orders.setdefault(deed.customer, {})[order] = _positive(deed.data.get("discount")) or _positive(
+            orders.setdefault(deed.customer, {})[order] = is_set(deed.data.get("discount")) or is_set(
                 deed.data.get("points")
             )
         elif deed.type == "contract_renew":
@@ -222,16 +225,6 @@ def behaviours(deeds: Iterable[Deed], before_ms: int, tz: tzinfo) -> dict[str, B
     }
 
 
-def _positive(value: object) -> bool:
-    """Whether a discount was given: an amount above zero, or yes."""
-    if isinstance(value, str):
-        try:
-            return float(value.replace(",", "")) > 0
-        except ValueError:
-            return value.strip().casefold() in {"yes", "true", "y"}
-    return isinstance(value, int | float) and value > 0
-
-
 def psy_results(people: Mapping[str, Attitude], *, stratum: Stratum, window: Span) -> tuple[Result, ...]:
     """PSY of the customers who have one: the mean (S5, 0…100) and the share of 60 and more (S3). `counts.unclassified`
     are customers without affinity, or with nothing beside it."""
@@ -239,9 +232,10 @@ def psy_results(people: Mapping[str, Attitude], *, stratum: Stratum, window: Spa
     high = sum(1 for score in scores if score >= PSY_HIGH - TOLERANCE)
     n = len(scores)
     counts = {"high": high, "low": n - high, "unclassified": len(people) - n}
+    made = partial(record, "psy", stratum=stratum, window=window, counts=counts)
     return (
-        _record("psy", "mean", procedures.mean_of(scores, 0.0, 100.0), n, stratum, window, form="index", counts=counts),
-        _record("psy", "share_high", procedures.share(high, n), n, stratum, window, form="share", counts=counts),
+        made("mean", procedures.mean_of(scores, 0.0, 100.0), n, form="index"),
+        made("share_high", procedures.share(high, n), n, form="share"),
     )
 
 
@@ -265,32 +259,17 @@ def segment_results(
     now = segments(people, deeds)
     sizes = Counter(found for found in now.values() if found is not None)
     n = sizes.total()
+    share = partial(record, "psy_beh", form="share", stratum=stratum, window=window)
     counts: dict[str, int] = {**{name: sizes[name] for name in SEGMENTS}, "unclassified": len(now) - n}
-    made = [
-        _record(
-            "psy_beh",
-            f"share_{name}",
-            procedures.share(sizes[name], n),
-            n,
-            stratum,
-            window,
-            form="share",
-            counts=counts,
-        )
-        for name in SEGMENTS
-    ]
+    made = [share(f"share_{name}", procedures.share(sizes[name], n), n, counts=counts) for name in SEGMENTS]
     driven = [customer for customer, found in now.items() if found == "price_driven"]
     cheap = sum(1 for customer in driven if discount_evidence(people[customer], deeds.get(customer, Behaviour())))
     evidence = procedures.share(cheap, len(driven))
     made.append(
-        _record(
-            "psy_beh",
+        share(
             "discount_evidence",
             evidence,
             len(driven),
-            stratum,
-            window,
-            form="share",
             counts={"discount": cheap, "habit_or_locked_in": len(driven) - cheap},
         )
     )
@@ -299,11 +278,7 @@ def segment_results(
         total = sum(matrix.values())
         moved = sum(count for (start, end), count in matrix.items() if start != end)
         written = {f"{start}>{end}": matrix[(start, end)] for start in SEGMENTS for end in SEGMENTS}
-        made.append(
-            _record(
-                "psy_beh", "moved", procedures.share(moved, total), total, stratum, window, form="share", counts=written
-            )
-        )
+        made.append(share("moved", procedures.share(moved, total), total, counts=written))
     return tuple(made)
 
 
@@ -323,39 +298,6 @@ def movement(
         if start is not None and end is not None:
             out[(start, end)] += 1
     return out
-
-
-def _record(
-    metric: str,
-    variant: str,
-    estimate: Estimate,
-    n: int,
-    stratum: Stratum,
-    window: Span,
-    *,
-    form: Form,
-    counts: Mapping[str, int],
-) -> Result:
-    return Result(
-        metric=metric,
-        variant=variant,
-        stratum=stratum,
-        window=window,
-        segment="",
-        unit="latest_per_customer",
-        n_valid=n,
-        n_missing=0,
-        n_invalid=0,
-        n_superseded=0,
-        counts=counts,
-        score=estimate.score,
-        ci_low=estimate.low,
-        ci_high=estimate.high,
-        ci_method=estimate.method,
-        status=status_of(n),
-        flags=estimate.flags,
-        form=form,
-    )
 
 
 # ----------------------------------------------------------------------------------------------------------- words

@@ -150,3 +150,43 @@ def parse_text(value: object) -> Parsed:
     if not isinstance(value, str):
         return _INVALID
     return _missing_word(_normalised(value)) or Parsed("valid")
+
+
+def is_set(value: object) -> bool:
+    """Whether a field of a business event says yes (a discount was given, an order was cancelled): an amount above
+    zero, true, or a word for yes.
+
+    >>> is_set("1,000"), is_set("はい"), is_set("0"), is_set(None)
+    (True, True, False, False)
+    """
+    if isinstance(value, str):
+        number = amount_of(value)
+        return number > 0 if number is not None else unicodedata.normalize("NFKC", value).strip().casefold() in _YES
+    return isinstance(value, int | float) and value > 0
+
+
+def yes_or_no(value: object) -> bool | None:
+    """A field of a business event that may be unknown: true, false, or None when it is missing or says neither."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        word = unicodedata.normalize("NFKC", value).strip().casefold()
+        return True if word in _YES else False if word in _NO else None
+    return value > 0 if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def amount_of(value: object) -> float | None:
+    """A number of a business event, also written as 「5,400円」 or "¥5,400"; None when it is none or not finite.
+
+    >>> amount_of("5,400円"), amount_of(3), amount_of(True), amount_of("many")
+    (5400.0, 3.0, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str):
+        value = unicodedata.normalize("NFKC", value).strip().strip("¥円").replace(",", "")[:_LONGEST_NUMBER]
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

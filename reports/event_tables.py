@@ -1,0 +1,436 @@
+"""Business events as tidy tables: a row per order, ticket, promise …, with what shops write read once, here. No I/O,
+no "today".
+
+Events come in any order and from any source; what is kept of them is columns, so a year of events fits. Source:
+docs/events.md ("Types in use").
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+import pandas as pd
+
+from reports.answers_file import instant_ms
+from reports.segments import DAY_MS, Deed
+from reports.values import amount_of, is_set, yes_or_no
+
+Row = tuple[Any, ...]
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "purchases": {
+        "customer": "str",
+        "order": "str",
+        "at_ms": "int64",
+        "amount": "float64",
+        "cost": "float64",
+        "units": "float64",
+        "product": "str",
+        "discount": "bool",
+        "channel": "str",
+        "void": "bool",
+    },
+    "deliveries": {"order": "str", "at_ms": "int64", "due_ms": "float64", "units": "float64"},
+    "returns": {"order": "str", "at_ms": "int64", "units": "float64"},
+    "visits": {"visitor": "str", "at_ms": "int64", "converted": "bool", "bot": "bool"},
+    "contracts": {"customer": "str", "at_ms": "int64", "what": "str"},
+    "referrals": {"customer": "str", "referrer": "str", "at_ms": "int64", "rewarded": "str"},
+    "posts": {"at_ms": "int64", "incentivised": "str"},
+    "ticket_steps": {"ticket": "str", "customer": "str", "at_ms": "int64", "what": "str", "automatic": "bool"},
+    "promise_steps": {"promise": "str", "at_ms": "int64", "due_ms": "float64", "kept_ms": "float64"},
+    "searches": {"at_ms": "int64", "query": "str", "hits": "float64"},
+    "feedback": {"session": "str", "at_ms": "int64", "resolved": "bool"},
+    "messages": {"message": "str", "customer": "str", "at_ms": "int64", "what": "str"},
+    "views": {"page": "str", "at_ms": "int64", "seconds": "float64"},
+    "surveys": {"session": "str", "at_ms": "int64", "what": "str", "question": "str", "via": "str"},
+    "cards": {"at_ms": "int64", "cards": "float64"},
+}
+SEVERAL = "(several)"
+"""The product of an order with more than one."""
+_LONGEST_TERM = 40
+_OWN = "\n"
+"""Before the number of a row that has no id: ids are stripped and so never begin with it."""
+_DATE_ALONE = re.compile(r"\s*\d{4}\D\d{1,2}\D\d{1,2}日?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class EventTables:
+    """What happened in a shop. Times are milliseconds UTC, `day` is the local day as days since 1970; "" and NaN are
+    unknown. A customer is the shop's own id, whatever chat they use; "" is a guest.
+
+    Attributes:
+        purchases: a row per order: customer, order, at_ms, day, amount (yen), cost (yen), units, product (SEVERAL when
+            an order has more than one), discount, channel. Cancelled and test orders are not there, nor are their
+            deliveries and returns. Of an order that was sent twice the first event says when, the last one what.
+        deliveries: a row per delivered order: order, at_ms (the first), due_ms, units.
+        returns: a row per return: order, at_ms, units.
+        visits: a row per visit, bots left out: visitor, at_ms, converted.
+        contracts: a row per step: customer, at_ms, what ("start", "renew", "cancel").
+        referrals: a row per new customer who was referred, by the first to do so: customer, referrer, at_ms, rewarded
+            ("yes", "no", "").
+        posts: a row per public post: at_ms, incentivised ("yes", "no", "").
+        tickets: a row per ticket: ticket, customer, opened_ms, replied_ms (first reply that was not automatic),
+            resolved_ms (the last one; NaN while it is open, or open again).
+        promises: a row per promise and per delivery with a due time: kind ("promise", "delivery"), due_ms, kept_ms.
+        searches: a row per search of the FAQ or the bot: at_ms, query (folded), hits.
+        feedback: a row per FAQ or bot session that got an answer: session, at_ms, resolved.
+        messages: a row per message delivered to or clicked by somebody: message, customer, at_ms, what ("delivered",
+            "click").
+        views: a row per page view: page, at_ms, seconds.
+        surveys: a row per step of a survey of another tool: session, at_ms, what ("delivered", "started", "shown",
+            "answered", "completed" …), question, via ("qr" for a card).
+        cards: a row per shipment of QR cards: at_ms, cards.
+    """
+
+    purchases: pd.DataFrame
+    deliveries: pd.DataFrame
+    returns: pd.DataFrame
+    visits: pd.DataFrame
+    contracts: pd.DataFrame
+    referrals: pd.DataFrame
+    posts: pd.DataFrame
+    tickets: pd.DataFrame
+    promises: pd.DataFrame
+    searches: pd.DataFrame
+    feedback: pd.DataFrame
+    messages: pd.DataFrame
+    views: pd.DataFrame
+    surveys: pd.DataFrame
+    cards: pd.DataFrame
+    first_ms: int | None
+    """The earliest and the latest event of a type that has a table; None without any."""
+    last_ms: int | None
+    incomplete: int
+    """Events of such a type without a field that its table cannot do without: they count nowhere."""
+
+
+def event_tables(events: Iterable[Deed], tz: tzinfo) -> EventTables:
+    """The tables of these events; types without a table are left out.
+
+    Args:
+        events: each once, in any order; `customer` is "" for an event about nobody.
+        tz: of written times without an offset, and of the days of the orders.
+    """
+    rows: dict[str, list[Row]] = {name: [] for name in COLUMNS}
+    first_ms = last_ms = None
+    incomplete = 0
+    for event in events:
+        reading = _READERS.get(event.type)
+        if reading is None:
+            continue
+        table, read = reading
+        row = read(event, tz)
+        if row is None:
+            incomplete += 1
+            continue
+        rows[table].append(row)
+        first_ms = event.at_ms if first_ms is None else min(first_ms, event.at_ms)
+        last_ms = event.at_ms if last_ms is None else max(last_ms, event.at_ms)
+    frames = {name: _frame(name, rows.pop(name)) for name in COLUMNS}
+    ordered = frames["purchases"]
+    void = set(ordered.loc[ordered["void"] & (ordered["order"] != ""), "order"])
+    deliveries = _deliveries(frames["deliveries"][~frames["deliveries"]["order"].isin(void)])
+    visits = frames["visits"]
+    return EventTables(
+        purchases=_orders(frames["purchases"], tz),
+        deliveries=deliveries,
+        returns=_ordered(frames["returns"][~frames["returns"]["order"].isin(void)]),
+        visits=_ordered(visits[~visits["bot"]].drop(columns="bot")),
+        contracts=_ordered(frames["contracts"]),
+        referrals=_ordered(frames["referrals"]).drop_duplicates("customer", ignore_index=True),
+        posts=_ordered(frames["posts"]),
+        tickets=_tickets(_ordered(frames["ticket_steps"])),
+        promises=_promises(_ordered(frames["promise_steps"]), deliveries),
+        searches=_ordered(frames["searches"]),
+        feedback=_feedback(_ordered(frames["feedback"])),
+        messages=_ordered(frames["messages"]),
+        views=_ordered(frames["views"]),
+        surveys=_ordered(frames["surveys"]),
+        cards=_ordered(frames["cards"]),
+        first_ms=first_ms,
+        last_ms=last_ms,
+        incomplete=incomplete,
+    )
+
+
+def local_days(at_ms: pd.Series, tz: tzinfo) -> pd.Series:
+    """The local day of each instant, as days since 1970-01-01 (int64).
+
+    >>> from zoneinfo import ZoneInfo
+    >>> local_days(pd.Series([1_794_841_199_999, 1_794_841_200_000]), ZoneInfo("Asia/Tokyo")).tolist()
+    [20773, 20774]
+    """
+    local = pd.to_datetime(at_ms.astype("int64"), unit="ms", utc=True).dt.tz_convert(tz).dt.tz_localize(None)
+    days: pd.Series = (local - pd.Timestamp("1970-01-01")).dt.days.astype("int64")
+    return days
+
+
+def deadline_ms(value: object, tz: tzinfo) -> int | None:
+    """The last instant at which a written due time is kept; of a date alone the end of that day."""
+    if not isinstance(value, str) or not value.strip():
+        return None
+    at_ms = instant_ms(value.strip(), tz)
+    if at_ms is None or not _DATE_ALONE.fullmatch(unicodedata.normalize("NFKC", value)):
+        return at_ms
+    # 36 hours later it is the next day, also where a day has 23 or 25 hours
+    following = local_days(pd.Series([at_ms + 36 * 3_600_000]), tz).iloc[0]
+    date = pd.Timestamp("1970-01-01") + pd.Timedelta(days=int(following))
+    return int(date.tz_localize(tz, nonexistent="shift_forward", ambiguous=True).timestamp() * 1000) - 1
+
+
+def _frame(name: str, rows: list[Row]) -> pd.DataFrame:
+    columns = COLUMNS[name]
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
+
+
+def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
+    # by every column, so that the order in which events arrived leaves no trace
+    columns = ["at_ms", *(name for name in frame.columns if name != "at_ms")]
+    return frame.sort_values(columns, kind="stable", ignore_index=True)
+
+
+def _orders(raw: pd.DataFrame, tz: tzinfo) -> pd.DataFrame:
+    raw = _ordered(raw)
+    # an order without a number is an order of its own
+    key = raw["order"].where(raw["order"] != "", _OWN + raw.index.astype("str"))
+    voided = raw["void"].groupby(key).transform("max").astype(bool) if len(raw) else raw["void"]
+    raw = raw.assign(key=key)[~voided]
+    last = raw.drop_duplicates("key", keep="last").set_index("key")
+    first = raw.drop_duplicates("key", keep="first").set_index("key")["at_ms"]
+    orders = _ordered(last.assign(at_ms=first.reindex(last.index)).drop(columns="void").reset_index(drop=True))
+    return orders.assign(day=local_days(orders["at_ms"], tz))
+
+
+def _deliveries(raw: pd.DataFrame) -> pd.DataFrame:
+    raw = _ordered(raw)
+    key = raw["order"].where(raw["order"] != "", _OWN + raw.index.astype("str"))
+    return raw.assign(key=key).drop_duplicates("key", keep="first", ignore_index=True).drop(columns="key")
+
+
+def _tickets(steps: pd.DataFrame) -> pd.DataFrame:
+    opened = steps[steps["what"] == "opened"].groupby("ticket", sort=False)["at_ms"]
+    tickets = pd.DataFrame({"opened_ms": opened.min(), "again_ms": opened.max()})
+    tickets["customer"] = steps[steps["customer"] != ""].groupby("ticket")["customer"].first()
+    tickets["customer"] = tickets["customer"].fillna("").astype("str")
+    after = steps.join(tickets["opened_ms"], on="ticket")
+    after = after[after["at_ms"] >= after["opened_ms"]]
+    tickets["replied_ms"] = (
+        after[(after["what"] == "replied") & ~after["automatic"]].groupby("ticket")["at_ms"].min().astype("float64")
+    )
+    resolved = after[after["what"] == "resolved"].groupby("ticket")["at_ms"].max().astype("float64")
+    tickets["resolved_ms"] = resolved
+    # opened again after it was resolved: open
+    tickets["resolved_ms"] = tickets["resolved_ms"].where(tickets["resolved_ms"] >= tickets["again_ms"])
+    tickets.index.name = "ticket"
+    return tickets.drop(columns="again_ms").reset_index()
+
+
+def _promises(steps: pd.DataFrame, deliveries: pd.DataFrame) -> pd.DataFrame:
+    key = steps["promise"].where(steps["promise"] != "", _OWN + steps.index.astype("str"))
+    told = steps.assign(key=key).groupby("key", sort=False)[["due_ms", "kept_ms"]].last()
+    made = pd.DataFrame({"kind": "promise", "due_ms": told["due_ms"], "kept_ms": told["kept_ms"]})
+    due = deliveries[deliveries["due_ms"].notna()]
+    sent = pd.DataFrame(
+        {"kind": "delivery", "due_ms": due["due_ms"], "kept_ms": due["at_ms"].astype("float64")},
+    )
+    both = [frame for frame in (made[made["due_ms"].notna()], sent) if len(frame)]
+    if not both:
+        return sent.astype({"kind": "str"})
+    return pd.concat(both, ignore_index=True).astype({"kind": "str"})
+
+
+def _feedback(raw: pd.DataFrame) -> pd.DataFrame:
+    key = raw["session"].where(raw["session"] != "", _OWN + raw.index.astype("str"))
+    return raw.assign(key=key).drop_duplicates("key", keep="last", ignore_index=True).drop(columns="key")
+
+
+# ------------------------------------------------------------------------------------------------- one event, read
+
+
+def _text(value: object) -> str:
+    """An id or a word as text; a number that came out of a spreadsheet as 900.0 is 900."""
+    if isinstance(value, bool) or value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    # pandas compares texts up to a NUL only; the store keeps none either
+    return str(value).replace("\0", "\ufffd").strip()[:200] if isinstance(value, str | int | float) else ""
+
+
+def _number(value: object) -> float:
+    found = amount_of(value)
+    return float("nan") if found is None else found
+
+
+def _amount(value: object) -> float:
+    found = amount_of(value)
+    return float("nan") if found is None or found < 0 else found
+
+
+def _instant(value: object, tz: tzinfo) -> float:
+    at_ms = instant_ms(value.strip(), tz) if isinstance(value, str) else None
+    return float("nan") if at_ms is None else float(at_ms)
+
+
+def _known(value: object) -> str:
+    found = yes_or_no(value)
+    return "" if found is None else "yes" if found else "no"
+
+
+def _product(data: Mapping[str, Any]) -> str:
+    value = data.get("product") or data.get("item")
+    if isinstance(value, list):
+        names = sorted({_text(name) for name in value} - {""})
+        return SEVERAL if len(names) > 1 else "".join(names)
+    return _text(value)
+
+
+def _term(value: object) -> str:
+    """What somebody searched for, folded so that one term is one text, without anything a terminal would obey."""
+    text = unicodedata.normalize("NFKC", _text(value)).casefold()
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_TERM]
+
+
+def _purchase(event: Deed, _: tzinfo) -> Row | None:
+    data = event.data
+    return (
+        _text(event.customer),
+        _text(data.get("order")),
+        event.at_ms,
+        _amount(data.get("amount")),
+        _amount(data.get("cost")),
+        _amount(data.get("units")),
+        _product(data),
+        is_set(data.get("discount")) or is_set(data.get("points")),
+        _text(data.get("channel")),
+        is_set(data.get("cancelled")) or is_set(data.get("test")),
+    )
+
+
+def _delivery(event: Deed, tz: tzinfo) -> Row | None:
+    at = _instant(event.data.get("at"), tz)
+    due = deadline_ms(event.data.get("due"), tz)
+    return (
+        _text(event.data.get("order")),
+        event.at_ms if at != at else int(at),
+        float("nan") if due is None else float(due),
+        _amount(event.data.get("units")),
+    )
+
+
+def _return(event: Deed, _: tzinfo) -> Row | None:
+    order = _text(event.data.get("order"))
+    return (order, event.at_ms, _amount(event.data.get("units"))) if order else None
+
+
+def _visit(event: Deed, _: tzinfo) -> Row | None:
+    visitor = _text(event.data.get("visitor")) or _text(event.customer)
+    return (
+        (visitor, event.at_ms, is_set(event.data.get("converted")), is_set(event.data.get("bot"))) if visitor else None
+    )
+
+
+def _contract(event: Deed, _: tzinfo) -> Row | None:
+    return (_text(event.customer), event.at_ms, event.type.removeprefix("contract_")) if event.customer else None
+
+
+def _referral(event: Deed, _: tzinfo) -> Row | None:
+    new, referrer = _text(event.data.get("new_customer")) or _text(event.customer), _text(event.data.get("referrer"))
+    if not new or not referrer or new == referrer:
+        return None
+    return (new, referrer, event.at_ms, _known(event.data.get("rewarded")))
+
+
+def _post(event: Deed, _: tzinfo) -> Row | None:
+    return (event.at_ms, _known(event.data.get("incentivised")))
+
+
+def _ticket(event: Deed, _: tzinfo) -> Row | None:
+    ticket = _text(event.data.get("ticket"))
+    if not ticket:
+        return None
+    what = event.type.removeprefix("ticket_")
+    return (ticket, _text(event.customer), event.at_ms, what, is_set(event.data.get("automatic")))
+
+
+def _promise(event: Deed, tz: tzinfo) -> Row | None:
+    promise, due = _text(event.data.get("id")), deadline_ms(event.data.get("due"), tz)
+    kept = _instant(event.data.get("kept_at"), tz)
+    if due is None and (not promise or kept != kept):
+        return None
+    return (promise, event.at_ms, float("nan") if due is None else float(due), kept)
+
+
+def _search(event: Deed, _: tzinfo) -> Row | None:
+    hits = _number(event.data.get("hits"))
+    return None if hits != hits else (event.at_ms, _term(event.data.get("query")), hits)
+
+
+def _answered(event: Deed, _: tzinfo) -> Row | None:
+    resolved = yes_or_no(event.data.get("resolved"))
+    return None if resolved is None else (_text(event.data.get("session")), event.at_ms, resolved)
+
+
+def _message(event: Deed, _: tzinfo) -> Row | None:
+    message, who = _text(event.data.get("message")), _text(event.customer) or _text(event.data.get("visitor"))
+    if not message or not who:
+        return None
+    return (message, who, event.at_ms, "click" if event.type == "click" else "delivered")
+
+
+def _view(event: Deed, _: tzinfo) -> Row | None:
+    page = _text(event.data.get("page"))
+    return (page, event.at_ms, _amount(event.data.get("seconds"))) if page else None
+
+
+def _survey(event: Deed, _: tzinfo) -> Row | None:
+    session = _text(event.data.get("session"))
+    if not session:
+        return None
+    what = event.type.removeprefix("survey_")
+    return (session, event.at_ms, what, _text(event.data.get("question")), _text(event.data.get("via")).casefold())
+
+
+def _cards(event: Deed, _: tzinfo) -> Row | None:
+    cards = _amount(event.data.get("cards", 1))
+    return None if cards != cards else (event.at_ms, cards)
+
+
+_READERS: Mapping[str, tuple[str, Callable[[Deed, tzinfo], Row | None]]] = {
+    "purchase": ("purchases", _purchase),
+    "delivery": ("deliveries", _delivery),
+    "return": ("returns", _return),
+    "visit": ("visits", _visit),
+    "contract_start": ("contracts", _contract),
+    "contract_renew": ("contracts", _contract),
+    "contract_cancel": ("contracts", _contract),
+    "referral": ("referrals", _referral),
+    "ugc": ("posts", _post),
+    "ticket_opened": ("ticket_steps", _ticket),
+    "ticket_replied": ("ticket_steps", _ticket),
+    "ticket_resolved": ("ticket_steps", _ticket),
+    "promise": ("promise_steps", _promise),
+    "faq_search": ("searches", _search),
+    "faq_feedback": ("feedback", _answered),
+    "message_delivered": ("messages", _message),
+    "click": ("messages", _message),
+    "page_view": ("views", _view),
+    "survey_invited": ("surveys", _survey),
+    "survey_delivered": ("surveys", _survey),
+    "survey_started": ("surveys", _survey),
+    "survey_shown": ("surveys", _survey),
+    "survey_answered": ("surveys", _survey),
+    "survey_completed": ("surveys", _survey),
+    "survey_skipped": ("surveys", _survey),
+    "card_shipped": ("cards", _cards),
+}
+EVENT_TYPES = tuple(_READERS)
+"""The types of events that a figure is made of."""
+CONTRACT_TYPES = ("contract_start", "contract_renew", "contract_cancel")
+LOOK_BACK_DAYS = 365
+LOOK_BACK_MS = LOOK_BACK_DAYS * DAY_MS
