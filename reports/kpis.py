@@ -196,8 +196,9 @@ _STATISTICS = {"mean": _means, "median": _medians, "p90": _p90s}
 def sampled(
     values: Sequence[float] | Floats, statistic: Literal["mean", "median", "p90"], scale: float = 1.0
 ) -> Estimate:
-    """Mean, median or 90th percentile of numbers (in their order) with the interval of S7; none below ten."""
-    data = np.asarray(values, dtype=np.float64)
+    """Mean, median or 90th percentile of numbers with the interval of S7; none below ten. The numbers are put in order
+    first: who came when must not move an interval."""
+    data = np.sort(np.asarray(values, dtype=np.float64))
     if data.size == 0:
         return Estimate(None, None, None, "bootstrap")
     of = _STATISTICS[statistic]
@@ -596,7 +597,8 @@ def spearman(x: Floats, y: Floats) -> Estimate:
     """Spearman's ρ with the interval of S7 over pairs; none without variance."""
     if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Estimate(None, None, None, "bootstrap")
-    bounds = procedures.paired_bootstrap(x, y, _rhos)
+    order = np.lexsort((y, x))
+    bounds = procedures.paired_bootstrap(x[order], y[order], _rhos)
     low, high = (None, None) if bounds is None else bounds
     return Estimate(float(stats.spearmanr(x, y).statistic), low, high, "bootstrap")
 
