@@ -37,7 +37,8 @@ from reports.metrics import (
     status_of,
     tally,
 )
-from reports.words import Language, Limits, rounded
+from reports.rounding import rounded
+from reports.words import Language, Limits
 from storage.records import Case, ResponseCounts, RollupCell
 from storage.store import Tx
 

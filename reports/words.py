@@ -1,5 +1,4 @@
-"""Numbers, dates and names as people read them, in Japanese and English. All rounding of the room happens
-here.
+"""Numbers, dates and names as people read them, in Japanese and English; rounding itself is in reports.rounding.
 
 Source: docs/metrics.md ("How numbers are written").
 """
@@ -9,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
 from reports.metrics import Form, InstrumentSpec, Result
+from reports.rounding import rounded, signed
 
 Language = Literal["ja", "en"]
 
@@ -119,27 +118,6 @@ class Limits:
     per_year: int = 6
     relational_gap_days: int = 90
     touchpoint_gap_days: int = 30
-
-
-def rounded(value: float, digits: int) -> str:
-    """Round half up of the number as it is written, without a negative zero.
-
-    >>> rounded(2.675, 2), rounded(-0.04, 1), rounded(0.25, 1)
-    ('2.68', '0.0', '0.3')
-    """
-    quantum = Decimal(1).scaleb(-digits)
-    written = Decimal(repr(float(value))).quantize(quantum, rounding=ROUND_HALF_UP)
-    return str(abs(written) if written == 0 else written)
-
-
-def signed(value: float, digits: int) -> str:
-    """With its sign; zero has none.
-
-    >>> signed(26.6667, 1), signed(-25.0, 1), signed(-0.0, 1)
-    ('+26.7', '-25.0', '0.0')
-    """
-    text = rounded(value, digits)
-    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
 
 
 def number(value: int) -> str:

@@ -201,6 +201,42 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Rating:
+    """One counted answer as the trust balance needs it."""
+
+    id: str
+    instrument: str
+    value: str
+    answered_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """What happened between the shop and one customer, as the trust balance reads it; each list oldest first."""
+
+    customer_id: str
+    events: tuple[Event, ...] = ()
+    """Also those without a customer that name one of the customer's tickets or orders."""
+    ratings: tuple[Rating, ...] = ()
+    opt_outs_ms: tuple[int, ...] = ()
+    """Each time the customer stopped surveys that were not stopped."""
+    cases: tuple[Case, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDrop:
+    """A trust balance that fell, once per customer and fall."""
+
+    customer_id: str
+    at_ms: int
+    """When it was found."""
+    high: float
+    balance: float
+    case_id: str = ""
+    """The case that was opened for it, "" when none was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contacts:
     """What the contact cap must know of one customer (docs/contact-cap.md)."""
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 import reports.digest
 import reports.metrics
 import reports.procedures
+import reports.rounding
+import reports.trust
 import reports.values
-import reports.words
-from reports.words import Limits, Words, rounded, signed
+from reports.rounding import rounded, signed
+from reports.words import Limits, Words
 
 JA, EN = Words("ja"), Words("en")
 
@@ -80,7 +82,7 @@ def test_every_reason_the_trigger_rules_can_give_has_words_in_both_languages() -
 
 @pytest.mark.parametrize(
     "module",
-    [reports.words, reports.metrics, reports.procedures, reports.values, reports.digest],
+    [reports.rounding, reports.trust, reports.metrics, reports.procedures, reports.values, reports.digest],
     ids=lambda m: m.__name__,
 )
 def test_the_examples_in_docstrings_are_true(module: object) -> None:
