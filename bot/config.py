@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import time
 from pathlib import Path
@@ -42,6 +42,7 @@ from flows.source import DefinitionErrors, Problem, Source
 from flows.source import Path as SourcePath
 from flows.survey import Library, Rules
 from flows.triggers import Clock, ContactRules, Duration, Hours, Name, TriggerRule
+from reports import trust
 
 Lang = Literal["ja", "en"]
 
@@ -258,6 +259,123 @@ class DigestRule(_Section):
 StaffIds = tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...]
 
 
+_POINTS = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class HalfLife(_Section):
+    """After how long half of what happened is forgotten."""
+
+    deposit: Duration = trust.DEFAULT.half_life_deposit_ms
+    withdrawal: Duration = trust.DEFAULT.half_life_withdrawal_ms
+
+
+class TrustBands(_Section):
+    """From which balance on an account is called good, and solid; below 0 it is overdrawn."""
+
+    good: _POINTS = trust.DEFAULT.good_from
+    solid: _POINTS = trust.DEFAULT.solid_from
+
+
+class TrustDropRule(_Section):
+    """Which fall of a balance is reported."""
+
+    points: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    within: Duration = trust.DEFAULT.drop_within_ms
+
+
+class TrustTimes(_Section):
+    """What is soon, late and too late."""
+
+    fast_reply: Duration = trust.DEFAULT.fast_reply_ms
+    reply: Duration = trust.DEFAULT.reply_ms
+    very_late: Duration = trust.DEFAULT.very_late_ms
+    resolve: Duration | None = trust.DEFAULT.resolve_ms
+    """null: nothing is made of how long a complaint takes."""
+
+
+def _known(names: Iterable[str], what: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    known = sorted(names)
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name not in known:
+                raise ValueError(f"there is no {what} {name}{_choose(name, known)}")
+        return value
+
+    return check
+
+
+def _codes(value: object) -> object:
+    """{"9-10": 2, "7": 0} as {9: 2, 10: 2, 7: 0}."""
+    if not isinstance(value, dict):
+        return value
+    points: dict[int, object] = {}
+    for written, point in value.items():
+        match = re.fullmatch(r"([0-9]{1,2})(?:-([0-9]{1,2}))?", str(written).strip())
+        codes = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not codes:
+            raise ValueError(f"{written!r} names no answers; write 9, or 9-10")
+        for code in codes:
+            if code in points:
+                raise ValueError(f"the answer {code} stands twice")
+            points[code] = point
+    return points
+
+
+class Trust(_Section):
+    """The trust balance: every number of the account; what is left out stays as it is."""
+
+    weights: Annotated[dict[str, _POINTS], AfterValidator(_known(trust.TYPES, "event type"))] = Field(
+        default_factory=dict
+    )
+    """Event type → points."""
+    survey: Annotated[
+        dict[
+            str,
+            Annotated[
+                dict[int, _POINTS],
+                BeforeValidator(_codes),
+                WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}}),
+            ],
+        ],
+        AfterValidator(_known(trust.SURVEY, "instrument")),
+    ] = Field(default_factory=dict)
+    """Instrument → answers → points, for all its answers: those that are left out give none."""
+    half_life: HalfLife = HalfLife()
+    floor: _POINTS = trust.DEFAULT.floor
+    cap: _POINTS = trust.DEFAULT.cap
+    bands: TrustBands = TrustBands()
+    cooldown: Duration = trust.DEFAULT.cooldown_ms
+    recovery: Annotated[float, Field(ge=0, lt=1)] = trust.DEFAULT.recovery_share
+    """The share of a failure that can be made good."""
+    drop: TrustDropRule | None = TrustDropRule()
+    """null: no fall is reported."""
+    times: TrustTimes = TrustTimes()
+
+    @property
+    def rules(self) -> trust.Rules:
+        """The section as the account wants it."""
+        drop = self.drop
+        return trust.Rules(
+            weights={**trust.DEFAULT.weights, **self.weights},
+            survey={**trust.DEFAULT.survey, **self.survey},
+            half_life_deposit_ms=self.half_life.deposit,
+            half_life_withdrawal_ms=self.half_life.withdrawal,
+            floor=self.floor,
+            cap=self.cap,
+            good_from=self.bands.good,
+            solid_from=self.bands.solid,
+            cooldown_ms=self.cooldown,
+            recovery_share=self.recovery,
+            drop_points=None if drop is None else drop.points,
+            drop_within_ms=trust.DEFAULT.drop_within_ms if drop is None else drop.within,
+            fast_reply_ms=self.times.fast_reply,
+            reply_ms=self.times.reply,
+            very_late_ms=self.times.very_late,
+            resolve_ms=self.times.resolve,
+        )
+
+
 class Staff(_Section):
     """Who may do what in Slack: user ids (U…), or user groups (S…). A list that is left out falls back to another; an
     empty one means the managers only."""
@@ -300,6 +418,7 @@ class Shop(_Section):
     alerts: Alerts | None = None
     digests: tuple[DigestRule, ...] = ()
     staff: Staff = Staff()
+    trust: Trust = Trust()
     targets: dict[str, float] = Field(default_factory=dict)
     flows: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
@@ -482,7 +601,7 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 # ------------------------------------------------------------------------------------------- reading koe.yaml
 
-_LATER_SECTIONS = ("experiments", "trust", "benchmarks")
+_LATER_SECTIONS = ("experiments", "benchmarks")
 _ASKED_FOR = {
     "brand": "the shop's name as customers know it: brand: {ja: 声の店, en: Koe Store}",
     "privacy_url": "customers are shown where your privacy policy stands: privacy_url: https://…",
@@ -512,6 +631,7 @@ def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
         if data.pop(name, None) is not None:
             message = f"`{name}` does nothing in this version of Koe; remove the section"
             problems.append(source.problem((name,), message))
+    problems.extend(_unsound_trust(source))
     try:
         shop = Shop.model_validate(data)
     except ValidationError as error:
@@ -520,6 +640,17 @@ def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
             problems.append(source.problem(path, f"{_dotted(path)}{_sentence(detail, data)}"))
         return None
     return shop if len(problems) == before else None
+
+
+def _unsound_trust(source: Source) -> Iterable[Problem]:
+    """Numbers of the trust section that are fine one by one and cannot stand together; from the file itself, so that
+    these are named together with whatever else is wrong."""
+    try:
+        section = Trust.model_validate(source.data.get("trust") or {})
+    except ValidationError:
+        return
+    for path, message in trust.sanity(section.rules):
+        yield source.problem(("trust", *path), f"trust.{message}")
 
 
 def _library(

@@ -16,6 +16,8 @@ import msgspec
 
 from bot.clock import Chance, Clock
 from flows.survey import Flow, Library
+from reports import trust
+from reports.rounding import signed
 from storage.errors import StoreInUse
 from storage.records import Answer, AuditEntry, Dossier, Job
 from storage.store import Tx, open_store
@@ -62,10 +64,11 @@ async def show(config: Config, customer_id: str, *, form: str, clock: Clock) -> 
     """
     store = await open_store(config.settings.database_url, now_ms=clock.now_ms(), create=False)
     async with store:
-        found, flows = await store.read(lambda tx: _read(tx, customer_id, config))
+        found, flows, account = await store.read(lambda tx: _read(tx, customer_id, config, clock.now_ms()))
     if form == "json":
-        return msgspec.json.format(msgspec.json.encode(msgspec.to_builtins(found)), indent=2).decode()
-    return "\n".join(_told(found, flows, config.shop.tz, config.shop.language))
+        shown = {**msgspec.to_builtins(found), "trust": msgspec.to_builtins(account)}
+        return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()
+    return "\n".join(_told(found, flows, account, config.shop.tz, config.shop.language))
 
 
 async def erase(config: Config, customer_id: str, *, clock: Clock, chance: Chance) -> Erased:
@@ -112,9 +115,12 @@ def _erase(
 _WAITING = ("ready", "leased", "held")
 
 
-def _read(tx: Tx, customer_id: str, config: Config) -> tuple[Dossier, dict[str, Flow]]:
+def _read(tx: Tx, customer_id: str, config: Config, now_ms: int) -> tuple[Dossier, dict[str, Flow], trust.Ledger]:
     found = _dossier(tx, customer_id, config.shop.tz)
-    return found, {s.revision: flow for s in found.sessions if (flow := _flow(tx, s.revision, config.library))}
+    flows = {s.revision: flow for s in found.sessions if (flow := _flow(tx, s.revision, config.library))}
+    rules = config.shop.trust.rules
+    history = tx.relationship(customer_id, instruments=tuple(rules.survey), since_ms=now_ms - rules.horizon_ms)
+    return found, flows, trust.ledger(trust.entries_of(history, rules=rules, tz=config.shop.tz), now_ms, rules)
 
 
 def _dossier(tx: Tx, customer_id: str, tz: tzinfo) -> Dossier:
@@ -141,7 +147,7 @@ def _flow(tx: Tx, revision: str, library: Library) -> Flow | None:
 # --------------------------------------------------------------------------------------------------------- as text
 
 
-def _told(found: Dossier, flows: dict[str, Flow], tz: tzinfo, lang: str) -> Iterator[str]:
+def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, tz: tzinfo, lang: trust.Lang) -> Iterator[str]:
     def at(ms: int | None) -> str:
         return "–" if ms is None else _when(ms, tz)
 
@@ -196,6 +202,18 @@ def _told(found: Dossier, flows: dict[str, Flow], tz: tzinfo, lang: str) -> Iter
             + (f", wants contact: {c.contact}" if c.contact else "")
             + (f", words: {_plain(c.words)}" if c.words else "")
             for c in found.cases
+        ],
+    )
+    yield ""
+    head, *lines = trust.ledger_text(account, lang)
+    yield _plain(head)
+    for line in lines:
+        yield f"  {_plain(line)}"
+    yield from _section(
+        "Falls of the trust balance",
+        [
+            f"{at(d.at_ms)} from {signed(d.high, 2)} to {signed(d.balance, 2)}" + (", case opened" if d.case_id else "")
+            for d in found.trust_drops
         ],
     )
     waiting = [job for job in found.jobs if job.state in _WAITING]

@@ -22,8 +22,9 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, status_of
 from reports.procedures import Floats, Ints, resamples
+from reports.rounding import rounded
 from reports.sittings import Sitting, Words, sittings_of
-from reports.words import Language, number, rounded
+from reports.words import Language, number
 from reports.words import Words as Written
 from storage.store import Tx
 

@@ -359,6 +359,7 @@ class Dossier:
     jobs: tuple[Job, ...]
     """What waits to be done, and what was done: a message that was sent keeps its text until it is erased."""
     audit: tuple[AuditEntry, ...]
+    trust_drops: tuple[TrustDrop, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything is stored (the audit, which outlives everything, aside)."""

@@ -1576,9 +1576,15 @@ class Tx:
         ]
 
     def customers_after(self, customer_id: str, *, limit: int) -> list[str]:
-        """The next ids of known customers in order, "" before the first: for walks over everybody, page by page."""
+        """The next ids of customers of whom anything is stored, in order; "" before the first: for walks over
+        everybody, page by page."""
         rows = self._db.all(
-            "SELECT id FROM customers WHERE id > :customer_id ORDER BY id LIMIT :limit",
+            "SELECT id FROM (SELECT id FROM customers WHERE id > :customer_id ORDER BY id LIMIT :limit) AS c"
+            " UNION SELECT customer_id FROM (SELECT DISTINCT customer_id FROM answers"
+            " WHERE customer_id > :customer_id ORDER BY customer_id LIMIT :limit) AS a"
+            " UNION SELECT customer_id FROM (SELECT DISTINCT customer_id FROM events"
+            " WHERE customer_id > :customer_id ORDER BY customer_id LIMIT :limit) AS e"
+            " ORDER BY 1 LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
         return [row[0] for row in rows]
@@ -1698,6 +1704,11 @@ class Tx:
             " ORDER BY id",
             params,
         )
+        trust_drops = self._db.all(
+            "SELECT customer_id, at_ms, high, balance, case_id FROM trust_drops"
+            " WHERE customer_id = :customer_id AND customer_id <> '' ORDER BY at_ms",
+            params,
+        )
         audit = self._db.all(
             "SELECT id, at_ms, actor, action, subject, detail FROM audit"
             " WHERE subject = :customer_id AND subject <> '' ORDER BY at_ms, id",
@@ -1716,6 +1727,7 @@ class Tx:
             cases=tuple(Case(*row) for row in cases),
             jobs=tuple(Job(*row) for row in jobs),
             audit=tuple(AuditEntry(*row) for row in audit),
+            trust_drops=tuple(TrustDrop(*row) for row in trust_drops),
         )
 
     def erase_answers(self, customer_id: str, at_ms: int, *, session_id: str = "") -> int:

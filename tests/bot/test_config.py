@@ -13,6 +13,7 @@ from bot.config import ConfigErrors, Settings, load, read_settings, read_shop
 from bot.schemas import schemas
 from flows.source import Problem
 from flows.triggers import History
+from reports import trust
 from storage.records import Contacts
 
 ROOT = Path(__file__).parents[2]
@@ -279,6 +280,12 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
         ("words: [交換, 返品, 届かない]", "words: 交換", "unhappy.words: must be a list"),
         ("targets:", "experiments: [{id: a}]\ntargets:", "`experiments` does nothing in this version of Koe"),
         ("targets:", "benchmarks: []\ntargets:", "`benchmarks` does nothing"),
+        ("targets:", "trust: {weights: {promise_kep: 2}}\ntargets:", "did you mean promise_kept?"),
+        ("targets:", "trust: {survey: {affinty: {5: 2}}}\ntargets:", "did you mean affinity?"),
+        ("targets:", "trust: {survey: {nps: {9-10: 2, 10: 1}}}\ntargets:", "the answer 10 stands twice"),
+        ("targets:", "trust: {survey: {nps: {many: 2}}}\ntargets:", "'many' names no answers; write 9, or 9-10"),
+        ("targets:", "trust: {recovery: 1}\ntargets:", "trust.recovery: must be less than 1"),
+        ("targets:", "trust: {cooldown: week}\ntargets:", "trust.cooldown: 'week' is not a duration"),
         ("targets:", "flows: {after_support: {ces: ces_ease}}\ntargets:", "asks no question ces"),
         ("targets:", "flows: {after_suport: {effort: ces_ease}}\ntargets:", "did you mean after_support?"),
     ],
@@ -421,3 +428,47 @@ def test_a_mutated_file_works_or_is_explained(seed: int) -> None:
 
 def test_the_history_the_contact_cap_asks_for_is_what_storage_keeps() -> None:
     assert [f.name for f in fields(History)] == [f.name for f in fields(Contacts)]
+
+
+# ------------------------------------------------------------------------------------------------------ the account
+
+
+def test_what_the_trust_section_leaves_out_stays_as_it_is() -> None:
+    assert load(environ=GOOD).shop.trust.rules == trust.DEFAULT
+    section = "trust: {weights: {promise_broken: -9}, survey: {affinity: {5: 3, 1-2: -1}}, drop: null, cooldown: 3d}"
+    write("koe.yaml", f"{EXAMPLE}\n{section}\n")
+    rules = load(environ=GOOD).shop.trust.rules
+    assert (rules.weights["promise_broken"], rules.weights["promise_kept"]) == (-9, 2)
+    assert rules.survey["affinity"] == {5: 3, 1: -1, 2: -1}
+    assert rules.survey["nps"] == trust.SURVEY["nps"]
+    assert (rules.drop_points, rules.cooldown_ms) == (None, 3 * 86_400_000)
+
+
+def test_numbers_that_cannot_stand_together_are_each_named_in_their_line_with_all_else_that_is_wrong() -> None:
+    section = """trust:
+  floor: 0
+  cap: -1
+  half_life:
+    deposit: 400d
+  weights:
+    promise_broken: -3
+    delivery_on_time: 3
+    reply_overdue: 2
+  bands: {good: 15, solid: 5}
+  times: {reply: 4d}
+"""
+    write("koe.yaml", section + EXAMPLE.replace("per_year: 6", "per_year: 0"))
+    told = [text.removeprefix("koe.yaml:") for text in problems()]
+    assert [text.split(": ", 1)[0] for text in told[:-1]] == ["2", "3", "4", "7", "8", "9", "10", "11"]
+    for said in (
+        "trust.floor is 0; it must be below 0",
+        "trust.cap is -1; it must be above 0",
+        "withdrawals (360d) must not fade sooner than deposits (400d)",
+        "promise_broken (-3) must weigh at least twice as much as promise_kept (2)",
+        "late_delivery (-4) must weigh at least twice as much as delivery_on_time (3)",
+        "reply_overdue is a withdrawal; 2 is above 0",
+        "good (15) must lie above 0 and below solid (5)",
+        "reply must be shorter than 72h",
+        "per_year: must be greater than or equal to 1",
+    ):
+        assert any(said in text for text in told), (said, told)

@@ -21,7 +21,8 @@ from bot.events.business import BusinessEvent, CustomerPart, store_event  # noqa
 from bot.outbox import Outbox  # noqa: E402
 from flows.builtin import builtin_library  # noqa: E402
 from flows.engine import Begin, new_state, step  # noqa: E402
-from storage.records import RollupCell  # noqa: E402
+from reports import trust  # noqa: E402
+from storage.records import RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402
 
 KOE = [sys.executable, "-m", "bot.cli"]
@@ -108,11 +109,17 @@ def live_everywhere(tx: Tx) -> None:
     tx.put_job(rows.job(kind="invite", key=f"invite:{CANARY}", customer_id=PERSON))
     (done, *_) = tx.claim_jobs("w", NOW, limit=1, lease_until_ms=NOW + 60_000)
     tx.finish_job(done, state="dead", at_ms=NOW, error=f"refused {CANARY}", ref=CANARY)
+    assert tx.note_trust_drop(TrustDrop(PERSON, NOW, 1.5, -4.25, "K1"), since_ms=0)
     tx.audit(rows.audit(action="survey.start", subject=PERSON, detail=f"after_purchase {CANARY}"))
     # somebody else
     tx.put_customer(rows.customer("C002"))
     tx.new_session(rows.session("S2", customer_id="C002", external_id="U002"))
     tx.record_answer(rows.answer("10", session_id="S2", customer_id="C002"))
+
+
+def in_english() -> None:
+    config = Path("koe.yaml").read_text("utf-8").replace("language: ja  ", "language: en  ", 1)
+    Path("koe.yaml").write_text(config, "utf-8")
 
 
 async def lived(**options: bool) -> Store:
@@ -150,6 +157,11 @@ async def test_everything_is_shown_in_words() -> None:
         "Jobs waiting: 3",
         "Jobs done: 1",
         "survey.start",
+        "信頼残高：",
+        trust.notice("ja"),
+        "薦める可能性 8点（",
+        "アンケートの停止（",
+        "from +1.50 to -4.25, case opened",
     ):
         assert shown in done.stdout, f"{shown}\n{done.stdout}"
     assert "\x1b" not in done.stdout
@@ -163,6 +175,21 @@ async def test_everything_is_shown_as_json_with_every_column() -> None:
     assert [answer["value"] for answer in shown["answers"] if answer["question"] == "nps"] == ["3", "8"]
     assert sorted(job["state"] for job in shown["jobs"]) == ["dead", "ready", "ready", "ready"]
     assert "C002" not in done.stdout
+    assert {(line["type"], line["reason"]) for line in shown["trust"]["lines"]} == {
+        ("nps", "counted"),
+        ("opt_out", "counted"),
+    }
+    assert shown["trust"]["balance"] == pytest.approx(sum(line["contribution"] for line in shown["trust"]["lines"]))
+    assert [drop["balance"] for drop in shown["trust_drops"]] == [-4.25]
+
+
+async def test_the_account_speaks_the_language_of_the_shop() -> None:
+    in_english()
+    await (await lived()).close()
+    shown = person("show", PERSON).stdout
+    assert "Trust balance: " in shown
+    assert "stopped surveys (" in shown
+    assert trust.notice("en") in shown
 
 
 async def test_who_is_not_known_is_a_sentence() -> None:
