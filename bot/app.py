@@ -37,7 +37,7 @@ from storage.store import Store, Tx, open_store
 if TYPE_CHECKING:
     import aiohttp
 
-    from bot.config import Config
+    from bot.config import Config, Settings
     from bot.line import LineChannel
     from bot.slack.app import SlackApp, SlackInbound
     from bot.slack.channel import SlackChannel
@@ -81,6 +81,7 @@ class Koe:
         self.stopping = False
         self.slack: SlackApp | None = None
         self.slack_channel: SlackChannel | None = None
+        self.line_channel: LineChannel | None = None
         self.access: Access | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
@@ -249,7 +250,8 @@ class Koe:
             return False
         if (answer.get("response_metadata") or {}).get("next_cursor"):
             return False
-        return await self.access.all_may("read_comments", tuple(str(user) for user in answer.get("members") or ()))
+        members = [str(user) for user in answer.get("members") or ()]
+        return not await self.access.those_who_may_not("read_comments", members)
 
     async def _digest(self, job: Job) -> None:
         outbox = self.worker.outbox()
@@ -411,27 +413,15 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
         channels: dict[str, Channel] = {}
         workspaces: dict[str, str] = {}
         slack_channel: SlackChannel | None = None
+        line: LineChannel | None = None
         if settings.line_on:
-            from bot.line import LineChannel
-
-            line = LineChannel(
-                access_token=settings.line_channel_access_token.get_secret_value(),
-                session=session,
-                base_url=settings.line_api_base_url,
-            )
+            line = line_channel(settings, session)
             closing.push_async_callback(line.close)
-            workspaces["line"] = await _known_as(store, "line", lambda: _line_account(line))
+            workspaces["line"] = await _known_as(store, "line", partial(_line_account, line))
             channels["line"] = line
         if settings.slack_on:
-            from bot.slack.channel import SlackChannel
-
-            slack_channel = SlackChannel(
-                settings.slack_bot_token.get_secret_value(),
-                deck=config.library.deck,
-                base_url=settings.slack_api_base_url,
-            )
+            team = slack_channel = slack_channel_of(config)
             closing.push_async_callback(slack_channel.close)
-            team = slack_channel
 
             async def identify() -> str:
                 return (await team.identify()).team_id
@@ -449,12 +439,35 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
             session=session,
             closing=kept,
         )
+        koe.line_channel = line
         if slack_channel is not None:
             koe.slack_channel = slack_channel
             koe.slack = _slack_app(koe, slack_channel)
         # only now: what fails before this line closes all that was opened (the store's threads outlive a crash)
         kept.push_async_callback(closing.pop_all().aclose)
         return koe
+
+
+def line_channel(settings: Settings, session: aiohttp.ClientSession) -> LineChannel:
+    """LINE as the settings say; `session` stays the caller's to close."""
+    from bot.line import LineChannel
+
+    return LineChannel(
+        access_token=settings.line_channel_access_token.get_secret_value(),
+        session=session,
+        base_url=settings.line_api_base_url,
+    )
+
+
+def slack_channel_of(config: Config) -> SlackChannel:
+    """Slack as the settings say."""
+    from bot.slack.channel import SlackChannel
+
+    return SlackChannel(
+        config.settings.slack_bot_token.get_secret_value(),
+        deck=config.library.deck,
+        base_url=config.settings.slack_api_base_url,
+    )
 
 
 async def _line_account(line: LineChannel) -> str:

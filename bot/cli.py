@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from bot.app import Koe
     from bot.config import Config, DigestRule
     from flows.source import Problem
     from flows.survey import Instrument
@@ -140,13 +141,28 @@ async def _serve(config: Config, host: str, port: int) -> None:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         typer.echo(f"Koe listens on http://{host}:{port}")
+        looking = asyncio.create_task(_tell_what_is_missing(koe, config))
         # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() raises the signal once
         # more for whoever had it before and returns. That must not end the process before Koe is closed.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: None)
         await server.serve()
+        looking.cancel()
     finally:
         await koe.stop()
+
+
+async def _tell_what_is_missing(koe: Koe, config: Config) -> None:
+    """Once after the start, beside the work: what the platforms say is missing, in the log. It stops nothing: most of
+    it is mended while Koe runs."""
+    import structlog
+
+    from bot.onboarding import look_at_platforms
+
+    log = structlog.get_logger("koe.setup")
+    for finding in await look_at_platforms(config, slack=koe.slack_channel, line=koe.line_channel):
+        tell = log.warning if finding.weight == "missing" else log.info
+        tell(f"setup_{finding.weight}", platform=finding.platform, what=finding.sentence)
 
 
 @app.command()
@@ -289,14 +305,41 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
 @app.command()
 def doctor(
     replay: Annotated[str, typer.Option(help="Run this dead or uncertain job again (its id), or all dead ones.")] = "",
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither LINE nor Slack.")] = False,
 ) -> None:
-    """Look at the database: what is wrong with it, what waits, what was given up and why.
+    """Ask LINE and Slack whether all is set up, and look at the database: what is wrong with it, what waits, what was
+    given up and why.
 
     Example: koe doctor --replay all
     """
     config = _config()
-    if not _run(_doctor(config, replay)):
+    well = True if offline or replay else _run(_ask_platforms(config))
+    if not _run(_doctor(config, replay)) or not well:
         raise typer.Exit(1)
+
+
+async def _ask_platforms(config: Config) -> bool:
+    """Whether nothing is missing; says everything that was found."""
+    import aiohttp
+
+    from bot.app import line_channel, slack_channel_of
+    from bot.onboarding import look_at_platforms
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        slack = slack_channel_of(config) if config.settings.slack_on else None
+        line = line_channel(config.settings, session) if config.settings.line_on else None
+        try:
+            found = await look_at_platforms(config, slack=slack, line=line)
+        finally:
+            for channel in (slack, line):
+                if channel is not None:
+                    await channel.close()
+    for finding in found:
+        typer.echo(f"{finding.weight}: {finding}", err=finding.weight == "missing")
+    asked = [name for name, channel in (("LINE", line), ("Slack", slack)) if channel is not None]
+    if asked and all(finding.weight != "missing" for finding in found):
+        typer.echo(f"{' and '.join(asked)}: nothing is missing.")
+    return all(finding.weight != "missing" for finding in found)
 
 
 async def _doctor(config: Config, replay: str) -> bool:

@@ -392,8 +392,16 @@ class Staff(_Section):
     @property
     def groups(self) -> tuple[str, ...]:
         """The user groups (S…) named in any list, each once."""
-        named = (entry for value in self.model_dump().values() for entry in value or ())
-        return tuple(dict.fromkeys(entry for entry in named if entry.startswith("S")))
+        return tuple(entry for entry in self._named if entry.startswith("S"))
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The people (U…, W…) named one by one in any list, each once."""
+        return tuple(entry for entry in self._named if not entry.startswith("S"))
+
+    @property
+    def _named(self) -> dict[str, None]:
+        return dict.fromkeys(entry for value in self.model_dump().values() for entry in value or ())
 
 
 class Shop(_Section):

@@ -60,6 +60,14 @@ class BotInfo:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where LINE sends events. `active` is False while "Use webhook" is off."""
+
+    url: str
+    active: bool
+
+
 class LineError(Exception):
     """LINE could not be asked. `status` is the HTTP status, or None when there was no answer."""
 
@@ -233,6 +241,20 @@ class LineChannel:
         """
         info = await self._call(lambda api: api.get_bot_info(_request_timeout=_SDK_TIMEOUT_S))
         return BotInfo(info.user_id, info.basic_id, info.display_name)
+
+    async def fetch_webhook(self) -> Webhook | None:
+        """Where LINE sends this account's events; None when nothing is set.
+
+        Raises:
+            LineError: LINE could not be asked.
+        """
+        try:
+            told = await self._call(lambda api: api.get_webhook_endpoint(_request_timeout=_SDK_TIMEOUT_S))
+        except LineError as error:
+            if error.status == 404:
+                return None
+            raise
+        return Webhook(told.endpoint, bool(told.active))
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """One call of the SDK, its errors translated. The client is made in the running loop, once."""

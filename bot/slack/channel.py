@@ -19,6 +19,7 @@ from flows.texts import Deck
 if TYPE_CHECKING:
     import aiohttp
     from slack_sdk.web.async_client import AsyncWebClient
+    from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 log = structlog.get_logger(__name__)
 
@@ -285,6 +286,23 @@ class SlackChannel:
         Raises:
             SlackError: Anything but `ok: true`; its `outcome` is what `send` would return.
         """
+        data = (await self._answer(method, args, timeout_s=timeout_s, harmless=harmless)).data
+        assert isinstance(data, dict)
+        return data
+
+    async def fetch_scopes(self) -> frozenset[str] | None:
+        """The bot scopes of our token, as each answer's header tells; None when it tells none.
+
+        Raises:
+            SlackError: The token is dead, or Slack cannot be reached.
+        """
+        answer = await self._answer("auth.test", {}, timeout_s=_CALL_S, harmless=True)
+        headers = {str(name).lower(): str(value) for name, value in answer.headers.items()}
+        told = headers.get("x-oauth-scopes")
+        return None if told is None else frozenset(scope.strip() for scope in told.split(",") if scope.strip())
+
+    async def _answer(self, method: str, args: JsonObject, *, timeout_s: float, harmless: bool) -> AsyncSlackResponse:
+        """See `call`; its data is a dict."""
         import aiohttp
         from slack_sdk.errors import SlackApiError, SlackClientError
 
@@ -307,10 +325,9 @@ class SlackChannel:
             raise SlackError(method, RetryLater("no connection to Slack")) from failed
         except (aiohttp.ClientError, SlackClientError, OSError, ValueError) as broken:
             raise unknown(f"connection broken: {type(broken).__name__}") from broken
-        data = answer.data
-        if not isinstance(data, dict):
+        if not isinstance(answer.data, dict):
             raise unknown("an answer that is not JSON")
-        return data
+        return answer
 
     async def respond(self, url: str, text: str) -> None:
         """Tell the person who clicked or typed a command something, to be seen by them alone.

@@ -6,7 +6,7 @@ it is opened and again when it is sent: both are ways in of their own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -192,14 +192,15 @@ class Access:
         """Whether they may: for what a window or a Home shows. No refusal is noted."""
         return (await self.check(permission, user_id, team_id=team_id))[1] is None
 
-    async def all_may(self, permission: Permission, user_ids: tuple[str, ...]) -> bool:
-        """Whether each of these people may, bots aside: they read nothing aloud."""
-        for user_id in user_ids:
-            if (await self._people.who(user_id)).is_bot:
-                continue
-            if not await self.may(permission, user_id):
-                return False
-        return True
+    async def those_who_may_not(self, permission: Permission, user_ids: Sequence[str]) -> tuple[str, ...]:
+        """Who of these people may not, bots aside: they read nothing aloud."""
+        return tuple(
+            [
+                user_id
+                for user_id in user_ids
+                if not (await self._people.who(user_id)).is_bot and not await self.may(permission, user_id)
+            ]
+        )
 
 
 def acting_person(body: Mapping[str, Any]) -> tuple[str, str]:
