@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from bot import measures, signatures
+from bot import experiments, measures, signatures
 from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound
 from bot.clock import Chance, Clock
@@ -395,7 +395,8 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
     """A Koe that is ready to start: store open, platforms known.
 
     Raises:
-        CannotStart: a platform refuses its token, or cannot be asked who we are and never could.
+        CannotStart: a platform refuses its token, or cannot be asked who we are and never could; an experiment is not
+            as it was registered.
         StoreError: the database cannot be opened, is newer than this code, or belongs to a running server.
     """
     import aiohttp
@@ -404,6 +405,10 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
     async with AsyncExitStack() as closing:
         store = await open_store(settings.database_url, now_ms=clock.now_ms(), server=True)
         closing.push_async_callback(store.close)
+        now_ms = clock.now_ms()
+        wrong = await store.write(lambda tx: experiments.register(tx, config.shop, now_ms))
+        if wrong:
+            raise CannotStart("\n".join(wrong))
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=200),
             timeout=aiohttp.ClientTimeout(total=10),

@@ -14,12 +14,18 @@ from bot.config import (
     read_settings,
     read_shop,
 )
+from bot.experiments import unregistered
 from flows.source import Problem
 from flows.survey import Library
+from storage.store import registrations_in
 
 
 def check(
-    *, environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env"), serving: bool = True
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = Path(".env"),
+    serving: bool = True,
+    now_ms: int | None = None,
 ) -> list[Problem]:
     """Every problem of the settings, koe.yaml and all flows, by file and line; empty when Koe can start.
 
@@ -29,6 +35,7 @@ def check(
         environ: The environment; that of the process when left out.
         env_file: The .env file; a missing one is an empty one.
         serving: False leaves out what only a server needs (platforms, keys, a way for events to come in).
+        now_ms: The time; None leaves out whether experiments are as they were registered.
     """
     problems: list[Problem] = []
     settings = read_settings(os.environ if environ is None else environ, env_file, problems)
@@ -40,6 +47,9 @@ def check(
         problems += _server(settings, shop)
         if shop is not None and library is not None:
             problems += _reach(settings, shop, library)
+    if shop is not None and shop.experiments and now_ms is not None:
+        known = registrations_in(settings.database_url)
+        problems += [Problem(str(settings.config), 0, message) for message in unregistered(shop, known, now_ms)]
     return sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message))
 
 

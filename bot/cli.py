@@ -59,9 +59,10 @@ def _config(*, serving: bool = False) -> Config:
     """The checked configuration; otherwise every problem on stderr and exit 2. `serving` also asks for what only a
     server needs."""
     from bot.check import check
+    from bot.clock import SystemClock
     from bot.config import load
 
-    _refuse(check(serving=serving))
+    _refuse(check(serving=serving, now_ms=SystemClock().now_ms() if serving else None))
     return load()
 
 
@@ -172,8 +173,9 @@ def check() -> None:
     Example: koe check
     """
     from bot.check import check as find_problems
+    from bot.clock import SystemClock
 
-    _refuse(find_problems())
+    _refuse(find_problems(now_ms=SystemClock().now_ms()))
     typer.echo("Everything is in order.")
 
 

@@ -36,8 +36,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from bot import files, promises
+from bot import experiments, files, promises
 from flows.builtin import builtin_definitions, builtin_library
+from flows.experiments import Experiment
 from flows.source import DefinitionErrors, Problem, Source
 from flows.source import Path as SourcePath
 from flows.survey import Library, Rules
@@ -299,7 +300,7 @@ def _known(names: Iterable[str], what: str) -> Callable[[dict[str, Any]], dict[s
     def check(value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if name not in known:
-                raise ValueError(f"there is no {what} {name}{_choose(name, known)}")
+                raise ValueError(f"there is no {what} {name}{files.hint(name, known)}")
         return value
 
     return check
@@ -428,6 +429,7 @@ class Shop(_Section):
     staff: Staff = Staff()
     trust: Trust = Trust()
     targets: dict[str, float] = Field(default_factory=dict)
+    experiments: tuple[Experiment, ...] = ()
     flows: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
 
@@ -436,6 +438,7 @@ class Shop(_Section):
         for name, ids in (
             ("triggers", [r.id for r in self.triggers]),
             ("digests", [r.id for r in self.digests]),
+            ("experiments", [e.id for e in self.experiments]),
         ):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
@@ -609,7 +612,7 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 # ------------------------------------------------------------------------------------------- reading koe.yaml
 
-_LATER_SECTIONS = ("experiments", "benchmarks")
+_LATER_SECTIONS = ("benchmarks",)
 _ASKED_FOR = {
     "brand": "the shop's name as customers know it: brand: {ja: 声の店, en: Koe Store}",
     "privacy_url": "customers are shown where your privacy policy stands: privacy_url: https://…",
@@ -669,10 +672,14 @@ def _library(
         flows = _other_instruments(flows, shop, source, problems)
     rules = rules_of(Unhappy() if shop is None else shop.unhappy)
     try:
-        return builtin_library(rules, flows=flows, deck=own.deck, instruments=own.instruments)
+        library = builtin_library(rules, flows=flows, deck=own.deck, instruments=own.instruments)
     except DefinitionErrors as errors:
         problems.extend(errors.problems)
         return None
+    if shop is None or source is None:
+        return library
+    written = {str(file.data.get("id")): file for file in (*builtin_definitions().flows, *flows)}
+    return replace(library, arms=experiments.read_arms(shop, library, written, source, problems))
 
 
 def rules_of(unhappy: Unhappy) -> Rules:
@@ -696,7 +703,7 @@ def _other_instruments(
     for flow_id, wanted in shop.flows.items():
         source = flows.get(flow_id)
         if source is None:
-            message = f"flows: there is no flow {flow_id}{_choose(flow_id, sorted(flows))}"
+            message = f"flows: there is no flow {flow_id}{files.hint(flow_id, sorted(flows))}"
             problems.append(config.problem(("flows", flow_id), message))
             continue
         questions = source.data.get("questions")
@@ -708,7 +715,7 @@ def _other_instruments(
         }
         for question_id, instrument in wanted.items():
             if question_id not in asked:
-                hint = _choose(question_id, sorted(asked))
+                hint = files.hint(question_id, sorted(asked))
                 message = f"flows: {flow_id} asks no question {question_id}{hint}"
                 problems.append(config.problem(("flows", flow_id, question_id), message))
                 continue
@@ -729,26 +736,21 @@ def _dangling(source: Source, flow_ids: list[str], measured: list[str] | None) -
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         flow = rule.get("flow") if isinstance(rule, dict) else None
         if isinstance(rule, dict) and isinstance(flow, str) and flow and flow not in flow_ids:
-            message = f"trigger {rule.get('id', index + 1)}: there is no flow {flow}{_choose(flow, flow_ids)}"
+            message = f"trigger {rule.get('id', index + 1)}: there is no flow {flow}{files.hint(flow, flow_ids)}"
             yield source.problem(("triggers", index, "flow"), message)
     if measured is None:
         return
     metric, targets = source.data.get("primary_metric"), source.data.get("targets")
     if isinstance(metric, str) and metric not in measured:
-        message = f"primary_metric: there is no instrument {metric}{_choose(metric, measured)}"
+        message = f"primary_metric: there is no instrument {metric}{files.hint(metric, measured)}"
         yield source.problem(("primary_metric",), message)
     for name, value in targets.items() if isinstance(targets, dict) else ():
         if name not in measured:
-            yield source.problem(("targets", name), f"targets: there is no instrument {name}{_choose(name, measured)}")
+            yield source.problem(
+                ("targets", name), f"targets: there is no instrument {name}{files.hint(name, measured)}"
+            )
         elif isinstance(value, int | float) and not -100 <= value <= 100:
             yield source.problem(("targets", name), f"targets: {name} is a score from -100 to 100, not {value:g}")
-
-
-def _choose(name: str, known: list[str]) -> str:
-    close = _close(name, known)
-    if close:
-        return f"; did you mean {close}?"
-    return f"; there are {', '.join(known)}" if len(known) <= 12 else ""
 
 
 def _dotted(path: SourcePath) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from bot import experiments
 from bot.clock import Clock
 from bot.outbox import Outbox
 from storage.failpoints import hit
@@ -175,6 +176,7 @@ class Digests:
                 "relational_gap_days": _days(contact.relational_gap),
                 "touchpoint_gap_days": _days(contact.touchpoint_gap),
             },
+            "experiments": experiments.described(shop, self._config.library),
             "instruments": {
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },

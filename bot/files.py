@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -107,3 +109,13 @@ def _read(path: Path, problems: list[Problem]) -> bytes | None:
     except OSError as error:
         problems.append(Problem(str(path), 0, f"cannot be read: {error.strerror}"))
     return None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name nobody knows, to end a sentence with; "" when nothing comes close and the
+    known ones are too many to list."""
+    names = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(names)}" if 0 < len(names) <= 12 else ""

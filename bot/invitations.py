@@ -19,7 +19,7 @@ from bot.conversation import Conversation
 from bot.outbox import Outbox
 from bot.staff.survey import CustomerHit, NotAllowed, Planned, Started, SurveyRequest
 from bot.voice import Voice
-from flows import triggers
+from flows import experiments, triggers
 from flows.survey import Flow, Library
 from flows.triggers import TriggerRule
 from storage.records import Address, AuditEntry, Contacts, Customer, Event, Invitation, Job, Session
@@ -114,19 +114,29 @@ class Invitations:
             tx.put_invitation(replace(invitation, state="withdrawn", reason=f"void:{event.type}"))
 
     def _plan(self, tx: Tx, rule: TriggerRule, event: Event, facts: Mapping[str, object], outbox: Outbox) -> None:
-        flow = self._library.flows[rule.flow]
+        rule, experiment, arm = self._assigned(rule, event.customer_id, outbox.now_ms)
         due_ms = triggers.due_ms(rule, event.occurred_ms, self._shop.tz)
         invitation = self._invitation(
             rule.id,
-            flow,
+            self._library.flows[rule.flow],
             event.customer_id,
             outbox,
             due_ms=max(due_ms, outbox.now_ms),
             event_id=event.id,
             segment=str(facts.get(rule.segment, "")) if rule.segment else "",
             expires_ms=rule.expires_ms,
+            experiment=experiment,
+            arm=arm,
         )
         self._talk.plan(tx, invitation, outbox)
+
+    def _assigned(self, rule: TriggerRule, customer_id: str, now_ms: int) -> tuple[TriggerRule, str, str]:
+        """The rule as it is for this customer, with the experiment and arm that make it so ("" for none)."""
+        experiment = experiments.running(self._shop.experiments, rule, now_ms=now_ms, tz=self._shop.tz)
+        if experiment is None:
+            return rule, "", ""
+        arm = experiments.assign(experiment, customer_id)
+        return experiments.treated(rule, arm), experiment.id, arm.id
 
     def _invitation(
         self,
@@ -139,8 +149,8 @@ class Invitations:
         event_id: str = "",
         segment: str = "",
         expires_ms: int | None = None,
-        note: str = "",
-        requested_by: str = "",
+        experiment: str = "",
+        arm: str = "",
     ) -> Invitation:
         return Invitation(
             id=outbox.new_id(),
@@ -159,8 +169,8 @@ class Invitations:
             expires_ms=None if expires_ms is None else due_ms + expires_ms,
             sent_ms=None,
             session_id="",
-            note=note,
-            requested_by=requested_by,
+            experiment=experiment,
+            arm=arm,
         )
 
     # ------------------------------------------------------------------------------------------------- deciding
@@ -220,10 +230,15 @@ class Invitations:
         return reachable[name] if isinstance(decision, triggers.Invite) else decision
 
     def _rule(self, invitation: Invitation) -> TriggerRule | None:
-        return next((rule for rule in self._shop.triggers if rule.id == invitation.trigger_id), None)
+        """The rule it was planned by, as it is for the arm of its customer."""
+        rule = next((rule for rule in self._shop.triggers if rule.id == invitation.trigger_id), None)
+        experiment = next((e for e in self._shop.experiments if e.id == invitation.experiment), None)
+        arm = None if experiment is None else experiment.arm(invitation.arm)
+        return rule if rule is None or arm is None else experiments.treated(rule, arm)
 
     def _send(self, tx: Tx, invitation: Invitation, address: Address, outbox: Outbox) -> None:
-        flow = self._library.flows.get(invitation.flow_id)
+        asked = self._library.arms.get((invitation.experiment, invitation.arm))
+        flow = asked or self._library.flows.get(invitation.flow_id)
         if flow is None:
             tx.put_invitation(replace(invitation, state="skipped", reason="unknown_flow"))
             return
@@ -377,8 +392,18 @@ class Invitations:
     def _plan_every(self, tx: Tx, rule: TriggerRule, customer_id: str, outbox: Outbox) -> None:
         """A relational survey is planned `contact.relational_ahead` before its day, so that rule 7 of the contact cap
         can keep other surveys out of its way; for customers outside the sample there is nothing to keep free."""
+        rule, experiment, arm = self._assigned(rule, customer_id, outbox.now_ms)
         flow = self._library.flows[rule.flow]
-        now = self._invitation(rule.id, flow, customer_id, outbox, due_ms=outbox.now_ms, expires_ms=rule.expires_ms)
+        now = self._invitation(
+            rule.id,
+            flow,
+            customer_id,
+            outbox,
+            due_ms=outbox.now_ms,
+            expires_ms=rule.expires_ms,
+            experiment=experiment,
+            arm=arm,
+        )
         ahead_ms = self._shop.contact.relational_ahead
         if flow.survey_kind == "relational" and ahead_ms is not None and _draw(now.id) < rule.sample:
             # the run itself comes a moment after the slot: the slot on that day is meant, not the one after

@@ -19,11 +19,11 @@ from flows.survey import Flow, Library
 from reports import trust
 from reports.rounding import signed
 from storage.errors import StoreInUse
-from storage.records import Answer, AuditEntry, Dossier, Job
+from storage.records import Answer, AuditEntry, Dossier, Invitation, Job
 from storage.store import Tx, open_store
 
 if TYPE_CHECKING:
-    from bot.config import Config
+    from bot.config import Config, Shop
 
 __all__ = ["Erased", "NotKnown", "erase", "show"]
 
@@ -68,7 +68,7 @@ async def show(config: Config, customer_id: str, *, form: str, clock: Clock) -> 
     if form == "json":
         shown = {**msgspec.to_builtins(found), "trust": msgspec.to_builtins(account)}
         return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()
-    return "\n".join(_told(found, flows, account, config.shop.tz, config.shop.language))
+    return "\n".join(_told(found, flows, account, config.shop))
 
 
 async def erase(config: Config, customer_id: str, *, clock: Clock, chance: Chance) -> Erased:
@@ -147,7 +147,9 @@ def _flow(tx: Tx, revision: str, library: Library) -> Flow | None:
 # --------------------------------------------------------------------------------------------------------- as text
 
 
-def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, tz: tzinfo, lang: trust.Lang) -> Iterator[str]:
+def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, shop: Shop) -> Iterator[str]:
+    tz, lang = shop.tz, shop.language
+
     def at(ms: int | None) -> str:
         return "–" if ms is None else _when(ms, tz)
 
@@ -189,6 +191,7 @@ def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, tz: tzi
             + (f", sent {at(i.sent_ms)} in {i.channel}" if i.sent_ms is not None else "")
             + (f", asked for by {_plain(i.requested_by)}" if i.requested_by else "")
             + (f", note: {_plain(i.note)}" if i.note else "")
+            + (f", experiment {i.experiment}: {_arm(i, shop)}" if i.experiment else "")
             for i in found.invitations
         ],
     )
@@ -222,6 +225,13 @@ def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, tz: tzi
     yield from _section(
         "Audit", [f"{at(e.at_ms)} {_plain(e.actor)} {e.action} {_plain(e.detail)}".rstrip() for e in found.audit]
     )
+
+
+def _arm(invitation: Invitation, shop: Shop) -> str:
+    """The arm, and what the shop's own people are to do for it."""
+    experiment = next((e for e in shop.experiments if e.id == invitation.experiment), None)
+    arm = None if experiment is None else experiment.arm(invitation.arm)
+    return f"arm {invitation.arm}" + (f" – {_plain(arm.act)}" if arm is not None and arm.act else "")
 
 
 def _sessions(found: Dossier, flows: dict[str, Flow], at: Callable[[int | None], str], lang: str) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Voice:
         self._shop = shop
         self._channels = channels
         self._answered: dict[tuple[str, str, str], tuple[int, int]] = {}
-        self._flows: dict[str, Flow] = {flow.revision: flow for flow in library.flows.values()}
+        self._flows: dict[str, Flow] = {f.revision: f for f in (*library.flows.values(), *library.arms.values())}
 
     def flow(self, tx: Tx, session: Session) -> Flow:
         """The flow as it was when this session started."""

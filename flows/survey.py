@@ -501,15 +501,21 @@ class Library:
     instruments: Mapping[str, Instrument]
     deck: Deck
     rules: Rules
+    arms: Mapping[tuple[str, str], Flow] = field(default_factory=dict)
+    """(experiment, arm) → the survey that the arm asks."""
 
-    def read_flow(self, source: Source) -> Flow:
+    def read_flow(self, source: Source, texts: Mapping[str, Text] | None = None) -> Flow:
         """One more flow file, read with this library's texts and instruments; the library stays as it is.
+
+        Args:
+            source: The file.
+            texts: Other words for texts of the deck, in this flow only: they become part of its definition.
 
         Raises:
             DefinitionErrors: with every problem of the file.
         """
         problems: list[Problem] = []
-        flow = _load_flow(source, self.deck, self.instruments, self.rules, problems)
+        flow = _load_flow(source, self.deck, self.instruments, self.rules, problems, texts=texts)
         if flow is None:
             raise DefinitionErrors(problems)
         return flow
@@ -650,7 +656,13 @@ def load_library(
 
 
 def _load_flow(
-    source: Source, deck: Deck, instruments: Mapping[str, Instrument], rules: Rules, problems: list[Problem]
+    source: Source,
+    deck: Deck,
+    instruments: Mapping[str, Instrument],
+    rules: Rules,
+    problems: list[Problem],
+    *,
+    texts: Mapping[str, Text] | None = None,
 ) -> Flow | None:
     """The flow of one file, or None with its problems noted."""
     before = len(problems)
@@ -659,9 +671,12 @@ def _load_flow(
         # what else is wrong with it is named in the same go: read it as if the first mistakes were mended
         file = _validate(FlowFile, _mended(source.data), source, (), [])
     # unreadable parts are noted already; here only what the resolver finds decides whether there is a flow to check
-    resolved = _Resolver(file, source, deck, instruments, problems).resolve() if file else None
+    own: dict[str, dict[Lang, str]] = {key: {"ja": text.ja, "en": text.en} for key, text in (texts or {}).items()}
+    resolved = _Resolver(file, source, deck.over(own), instruments, problems).resolve() if file else None
     if file is None or resolved is None:
         return None
+    if own:
+        resolved["texts"] = cast("Plain", own)
     flow = _build_flow(resolved, deck, rules)
     problems += _check_flow(flow, file, source)
     return None if len(problems) > before else flow
@@ -1017,6 +1032,7 @@ class _Resolver:
 
 def _build_flow(data: Mapping[str, Plain], deck: Deck, rules: Rules) -> Flow:
     definition = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    deck = deck.over(cast("dict[str, dict[Lang, str]]", data.get("texts", {})))
     questions = tuple(Question(cast("dict[str, Plain]", item), deck) for item in cast("list[Plain]", data["questions"]))
     endings = tuple(
         Ending(

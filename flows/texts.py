@@ -133,6 +133,14 @@ class Deck:
             text_id: {lang: Template(raw) for lang, raw in by_lang.items()} for text_id, by_lang in texts.items()
         }
 
+    def over(self, texts: Mapping[str, Mapping[Lang, str]]) -> Deck:
+        """This deck with other words for some of its texts; itself when there are none."""
+        if not texts:
+            return self
+        changed = Deck(texts)
+        changed._texts = {**self._texts, **changed._texts}
+        return changed
+
     def has(self, text_id: str) -> bool:
         """Whether there is such a text."""
         return text_id in self._texts

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.survey import Instrument
 from reports.digest import DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
+from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
 from reports.render import render_json, render_slack, render_text
 from reports.words import Limits
@@ -74,6 +75,7 @@ class Request(_Model):
     primary_metric: str = "nps"
     targets: dict[str, float] = Field(default_factory=dict)
     contact: Contact = Contact()
+    experiments: tuple[Trial, ...] = ()
     instruments: dict[str, Instrument] | None = None
     """Library.instruments, dumped (`{id: instrument.model_dump(mode="json")}`), when the shop has its own;
     the bundled ones otherwise."""
@@ -162,6 +164,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
             now_ms=request.now_ms,
             tz=tz,
             instruments=instruments,
+            trials=request.experiments,
         )
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)

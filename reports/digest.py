@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from scipy import stats
 
 from reports import procedures
+from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.metrics import (
     CAUTION_BELOW,
     SUPPRESS_BELOW,
@@ -198,6 +199,8 @@ class DigestContext:
     first: bool
     revision: Revision | None
     flags: tuple[str, ...]
+    experiments: tuple[ExperimentReport, ...]
+    """A/B tests at the touchpoint of the digest; none in one about a segment, where arms are not whole."""
     missing_blocks: tuple[str, ...]
     shows_nps: bool
     filtered: str
@@ -443,6 +446,7 @@ def gather(
     now_ms: int,
     tz: ZoneInfo,
     instruments: Mapping[str, InstrumentSpec],
+    trials: Sequence[Trial] = (),
 ) -> DigestContext:
     """The digest of one ISO week, ready to be rendered.
 
@@ -454,6 +458,7 @@ def gather(
         now_ms: the time of the computation: what is overdue, which invitations may still be answered.
         tz: zone of the shop; weeks begin on Monday 00:00 there.
         instruments: instrument → how it is scored. Answers to others are left out.
+        trials: the shop's experiments; they are told as of the end of the week.
 
     Raises:
         ValueError: the week does not exist, or the primary metric is no instrument.
@@ -463,7 +468,7 @@ def gather(
         raise ValueError(f"primary_metric {shop.primary_metric!r} is no instrument that is scored; there are: {known}")
     this_week = _Window(parse_week(week), 1)
     source = _Source(tx, instruments, digest_rule, this_week, tz)
-    primary_group, primary_wording = _primary(source, shop.primary_metric, this_week)
+    primary_group, primary_wording = _primary(source, shop.primary_metric, this_week, _asides(trials, this_week, tz))
     week_n = source.counted(primary_group, this_week).of(primary_wording).n
     rolling = _weeks_before(this_week, back=ROLLING_WEEKS - 1, weeks=ROLLING_WEEKS)
     everything = _weeks_before(this_week, back=HISTORY_WEEKS - 1, weeks=HISTORY_WEEKS)
@@ -511,6 +516,9 @@ def gather(
     rows = tuple(_row(draft, shop) for draft in others)
     primary_row = _row(primary, shop)
     mix, standardised, mix_flags = _mix(source, primary, window, mode)
+    shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
+    until_ms = min(now_ms, _midnight_ms(this_week.end, tz))
+    experiments = reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
     return DigestContext(
         digest_id=digest_rule.id,
         period=week,
@@ -536,16 +544,28 @@ def gather(
         first=_is_first(tx, shop.primary_metric, this_week, has_past=has_past),
         revision=_revision(tx, digest_rule, primary, primary_row.change, this_week),
         flags=_flags([primary_row, *rows], mix_flags),
-        missing_blocks=_BLOCKS,
-        shows_nps=primary.spec.id == "nps" or any(row.spec.id == "nps" for row in rows),
+        experiments=experiments,
+        missing_blocks=tuple(block for block in _BLOCKS if block != "experiments" or not experiments),
+        shows_nps="nps" in [spec.id for spec in (primary.spec, *(row.spec for row in rows))]
+        or any(found.spec is not None and found.spec.id == "nps" for found in experiments),
         filtered=" · ".join(part for part in (digest_rule.touchpoint, digest_rule.segment) if part),
         limits=shop.limits,
     )
 
 
-def _primary(source: _Source, metric: str, this_week: _Window) -> tuple[_Group, _Wording]:
+def _asides(trials: Sequence[Trial], week: _Window, tz: ZoneInfo) -> set[tuple[str, _Wording]]:
+    """(instrument, wording) that only the treatment of a running experiment asks."""
+    start_ms, end_ms = _midnight_ms(week.first, tz), _midnight_ms(week.end, tz)
+    running = [trial for trial in trials if trial.start_ms < end_ms and start_ms < trial.end_ms]
+    return {(instrument, (wording, labels)) for trial in running for instrument, wording, labels in trial.asides}
+
+
+def _primary(
+    source: _Source, metric: str, this_week: _Window, asides: set[tuple[str, _Wording]]
+) -> tuple[_Group, _Wording]:
     """The stratum that leads: the group with most answers in eight weeks, so that one busy week does not
-    swap the headline; in it the wording asked most this week, so that a new wording takes over at once."""
+    swap the headline; in it the wording asked most this week, so that a new wording takes over at once. A wording on
+    trial does not take over: half of the customers are asked in it, and the headline would jump to and fro."""
     groups: Counter[_Group] = Counter()
     wordings: Counter[tuple[_Group, _Wording]] = Counter()
     of_week: Counter[tuple[_Group, _Wording]] = Counter()
@@ -563,6 +583,7 @@ def _primary(source: _Source, metric: str, this_week: _Window) -> tuple[_Group, 
         return _Group(metric, "", ""), ("", "")
     lead = min(groups, key=lambda group: (-groups[group], group.survey_kind, group.touchpoint))
     mine = [key for key in wordings if key[0] == lead]
+    mine = [key for key in mine if (metric, key[1]) not in asides] or mine
     return min(mine, key=lambda key: (-of_week[key], -wordings[key], key[1]))
 
 

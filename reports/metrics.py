@@ -349,16 +349,18 @@ def estimate(statistic: Statistic, counted: Tally) -> Estimate:
     return procedures.mean(_numbers(counted), statistic.low, statistic.high)
 
 
-def difference(statistic: Statistic, earlier: Tally, later: Tally) -> Difference | None:
+def difference(
+    statistic: Statistic, earlier: Tally, later: Tally, *, confidence: float = procedures.CONFIDENCE
+) -> Difference | None:
     """Later minus earlier with its test: S2, S4 or S6. None below ten answers on either side, or without
     variance."""
     if min(earlier.n, later.n) < SUPPRESS_BELOW:
         return None
     if statistic.form == "net":
-        return procedures.net_difference(_triple(statistic, earlier), _triple(statistic, later))
+        return procedures.net_difference(_triple(statistic, earlier), _triple(statistic, later), confidence=confidence)
     if statistic.form == "share":
-        return procedures.share_difference(_pair(statistic, earlier), _pair(statistic, later))
-    return procedures.mean_difference(_numbers(earlier), _numbers(later))
+        return procedures.share_difference(_pair(statistic, earlier), _pair(statistic, later), confidence=confidence)
+    return procedures.mean_difference(_numbers(earlier), _numbers(later), confidence=confidence)
 
 
 _GROUPS = {"nps": ("promoter", "passive", "detractor"), "nrs": ("repeater", "neutral", "leaver")}

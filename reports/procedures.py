@@ -4,6 +4,8 @@ rounding.
 Nets, shares and their bounds are on the scale -100…100 or 0…100, means on the scale of the question. Tests
 and intervals that a maintained library has are taken from it; S1, S2 and S10 have none and are ours.
 
+Sample sizes (S9) are needed without this room's libraries, when koe.yaml is read: flows/experiments.py has them.
+
 Source: docs/metrics.md ("How the numbers are made"), where the papers are named.
 """
 
@@ -29,6 +31,7 @@ Z = 1.959963984540054
 """Φ⁻¹(0.975)."""
 Z_POWER = 1.959964 + 0.841621
 """For a two-sided test at 5 % with 80 % power."""
+CONFIDENCE = 0.95
 FAMILY_Q = 0.10
 BOOTSTRAP_ROUNDS = 2000
 BOOTSTRAP_SEED = 12345
@@ -53,7 +56,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Later minus earlier, with its 95 % interval and the p-value of "no difference"."""
+    """Later minus earlier, with its interval (95 % unless asked otherwise) and the p-value of "no difference"."""
 
     delta: float
     low: float
@@ -68,6 +71,10 @@ class Difference:
     def detectable(self) -> float:
         """S9: the smallest change that 80 of 100 such comparisons would show."""
         return Z_POWER * self.se
+
+
+def _quantile(confidence: float) -> float:
+    return Z if confidence == CONFIDENCE else float(stats.norm.ppf((1 + confidence) / 2))
 
 
 def _finite(value: object) -> float:
@@ -101,7 +108,9 @@ def net(positive: int, negative: int, n: int) -> Estimate:
     return Estimate(score, min(low, score), max(high, score), "add3")
 
 
-def net_difference(earlier: tuple[int, int, int], later: tuple[int, int, int]) -> Difference | None:
+def net_difference(
+    earlier: tuple[int, int, int], later: tuple[int, int, int], *, confidence: float = CONFIDENCE
+) -> Difference | None:
     """S2: difference of two nets, each given as (positive, negative, n); None when either n is 0."""
     _check_counts(*earlier)
     _check_counts(*later)
@@ -118,8 +127,9 @@ def net_difference(earlier: tuple[int, int, int], later: tuple[int, int, int]) -
     se = math.sqrt(v1 + v2)
     z = (s2 - s1) / se
     delta = 100.0 * ((later[0] - later[1]) / later[2] - (earlier[0] - earlier[1]) / earlier[2])
-    low = max(-200.0, 100.0 * ((s2 - s1) - Z * se))
-    high = min(200.0, 100.0 * ((s2 - s1) + Z * se))
+    quantile = _quantile(confidence)
+    low = max(-200.0, 100.0 * ((s2 - s1) - quantile * se))
+    high = min(200.0, 100.0 * ((s2 - s1) + quantile * se))
     p = _finite(2.0 * stats.norm.sf(abs(z)))
     return Difference(delta, min(low, delta), max(high, delta), p, "add1.5", 100.0 * se, z)
 
@@ -136,7 +146,9 @@ def share(k: int, n: int) -> Estimate:
     return Estimate(100.0 * k / n, max(0.0, bounds[0]), min(100.0, bounds[1]), "wilson")
 
 
-def share_difference(earlier: tuple[int, int], later: tuple[int, int]) -> Difference | None:
+def share_difference(
+    earlier: tuple[int, int], later: tuple[int, int], *, confidence: float = CONFIDENCE
+) -> Difference | None:
     """S4: difference of two shares, each given as (k, n), in points; None when either n is 0.
 
     The p-value is the pooled z test, or Fisher's where an expected cell is below 5. `se` is the plain one
@@ -145,7 +157,7 @@ def share_difference(earlier: tuple[int, int], later: tuple[int, int]) -> Differ
     (k1, n1), (k2, n2) = earlier, later
     if n1 == 0 or n2 == 0:
         return None
-    low, high = confint_proportions_2indep(k2, n2, k1, n1, method="newcomb", compare="diff")
+    low, high = confint_proportions_2indep(k2, n2, k1, n1, method="newcomb", compare="diff", alpha=1 - confidence)
     p1, p2 = k1 / n1, k2 / n2
     total, both = k1 + k2, n1 + n2
     if min(n1, n2) * min(total, both - total) / both >= 5:
@@ -156,7 +168,7 @@ def share_difference(earlier: tuple[int, int], later: tuple[int, int]) -> Differ
         method = "newcombe+fisher"
     se = math.sqrt(p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2)
     if se == 0.0:
-        se = (_finite(high) - _finite(low)) / (2 * Z)
+        se = (_finite(high) - _finite(low)) / (2 * _quantile(confidence))
     return Difference(
         100.0 * (p2 - p1),
         100.0 * _finite(low),
@@ -199,7 +211,9 @@ def mean_of(values: Sequence[float] | Floats, low: float = -math.inf, high: floa
     return Estimate(score, max(float(low), _finite(lower)), min(float(high), _finite(upper)), "t")
 
 
-def mean_difference(earlier: Mapping[int, int], later: Mapping[int, int]) -> Difference | None:
+def mean_difference(
+    earlier: Mapping[int, int], later: Mapping[int, int], *, confidence: float = CONFIDENCE
+) -> Difference | None:
     """S6: Welch's difference of means; None unless both sides have two answers and at least one varies."""
     x1, x2 = expand(earlier), expand(later)
     if x1.size < 2 or x2.size < 2:
@@ -211,7 +225,7 @@ def mean_difference(earlier: Mapping[int, int], later: Mapping[int, int]) -> Dif
         # are integers
         warnings.simplefilter("ignore", RuntimeWarning)
         test = stats.ttest_ind(x2, x1, equal_var=False)
-        interval = test.confidence_interval()
+        interval = test.confidence_interval(confidence)
     se = math.sqrt(_finite(x1.var(ddof=1)) / x1.size + _finite(x2.var(ddof=1)) / x2.size)
     return Difference(
         _finite(x2.mean() - x1.mean()),
@@ -279,19 +293,51 @@ def cluster_bootstrap(
     return _percentiles(np.array(drawn, dtype=np.float64))
 
 
-def resamples(n: int, *, rows: int) -> Iterator[Ints]:
+def resamples(n: int, *, rows: int, rng: np.random.Generator | None = None) -> Iterator[Ints]:
     """S7: the drawn units of all rounds, in blocks of at most `rows` rounds.
 
     Block by block the generator gives the same numbers as size=(rounds, n) at once, which would not fit in memory for a
-    million units.
+    million units. A generator that is handed in goes on where an earlier group left it.
     """
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    rng = np.random.default_rng(BOOTSTRAP_SEED) if rng is None else rng
     for start in range(0, BOOTSTRAP_ROUNDS, rows):
         yield rng.integers(0, n, size=(min(rows, BOOTSTRAP_ROUNDS - start), n))
 
 
-def _percentiles(values: Floats) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
+def money_difference(
+    control: Sequence[float], treatment: Sequence[float], *, confidence: float = CONFIDENCE
+) -> Difference | None:
+    """S7 of the difference of two averages of money, treatment minus control; None below ten values on either side.
+
+    One generator draws the control's rounds first, then the treatment's; the difference is taken round by round. The
+    p-value inverts the percentile interval: twice the smaller share of rounds on either side of zero. The values of
+    each side are taken in the order given.
+    """
+    one, two = np.asarray(control, dtype=np.float64), np.asarray(treatment, dtype=np.float64)
+    if min(one.size, two.size) < BOOTSTRAP_MIN:
+        return None
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    averages = [
+        np.concatenate([values[drawn].mean(axis=1) for drawn in resamples(values.size, rows=20, rng=rng)])
+        for values in (one, two)
+    ]
+    drawn = averages[1] - averages[0]
+    low, high = _percentiles(drawn, confidence)
+    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return Difference(
+        _finite(two.mean() - one.mean()),
+        low,
+        high,
+        min(1.0, 2.0 * (1 + beyond) / (1 + BOOTSTRAP_ROUNDS)),
+        "bootstrap",
+        _finite(drawn.std(ddof=1)),
+    )
+
+
+def _percentiles(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    # exactly [2.5, 97.5] at 95 %: a percentage computed from 0.95 would be a hair beside them
+    tail = 2.5 if confidence == CONFIDENCE else 50.0 * (1 - confidence)
+    low, high = np.percentile(values, [tail, 100.0 - tail])
     return _finite(low), _finite(high)
 
 
@@ -311,15 +357,21 @@ def family(p_values: Sequence[float]) -> tuple[Kept, ...]:
     return tuple(Kept(_finite(a), bool(k)) for a, k in zip(adjusted, kept, strict=True))
 
 
-def sample_size_shares(p1: float, p2: float) -> int:
-    """S9: answers per group to tell two shares (0–1) apart with 80 % power."""
-    return math.ceil(7.848880 * (p1 * (1 - p1) + p2 * (1 - p2)) / (p2 - p1) ** 2)
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """p-values of several arms against one control, adjusted so that the chance of any false alarm keeps its level
+    (Holm 1979); in the order given."""
+    if not p_values:
+        return ()
+    _, adjusted, _, _ = multipletests(list(p_values), method="holm")
+    return tuple(_finite(p) for p in adjusted)
 
 
-def sample_size_nets(variance: float, delta: float) -> int:
-    """S9: answers per group to see a change of `delta` (a fraction: 10 points = 0.10) of a net with this
-    variance."""
-    return math.ceil(7.848880 * 2 * variance / delta**2)
+def sample_ratio(observed: Sequence[int], weights: Sequence[float]) -> float | None:
+    """The p-value of "customers were shared out by these weights" (χ²); None when nobody was."""
+    total, whole = sum(observed), math.fsum(weights)
+    if total == 0:
+        return None
+    return _finite(stats.chisquare(observed, [total * weight / whole for weight in weights]).pvalue)
 
 
 def standardise(strata: Mapping[str, tuple[float, int]], weights: Mapping[str, float]) -> float | None:

@@ -122,7 +122,7 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
         {"type": "context", "elements": [_mrkdwn(to_mrkdwn(_clip(parts.part("title"), NOTICE_CHARS)))]},
         _section(parts.lead()),
     ]
-    after = [_section(text) for text in (parts.part(name) for name in ("groups", "care")) if text]
+    after = [_section(text) for text in (parts.part(name) for name in ("groups", "experiments", "care")) if text]
     blocks.append(_section(parts.part("numbers")))
     blocks.extend(_table(parts, len(to_mrkdwn(notes + foot)) + sum(map(_chars, [*blocks, *after]))))
     blocks.extend(after)
@@ -160,7 +160,7 @@ def render_text(context: DigestContext) -> str:
     blocks.append(parts.part("numbers"))
     if context.rows:
         blocks.append("\n".join([parts.part("table"), *parts.rows()]))
-    blocks += [parts.part(name) for name in ("groups", "care", "notes", "foot")]
+    blocks += [parts.part(name) for name in ("groups", "experiments", "care", "notes", "foot")]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
@@ -203,6 +203,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             "overdue": context.care.overdue,
             "closed_loop": context.care.closed_loop.to_json(),
         },
+        "experiments": [found.to_json() for found in context.experiments],
         "late": context.late,
         "revision": None
         if context.revision is None

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
+from flows.experiments import RESPONSE_RATE
+from reports.experiments import ExperimentReport
 from reports.metrics import Form, InstrumentSpec, Result
 from reports.rounding import rounded, signed
 
 Language = Literal["ja", "en"]
 
-_DIGITS: dict[Form, int] = {"net": 1, "share": 1, "mean": 2, "index": 1}
+_DIGITS: dict[Form, int] = {"net": 1, "share": 1, "mean": 2, "index": 1, "money": 0}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _NAMES: dict[Language, dict[str, str]] = {
@@ -136,6 +138,8 @@ class Words:
         """A score: "+26.7", "66.7%", "3.78", an index "77.3"."""
         if form == "net":
             return signed(value, 1)
+        if form == "money":
+            return number(int(rounded(value, 0)))
         return rounded(value, _DIGITS[form]) + ("%" if form == "share" else "")
 
     def score(self, result: Result) -> str:
@@ -152,9 +156,9 @@ class Words:
         return text + "%" if form == "share" and not change else text
 
     def delta(self, value: float, form: Form) -> str:
-        """A change with its sign and unit: "+25.0ポイント", "+0.25"; never a percent change."""
-        if form == "mean":
-            return signed(value, 2)
+        """A change with its sign and unit: "+25.0ポイント", "+0.25", "+1200"; never a percent change."""
+        if form in ("mean", "money"):
+            return signed(value, _DIGITS[form])
         return signed(value, 1) + ("ポイント" if self.lang == "ja" else " points")
 
     def detectable(self, value: float, form: Form) -> str:
@@ -171,6 +175,30 @@ class Words:
         if (first.year, first.month) == (last.year, last.month):
             return f"{first.day}–{last.day} {_MONTHS[last.month - 1]}"
         return f"{first.day} {_MONTHS[first.month - 1]} – {last.day} {_MONTHS[last.month - 1]}"
+
+    def day(self, at: date) -> str:
+        """A day of some year: "2026年11月16日", "16 Nov 2026"."""
+        if self.lang == "ja":
+            return f"{at.year}年{at.month}月{at.day}日"
+        return f"{at.day} {_MONTHS[at.month - 1]} {at.year}"
+
+    def p_value(self, p: float) -> str:
+        """ "p=0.044", "p<0.001"."""
+        return "p<0.001" if p < 0.001 else f"p={rounded(p, 3)}"
+
+    def confidence(self, level: float) -> str:
+        """An interval's name: "95%信頼区間", "95% CI"; as many digits as the level has."""
+        percent = rounded(100 * level, 2).rstrip("0").rstrip(".")
+        return f"{percent}%信頼区間" if self.lang == "ja" else f"{percent}% CI"
+
+    def outcome(self, report: ExperimentReport) -> str:
+        """The name of an experiment's primary metric."""
+        if report.spec is not None:
+            return self.metric(report.spec)
+        if report.trial.metric == RESPONSE_RATE:
+            return "回答率" if self.lang == "ja" else "Response rate"
+        days = (report.trial.within_ms or 0) // 86_400_000
+        return f"{days}日以内の購入額（1人あたり）" if self.lang == "ja" else f"Revenue per customer within {days} days"
 
     def window(self, start: date, end: date) -> str:
         """The same for a half-open window [start, end)."""

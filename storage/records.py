@@ -76,6 +76,9 @@ class Invitation:
     note: str = ""
     requested_by: str = ""
     """Slack user id of the member of staff for trigger "staff"."""
+    experiment: str = ""
+    """The experiment it takes part in, and the arm its customer was assigned; "" for none."""
+    arm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +294,26 @@ class ResponseCounts:
     """Known not to have arrived: blocked or refused by the platform."""
     skipped: tuple[tuple[str, int], ...]
     """(reason, count), most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How a customer came into an experiment: first instants over all their invitations of it."""
+
+    customer_id: str
+    arm: str
+    planned_ms: int
+    sent_ms: int | None
+    """None while none was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An experiment as it was registered, before it started."""
+
+    id: str
+    definition: str
+    registered_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,16 @@ Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 Queue = deque[tuple[Callable[[Any], Any], "asyncio.Future[Any]"]]
 
 
+def peek(path: Path, sql: str) -> list[Row]:
+    """Rows of a database file that is left as it is: not made, migrated or locked. Empty when it cannot be read, or
+    knows no such table."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(sql).fetchall()
+    except sqlite3.Error:
+        return []
+
+
 class SqliteEngine(Generic[S]):
     """An open database file. `S` is what a unit is handed: made once per connection by `scope`."""
 

@@ -34,17 +34,19 @@ from storage.records import (
     Digest,
     Dossier,
     Event,
+    Exposure,
     Invitation,
     Job,
     MatchKey,
     Rating,
+    Registration,
     Relationship,
     ResponseCounts,
     RollupCell,
     Session,
     TrustDrop,
 )
-from storage.sqlite import SqliteEngine
+from storage.sqlite import SqliteEngine, peek
 
 T = TypeVar("T")
 Unit = Callable[["Tx"], T]
@@ -308,17 +310,18 @@ class Tx:
         self._db.run(
             "INSERT INTO invitations (id, trigger_id, flow_id, survey_kind, touchpoint, customer_id,"
             " event_id, channel, segment, state, reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note,"
-            " requested_by)"
+            " requested_by, experiment, arm)"
             " VALUES (:id, :trigger_id, :flow_id, :survey_kind, :touchpoint, :customer_id, :event_id, :channel,"
             " :segment, :state, :reason, :planned_ms, :due_ms, :expires_ms, :sent_ms, :session_id, :note,"
-            " :requested_by)"
+            " :requested_by, :experiment, :arm)"
             " ON CONFLICT (id) DO UPDATE SET trigger_id = excluded.trigger_id, flow_id = excluded.flow_id,"
             " survey_kind = excluded.survey_kind, touchpoint = excluded.touchpoint, customer_id ="
             " excluded.customer_id,"
             " event_id = excluded.event_id, channel = excluded.channel, segment = excluded.segment,"
             " state = excluded.state, reason = excluded.reason, planned_ms = excluded.planned_ms,"
             " due_ms = excluded.due_ms, expires_ms = excluded.expires_ms, sent_ms = excluded.sent_ms,"
-            " session_id = excluded.session_id, note = excluded.note, requested_by = excluded.requested_by",
+            " session_id = excluded.session_id, note = excluded.note, requested_by = excluded.requested_by,"
+            " experiment = excluded.experiment, arm = excluded.arm",
             {
                 "id": invitation.id,
                 "trigger_id": invitation.trigger_id,
@@ -338,6 +341,8 @@ class Tx:
                 "session_id": invitation.session_id,
                 "note": clean(invitation.note),
                 "requested_by": invitation.requested_by,
+                "experiment": invitation.experiment,
+                "arm": invitation.arm,
             },
         )
 
@@ -345,8 +350,8 @@ class Tx:
         """The invitation, or None."""
         row = self._db.one(
             "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
-            " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by"
-            " FROM invitations WHERE id = :id",
+            " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by,"
+            " experiment, arm FROM invitations WHERE id = :id",
             {"id": invitation_id},
         )
         return Invitation(*row) if row else None
@@ -355,8 +360,9 @@ class Tx:
         """Every decision about this customer, newest first."""
         rows = self._db.all(
             "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
-            " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by"
-            " FROM invitations WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT :limit",
+            " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by,"
+            " experiment, arm FROM invitations"
+            " WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
         return [Invitation(*row) for row in rows]
@@ -366,7 +372,7 @@ class Tx:
         rows = self._db.all(
             "SELECT i.id, i.trigger_id, i.flow_id, i.survey_kind, i.touchpoint, i.customer_id, i.event_id, i.channel,"
             " i.segment, i.state, i.reason, i.planned_ms, i.due_ms, i.expires_ms, i.sent_ms, i.session_id, i.note,"
-            " i.requested_by"
+            " i.requested_by, i.experiment, i.arm"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
             " WHERE i.customer_id = :customer_id AND (i.state = 'planned'"
             " OR (i.state = 'sent' AND s.status = 'open' AND s.started_ms IS NULL))"
@@ -449,6 +455,52 @@ class Tx:
             {"trigger_id": trigger_id, "since_ms": since_ms, "after": after, "limit": limit},
         )
         return [Customer(*row) for row in rows]
+
+    # --- experiments
+
+    def register_experiment(self, registration: Registration) -> None:
+        """Note an experiment. The same again keeps its time; whether another may take its place is for the caller."""
+        self._db.run(
+            "INSERT INTO experiments (id, definition, registered_ms) VALUES (:id, :definition, :registered_ms)"
+            " ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, registered_ms = excluded.registered_ms"
+            " WHERE experiments.definition <> excluded.definition",
+            {
+                "id": registration.id,
+                "definition": registration.definition,
+                "registered_ms": registration.registered_ms,
+            },
+        )
+
+    def registrations(self) -> list[Registration]:
+        """Every experiment that was ever registered, in order of id."""
+        return [
+            Registration(*row)
+            for row in self._db.all("SELECT id, definition, registered_ms FROM experiments ORDER BY id")
+        ]
+
+    def exposures(self, experiment: str) -> list[Exposure]:
+        """Who came into an experiment, in order of customer; not those who were erased. Invitations that were planned
+        and never sent have no `sent_ms`."""
+        rows = self._db.all(
+            "SELECT customer_id, MIN(arm), MIN(planned_ms), MIN(sent_ms) FROM invitations"
+            " WHERE experiment = :experiment AND experiment <> '' AND customer_id <> ''"
+            " GROUP BY customer_id ORDER BY customer_id",
+            {"experiment": experiment},
+        )
+        return [Exposure(*row) for row in rows]
+
+    def answers_in_experiment(self, experiment: str) -> list[Answer]:
+        """Counted answers given to the surveys of an experiment, in order of time."""
+        rows = self._db.all(
+            "SELECT a.id, a.session_id, a.customer_id, a.question, a.instrument, a.wording_id, a.label_set, a.value,"
+            " a.missing, a.countable, a.lang, a.channel, a.survey_kind, a.touchpoint, a.segment, a.flow_id,"
+            " a.revision, a.shown_ms, a.answered_ms, a.week, a.late, a.message_ids, NULL, a.quote_ok"
+            " FROM invitations AS i JOIN answers AS a ON a.session_id = i.session_id"
+            " WHERE i.experiment = :experiment AND i.experiment <> '' AND i.customer_id <> ''"
+            " ORDER BY a.answered_ms, a.id",
+            {"experiment": experiment},
+        )
+        return [_answer(row) for row in rows]
 
     # --- conversations
 
@@ -2037,6 +2089,14 @@ class Store:
 
     async def __aexit__(self, *error: object) -> None:
         await self.close()
+
+
+def registrations_in(url: str) -> list[Registration]:
+    """The experiments registered in the database at this address, which is left as it is; none where there is none."""
+    if not url.startswith("sqlite:///"):
+        return []
+    rows = peek(Path(url.removeprefix("sqlite:///")), "SELECT id, definition, registered_ms FROM experiments")
+    return [Registration(*row) for row in rows]
 
 
 async def open_store(

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -206,6 +207,15 @@ def test_the_nested_condition_of_the_koe_yaml_page_can_be_asked(tmp_path: Path) 
     assert not trigger.when.holds({"order.amount": 100, "order.store": "kyoto", "order.gift": True})
 
 
+def test_the_experiment_of_the_recipe_can_be_run_and_needs_as_many_customers_as_it_says(tmp_path: Path) -> None:
+    shop = "\n".join(blocks("docs/koe-yaml.md", "yaml")[:2])
+    (recipe,) = [textwrap.dedent(b) for b in blocks("docs/how-to.md", "yaml") if "experiments:" in b]
+    config = config_of(tmp_path, f"{shop}\n{recipe}")
+    (experiment,) = config.shop.experiments
+    assert f"# {experiment.planned_n} customers per arm" in recipe
+    assert config.library.arms[experiment.id, "B"].revision != config.library.arms[experiment.id, "A"].revision
+
+
 def test_every_section_of_koe_yaml_has_a_heading_or_stands_under_the_shop() -> None:
     headings = set(re.findall(r"^## (\w+)$", (DOCS / "koe-yaml.md").read_text("utf-8"), re.MULTILINE))
     first = blocks("docs/koe-yaml.md", "yaml")[0]
@@ -215,7 +225,7 @@ def test_every_section_of_koe_yaml_has_a_heading_or_stands_under_the_shop() -> N
 
 
 def test_the_recipes_flow_texts_and_instrument_work_together(tmp_path: Path) -> None:
-    flow, texts, words, instrument = blocks("docs/how-to.md", "yaml")
+    flow, texts, words, instrument, *_ = blocks("docs/how-to.md", "yaml")
     surveys = tmp_path / "surveys"
     for path, body in (
         ("after_class.yaml", flow),

@@ -278,7 +278,6 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
         ("sample: 1.0", "sample: most", "sample: must be a valid number"),
         ("per_year: 6", "per_year: 0", "per_year: must be greater than or equal to 1"),
         ("words: [交換, 返品, 届かない]", "words: 交換", "unhappy.words: must be a list"),
-        ("targets:", "experiments: [{id: a}]\ntargets:", "`experiments` does nothing in this version of Koe"),
         ("targets:", "benchmarks: []\ntargets:", "`benchmarks` does nothing"),
         ("targets:", "trust: {weights: {promise_kep: 2}}\ntargets:", "did you mean promise_kept?"),
         ("targets:", "trust: {survey: {affinty: {5: 2}}}\ntargets:", "did you mean affinity?"),

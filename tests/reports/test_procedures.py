@@ -160,11 +160,6 @@ def test_many_comparisons_of_the_worked_examples(
     assert tuple(k.kept for k in found) == kept
 
 
-def test_sample_sizes_of_the_worked_examples() -> None:
-    assert p.sample_size_shares(0.5, 0.6) == 385
-    assert [p.sample_size_nets(v, d) for v, d in ((0.61, 0.1), (0.61, 0.2), (1.0, 0.1))] == [958, 240, 1570]
-
-
 def test_standardisation_of_the_worked_examples() -> None:
     strata = {"a": (20.0, 40), "b": (-10.0, 30)}
     assert p.standardise(strata, {"a": 0.6, "b": 0.4}) == pytest.approx(8.0)
@@ -303,3 +298,64 @@ def test_changes_of_shares_equal_newcombes_formula_by_hand(k1: int, r1: int, k2:
     high = p2 - p1 + math.hypot(u2 - p2, p1 - l1)
     assert (found.low, found.high) == pytest.approx((100 * low, 100 * high), abs=1e-9)
     assert 0 <= found.p <= 1
+
+
+# ------------------------------------------------------------------------------------------------- experiments
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected"),
+    [((520, 480), 0.2059), ((600, 480), 0.0003), ((0, 0), None)],
+)
+def test_sample_ratios_of_the_worked_examples(observed: tuple[int, int], expected: float | None) -> None:
+    found = p.sample_ratio(observed, (0.5, 0.5))
+    assert found == (None if expected is None else pytest.approx(expected, abs=5e-5))
+
+
+def test_differences_between_arms_of_the_worked_examples() -> None:
+    refund = p.share_difference((66, 115), (84, 120))  # against reship, the control
+    assert refund is not None
+    assert [refund.delta, refund.low, refund.high, refund.p] == pytest.approx(
+        [12.6087, 0.3261, 24.4102, 0.0443], abs=5e-5
+    )
+    assert refund.method.endswith("pooled_z")
+    nps = p.net_difference((30, 40, 100), (45, 25, 100))
+    assert nps is not None
+    assert [nps.delta, nps.low, nps.high, nps.z, nps.p] == pytest.approx(
+        [30.0, 6.9901, 52.1232, 2.5671, 0.0103], abs=5e-5
+    )
+    few = p.share_difference((9, 10), (4, 10))
+    assert few is not None
+    assert [few.delta, few.low, few.high, few.p] == pytest.approx([-50.0, -74.5936, -8.1594, 0.0573], abs=5e-5)
+    assert few.method.endswith("fisher")
+
+
+def test_an_interval_of_more_confidence_is_wider_around_the_same_difference() -> None:
+    for method, sides in (
+        (p.share_difference, ((30, 60), (42, 60))),
+        (p.net_difference, ((24, 16, 60), (33, 9, 60))),
+        (p.mean_difference, ({1: 5, 3: 9, 5: 4}, {2: 3, 4: 9, 5: 8})),
+        (p.money_difference, (range(0, 400, 9), range(0, 500, 7))),
+    ):
+        usual, strict = method(*sides), method(*sides, confidence=0.99)  # type: ignore[operator]
+        assert (usual.delta, usual.p) == (strict.delta, strict.p)
+        assert strict.low < usual.low < usual.high < strict.high
+
+
+def test_money_is_drawn_from_one_generator_control_first() -> None:
+    control, treatment = [float(x * x % 97) for x in range(23)], [float(x * 7 % 101) for x in range(31)]
+    rng = np.random.default_rng(12345)
+    idx1 = rng.integers(0, 23, size=(2000, 23))
+    idx2 = rng.integers(0, 31, size=(2000, 31))
+    drawn = np.array(treatment)[idx2].mean(axis=1) - np.array(control)[idx1].mean(axis=1)
+    found = p.money_difference(control, treatment)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=1e-9)
+    assert found.delta == pytest.approx(np.mean(treatment) - np.mean(control))
+    assert p.money_difference(control[:9], treatment) is None
+
+
+def test_holm_steps_down_from_the_smallest() -> None:
+    assert p.holm((0.03, 0.01, 0.04)) == pytest.approx((0.06, 0.03, 0.06))
+    assert p.holm((0.04,)) == pytest.approx((0.04,))
+    assert p.holm(()) == ()
