@@ -27,6 +27,7 @@ from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
 from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
+from bot.trust import TrustWatch
 from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
 from flows.triggers import next_open_ms
@@ -120,6 +121,13 @@ class Koe:
             on_queued=lambda outbox: self.worker.take(outbox),
             may_show_words=self._may_show_words,
         )
+        self.trust = TrustWatch(
+            shop=config.shop,
+            store=store,
+            cases=self.conversation.cases,
+            outbox=lambda: self.worker.outbox(),
+            on_queued=lambda outbox: self.worker.take(outbox),
+        )
         relay = Relay(
             url=config.settings.line_relay_url or "",
             secrets=self.line_secrets,
@@ -143,7 +151,13 @@ class Koe:
                 "expire": self._expire,
                 "retain": self._retain,
             },
-            tasks={"alert": self.cards.due, "digest": self._digest, "relay": relay.pass_on, "compact": self._compact},
+            tasks={
+                "alert": self.cards.due,
+                "digest": self._digest,
+                "relay": relay.pass_on,
+                "compact": self._compact,
+                "trust": self.trust.due,
+            },
             on_sent=self._sent,
             owner=owner,
             pacer=Pacer(),
@@ -322,12 +336,13 @@ class Koe:
             log.warning("slack_socket_not_connected", hint="it goes on trying; check SLACK_APP_TOKEN if this stays")
 
     async def schedule(self) -> None:
-        """See to it that digests, `every` rules and the nightly clearing have their next job."""
+        """See to it that digests, `every` rules, the nightly clearing and the look at balances have their next job."""
         outbox = self.worker.outbox()
 
         def unit(tx: Tx) -> None:
             self.digests.schedule(tx, outbox)
             self.invitations.schedule_every(tx, outbox)
+            self.trust.schedule(tx, outbox)
             self._next_night(tx, outbox)
 
         await self.store.write(unit)

@@ -253,7 +253,7 @@ class Wake:
 class OpenCase:
     """Somebody must look after this customer."""
 
-    reason: Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo"]
+    reason: Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]
     words: str = ""
     promised: bool = False
     """True when the customer was told a time ({reply_by})."""

@@ -682,6 +682,18 @@ def _apologies(
         yield Entry(fact.id, fact.at_ms, "apology_24h" if soon else "apology_late", incident)
 
 
+def longest_wait_ms(rules: Rules) -> int:
+    """How long after an enquiry or a complaint it can still make an entry by itself."""
+    return max(_NO_REPLY_MS, rules.resolve_ms or 0)
+
+
+def due_ms(event: Event, tz: tzinfo) -> int:
+    """When what a "promise" event promises has to have happened; -1 where it does not say."""
+    fact = _fact(event)
+    due = None if fact is None else _when(fact.data.get("due"), tz)
+    return -1 if due is None else due.end_ms
+
+
 @dataclass(frozen=True, slots=True)
 class _Moment:
     """An instant, or a whole local day [start, end)."""

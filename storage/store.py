@@ -1473,6 +1473,16 @@ class Tx:
         )
         return Case(*row) if row else None
 
+    def cases_of(self, customer_id: str) -> list[Case]:
+        """Every case of this customer, oldest first; none for ""."""
+        rows = self._db.all(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms, card_ref FROM cases WHERE customer_id = :customer_id AND customer_id <> ''"
+            " ORDER BY opened_ms, id",
+            {"customer_id": customer_id},
+        )
+        return [Case(*row) for row in rows]
+
     def cases_between(self, start_ms: int, end_ms: int) -> list[Case]:
         """Cases opened in [start, end), oldest first."""
         rows = self._db.all(
@@ -1680,23 +1690,20 @@ class Tx:
         )
         return row[0] if row else None
 
-    def note_trust_drop(self, drop: TrustDrop, *, since_ms: int) -> bool:
-        """Keep it, unless one of this customer was kept after `since_ms` (then somebody else found this one). False
-        when nothing was kept, as for a customer who was erased."""
+    def note_trust_drop(self, drop: TrustDrop) -> bool:
+        """Keep it. False when nothing was kept: one of this time is there, or the customer was erased."""
         if self.erased_ms(drop.customer_id) is not None:
             return False
         return (
             self._db.run(
                 "INSERT INTO trust_drops (customer_id, at_ms, high, balance, case_id)"
-                " SELECT :customer_id, :at_ms, :high, :balance, :case_id WHERE NOT EXISTS"
-                " (SELECT 1 FROM trust_drops WHERE customer_id = :customer_id AND at_ms > :since_ms)",
+                " VALUES (:customer_id, :at_ms, :high, :balance, :case_id) ON CONFLICT (customer_id, at_ms) DO NOTHING",
                 {
                     "customer_id": drop.customer_id,
                     "at_ms": drop.at_ms,
                     "high": drop.high,
                     "balance": drop.balance,
                     "case_id": drop.case_id,
-                    "since_ms": since_ms,
                 },
             )
             == 1

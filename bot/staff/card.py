@@ -17,7 +17,7 @@ from bot.slack import blocks as kit
 from bot.slack.words import cut, escape
 from bot.staff.survey import day_text, time_text
 
-Reason = Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo"]
+Reason = Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]
 
 _WORDS_LIMIT = 1500
 _MAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
@@ -33,6 +33,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "person": ("担当者へのご連絡の希望です", "a customer asks for a person"),
     "contact": ("ご連絡の希望が届きました", "a customer wants contact"),
     "photo": ("写真が届きました", "a photo came in"),
+    "trust_drop": ("信頼残高が下がりました", "a customer's trust balance fell"),
     "head": ("要対応", "Needs attention"),
     "hidden": (
         "コメントあり（このチャンネルには表示しません）",

@@ -109,7 +109,7 @@ def live_everywhere(tx: Tx) -> None:
     tx.put_job(rows.job(kind="invite", key=f"invite:{CANARY}", customer_id=PERSON))
     (done, *_) = tx.claim_jobs("w", NOW, limit=1, lease_until_ms=NOW + 60_000)
     tx.finish_job(done, state="dead", at_ms=NOW, error=f"refused {CANARY}", ref=CANARY)
-    assert tx.note_trust_drop(TrustDrop(PERSON, NOW, 1.5, -4.25, "K1"), since_ms=0)
+    assert tx.note_trust_drop(TrustDrop(PERSON, NOW, 1.5, -4.25, "K1"))
     tx.audit(rows.audit(action="survey.start", subject=PERSON, detail=f"after_purchase {CANARY}"))
     # somebody else
     tx.put_customer(rows.customer("C002"))
