@@ -18,7 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from bot.app import Koe
-    from bot.config import Config, DigestRule
+    from bot.config import Config, DigestRule, Shop
     from flows.source import Problem
     from flows.survey import Instrument
     from reports.metrics import Unit
@@ -451,13 +451,24 @@ def metrics(
         ),
     ] = None,
     lang: Annotated[str, typer.Option(help="Language of the words: ja or en; the shop's when left out.")] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KOE.YAML",
+            help="The shop's koe.yaml: time zone, language, published figures to compare with; KOE_CONFIG if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Scores of a plain file of answers, with their uncertainty. Needs no settings; only columns instrument and value.
 
     Example: koe metrics answers.csv --format json
     """
+    from zoneinfo import ZoneInfo
+
+    from bot.clock import SystemClock
     from reports.answers_file import AnswersFileError
     from reports.answers_report import measure_file, render_json, render_table
+    from reports.benchmarks import Benchmark
     from reports.instruments import specs_of
 
     if format not in ("table", "json"):
@@ -467,8 +478,10 @@ def metrics(
     if lang not in ("", "ja", "en"):
         raise _fail(f"--lang is {lang!r}: ja and en work.", EXIT_CONFIG)
     counted: Unit = "per_event" if unit == "per_event" else "latest_per_customer"
-    instruments, tz, language = _measuring()
-    words: Literal["ja", "en"] = "en" if (lang or language) == "en" else "ja"
+    instruments, shop = _measuring(config)
+    tz: tzinfo = ZoneInfo("Asia/Tokyo") if shop is None else shop.tz
+    language = lang or ("ja" if shop is None else shop.language)
+    words: Literal["ja", "en"] = "en" if language == "en" else "ja"
     specs = specs_of(instruments)
     if since is not None and events is None:
         raise _fail("--since needs --events: the segments are made of what customers did.", EXIT_CONFIG)
@@ -483,6 +496,9 @@ def metrics(
                 unit=counted,
                 deeds=deeds,
                 since_ms=int(since.replace(tzinfo=tz).timestamp() * 1000) if since is not None else None,
+                benchmarks=() if shop is None else [Benchmark(**figure.model_dump()) for figure in shop.benchmarks],
+                country="JP" if shop is None else shop.country,
+                today=datetime.fromtimestamp(SystemClock().now_ms() / 1000, tz).date(),
                 progress=progress,
             )
     except AnswersFileError as error:
@@ -519,10 +535,11 @@ def _deeds(file: Path, tz: tzinfo) -> list[Deed]:
     return list(found.values())
 
 
-def _measuring() -> tuple[Mapping[str, Instrument], tzinfo, str]:
-    """Instruments, time zone and language of the shop; of a shop without koe.yaml those that come with Koe."""
-    from zoneinfo import ZoneInfo
+def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Shop | None]:
+    """The shop's instruments and its koe.yaml; the instruments that come with Koe and None where there is none.
 
+    A koe.yaml that was named must be there and right; of one that only lies about, what is wrong is left out.
+    """
     from bot.config import read_settings, read_shop
     from reports.instruments import bundled_instruments
 
@@ -530,14 +547,16 @@ def _measuring() -> tuple[Mapping[str, Instrument], tzinfo, str]:
     settings = read_settings(os.environ, Path(".env"), problems)
     problems.clear()  # nothing of the environment matters here but where the shop's files are
     shop = library = None
-    if settings.config.exists() or settings.flows_dir is not None:
-        shop, library = read_shop(settings.config, settings.flows_dir, problems)
+    if config is not None or settings.config.exists() or settings.flows_dir is not None:
+        shop, library = read_shop(config or settings.config, settings.flows_dir, problems)
+        if config is not None and problems:
+            raise _fail("\n".join(str(problem) for problem in problems), EXIT_CONFIG)
         if library is None or (shop is None and settings.config.exists()):
             typer.echo(
                 "The shop's own files have problems (koe check names them); what is wrong is left out.", err=True
             )
     instruments = bundled_instruments() if library is None else library.instruments
-    return instruments, ZoneInfo("Asia/Tokyo") if shop is None else shop.tz, "ja" if shop is None else shop.language
+    return instruments, shop
 
 
 @contextmanager

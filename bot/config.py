@@ -377,6 +377,57 @@ class Trust(_Section):
         )
 
 
+def _year(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+_CutOff = Annotated[tuple[Annotated[int, Field(ge=-100, le=100)], ...], Field(min_length=1, max_length=101)]
+_Note = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class Benchmark(_Section):
+    """A published figure to stand beside a score, and how it came about."""
+
+    metric: str
+    value: _Percent
+    """On the scale of the score: nets -100 to 100, shares 0 to 100, means on the scale of the question."""
+    ci: tuple[_Percent, _Percent] | None = None
+    """The published 95 % interval."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    good: Annotated[int, Field(ge=0)] | None = None
+    """Published count of good answers among n: then two samples are compared, not a sample with a number."""
+    bad: Annotated[int, Field(ge=0)] | None = None
+    positive: _CutOff | None = None
+    """The codes that were counted as good, where they are not those of the metric."""
+    negative: _CutOff | None = None
+    industry: _Note
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    year: Annotated[
+        str,
+        BeforeValidator(_year),
+        Field(pattern="^[0-9]{4}(-(0[1-9]|1[0-2]))?$"),
+        WithJsonSchema({"type": ["integer", "string"], "examples": [2025, "2025-06"]}),
+    ]
+    survey_kind: Literal["relational", "transactional"]
+    wording: _Note
+    scale: Annotated[str, Field(pattern="^[0-9]{1,3}[-–〜][0-9]{1,3}$")]
+    source: _Note
+    url: Url
+    licence_note: _Note
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Benchmark:
+        if self.ci is not None and not self.ci[0] <= self.value <= self.ci[1]:
+            raise ValueError(f"the value {self.value:g} lies outside its ci {self.ci[0]:g} to {self.ci[1]:g}")
+        counted = (self.good or 0) + (self.bad or 0)
+        if counted and self.n is None:
+            raise ValueError("good and bad are counts among n: write n too, or leave them out")
+        if self.n is not None and counted > self.n:
+            raise ValueError(f"good and bad are {counted} answers together, more than n, {self.n}")
+        return self
+
+
 class Staff(_Section):
     """Who may do what in Slack: user ids (U…), or user groups (S…). A list that is left out falls back to another; an
     empty one means the managers only."""
@@ -430,6 +481,9 @@ class Shop(_Section):
     trust: Trust = Trust()
     targets: dict[str, float] = Field(default_factory=dict)
     experiments: tuple[Experiment, ...] = ()
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")] = "JP"
+    """Where the customers are asked: figures of other countries are not comparable."""
+    benchmarks: tuple[Benchmark, ...] = ()
     flows: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
 
@@ -612,7 +666,6 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 # ------------------------------------------------------------------------------------------- reading koe.yaml
 
-_LATER_SECTIONS = ("benchmarks",)
 _ASKED_FOR = {
     "brand": "the shop's name as customers know it: brand: {ja: 声の店, en: Koe Store}",
     "privacy_url": "customers are shown where your privacy policy stands: privacy_url: https://…",
@@ -638,10 +691,6 @@ def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
     """koe.yaml as a Shop, or None after adding what is wrong with it to `problems`."""
     data = dict(source.data)
     before = len(problems)
-    for name in _LATER_SECTIONS:
-        if data.pop(name, None) is not None:
-            message = f"`{name}` does nothing in this version of Koe; remove the section"
-            problems.append(source.problem((name,), message))
     problems.extend(_unsound_trust(source))
     try:
         shop = Shop.model_validate(data)
@@ -741,6 +790,12 @@ def _dangling(source: Source, flow_ids: list[str], measured: list[str] | None) -
     if measured is None:
         return
     metric, targets = source.data.get("primary_metric"), source.data.get("targets")
+    figures = source.data.get("benchmarks")
+    for index, figure in enumerate(figures if isinstance(figures, list) else ()):
+        name = figure.get("metric") if isinstance(figure, dict) else None
+        if isinstance(name, str) and name not in measured:
+            message = f"benchmarks: there is no instrument {name}{files.hint(name, measured)}"
+            yield source.problem(("benchmarks", index, "metric"), message)
     if isinstance(metric, str) and metric not in measured:
         message = f"primary_metric: there is no instrument {metric}{files.hint(metric, measured)}"
         yield source.problem(("primary_metric",), message)
@@ -782,6 +837,12 @@ def _sentence(detail: ErrorDetails, data: Mapping[str, Any]) -> str:
             return "is no Slack id; a person's looks like U0123ABCD, a user group's like S0123ABCD"
         case "string_pattern_mismatch" if last == "LINE_BASIC_ID":
             return "must look like @123abcde, with the @"
+        case "string_pattern_mismatch" if last == "country":
+            return "is no country code; it looks like JP"
+        case "string_pattern_mismatch" if last == "year":
+            return "is neither a year such as 2025 nor a month such as 2025-06"
+        case "string_pattern_mismatch" if last == "scale":
+            return "must name both ends of the scale, such as 0-10"
         case "string_pattern_mismatch":
             return "must start with a letter and hold only small letters, digits, _ . -"
         case "model_type" | "model_attributes_type" | "dict_type":

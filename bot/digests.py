@@ -170,6 +170,8 @@ class Digests:
             "primary_metric": shop.primary_metric,
             "digest": {"id": rule.id, "language": rule.language or shop.language, "where": rule.where},
             "targets": shop.targets,
+            "country": shop.country,
+            "benchmarks": [benchmark.model_dump(mode="json") for benchmark in shop.benchmarks],
             "contact": {
                 "min_gap_days": _days(contact.min_gap),
                 "per_year": contact.per_year,

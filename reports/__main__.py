@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.survey import Instrument
+from reports.benchmarks import Benchmark
 from reports.digest import DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
@@ -74,6 +75,8 @@ class Request(_Model):
     language: Literal["ja", "en"] = "ja"
     primary_metric: str = "nps"
     targets: dict[str, float] = Field(default_factory=dict)
+    country: str = "JP"
+    benchmarks: tuple[Benchmark, ...] = ()
     contact: Contact = Contact()
     experiments: tuple[Trial, ...] = ()
     instruments: dict[str, Instrument] | None = None
@@ -143,6 +146,8 @@ async def make_digest(request: Request) -> dict[str, Any]:
         primary_metric=request.primary_metric,
         targets=request.targets,
         limits=limits,
+        country=request.country,
+        benchmarks=request.benchmarks,
     )
     rule = DigestRule(
         request.digest.id,

@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
+from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
 from reports.indices import indices_of, own_label, variant_name
 from reports.metrics import (
@@ -83,6 +84,8 @@ class Measured:
     """Columns of the file that nothing was made of."""
     drivers: tuple[DriverAnalysis, ...] = ()
     """What goes with the recommendation, where touchpoints were rated together with it."""
+    benchmarks: tuple[Standing, ...] = ()
+    """Published figures beside the scores they belong to."""
     batteries: frozenset[str] = frozenset()
     """The metrics that are made of several questions: own calculations, and labelled so."""
     anonymous: bool = False
@@ -367,6 +370,9 @@ def measure_file(
     unit: Unit = "latest_per_customer",
     deeds: Iterable[Deed] | None = None,
     since_ms: int | None = None,
+    benchmarks: Sequence[Benchmark] = (),
+    country: str = "JP",
+    today: date = date.max,
     progress: Callable[[int], None] = lambda read: None,
 ) -> Measured:
     """Result records of every question in a file, per survey_kind × touchpoint × wording × label set × language.
@@ -383,6 +389,9 @@ def measure_file(
             answered several times, the interval is that of a bootstrap over customers.
         deeds: what the customers did, for the segments of psychological by behavioural loyalty; none without it.
         since_ms: an earlier instant: how customers moved between the segments from then to the end of the window.
+        benchmarks: published figures to stand beside the scores.
+        today: by which a figure is stale when no row of the file has a time; else the end of the window is.
+        country: where the customers were asked: figures of other countries are not comparable.
         progress: called with the number of bytes read since the last call.
 
     Raises:
@@ -433,6 +442,9 @@ def measure_file(
     out.results.extend(counting.recommending_and_staying(window))
     out.results.extend(counting.loyalty(window, deeds))
     out.drivers = counting.drivers(window)
+    if benchmarks:
+        on = date.fromisoformat(window.end) if window.end else today
+        out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)
     out.batteries = frozenset(indices_of(specs))
     return out
 
@@ -455,10 +467,17 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
             record["direction"] = direction
         if result.metric in measured.batteries:
             record["label"] = own_label(result.metric, lang)
+        if beside := [standing.to_json() for standing in measured.benchmarks if _belongs(standing, result)]:
+            record["benchmarks"] = beside
         records.append(record)
     for analysis in measured.drivers:
         records += analysis.to_json()
     return json.dumps(records, ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def _belongs(standing: Standing, result: Result) -> bool:
+    ours = standing.result
+    return (ours.metric, ours.variant, ours.stratum) == (result.metric, result.variant, result.stratum)
 
 
 def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: Language = "ja") -> str:
@@ -484,6 +503,8 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         )
         lines = [head, f"  {tallied}"]
         lines += _block(spec, results, words, own)
+        figures = [sentence(standing, lang) for standing in measured.benchmarks if _belongs(standing, first)]
+        lines += [f"  {figure}" for figure in figures if figure]
         blocks.append("\n".join(lines))
     for analysis in measured.drivers:
         said = sentences(analysis, specs, lang)

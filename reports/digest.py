@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from scipy import stats
 
 from reports import procedures
+from reports.benchmarks import Benchmark, Standing, standings
 from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.metrics import (
     CAUTION_BELOW,
@@ -79,6 +80,8 @@ class Shop:
     primary_metric: str = "nps"
     targets: Mapping[str, float] | None = None
     limits: Limits = field(default_factory=Limits)
+    country: str = "JP"
+    benchmarks: tuple[Benchmark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,8 @@ class DigestContext:
     """(channel, n) of the primary metric in the window."""
     standardised: float | None
     """S10: the primary score at last week's mix of channels, where the mix moved and the two differ."""
+    benchmarks: tuple[Standing, ...]
+    """The published figures of koe.yaml beside our leading results."""
     care: Care
     late: int
     """Answers to the primary question in the week given after their survey had expired."""
@@ -539,6 +544,13 @@ def gather(
         response=_response(tx, this_week, now_ms, tz),
         mix=mix,
         standardised=standardised,
+        benchmarks=standings(
+            [primary_row.result, *(row.result for row in rows)],
+            shop.benchmarks,
+            instruments,
+            country=shop.country,
+            on=this_week.end,
+        ),
         care=_care(tx, this_week, now_ms, tz),
         late=_late(tx, primary_group, this_week, tz),
         first=_is_first(tx, shop.primary_metric, this_week, has_past=has_past),

@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reports.benchmarks import sentence
 from reports.digest import Comparison, DigestContext, Row
 from reports.metrics import SPEC_VERSION
 from reports.words import Words
@@ -21,6 +22,7 @@ from reports.words import Words
 SECTION_CHARS = 2900
 HEADER_CHARS = 150
 NOTICE_CHARS = 300
+FIGURES_CHARS = 2000
 TOTAL_CHARS = 11_000
 """Slack refuses messages of roughly 13,000 characters in all blocks without documenting it."""
 
@@ -67,6 +69,16 @@ class _Parts:
     def lead(self) -> str:
         """What follows the headline: the change, and what somebody has to look at today."""
         return "\n".join(text for text in (self.part("change"), self.part("todo")) if text)
+
+    def benchmarks(self, limit: int) -> str:
+        """Our scores beside published figures: as many as fit into so many characters of mrkdwn; "" without any."""
+        figures = [sentence(standing, self._context.language) for standing in self._context.benchmarks]
+        figures = [figure for figure in figures if figure]
+        for shown in range(len(figures), -1, -1):
+            text = self.part("benchmarks", figures=figures[:shown], hidden_figures=len(figures) - shown)
+            if len(to_mrkdwn(text)) <= limit:
+                return text
+        return ""
 
     def rows(self) -> list[str]:
         return [self.part("row", row=row) for row in self._context.rows]
@@ -122,7 +134,8 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
         {"type": "context", "elements": [_mrkdwn(to_mrkdwn(_clip(parts.part("title"), NOTICE_CHARS)))]},
         _section(parts.lead()),
     ]
-    after = [_section(text) for text in (parts.part(name) for name in ("groups", "experiments", "care")) if text]
+    pieces = (parts.part("groups"), parts.benchmarks(FIGURES_CHARS), parts.part("experiments"), parts.part("care"))
+    after = [_section(text) for text in pieces if text]
     blocks.append(_section(parts.part("numbers")))
     blocks.extend(_table(parts, len(to_mrkdwn(notes + foot)) + sum(map(_chars, [*blocks, *after]))))
     blocks.extend(after)
@@ -160,7 +173,8 @@ def render_text(context: DigestContext) -> str:
     blocks.append(parts.part("numbers"))
     if context.rows:
         blocks.append("\n".join([parts.part("table"), *parts.rows()]))
-    blocks += [parts.part(name) for name in ("groups", "experiments", "care", "notes", "foot")]
+    blocks += [parts.part("groups"), parts.benchmarks(TOTAL_CHARS)]
+    blocks += [parts.part(name) for name in ("experiments", "care", "notes", "foot")]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
@@ -197,6 +211,17 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         },
         "mix": dict(context.mix),
         "standardised": context.standardised,
+        "benchmarks": [
+            {
+                "metric": standing.result.metric,
+                "survey_kind": standing.result.stratum.survey_kind,
+                "touchpoint": standing.result.stratum.touchpoint,
+                "wording_id": standing.result.stratum.wording_id,
+                "lang": standing.result.stratum.lang,
+                **standing.to_json(),
+            }
+            for standing in context.benchmarks
+        ],
         "care": {
             "opened": context.care.opened,
             "open_now": context.care.open_now,

@@ -18,6 +18,11 @@ from storage.records import Contacts
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "koe.example.yaml").read_text(encoding="utf-8")
+FIGURE = (
+    "{metric: nps, value: 10, ci: [5, 15], n: 500, good: 200, bad: 150, industry: retail, country: JP, year: 2025,"
+    " survey_kind: transactional, wording: standard, scale: 0-10, source: A study, url: 'https://example.com/study',"
+    " licence_note: free to quote}"
+)
 
 GOOD = {
     "KOE_SECRET_KEY": "k" * 43,
@@ -278,13 +283,44 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
         ("sample: 1.0", "sample: most", "sample: must be a valid number"),
         ("per_year: 6", "per_year: 0", "per_year: must be greater than or equal to 1"),
         ("words: [交換, 返品, 届かない]", "words: 交換", "unhappy.words: must be a list"),
-        ("targets:", "benchmarks: []\ntargets:", "`benchmarks` does nothing"),
         ("targets:", "trust: {weights: {promise_kep: 2}}\ntargets:", "did you mean promise_kept?"),
         ("targets:", "trust: {survey: {affinty: {5: 2}}}\ntargets:", "did you mean affinity?"),
         ("targets:", "trust: {survey: {nps: {9-10: 2, 10: 1}}}\ntargets:", "the answer 10 stands twice"),
         ("targets:", "trust: {survey: {nps: {many: 2}}}\ntargets:", "'many' names no answers; write 9, or 9-10"),
         ("targets:", "trust: {recovery: 1}\ntargets:", "trust.recovery: must be less than 1"),
         ("targets:", "trust: {cooldown: week}\ntargets:", "trust.cooldown: 'week' is not a duration"),
+        (
+            "targets:",
+            f"benchmarks: [{FIGURE.replace('nps', 'npx')}]\ntargets:",
+            "benchmarks: there is no instrument npx",
+        ),
+        (
+            "targets:",
+            f"benchmarks: [{FIGURE.replace('2025', 'last year')}]\ntargets:",
+            "a year such as 2025 nor a month",
+        ),
+        (
+            "targets:",
+            f"benchmarks: [{FIGURE.replace('JP', 'Japan')}]\ntargets:",
+            "is no country code; it looks like JP",
+        ),
+        (
+            "targets:",
+            f"benchmarks: [{FIGURE.replace('0-10', 'ten')}]\ntargets:",
+            "both ends of the scale, such as 0-10",
+        ),
+        (
+            "targets:",
+            f"benchmarks: [{FIGURE.replace('[5, 15]', '[11, 15]')}]\ntargets:",
+            "value 10 lies outside its ci 11",
+        ),
+        ("targets:", f"benchmarks: [{FIGURE.replace('n: 500, ', '')}]\ntargets:", "write n too, or leave them out"),
+        (
+            "targets:",
+            f"benchmarks: [{FIGURE.replace('good: 200', 'good: 400')}]\ntargets:",
+            "550 answers together, more",
+        ),
+        ("targets:", "country: Japan\ntargets:", "country: is no country code"),
         ("targets:", "flows: {after_support: {ces: ces_ease}}\ntargets:", "asks no question ces"),
         ("targets:", "flows: {after_suport: {effort: ces_ease}}\ntargets:", "did you mean after_support?"),
     ],
@@ -471,3 +507,10 @@ def test_numbers_that_cannot_stand_together_are_each_named_in_their_line_with_al
         "per_year: must be greater than or equal to 1",
     ):
         assert any(said in text for text in told), (said, told)
+
+
+def test_published_figures_are_read_with_all_that_they_were_made_of() -> None:
+    write("koe.yaml", EXAMPLE + f"benchmarks: [{FIGURE}]\ncountry: JP\n")
+    (figure,) = load(environ={}, env_file=None).shop.benchmarks
+    assert (figure.metric, figure.value, figure.ci, figure.year) == ("nps", 10, (5, 15), "2025")
+    assert (figure.n, figure.good, figure.bad, figure.positive) == (500, 200, 150, None)
