@@ -42,7 +42,7 @@ from flows.experiments import Experiment
 from flows.source import DefinitionErrors, Problem, Source
 from flows.source import Path as SourcePath
 from flows.survey import Library, Rules
-from flows.triggers import Clock, ContactRules, Duration, Hours, Name, TriggerRule
+from flows.triggers import Clock, ContactRules, Duration, Hours, Name, Span, TriggerRule
 from reports import trust
 
 Lang = Literal["ja", "en"]
@@ -472,6 +472,9 @@ class Shop(_Section):
     timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Tokyo"
     language: Lang = "ja"
     primary_metric: str = "nps"
+    repeat_interval_ms: Span | None = Field(
+        default=None, alias="repeat_interval", description="Usual time between two purchases of a customer: 60d."
+    )
     triggers: tuple[TriggerRule, ...] = ()
     contact: ContactRules = ContactRules()
     unhappy: Unhappy = Unhappy()
@@ -682,8 +685,9 @@ def read_shop(config: Path, flows_dir: Path | None, problems: list[Problem]) -> 
     own = files.OwnDefinitions() if flows_dir is None else files.read_definitions(flows_dir, problems)
     library = _library(own, shop, source, problems)
     if source is not None:
-        # from the file itself, so that these are named together with whatever else is wrong
-        problems.extend(_dangling(source, _flow_ids(own), None if library is None else sorted(library.instruments)))
+        # from the files themselves, so that these are named together with whatever else is wrong
+        measured = {name for found in (*builtin_definitions().instruments, *own.instruments) for name in found.data}
+        problems.extend(_dangling(source, _flow_ids(own), sorted(measured)))
     return shop, library
 
 
@@ -721,7 +725,7 @@ def _library(
         flows = _other_instruments(flows, shop, source, problems)
     rules = rules_of(Unhappy() if shop is None else shop.unhappy)
     try:
-        library = builtin_library(rules, flows=flows, deck=own.deck, instruments=own.instruments)
+        library = builtin_library(rules, flows=flows, deck=own.deck, instruments=own.instruments, blocks=own.blocks)
     except DefinitionErrors as errors:
         problems.extend(errors.problems)
         return None
@@ -779,16 +783,14 @@ def _flow_ids(own: files.OwnDefinitions) -> list[str]:
     return sorted({str(source.data.get("id")) for source in (*builtin_definitions().flows, *own.flows)})
 
 
-def _dangling(source: Source, flow_ids: list[str], measured: list[str] | None) -> Iterable[Problem]:
-    """What koe.yaml refers to and nobody knows. `measured`: the instruments, None while they cannot be read."""
+def _dangling(source: Source, flow_ids: list[str], measured: list[str]) -> Iterable[Problem]:
+    """What koe.yaml refers to and nobody knows. `measured`: the instruments."""
     rules = source.data.get("triggers")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         flow = rule.get("flow") if isinstance(rule, dict) else None
         if isinstance(rule, dict) and isinstance(flow, str) and flow and flow not in flow_ids:
             message = f"trigger {rule.get('id', index + 1)}: there is no flow {flow}{files.hint(flow, flow_ids)}"
             yield source.problem(("triggers", index, "flow"), message)
-    if measured is None:
-        return
     metric, targets = source.data.get("primary_metric"), source.data.get("targets")
     figures = source.data.get("benchmarks")
     for index, figure in enumerate(figures if isinstance(figures, list) else ()):

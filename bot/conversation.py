@@ -47,7 +47,7 @@ from flows.engine import (
     new_state,
     step,
 )
-from flows.survey import Flow
+from flows.survey import WAVE_MS, Flow
 from storage.errors import Conflict, StoreError
 from storage.failpoints import hit
 from storage.records import Answer, Invitation, Job, Session
@@ -61,6 +61,8 @@ log = structlog.get_logger(__name__)
 
 _DAY_MS = 86_400_000
 _TO_THE_CUSTOMER = ("send", "wake", "remind", "expire")
+BY_CUSTOMER = "customer"
+"""`requested_by` of an invitation that the customer put off."""
 _AFTERWORDS_MS = 3 * _DAY_MS
 """How long after its end a conversation still understands an answer in words; its buttons work for good."""
 _RACES = 5
@@ -299,13 +301,15 @@ class Conversation:
         first_contact: bool,
         outbox: Outbox,
         last_offer: bool = False,
+        part: int = 1,
     ) -> Session:
-        """Start a session (its row is written here) with the invitation that carries the first question.
+        """Start a session (its row is written here) with the invitation that carries the first question; `part` is
+        which one of its wave.
 
         `last_offer` leaves out 「あとで答える」: an invitation that was put off once is not put off again.
         """
         flow = self._voice.flow(tx, session)
-        state = new_state(flow, lang=session.lang, vars=variables, facts=facts)
+        state = new_state(flow, lang=session.lang, vars=variables, facts=facts, part=part)
         tx.put_revision(flow.id, flow.revision, flow.definition(), outbox.now_ms)
         tx.new_session(replace(session, state=state.dump(), version=0))
         begin = Begin(
@@ -392,6 +396,8 @@ class Conversation:
         )
         if not tx.save_session(moved):
             raise Conflict(f"session {session.id} moved meanwhile")
+        if status == "completed" and session.status == "open":
+            self._next_part(tx, moved, flow, outbox)
         if erased:
             # after the session was saved, because it moves on once more; before the goodbye is queued, which stays
             tx.erase_answers(session.customer_id, outbox.now_ms, session_id=session.id)
@@ -439,6 +445,7 @@ class Conversation:
                 week=self.week_of(at_ms),
                 late=record.late,
                 message_ids=";".join(record.message_ids),
+                wave_id=session.wave_id,
             )
         )
 
@@ -469,6 +476,40 @@ class Conversation:
                     tx.cancel_jobs(outbox.now_ms, key=f"invite:{planned.id}")
             return
         due_ms = self._promises.again_ms(outbox.now_ms, defer.kind)
+        self._plan_again(tx, invitation, due_ms, outbox, requested_by=BY_CUSTOMER, part=invitation.part)
+
+    def _next_part(self, tx: Tx, session: Session, flow: Flow, outbox: Outbox) -> None:
+        """A session of a wave came to its end: plan the one that follows, if anything was answered in this one."""
+        invitation = tx.find_invitation(session.invitation_id)
+        if flow.wave is None or invitation is None or session.started_ms is None:
+            return
+        if invitation.part < flow.parts:
+            due_ms = self._promises.morning_ms(outbox.now_ms, -(-flow.wave.gap_ms // _DAY_MS))
+            # what the customer put off was one session, not the next
+            by = "" if invitation.requested_by == BY_CUSTOMER else invitation.requested_by
+            self._plan_again(tx, invitation, due_ms, outbox, requested_by=by, part=invitation.part + 1)
+
+    def _plan_again(
+        self,
+        tx: Tx,
+        invitation: Invitation,
+        due_ms: int,
+        outbox: Outbox,
+        *,
+        requested_by: str,
+        part: int,
+    ) -> None:
+        """Plan what continues an invitation and is one with it, open as long as the first time. A wave ends within its
+        days: what would come after them is not planned."""
+        # a first session that is put off begins its wave when it is there
+        wave_id = invitation.wave_id if part > 1 else ""
+        expires_ms = None if invitation.expires_ms is None else due_ms + invitation.expires_ms - invitation.due_ms
+        if wave_id:
+            first = tx.find_session(wave_id)
+            if first is None or first.started_ms is None or due_ms >= first.started_ms + WAVE_MS:
+                return
+            ends_ms = first.started_ms + WAVE_MS
+            expires_ms = ends_ms if expires_ms is None else min(expires_ms, ends_ms)
         again = replace(
             invitation,
             id=outbox.new_id(),
@@ -477,11 +518,12 @@ class Conversation:
             reason="",
             planned_ms=outbox.now_ms,
             due_ms=due_ms,
-            # open as long as the first time
-            expires_ms=None if invitation.expires_ms is None else due_ms + invitation.expires_ms - invitation.due_ms,
+            expires_ms=expires_ms,
             sent_ms=None,
             session_id="",
-            requested_by="customer",
+            requested_by=requested_by,
+            wave_id=wave_id,
+            part=part,
         )
         self.plan(tx, again, outbox)
 

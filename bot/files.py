@@ -28,11 +28,13 @@ class EnvFile:
 
 @dataclass(frozen=True, slots=True)
 class OwnDefinitions:
-    """What a shop's own folder adds: flows at its top, texts under copy/, instruments under instruments/."""
+    """What a shop's own folder adds: flows at its top, texts under copy/, instruments under instruments/, blocks of
+    questions under blocks/."""
 
     flows: tuple[Source, ...] = ()
     deck: tuple[Source, ...] = ()
     instruments: tuple[Source, ...] = ()
+    blocks: tuple[Source, ...] = ()
 
 
 def read_env(path: Path, problems: list[Problem]) -> EnvFile:
@@ -89,6 +91,7 @@ def read_definitions(folder: Path, problems: list[Problem]) -> OwnDefinitions:
         flows=_sources(folder, problems),
         deck=_sources(folder / "copy", problems),
         instruments=_sources(folder / "instruments", problems),
+        blocks=_sources(folder / "blocks", problems),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from bot.conversation import Conversation
+from bot.conversation import BY_CUSTOMER, Conversation
 from bot.outbox import Outbox
 from bot.staff.survey import CustomerHit, NotAllowed, Planned, Started, SurveyRequest
 from bot.voice import Voice
@@ -35,8 +35,6 @@ _EVERY_BATCH = 50
 _STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
 _COMPLAINT_RESOLVED = "complaint_resolved"
 """The shop's own tools report that a customer was looked after: the open case is settled."""
-_BY_CUSTOMER = "customer"
-"""`requested_by` of an invitation that the customer put off."""
 
 
 class Invitations:
@@ -98,7 +96,7 @@ class Invitations:
 
     def _void(self, tx: Tx, rule: TriggerRule, event: Event, data: Mapping[str, Any], outbox: Outbox) -> None:
         for invitation in tx.open_invitations(event.customer_id):
-            if invitation.trigger_id != rule.id:
+            if invitation.trigger_id != rule.id or invitation.part > 1:
                 continue
             cause = tx.find_event(invitation.event_id)
             ordered = None if cause is None else json.loads(cause.data).get("order")
@@ -181,6 +179,10 @@ class Invitations:
         if invitation is None or invitation.state != "planned":
             tx.finish_job(job, state="done", at_ms=outbox.now_ms)
             return
+        if invitation.part > 1 and not self._goes_on(tx, invitation):
+            tx.put_invitation(replace(invitation, state="withdrawn", reason="erased"))
+            tx.finish_job(job, state="done", at_ms=outbox.now_ms)
+            return
         decision = self._decide(tx, invitation, outbox.now_ms)
         match decision:
             case triggers.Wait(until_ms=until_ms, reason=reason):
@@ -197,6 +199,12 @@ class Invitations:
             case address:
                 tx.finish_job(job, state="done", at_ms=outbox.now_ms)
                 self._send(tx, invitation, address, outbox)
+
+    @staticmethod
+    def _goes_on(tx: Tx, invitation: Invitation) -> bool:
+        """Whether the wave's first answers are still there: a rest alone would make no index."""
+        first = tx.find_session(invitation.wave_id)
+        return first is not None and first.state != ""
 
     def _decide(self, tx: Tx, invitation: Invitation, now_ms: int) -> triggers.Wait | triggers.Skip | Address:
         """The address to ask at, or why not."""
@@ -217,10 +225,12 @@ class Invitations:
             self._shop.contact,
             candidate=triggers.Candidate(
                 survey_kind="relational" if invitation.survey_kind == "relational" else "transactional",
-                sample=rule.sample if rule is not None and not invitation.requested_by else 1.0,
+                sample=rule.sample
+                if rule is not None and not invitation.requested_by and invitation.part == 1
+                else 1.0,
                 give_up_ms=invitation.expires_ms,
-                # asked again at the customer's own wish: it is the same invitation, not another one
-                repeat=invitation.requested_by == _BY_CUSTOMER,
+                # asked again at the customer's own wish, or the next session of a wave: one with the first invitation
+                repeat=invitation.requested_by == BY_CUSTOMER or invitation.part > 1,
             ),
             history=_history(seen),
             now_ms=now_ms,
@@ -239,7 +249,7 @@ class Invitations:
     def _send(self, tx: Tx, invitation: Invitation, address: Address, outbox: Outbox) -> None:
         asked = self._library.arms.get((invitation.experiment, invitation.arm))
         flow = asked or self._library.flows.get(invitation.flow_id)
-        if flow is None:
+        if flow is None or invitation.part > flow.parts:
             tx.put_invitation(replace(invitation, state="skipped", reason="unknown_flow"))
             return
         customer = tx.find_customer(invitation.customer_id)
@@ -247,9 +257,11 @@ class Invitations:
         lang = self._language(customer, address, flow)
         event = tx.find_event(invitation.event_id) if invitation.event_id else None
         facts = {} if event is None else self.facts(tx, event, json.loads(event.data))
+        facts |= self._past(tx, flow, invitation.customer_id, outbox.now_ms)
         first_contact = not tx.sessions_of(invitation.customer_id, limit=1)
+        session_id = outbox.new_id()
         session = Session(
-            id=outbox.new_id(),
+            id=session_id,
             invitation_id=invitation.id,
             flow_id=flow.id,
             revision=flow.revision,
@@ -268,10 +280,12 @@ class Invitations:
             started_ms=None,
             ended_ms=None,
             expires_ms=invitation.expires_ms,
+            wave_id="" if flow.wave is None else invitation.wave_id or session_id,
         )
         tx.put_invitation(
             replace(
                 invitation,
+                wave_id=session.wave_id,
                 state="sent",
                 reason="",
                 channel=address.channel,
@@ -286,12 +300,30 @@ class Invitations:
             facts=facts,
             first_contact=first_contact,
             outbox=outbox,
-            last_offer=invitation.requested_by == _BY_CUSTOMER,
+            last_offer=invitation.requested_by == BY_CUSTOMER,
+            part=invitation.part,
         )
-        if rule is not None and rule.remind_ms is not None and not invitation.requested_by:
+        remind = invitation.part == 1 and not invitation.requested_by
+        if rule is not None and rule.remind_ms is not None and remind:
             self._timer(tx, session, "remind", outbox.now_ms + rule.remind_ms, outbox)
         if session.expires_ms is not None:
             self._timer(tx, session, "expire", session.expires_ms, outbox)
+
+    def _past(self, tx: Tx, flow: Flow, customer_id: str, now_ms: int) -> dict[str, object]:
+        """The facts about the customer's past that the flow speaks of."""
+
+        def last(*types: str) -> int | None:
+            found = tx.events_of(customer_id, types=types, limit=1)
+            return found[0].occurred_ms if found else None
+
+        if not any(name.startswith("customer.") for name in flow.fact_names):
+            return {}
+        return triggers.customer_facts(
+            now_ms,
+            incident_ms=last(*triggers.INCIDENTS),
+            purchase_ms=last("purchase"),
+            repeat_interval_ms=self._shop.repeat_interval_ms,
+        )
 
     def _timer(self, tx: Tx, session: Session, kind: Literal["remind", "expire"], due_ms: int, outbox: Outbox) -> None:
         outbox.put(

@@ -73,7 +73,10 @@ class Promises:
 
     def again_ms(self, now_ms: int, kind: Literal["later", "unused"]) -> int:
         """When an invitation that was put off comes again: 10:00, in three days, or in a week if unused."""
-        days = LATER_DAYS if kind == "later" else UNUSED_DAYS
+        return self.morning_ms(now_ms, LATER_DAYS if kind == "later" else UNUSED_DAYS)
+
+    def morning_ms(self, now_ms: int, days: int) -> int:
+        """10:00 so many days later: when something goes on that the customer left off."""
         return self._ms(self._local(now_ms).date() + timedelta(days=days), _AGAIN_AT)
 
     def reply_by_text(self, ms: int, lang: str) -> str:

@@ -154,6 +154,8 @@ def scene(
     }
     facts: dict[str, object] = {f"order.{field}": value for field, value in _ORDER.items()}
     facts["order.item"] = variables["item"]
+    occasions = [value for when in flow.blocks.values() if when for value in when.literals("event.type")]
+    facts["event.type"] = rule.on if rule is not None and rule.on else next(iter(occasions), "")
     for key, value in (given or {}).items():
         # a blank of a text has a plain name, a field of the event a dotted one; a flow may use a plain name as well
         facts[key] = value
@@ -213,7 +215,9 @@ def _read(environ: Mapping[str, str], env_file: Path | None, alone: bool) -> tup
         if settings.flows_dir is not None:
             own = files.read_definitions(settings.flows_dir, problems)
         try:
-            library = builtin_library(rules_of(Unhappy()), flows=own.flows, deck=own.deck, instruments=own.instruments)
+            library = builtin_library(
+                rules_of(Unhappy()), flows=own.flows, deck=own.deck, instruments=own.instruments, blocks=own.blocks
+            )
         except DefinitionErrors as errors:
             problems.extend(errors.problems)
     if problems or shop is None or library is None:
@@ -255,6 +259,9 @@ class _Talk:
         self.remind_ms: int | None = scene.start_ms + scene.remind_ms
         self.expire_ms: int | None = scene.start_ms + scene.expire_ms
         self.over = False
+        self.part = 1
+        self.next_ms: int | None = None
+        """When the next session of a wave begins."""
         self.lines: list[dict[str, object]] = []
         self.day = datetime.fromtimestamp(scene.start_ms / 1000, scene.shop.tz).date()
         self.promises = Promises(scene.shop)
@@ -268,6 +275,17 @@ class _Talk:
 
     def begin(self) -> list[Output]:
         return self._step("begin", Begin(self.at_ms, self.day, True, _SAMPLE), self.at_ms)
+
+    def go_on(self) -> list[Output]:
+        """The next session of the wave begins."""
+        at_ms = self._whole(self.next_ms or self.at_ms)
+        self.part += 1
+        self.next_ms = self.remind_ms = None
+        self.expire_ms = at_ms + self.scene.expire_ms
+        self.over = False
+        scene = self.scene
+        self.state = new_state(scene.flow, lang=scene.lang, vars=scene.vars, facts=scene.facts, part=self.part)
+        return self._step(f"begin {self.part}", Begin(at_ms, self.day, False, _SAMPLE), at_ms)
 
     def typed(self, text: str, now_ms: int) -> list[Output]:
         asked = rights.recognise(text)
@@ -307,6 +325,8 @@ class _Talk:
         match timer:
             case "text":
                 self.wake_ms = None
+            case "next":
+                return self.go_on()
             case "remind":
                 self.remind_ms = None
             case "expire":
@@ -321,7 +341,7 @@ class _Talk:
     def waiting(self) -> list[tuple[int, str]]:
         """(when, timer) of what time alone would bring, soonest first."""
         if self.over:
-            return []
+            return [] if self.next_ms is None else [(self.next_ms, "next")]
         timers = [
             (self.wake_ms, "text"),
             (None if self.state.answers else self.remind_ms, "remind"),
@@ -367,8 +387,12 @@ class _Talk:
                     self.wake_ms = at_ms
                 case Record() | Retract():
                     self.wake_ms = None
-                case End():
+                case End(outcome):
                     self.over = True
+                    wave = self.scene.flow.wave
+                    answered = any(given.value is not None for given in summary(self.scene.flow, self.state))
+                    if wave is not None and outcome == "completed" and answered and self.part < wave.parts:
+                        self.next_ms = self.promises.morning_ms(now_ms, -(-wave.gap_ms // _DAY_MS))
         written: dict[str, object] = {"in": line}
         if self.lines and after_s != 10:
             written["after"] = after_s
@@ -422,7 +446,7 @@ words            an answer, typed as a customer would; // for one that begins wi
 /1 /a [満足]      tap a button of the last bubbles, by its key or its label
 /sat 2           tap an older question's button: the answer is corrected
 /go              end a free text now, instead of waiting some seconds
-/later           jump to what time alone would bring: the reminder, the closing (also: /later expire)
+/later           jump to what time alone would bring: the reminder, the closing (also: /later expire), the next session
 /photo /sticker [words] /voice    send something that is no text
 /unsend          take the last words back
 /quit            leave (Ctrl-D does the same)"""
@@ -673,7 +697,9 @@ def _act(talk: _Talk, screen: _Screen, text: str, now_ms: int) -> bool:
 def _say(talk: _Talk, screen: _Screen, text: str, now_ms: int) -> None:
     outputs = talk.typed(text, now_ms)
     screen.show(outputs)
-    if talk.over and not outputs:
+    if talk.over and not outputs and talk.next_ms is not None:
+        screen.aside(f"This session has ended. /later jumps to session {talk.part + 1} of {talk.scene.flow.parts}.")
+    elif talk.over and not outputs:
         screen.aside("The survey has ended: what is written now belongs to the shop's own people. Buttons still work.")
 
 
@@ -695,7 +721,8 @@ def _later(talk: _Talk, screen: _Screen, wanted: str, now_ms: int) -> None:
         return
     for at_ms, timer in waiting:
         day = talk.promises.date_text(at_ms, "en")
-        screen.aside({"text": "some seconds later", "remind": f"{day}: reminder", "expire": f"{day}: closing"}[timer])
+        told_of = {"remind": "reminder", "expire": "closing", "next": f"session {talk.part + 1}"}
+        screen.aside("some seconds later" if timer == "text" else f"{day}: {told_of[timer]}")
         outputs = talk.elapse(timer, max(now_ms, at_ms))
         screen.show(outputs)
         if not wanted or timer == wanted or talk.over:
@@ -708,6 +735,9 @@ def _good_bye(talk: _Talk, screen: _Screen) -> None:
     if not talk.over and talk.expire_ms is not None:
         closing = talk.promises.date_text(talk.expire_ms, "en")
         screen.aside(f"You leave before the end: Koe would wait until {closing} and keep what was answered.")
+    if talk.next_ms is not None:
+        day = talk.promises.date_text(talk.next_ms, "en")
+        screen.aside(f"Session {talk.part + 1} of {talk.scene.flow.parts} would follow on {day}.")
     if given:
         answered = (f"{one.question} = {one.label or 'left out'}".replace("\n", " / ") for one in given)
         screen.aside(f"Answers: {', '.join(answered)}")

@@ -17,13 +17,14 @@ class Definitions:
 
     deck: tuple[Source, ...]
     instruments: tuple[Source, ...]
+    blocks: tuple[Source, ...]
     flows: tuple[Source, ...]
 
 
 @cache
 def builtin_definitions() -> Definitions:
     """The files in flows/data, in order of name."""
-    return Definitions(_read("copy"), _read("instruments"), _read("flows"))
+    return Definitions(_read("copy"), _read("instruments"), _read("blocks"), _read("flows"))
 
 
 def builtin_library(
@@ -32,8 +33,9 @@ def builtin_library(
     flows: Sequence[Source] = (),
     deck: Sequence[Source] = (),
     instruments: Sequence[Source] = (),
+    blocks: Sequence[Source] = (),
 ) -> Library:
-    """The built-in library with a shop's files over it: a flow, text or instrument of the same id replaces ours.
+    """The built-in library with a shop's files over it: a flow, text, instrument or block of the same id replaces ours.
 
     Raises:
         DefinitionErrors: with every problem of the shop's files.
@@ -43,6 +45,7 @@ def builtin_library(
     return load_library(
         deck=(*_without(base.deck, deck), *deck),
         instruments=(*_without(base.instruments, instruments), *instruments),
+        blocks=(*_without(base.blocks, blocks), *blocks),
         flows=(*(source for source in base.flows if source.data.get("id") not in replaced), *flows),
         rules=rules or Rules(),
     )

@@ -26,7 +26,7 @@ from flows.questions import (
     says_nothing,
 )
 from flows.rights import recognise
-from flows.survey import Ending, Flow, Question
+from flows.survey import Course, Ending, Flow, Question, Wave
 from flows.texts import Lang, Template, item_name, quote
 
 __all__ = [
@@ -527,7 +527,14 @@ class Given:
     """In the session's language: 「8点」, 「やや満足」, the words; "" when left out."""
 
 
-def new_state(flow: Flow, *, lang: str, vars: Mapping[str, str], facts: Mapping[str, object]) -> State:  # noqa: A002
+def new_state(
+    flow: Flow,
+    *,
+    lang: str,
+    vars: Mapping[str, str],  # noqa: A002
+    facts: Mapping[str, object],
+    part: int = 1,
+) -> State:
     """The state before Begin.
 
     Args:
@@ -536,6 +543,7 @@ def new_state(flow: Flow, *, lang: str, vars: Mapping[str, str], facts: Mapping[
         vars: Values of the blanks in texts: name, company, item, brand, team, here, expires, date (of the invitation),
             privacy_url, retention, support_hours. Empty ones count as missing.
         facts: Event data; what the flow speaks of (`Flow.fact_names`) is kept, the rest is not.
+        part: Which session of its wave it is.
 
     Raises:
         ValueError: a language the flow does not have, or a value its own texts cannot do without.
@@ -552,6 +560,8 @@ def new_state(flow: Flow, *, lang: str, vars: Mapping[str, str], facts: Mapping[
     kept = {name: found for name in sorted(flow.fact_names) if (found := _plain(_fact(facts, name))) is not None}
     if _fact(facts, "open_case") is True:
         kept["open_case"] = True
+    if flow.wave is not None:
+        kept["part"] = part
     return State(spoken, given, kept)
 
 
@@ -637,7 +647,10 @@ class _Turn:
             return
         state.parity = (begin.local_date.toordinal() - _WEEK_ZERO) // 7 % 2
         state.seed = begin.sample
-        state.n = self.flow.longest(state.parity, state.facts, lambda question: not question.follows)
+        block = self.draw_block()
+        if block:
+            state.facts["block"] = block
+        state.n = self.flow.longest(self.course(), state.facts, lambda question: not question.follows)
         state.phase = "asking"
         first = next(iter(self.path()), None)
         if first is None:
@@ -646,7 +659,25 @@ class _Turn:
         small = self.say_text("inv.small")
         if begin.first_contact:
             small = "\n".join(part for part in (small, self.say_text("inv.first")) if part)
-        self.ask_first(first, self.voice.fill(self.flow.invite, self.values()), small)
+        self.ask_first(first, self.voice.fill(self.opening().invite, self.values()), small)
+
+    def opening(self) -> Flow | Wave:
+        """Whose invitation and notification line begin this session."""
+        wave = self.flow.wave
+        return self.flow if wave is None or self.course().part == 1 else wave
+
+    def draw_block(self) -> str:
+        """One of the blocks that fit the event, each as likely as the other; "" when none fits or none is drawn."""
+        flow, facts = self.flow, self.state.facts
+        fitting = [name for name, when in flow.blocks.items() if when is None or when.holds(facts)]
+        if not fitting or self.lot("whether") >= flow.block_sample:
+            return ""
+        return fitting[int(self.lot("which") * len(fitting))]
+
+    def lot(self, what: str) -> float:
+        """0 ≤ x < 1, another for each thing to decide, the same each time it is asked in this session."""
+        drawn = hashlib.sha256(f"{self.state.seed!r}:block:{what}".encode()).hexdigest()[:13]
+        return int(drawn, 16) / 16**13
 
     def reply(self, reply: Reply) -> None:
         self.dates = reply.dates
@@ -1477,7 +1508,7 @@ class _Turn:
         wording = question.wordings[self.state.lang]
         if wording.small is not None:
             small = "\n".join((wording.small.fill(self.values()), small))
-        alt = self.voice.fill(self.flow.alt, self.values())
+        alt = self.voice.fill(self.opening().alt, self.values())
         controls = self.controls(question) if question.kind in ("multi", "text") else ()
         self.ask(question, intro, controls=controls, small=small, alt=alt, first=True, invitation=not again)
 
@@ -1550,6 +1581,11 @@ class _Turn:
     def current(self) -> Question | None:
         return self.flow.find(self.state.at)
 
+    def course(self) -> Course:
+        """What was settled before the first question."""
+        facts = self.state.facts
+        return Course(self.state.parity, cast("int", facts.get("part", 1)), str(facts.get("block", "")))
+
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = dict(self.state.facts)
         facts["lang"] = self.state.lang
@@ -1562,22 +1598,23 @@ class _Turn:
     def path(self, *, spared: bool = False) -> list[Question]:
         """The questions of this session as things stand: what was answered decides what comes.
 
-        `spared` includes the questions about feelings that an unhappy customer is spared: not asked, yet a tap on one
-        that was shown before counts.
+        `spared` includes the questions about feelings and the block, which an unhappy customer is spared: not asked,
+        yet a tap on one that was shown before counts.
         """
         state = self.state
         facts: dict[str, object] = dict(state.facts)
         facts["lang"] = state.lang
         troubled = state.case or state.unhappy or facts.get("open_case") is True
+        course = self.course()
         path: list[Question] = []
         unhappy = False
         for question in self.flow.questions:
-            if question.weeks and (question.weeks == "odd") != bool(state.parity):
+            if not course.has(question):
                 continue
             given = state.answers.get(question.id)
             # Trouble spares the customer a question; it does not take back what they had answered before it.
             kept = spared or given is not None
-            if question.feelings and (unhappy or troubled) and not kept:
+            if (question.feelings or question.block) and (unhappy or troubled) and not kept:
                 continue
             if question.when is not None:
                 facts["unhappy"], facts["open_case"] = unhappy, troubled
@@ -1640,7 +1677,10 @@ class _Turn:
 
     def values(self) -> dict[str, str]:
         state = self.state
-        return {**state.vars, "n": str(state.n), "i": "1", "reply_by": self.dates.reply_by}
+        values = {**state.vars, "n": str(state.n), "i": "1", "reply_by": self.dates.reply_by}
+        if self.flow.wave is not None:
+            values |= {"part": str(self.course().part), "parts": str(self.flow.parts)}
+        return values
 
     def say_text(self, text_id: str, more: Mapping[str, str] | None = None) -> str:
         template = self.voice.template(text_id)
@@ -1671,7 +1711,7 @@ class _Turn:
 
 _NO_DATES = Dates(reply_by="", later="", again="")
 _WEEK_ZERO = date(1970, 1, 5).toordinal()
-_COMPUTED = frozenset({"n", "i", "reply_by", "date"})
+_COMPUTED = frozenset({"n", "i", "part", "parts", "reply_by", "date"})
 _SHOPS_OWN = frozenset({"brand", "team", "here", "privacy_url", "retention", "support_hours", "n", "i"})
 """Blanks that say the same to every customer."""
 
@@ -1740,6 +1780,7 @@ class _Voice:
         own = [
             flow.invite[lang],
             flow.alt[lang],
+            *([flow.wave.invite[lang], flow.wave.alt[lang]] if flow.wave else []),
             *(found.texts[lang] for found in flow.exits),
             *(e.texts[lang] for e in flow.endings),
         ]

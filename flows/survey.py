@@ -11,23 +11,26 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from flows.conditions import Condition
 from flows.questions import QuestionKind, Reader, Value
 from flows.source import DefinitionErrors, Path, Plain, Problem, Source
 from flows.texts import LANGS, Deck, Lang, Template, quote, template_problems
+from flows.triggers import DAY_MS, Span
 
 SurveyKind = Literal["transactional", "relational"]
 _M = TypeVar("_M", bound=BaseModel)
 
 # ------------------------------------------------------------------------------------------------ what files may say
 
-_Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+_ID = r"[a-z][a-z0-9_]{0,39}"
+_Id = Annotated[str, Field(pattern=f"^{_ID}$")]
 _Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", coerce_numbers_to_str=True)]
 _Words = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
 
@@ -149,6 +152,8 @@ class QuestionFile(_Model):
     vars: dict[str, str | Text] = {}
     optional: bool = True
     """False takes the skip button away; the word 「スキップ」 always works."""
+    part: int = Field(1, ge=1)
+    """In which session of a wave it is asked."""
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> QuestionFile:
@@ -171,6 +176,46 @@ class EndingFile(_Model):
     say: str | Text
 
 
+def _instrument_alone(value: object) -> object:
+    return {"instrument": value} if isinstance(value, str) else value
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class BlockItem(_Model):
+    """One question of a block."""
+
+    instrument: str
+    when: Condition | None = None
+
+
+class Block(_Model):
+    """Questions about touchpoints that are always asked together, so that they can be weighed against each other."""
+
+    when: Condition | None = None
+    """The events it fits; every event without it."""
+    items: Annotated[tuple[Annotated[BlockItem, BeforeValidator(_instrument_alone)], ...], Field(min_length=1)]
+
+
+class BlocksFile(_Model):
+    """The blocks of a flow: one of those that fit the event is asked after its questions."""
+
+    ask: Annotated[tuple[_Id, ...], BeforeValidator(_listed), Field(min_length=1)]
+    sample: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the sessions in which a block is asked."""
+
+
+class WaveFile(_Model):
+    """A survey that is asked in several sessions (`part` of its questions), days apart."""
+
+    gap: Span = 3 * DAY_MS
+    """From the end of one session to the next."""
+    invite: str | Text = "inv.wave.next"
+    """Of every session after the first."""
+
+
 class FlowFile(_Model):
     """A survey as its author writes it (design: "A flow file")."""
 
@@ -182,7 +227,9 @@ class FlowFile(_Model):
     alt: str | Text | None = None
     """The notification line; `alt.X` of the deck belongs to `inv.X`."""
     exits: tuple[_Id, ...] = ()
+    wave: WaveFile | None = None
     questions: tuple[QuestionFile, ...] = Field(min_length=1)
+    blocks: BlocksFile | None = None
     endings: tuple[EndingFile, ...] = Field(min_length=1)
 
 
@@ -245,11 +292,32 @@ class Rules:
     """Characters kept of a free text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is settled about a session before its first question, and holds to its end."""
+
+    parity: int = 0
+    """Of its week: 0 even, 1 odd."""
+    part: int = 1
+    """Which session of its wave it is."""
+    block: str = ""
+    """The block that is asked; "" when none is."""
+
+    def has(self, question: Question) -> bool:
+        """Whether this question can be asked in such a session."""
+        return (
+            question.part == self.part
+            and question.block in ("", self.block)
+            and not (question.weeks and (question.weeks == "odd") != bool(self.parity))
+        )
+
+
 class Question:
     """One question, resolved. `wordings` holds its words by language."""
 
     __slots__ = (
         "_joiner",
+        "block",
         "codes",
         "exclusive",
         "feelings",
@@ -263,6 +331,7 @@ class Question:
         "name",
         "optional",
         "other",
+        "part",
         "reader",
         "shuffle",
         "unhappy",
@@ -292,6 +361,8 @@ class Question:
         """For the words asked after 「その他」: the question they belong to, else ""."""
         self.when: Condition | None = Condition.parse(data["when"]) if data["when"] is not None else None
         self.weeks = str(data["weeks"] or "")
+        self.part = int(cast("int", data.get("part", 1)))
+        self.block = str(data.get("block", ""))
         raw_vars = cast("dict[str, dict[Lang, str]]", data["vars"])
         self.vars: dict[str, dict[Lang, Template]] = {
             name: {lang: Template(words[lang]) for lang in LANGS} for name, words in raw_vars.items()
@@ -440,6 +511,19 @@ class Ending:
     texts: Mapping[Lang, Template]
 
 
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """How the sessions of a survey follow each other."""
+
+    parts: int
+    """Number of sessions, 2 or 3."""
+    gap_ms: int
+    """From the end of one session to the next."""
+    invite: Mapping[Lang, Template]
+    """Of every session after the first."""
+    alt: Mapping[Lang, Template]
+
+
 @dataclass(eq=False)
 class Flow:
     """A survey that can be asked. Compare by `revision`."""
@@ -457,6 +541,12 @@ class Flow:
     alt: Mapping[Lang, Template]
     deck: Deck
     rules: Rules
+    wave: Wave | None = None
+    """None for a survey of one session."""
+    blocks: Mapping[str, Condition | None] = field(default_factory=dict)
+    """Block → the events it fits (None: all); one of them is asked."""
+    block_sample: float = 0.0
+    """Share of the sessions in which a block is asked."""
     languages: tuple[Lang, ...] = LANGS
     fact_names: frozenset[str] = frozenset()
     """Dotted names of event data that conditions and texts speak of: all that a session must keep."""
@@ -485,12 +575,24 @@ class Flow:
         """The question with this id, or None."""
         return self._by_id.get(question_id)
 
-    def longest(self, parity: int, facts: Mapping[str, object], counts: Callable[[Question], bool]) -> int:
-        """The number of questions for which `counts` is true on the longest path of a week with this parity."""
+    def longest(self, course: Course, facts: Mapping[str, object], counts: Callable[[Question], bool]) -> int:
+        """The number of questions for which `counts` is true on the longest path of such a session."""
         return max(
             sum(1 for question in path if counts(question))
-            for path in _paths(self.questions, parity, {name: facts.get(name) for name in self.fact_names})
+            for path in _paths(self.questions, course, {name: facts.get(name) for name in self.fact_names})
         )
+
+    @property
+    def parts(self) -> int:
+        """In how many sessions it is asked: 1 but for waves."""
+        return 1 if self.wave is None else self.wave.parts
+
+    def courses(self) -> Iterator[Course]:
+        """Every course that a session of this survey can take."""
+        for parity in (0, 1):
+            for part in range(1, self.parts + 1):
+                for block in ("", *self.blocks):
+                    yield Course(parity, part, block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,6 +601,7 @@ class Library:
 
     flows: Mapping[str, Flow]
     instruments: Mapping[str, Instrument]
+    blocks: Mapping[str, Block]
     deck: Deck
     rules: Rules
     arms: Mapping[tuple[str, str], Flow] = field(default_factory=dict)
@@ -515,7 +618,7 @@ class Library:
             DefinitionErrors: with every problem of the file.
         """
         problems: list[Problem] = []
-        flow = _load_flow(source, self.deck, self.instruments, self.rules, problems, texts=texts)
+        flow = _load_flow(source, self, problems, texts=texts)
         if flow is None:
             raise DefinitionErrors(problems)
         return flow
@@ -615,17 +718,29 @@ GIVEN = frozenset(
         "support_hours",
         "n",
         "i",
+        "part",
+        "parts",
         "reply_by",
     }
 )
 """Blanks a question, an invitation or an ending may use without declaring them (copy: Variables)."""
 
-_DERIVED = frozenset({"unhappy", "open_case", "lang"})
-"""Names a condition may use besides questions and event data."""
+_DERIVED: Mapping[str, tuple[object, ...]] = {
+    "unhappy": (True, False),
+    "open_case": (True, False),
+    "lang": LANGS,
+    "part": (1, 2, 3),
+}
+"""Names a condition may use besides questions and event data, and what they can be."""
 
 
 def load_library(
-    *, deck: Sequence[Source], instruments: Sequence[Source], flows: Sequence[Source], rules: Rules
+    *,
+    deck: Sequence[Source],
+    instruments: Sequence[Source],
+    blocks: Sequence[Source],
+    flows: Sequence[Source],
+    rules: Rules,
 ) -> Library:
     """Everything the files define.
 
@@ -635,11 +750,12 @@ def load_library(
     problems: list[Problem] = []
     texts = _load_deck(deck, problems)
     known = _load_instruments(instruments, texts, problems)
+    built: dict[str, Flow] = {}
+    library = Library(built, known, _load_blocks(blocks, known, problems), texts, rules)
     missing = [text_id for text_id in NEEDED_TEXTS if not texts.has(text_id)]
     if missing:
         where = deck[0].name if deck else "copy deck"
         problems.append(Problem(where, 0, f"the copy deck lacks {', '.join(missing)}"))
-    built: dict[str, Flow] = {}
     seen: dict[str, Source] = {}
     for source in flows:
         flow_id = str(source.data.get("id"))
@@ -647,38 +763,33 @@ def load_library(
             problems.append(source.problem(("id",), f"flow `{flow_id}` is also defined in {seen[flow_id].name}"))
             continue
         seen[flow_id] = source
-        flow = _load_flow(source, texts, known, rules, problems) if not missing else None
+        flow = _load_flow(source, library, problems) if not missing else None
         if flow is not None:
             built[flow.id] = flow
     if problems:
         raise DefinitionErrors(problems)
-    return Library(built, known, texts, rules)
+    return library
 
 
 def _load_flow(
-    source: Source,
-    deck: Deck,
-    instruments: Mapping[str, Instrument],
-    rules: Rules,
-    problems: list[Problem],
-    *,
-    texts: Mapping[str, Text] | None = None,
+    source: Source, library: Library, problems: list[Problem], *, texts: Mapping[str, Text] | None = None
 ) -> Flow | None:
-    """The flow of one file, or None with its problems noted."""
+    """The flow of one file, or None with its problems noted: all of them, whatever the first ones are."""
     before = len(problems)
     file = _validate(FlowFile, source.data, source, (), problems)
+    unread = _Unread()
     if file is None:
-        # what else is wrong with it is named in the same go: read it as if the first mistakes were mended
-        file = _validate(FlowFile, _mended(source.data), source, (), [])
-    # unreadable parts are noted already; here only what the resolver finds decides whether there is a flow to check
-    own: dict[str, dict[Lang, str]] = {key: {"ja": text.ja, "en": text.en} for key, text in (texts or {}).items()}
-    resolved = _Resolver(file, source, deck.over(own), instruments, problems).resolve() if file else None
-    if file is None or resolved is None:
+        # what else is wrong with it is named in the same go: read it as if these mistakes were mended
+        file = _mended(source.data, unread)
+    if file is None:
         return None
+    own: dict[str, dict[Lang, str]] = {key: {"ja": text.ja, "en": text.en} for key, text in (texts or {}).items()}
+    spoken = replace(library, deck=library.deck.over(own))
+    resolved = _Resolver(file, source, spoken, problems, unread).resolve()
     if own:
         resolved["texts"] = cast("Plain", own)
-    flow = _build_flow(resolved, deck, rules)
-    problems += _check_flow(flow, file, source)
+    flow = _build_flow(resolved, library.deck, library.rules)
+    problems += _check_flow(flow, file, source, library.instruments, unread)
     return None if len(problems) > before else flow
 
 
@@ -745,6 +856,41 @@ def _load_instruments(sources: Sequence[Source], deck: Deck, problems: list[Prob
     return known
 
 
+def _load_blocks(
+    sources: Sequence[Source], instruments: Mapping[str, Instrument], problems: list[Problem]
+) -> dict[str, Block]:
+    known: dict[str, Block] = {}
+    for source in sources:
+        for block_id, body in source.data.items():
+            path: Path = (block_id,)
+            if not re.fullmatch(_ID, block_id):
+                message = f"`{block_id}` is no name of a block: a small letter, then small letters, digits and _"
+                problems.append(source.problem(path, message))
+            block = _validate(Block, body, source, path, problems)
+            if block is None:
+                continue
+            if block_id in known:
+                problems.append(source.problem(path, f"block `{block_id}` is defined twice"))
+            known[block_id] = block
+            for index, item in enumerate(block.items):
+                if item.instrument not in instruments:
+                    message = f"block `{block_id}`: {_unknown('instrument', item.instrument, instruments)}"
+                    problems.append(source.problem((*path, "items", index), message))
+            conditions = [((*path, "when"), block.when)]
+            conditions += [((*path, "items", index, "when"), item.when) for index, item in enumerate(block.items)]
+            for where, condition in conditions:
+                for name in sorted(condition.names() if condition else ()):
+                    if "." not in name:
+                        message = f"block `{block_id}` depends on `{name}`; it knows event data only (order.amount)"
+                        problems.append(source.problem(where, message))
+    return known
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown {what} `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+
+
 def _validate(model: type[_M], data: object, source: Source, path: Path, problems: list[Problem]) -> _M | None:
     """The model, or None with its problems noted at their lines."""
     try:
@@ -760,28 +906,89 @@ def _validate(model: type[_M], data: object, source: Source, path: Path, problem
         return None
 
 
-def _mended(data: Mapping[str, Plain]) -> dict[str, Plain]:
-    """A flow file without its unknown keys, and with missing translations taken from the other language."""
+@dataclass(slots=True)
+class _Unread:
+    """What of a broken file is not known, and must not be judged."""
+
+    questions: set[str] = field(default_factory=set)
+    """Their kind is unknown: any answer may be compared with them, and nobody knows whether they count."""
+    conditions: bool = False
+    """A `when` could not be read: how many questions a customer meets is unknown."""
+
+
+_MENDING_ROUNDS = 4
+_ANYTIME: Plain = {"lang": {"in": list(LANGS)}}
+"""Stands in for a condition that cannot be read: holds always, yet is one."""
+_STAND_INS: Mapping[str, Plain] = {
+    "id": "unnamed",
+    "survey_kind": "relational",
+    "touchpoint": "unnamed",
+    "invite": {"ja": "？", "en": "?"},
+    "questions": [{"id": "unnamed", "type": "text", "text": {"ja": "？", "en": "?"}}],
+    "endings": [{"say": {"ja": "？", "en": "?"}}],
+}
+
+
+def _mended(data: Mapping[str, Plain], unread: _Unread) -> FlowFile | None:
+    """A flow file that cannot be read, with stand-ins for what is broken; None when too little of it is left."""
     mended: dict[str, Plain] = copy.deepcopy(dict(data))
-    try:
-        FlowFile.model_validate(data)
-    except ValidationError as error:
-        for found in error.errors(include_url=False):
-            steps = [step for step in found["loc"] if step not in _UNION_STEPS]
-            last = str(steps.pop()) if steps else ""
-            place: object = mended
-            for step in steps:
-                if isinstance(place, dict):
-                    place = place.get(step)
-                elif isinstance(place, list) and isinstance(step, int) and step < len(place):
-                    place = place[step]
-            if not isinstance(place, dict):
-                continue
-            if found["type"] == "extra_forbidden":
-                place.pop(last, None)
-            elif found["type"] == "missing" and last in LANGS:
-                place[last] = next((words for words in place.values() if isinstance(words, str)), "?")
-    return mended
+    for _ in range(_MENDING_ROUNDS):
+        try:
+            return FlowFile.model_validate(mended)
+        except ValidationError as error:
+            for found in reversed(error.errors(include_url=False)):
+                _mend(mended, found["type"], [step for step in found["loc"] if step not in _UNION_STEPS], unread)
+    return None
+
+
+def _mend(mended: dict[str, Plain], kind: str, steps: list[int | str], unread: _Unread) -> None:
+    """Put a stand-in where one mistake is, as small as possible."""
+    if not steps:
+        return
+    *above, last = steps
+    place: object = mended
+    for step in above:
+        if isinstance(place, dict):
+            place = place.get(step)
+        elif isinstance(place, list) and isinstance(step, int) and step < len(place):
+            place = place[step]
+    if isinstance(place, dict) and kind == "extra_forbidden":
+        place.pop(last, None)
+    elif isinstance(place, dict) and kind == "missing" and last in LANGS:
+        place[str(last)] = next((words for words in place.values() if isinstance(words, str)), "?")
+    elif isinstance(place, dict) and last == "when":
+        unread.conditions = True
+        place["when"] = _ANYTIME
+    elif steps[0] == "questions" and len(steps) > 1:
+        questions = mended["questions"]
+        index = steps[1]
+        if isinstance(questions, list) and isinstance(index, int) and index < len(questions):
+            questions[index] = _unreadable(questions[index], index, unread)
+    elif isinstance(place, dict) and steps[0] in ("wave", "blocks") and last in place and above:
+        place.pop(last)
+    elif steps[0] in _STAND_INS:
+        unread.conditions = unread.conditions or steps[0] == "endings"
+        mended[str(steps[0])] = copy.deepcopy(_STAND_INS[str(steps[0])])
+    else:
+        mended.pop(str(steps[0]), None)
+
+
+def _unreadable(question: Plain, index: int, unread: _Unread) -> Plain:
+    """A question whose name and words are known, and what it depends on, but not its kind."""
+    written = question if isinstance(question, dict) else {}
+    name = str(written.get("id", ""))
+    if not re.fullmatch(_ID, name):
+        name = f"unnamed{index + 1}"
+    unread.questions.add(name)
+    words = written.get("text")
+    spoken = isinstance(words, dict) and words.keys() == set(LANGS) and all(isinstance(w, str) for w in words.values())
+    stand_in: dict[str, Plain] = {"id": name, "type": "text", "text": words if spoken else {"ja": "？", "en": "?"}}
+    part = written.get("part")
+    if isinstance(part, int) and part >= 1:
+        stand_in["part"] = part
+    if "when" in written:
+        stand_in["when"] = written["when"]
+    return stand_in
 
 
 def _known_path(source: Source, path: Path) -> Path:
@@ -796,7 +1003,10 @@ def _known_path(source: Source, path: Path) -> Path:
 _FIELDS = sorted(
     {
         name
-        for model in (QuestionFile, FlowFile, EndingFile, Instrument, Battery, ChoiceWords, Variant, Anchors, Text)
+        for model in (
+            *(QuestionFile, FlowFile, EndingFile, WaveFile, BlocksFile, Block, BlockItem),
+            *(Instrument, Battery, ChoiceWords, Variant, Anchors, Text),
+        )
         for name in model.model_fields
     }
 )
@@ -836,21 +1046,18 @@ class _Resolver:
     """Makes the resolved definition of one flow file, noting what it refers to in vain."""
 
     def __init__(
-        self,
-        file: FlowFile,
-        source: Source,
-        deck: Deck,
-        instruments: Mapping[str, Instrument],
-        problems: list[Problem],
+        self, file: FlowFile, source: Source, library: Library, problems: list[Problem], unread: _Unread
     ) -> None:
         self._file = file
         self._source = source
-        self._deck = deck
-        self._instruments = instruments
+        self._deck = library.deck
+        self._instruments = library.instruments
+        self._blocks = library.blocks
         self._problems = problems
-        self._before = len(problems)
+        self._unread = unread
 
-    def resolve(self) -> dict[str, Plain] | None:
+    def resolve(self) -> dict[str, Plain]:
+        """The definition; with problems noted, one with stand-ins for what is not known."""
         file = self._file
         questions: list[Plain] = []
         seen: set[str] = set()
@@ -860,9 +1067,9 @@ class _Resolver:
                 self._note((*path, "id"), f"two questions are called `{question.id}`")
             seen.add(question.id)
             questions += self._question(question, path)
+        blocks = self._of_blocks(questions)
         invite = self._words(file.invite, ("invite",))
-        alt_key = "alt." + file.invite.removeprefix("inv.") if isinstance(file.invite, str) else "alt.question"
-        alt = self._words(file.alt or (alt_key if self._deck.has(alt_key) else "alt.question"), ("alt",))
+        alt = self._words(file.alt or self._alt_of(file.invite), ("alt",))
         exits: list[Plain] = []
         for index, name in enumerate(file.exits):
             at = ("exits", index)
@@ -878,8 +1085,6 @@ class _Resolver:
             }
             for index, ending in enumerate(file.endings)
         ]
-        if len(self._problems) > self._before:
-            return None
         return {
             "v": 1,
             "id": file.id,
@@ -891,17 +1096,59 @@ class _Resolver:
             "exits": exits,
             "questions": questions,
             "endings": endings,
+            # left out where they say nothing: the revision of a survey names what is asked, not what could be
+            **blocks,
+            **self._wave(),
         }
 
-    def _question(self, question: QuestionFile, path: Path) -> list[Plain]:
+    def _alt_of(self, invite: str | Text) -> str:
+        """The notification line that belongs to an invitation."""
+        key = "alt." + invite.removeprefix("inv.") if isinstance(invite, str) else ""
+        return key if self._deck.has(key) else "alt.question"
+
+    def _wave(self) -> dict[str, Plain]:
+        file = self._file
+        parts = max(question.part for question in file.questions)
+        if file.wave is None and parts == 1:
+            return {}
+        wave = file.wave or WaveFile()
+        path: Path = ("wave", "invite")
+        words = {"invite": self._words(wave.invite, path), "alt": self._words(self._alt_of(wave.invite), path)}
+        return {"wave": {"parts": parts, "gap_ms": wave.gap, **words}}
+
+    def _of_blocks(self, questions: list[Plain]) -> dict[str, Plain]:
+        """The flow's blocks; their items are added to its questions."""
+        wanted = self._file.blocks
+        if wanted is None:
+            return {}
+        fits: dict[str, Plain] = {}
+        for index, name in enumerate(wanted.ask):
+            path: Path = ("blocks", "ask", index)
+            block = self._blocks.get(name)
+            if block is None:
+                self._note(path, _unknown("block", name, self._blocks))
+                continue
+            fits[name] = cast("Plain", block.when.data) if block.when else None
+            for item in block.items:
+                if item.instrument in self._instruments:
+                    # pydantic would refuse the dot, which keeps these ids apart from a flow's own
+                    asked = QuestionFile.model_construct(
+                        id=f"{name}.{item.instrument}", instrument=item.instrument, when=item.when
+                    )
+                    questions += [{**resolved, "block": name} for resolved in self._question(asked, path)]
+        return {"blocks": fits, "block_sample": wanted.sample}
+
+    def _question(self, question: QuestionFile, path: Path) -> list[dict[str, Plain]]:
         base: Instrument | None = None
         if question.instrument is not None:
             base = self._instruments.get(question.instrument)
             if base is None:
-                close = difflib.get_close_matches(question.instrument, list(self._instruments), n=1)
-                hint = f"; did you mean `{close[0]}`?" if close else ""
-                self._note((*path, "instrument"), f"unknown instrument `{question.instrument}`{hint}")
-                return []
+                message = _unknown("instrument", question.instrument, self._instruments)
+                self._note((*path, "instrument"), message)
+                self._unread.questions.add(question.id)
+                said = question.text or Text(ja="？", en="?")
+                stand_in = {"type": "text", "instrument": None, "variant": None, "text": said, "choices": ()}
+                return self._question(question.model_copy(update=stand_in), path)
         own_scale = (
             question.low,
             question.high,
@@ -914,14 +1161,13 @@ class _Resolver:
                 path,
                 f"`{question.id}` changes the scale of `{base.id}`; make it an own question (`type`) instead",
             )
-            return []
+            question = question.model_copy(update={"choices": ()})
         variant: Variant | None = None
         if base and question.variant is not None:
             variant = base.variants.get(question.variant)
             if variant is None:
                 names = ", ".join(base.variants) or "none"
                 self._note((*path, "variant"), f"`{base.id}` has no variant `{question.variant}` (it has: {names})")
-                return []
         text = question.text or (variant.text if variant else None) or (base.text if base else None)
         assert text is not None
         note = question.note or (variant.note if variant else None) or (base.note if base else None)
@@ -977,6 +1223,7 @@ class _Resolver:
             "vars": self._vars(question, path),
             "optional": question.optional,
             "follows": "",
+            **({"part": question.part} if question.part > 1 else {}),
         }
         if not other:
             return [resolved]
@@ -1053,6 +1300,16 @@ def _build_flow(data: Mapping[str, Plain], deck: Deck, rules: Rules) -> Flow:
         names |= {name for words in question.vars.values() for lang in LANGS for name in words[lang].blanks}
         names |= {name for lang in LANGS for name in question.wordings[lang].text.blanks}
     by_id = {question.id: question for question in questions}
+    blocks = {
+        name: Condition.parse(when) if when is not None else None
+        for name, when in cast("dict[str, Plain]", data.get("blocks", {})).items()
+    }
+    names |= {name for when in blocks.values() if when for name in when.names()}
+    wave: Wave | None = None
+    if "wave" in data:
+        said = cast("dict[str, Plain]", data["wave"])
+        invite, alt = _templates(said["invite"]), _templates(said["alt"])
+        wave = Wave(cast("int", said["parts"]), cast("int", said["gap_ms"]), invite, alt)
     return Flow(
         id=str(data["id"]),
         revision=hashlib.sha256(definition.encode()).hexdigest()[:12],
@@ -1066,6 +1323,9 @@ def _build_flow(data: Mapping[str, Plain], deck: Deck, rules: Rules) -> Flow:
         alt=_templates(data["alt"]),
         deck=deck,
         rules=rules,
+        wave=wave,
+        blocks=blocks,
+        block_sample=float(cast("float", data.get("block_sample", 0.0))),
         fact_names=frozenset(name for name in names if "." in name and name not in by_id),
         _definition=definition,
         _by_id=by_id,
@@ -1079,6 +1339,11 @@ def _templates(words: Plain) -> dict[Lang, Template]:
 # ------------------------------------------------------------------------------------------------ checking a flow
 
 MOST_WORLDS = 20_000
+MOST_PARTS = 3
+MOST_ITEMS = 7
+"""Of batteries, in one session of a wave."""
+WAVE_MS = 14 * DAY_MS
+"""From the first answer of a wave to its last: what is further apart is not one look at things."""
 _LIMITS: Mapping[SurveyKind, int] = {"transactional": 5, "relational": 8}
 
 
@@ -1093,7 +1358,10 @@ def _candidates(question: Question) -> tuple[object, ...]:
 
 
 def _worlds(
-    questions: Sequence[Question], names: frozenset[str], fixed: Mapping[str, object]
+    questions: Sequence[Question],
+    names: frozenset[str],
+    fixed: Mapping[str, object],
+    unread: frozenset[str] = frozenset(),
 ) -> Iterator[dict[str, object]]:
     """Every combination of answers and facts that the named conditions can tell apart, at most MOST_WORLDS."""
     by_id = {question.id: question for question in questions}
@@ -1101,12 +1369,12 @@ def _worlds(
     options: list[tuple[object, ...]] = []
     ordered = sorted(names)
     for name in ordered:
-        if name in by_id:
+        if name in by_id and name not in unread:
             options.append(_candidates(by_id[name]))
         elif name in fixed:
             options.append((fixed[name],))
-        elif name in _DERIVED:
-            options.append((True, False))
+        elif name in _DERIVED and name not in by_id:
+            options.append(_DERIVED[name])
         else:
             literals = [value for condition in conditions for value in condition.literals(name)]
             around: list[object] = [None]
@@ -1117,16 +1385,20 @@ def _worlds(
         yield dict(zip(ordered, values, strict=True))
 
 
-def _paths(questions: Sequence[Question], parity: int, fixed: Mapping[str, object]) -> Iterator[tuple[Question, ...]]:
-    names = frozenset(name for question in questions if question.when for name in question.when.names())
-    for world in _worlds(questions, names, fixed):
+def _paths(
+    questions: Sequence[Question],
+    course: Course,
+    fixed: Mapping[str, object],
+    unread: frozenset[str] = frozenset(),
+) -> Iterator[tuple[Question, ...]]:
+    asked_here = [question for question in questions if course.has(question)]
+    names = frozenset(name for question in asked_here if question.when for name in question.when.names())
+    ids = {question.id for question in questions}
+    for world in _worlds(questions, names, {**fixed, "part": course.part}, unread):
         path: list[Question] = []
         asked: dict[str, object] = {name: value for name, value in world.items() if value is not None}
-        ids = {question.id for question in questions}
         facts = {name: value for name, value in asked.items() if name not in ids}
-        for question in questions:
-            if question.weeks and (question.weeks == "odd") != bool(parity):
-                continue
+        for question in asked_here:
             if question.when is None or question.when.holds(facts):
                 path.append(question)
                 if question.id in asked:
@@ -1134,17 +1406,21 @@ def _paths(questions: Sequence[Question], parity: int, fixed: Mapping[str, objec
         yield tuple(path)
 
 
-def _check_flow(flow: Flow, file: FlowFile, source: Source) -> Iterator[Problem]:
+def _check_flow(
+    flow: Flow, file: FlowFile, source: Source, instruments: Mapping[str, Instrument], unread: _Unread
+) -> Iterator[Problem]:
     order = {question.id: index for index, question in enumerate(file.questions)}
-    sound = True
+    astray: set[str] = set()
+    """Questions that depend on what cannot be known: whether they are ever asked is not asked."""
     for index, question in enumerate(file.questions):
-        names = question.when.names() if question.when else frozenset()
-        for name in sorted(names):
+        for name in sorted(question.when.names() if question.when else ()):
             message = _bad_name(name, order, index, f"question `{question.id}`")
+            if not message and name in order and file.questions[order[name]].part != question.part:
+                message = f"question `{question.id}` depends on `{name}`, which is asked in another session"
             if message:
-                sound = False
+                astray.add(question.id)
                 yield source.problem(("questions", index, "when"), message)
-        yield from _check_blanks(flow.question(question.id), order, index, source)
+        yield from _check_blanks(flow.question(question.id), order, index, source, own=question.text is not None)
     for index, ending in enumerate(file.endings):
         for name in sorted(ending.when.names() if ending.when else ()):
             message = _bad_name(name, order, len(order), "an ending")
@@ -1153,15 +1429,15 @@ def _check_flow(flow: Flow, file: FlowFile, source: Source) -> Iterator[Problem]
         if ending.when is None and index < len(file.endings) - 1:
             yield source.problem(("endings", index + 1), "this ending is never reached: the one above has no `when`")
             break
-    if file.endings[-1].when is not None:
+    if file.endings[-1].when is not None and not unread.conditions:
         yield source.problem(
             ("endings", len(file.endings) - 1),
             "the last ending must have no `when`: it is for everybody else",
         )
     if len(set(file.exits)) != len(file.exits):
         yield source.problem(("exits",), "an exit stands twice")
-    if sound:
-        yield from _check_paths(flow, file, source)
+    yield from _check_wave(flow, file, source, instruments)
+    yield from _check_paths(flow, file, source, unread, astray)
 
 
 def _bad_name(name: str, order: Mapping[str, int], index: int, whose: str) -> str:
@@ -1176,7 +1452,9 @@ def _bad_name(name: str, order: Mapping[str, int], index: int, whose: str) -> st
     return f"{whose} depends on `{name}`, and there is no such question{hint}"
 
 
-def _check_blanks(question: Question, order: Mapping[str, int], index: int, source: Source) -> Iterator[Problem]:
+def _check_blanks(
+    question: Question, order: Mapping[str, int], index: int, source: Source, *, own: bool
+) -> Iterator[Problem]:
     for lang in LANGS:
         for key, template in (
             ("text", question.wordings[lang].text),
@@ -1189,6 +1467,8 @@ def _check_blanks(question: Question, order: Mapping[str, int], index: int, sour
                         path, f"{{{name}}} recalls a question that is not asked before `{question.id}`"
                     )
                 elif name not in order and "." not in name and name not in GIVEN and name not in question.vars:
+                    if key == "text" and not own and name not in template.required:
+                        continue  # an instrument knows what to say where a flow gives nothing
                     yield source.problem(path, f"unknown blank {{{name}}} in `{question.id}`")
                 elif key == "text" and name in template.required and (name in order or "." in name):
                     yield source.problem(
@@ -1196,22 +1476,64 @@ def _check_blanks(question: Question, order: Mapping[str, int], index: int, sour
                     )
 
 
-def _check_paths(flow: Flow, file: FlowFile, source: Source) -> Iterator[Problem]:
+def _check_wave(flow: Flow, file: FlowFile, source: Source, instruments: Mapping[str, Instrument]) -> Iterator[Problem]:
+    wave = flow.wave
+    if wave is None:
+        return
+    if wave.parts == 1:
+        yield source.problem(("wave",), "a wave has several sessions; give questions `part: 2`, or remove `wave`")
+    if file.wave is None:
+        index = next(index for index, question in enumerate(file.questions) if question.part > 1)
+        yield source.problem(
+            ("questions", index, "part"), "`part` splits a survey into sessions; say how they follow: wave: {gap: 3d}"
+        )
+    if wave.parts > MOST_PARTS:
+        index = next(index for index, question in enumerate(file.questions) if question.part > MOST_PARTS)
+        message = f"session {file.questions[index].part} of a wave that may have {MOST_PARTS}"
+        yield source.problem(("questions", index, "part"), message)
+    elif wave.gap_ms * (wave.parts - 1) >= WAVE_MS:
+        message = f"{wave.parts} sessions so far apart do not fit into the {WAVE_MS // DAY_MS} days of a wave"
+        yield source.problem(("wave", "gap"), message)
+    before = 0
+    for index, question in enumerate(file.questions):
+        if question.part not in (before, before + 1):
+            message = f"question `{question.id}` is of session {question.part}; sessions are numbered in their order"
+            yield source.problem(("questions", index, "part"), message)
+        before = question.part
+    for part in range(1, wave.parts + 1):
+        items = [
+            question
+            for question in flow.questions
+            if question.part == part and question.instrument in instruments and instruments[question.instrument].battery
+        ]
+        if len(items) > MOST_ITEMS:
+            yield source.problem(
+                ("questions", next(i for i, question in enumerate(file.questions) if question.id == items[-1].id)),
+                f"{len(items)} items in session {part}; a session of a wave asks at most {MOST_ITEMS}",
+            )
+    if file.survey_kind != "relational":
+        yield source.problem(("survey_kind",), "a wave is about the shop as a whole: survey_kind is relational")
+    if file.blocks is not None:
+        yield source.problem(("blocks",), "a survey in several sessions has no blocks; ask them in a survey of its own")
+
+
+def _check_paths(flow: Flow, file: FlowFile, source: Source, unread: _Unread, astray: set[str]) -> Iterator[Problem]:
     order = {question.id: index for index, question in enumerate(file.questions)}
-    paths = [path for parity in (0, 1) for path in _paths(flow.questions, parity, {})]
+    unknown = frozenset(unread.questions)
+    paths = [path for course in flow.courses() for path in _paths(flow.questions, course, {}, unknown)]
     reached = {question.id for path in paths for question in path}
     for question_id, index in order.items():
-        if question_id not in reached:
+        if question_id not in reached and question_id not in astray:
             yield source.problem(
                 ("questions", index, "when"),
                 f"question `{question_id}` is never asked: its `when` cannot hold",
             )
     most = _LIMITS[flow.survey_kind]
-    block = any(question.instrument.startswith("exp_") for question in flow.questions)
+    block = flow.blocks or any(question.instrument.startswith("exp_") for question in flow.questions)
     if block and flow.survey_kind == "transactional":
         most += 1
     longest = max(sum(1 for question in path if question.kind != "text") for path in paths)
-    if longest > most:
+    if longest > most and not unread.conditions:
         message = f"up to {longest} questions in one session, and at most {most} are allowed (free text not counted)"
         yield source.problem(("questions",), message)
     if any({"effort", "ease"} <= {question.unhappy for question in path} for path in paths):

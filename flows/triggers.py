@@ -242,6 +242,43 @@ def voids(rule: TriggerRule, event_type: str) -> bool:
     return event_type in rule.void_on
 
 
+INCIDENTS = (
+    "complaint",
+    "complaint_unresolved",
+    "complaint_ignored",
+    "compensation",
+    "apology",
+    "defect_or_wrong_item",
+    "billing_error",
+    "late_delivery",
+    "very_late_delivery",
+    "promise_broken",
+    "reply_overdue",
+    "no_reply_72h",
+    "terms_surprise",
+)
+"""Events that say that something went wrong for the customer."""
+
+
+def customer_facts(
+    now_ms: int, *, incident_ms: int | None, purchase_ms: int | None, repeat_interval_ms: int | None
+) -> dict[str, object]:
+    """What conditions can ask about a customer's past, besides the event: `customer.days_since_incident` (whole days),
+    and `customer.purchase_age`, the time since the last purchase in usual intervals between two purchases.
+
+    A fact whose time or interval is not known is left out.
+
+    >>> customer_facts(90 * DAY_MS, incident_ms=None, purchase_ms=0, repeat_interval_ms=60 * DAY_MS)
+    {'customer.purchase_age': 1.5}
+    """
+    facts: dict[str, object] = {}
+    if incident_ms is not None:
+        facts["customer.days_since_incident"] = (now_ms - incident_ms) // DAY_MS
+    if purchase_ms is not None and repeat_interval_ms is not None:
+        facts["customer.purchase_age"] = (now_ms - purchase_ms) / repeat_interval_ms
+    return facts
+
+
 def choose_channel(wanted: Sequence[ChannelName], available: Collection[str]) -> ChannelName | None:
     """The first of the wanted channels on which the customer can be reached; None when there is none."""
     return next((name for name in wanted if name in available), None)

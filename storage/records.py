@@ -79,6 +79,10 @@ class Invitation:
     experiment: str = ""
     """The experiment it takes part in, and the arm its customer was assigned; "" for none."""
     arm: str = ""
+    wave_id: str = ""
+    """For a survey of several sessions, once its first is sent: the id of that session. "" otherwise."""
+    part: int = 1
+    """Which session of its wave it asks for: 1, 2, 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class Session:
     """First answer."""
     ended_ms: int | None
     expires_ms: int | None
+    wave_id: str = ""
+    """The first session of the wave it is part of; "" for a survey of one session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,8 @@ class Answer:
     replaced_ms: int | None = None
     """When it stopped counting: corrected, off the path, withdrawn."""
     quote_ok: bool = False
+    wave_id: str = ""
+    """The wave of its session: items of one battery that share it belong together. "" for a survey of one session."""
 
 
 JobState = Literal["ready", "leased", "done", "cancelled", "expired", "dead", "uncertain", "held"]

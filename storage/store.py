@@ -310,10 +310,10 @@ class Tx:
         self._db.run(
             "INSERT INTO invitations (id, trigger_id, flow_id, survey_kind, touchpoint, customer_id,"
             " event_id, channel, segment, state, reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note,"
-            " requested_by, experiment, arm)"
+            " requested_by, experiment, arm, wave_id, part)"
             " VALUES (:id, :trigger_id, :flow_id, :survey_kind, :touchpoint, :customer_id, :event_id, :channel,"
             " :segment, :state, :reason, :planned_ms, :due_ms, :expires_ms, :sent_ms, :session_id, :note,"
-            " :requested_by, :experiment, :arm)"
+            " :requested_by, :experiment, :arm, :wave_id, :part)"
             " ON CONFLICT (id) DO UPDATE SET trigger_id = excluded.trigger_id, flow_id = excluded.flow_id,"
             " survey_kind = excluded.survey_kind, touchpoint = excluded.touchpoint, customer_id ="
             " excluded.customer_id,"
@@ -321,7 +321,7 @@ class Tx:
             " state = excluded.state, reason = excluded.reason, planned_ms = excluded.planned_ms,"
             " due_ms = excluded.due_ms, expires_ms = excluded.expires_ms, sent_ms = excluded.sent_ms,"
             " session_id = excluded.session_id, note = excluded.note, requested_by = excluded.requested_by,"
-            " experiment = excluded.experiment, arm = excluded.arm",
+            " experiment = excluded.experiment, arm = excluded.arm, wave_id = excluded.wave_id, part = excluded.part",
             {
                 "id": invitation.id,
                 "trigger_id": invitation.trigger_id,
@@ -343,6 +343,8 @@ class Tx:
                 "requested_by": invitation.requested_by,
                 "experiment": invitation.experiment,
                 "arm": invitation.arm,
+                "wave_id": invitation.wave_id,
+                "part": invitation.part,
             },
         )
 
@@ -351,7 +353,7 @@ class Tx:
         row = self._db.one(
             "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
             " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by,"
-            " experiment, arm FROM invitations WHERE id = :id",
+            " experiment, arm, wave_id, part FROM invitations WHERE id = :id",
             {"id": invitation_id},
         )
         return Invitation(*row) if row else None
@@ -361,7 +363,7 @@ class Tx:
         rows = self._db.all(
             "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
             " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by,"
-            " experiment, arm FROM invitations"
+            " experiment, arm, wave_id, part FROM invitations"
             " WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
@@ -372,7 +374,7 @@ class Tx:
         rows = self._db.all(
             "SELECT i.id, i.trigger_id, i.flow_id, i.survey_kind, i.touchpoint, i.customer_id, i.event_id, i.channel,"
             " i.segment, i.state, i.reason, i.planned_ms, i.due_ms, i.expires_ms, i.sent_ms, i.session_id, i.note,"
-            " i.requested_by, i.experiment, i.arm"
+            " i.requested_by, i.experiment, i.arm, i.wave_id, i.part"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
             " WHERE i.customer_id = :customer_id AND (i.state = 'planned'"
             " OR (i.state = 'sent' AND s.status = 'open' AND s.started_ms IS NULL))"
@@ -383,7 +385,8 @@ class Tx:
 
     def contacts(self, customer_id: str, *, event_id: str, touchpoint: str, now_ms: int) -> Contacts:
         """What the contact cap must know of this customer. Only what reached the platform (sent_ms) is an invitation;
-        `blocked` means that there are addresses and every one of them is blocked."""
+        the sessions of a wave are one, sent with the first of them. `blocked` means that there are addresses and every
+        one of them is blocked."""
         row = self._db.one(
             "SELECT"
             " COUNT(CASE WHEN event_id = :event_id AND event_id <> '' THEN 1 END),"
@@ -391,7 +394,7 @@ class Tx:
             " MAX(sent_ms),"
             " MAX(CASE WHEN survey_kind = 'relational' THEN sent_ms END),"
             " MAX(CASE WHEN survey_kind = 'transactional' AND touchpoint = :touchpoint THEN sent_ms END)"
-            " FROM invitations WHERE customer_id = :customer_id AND sent_ms IS NOT NULL",
+            " FROM invitations WHERE customer_id = :customer_id AND sent_ms IS NOT NULL AND part = 1",
             {
                 "customer_id": customer_id,
                 "event_id": event_id,
@@ -450,7 +453,7 @@ class Tx:
             " AND EXISTS (SELECT 1 FROM addresses AS a"
             " WHERE a.customer_id = c.id AND a.customer_id <> '' AND a.blocked_ms IS NULL)"
             " AND NOT EXISTS (SELECT 1 FROM invitations AS i"
-            " WHERE i.customer_id = c.id AND i.planned_ms >= :since_ms AND i.trigger_id = :trigger_id)"
+            " WHERE i.customer_id = c.id AND i.planned_ms >= :since_ms AND i.trigger_id = :trigger_id AND i.part = 1)"
             " ORDER BY c.id LIMIT :limit",
             {"trigger_id": trigger_id, "since_ms": since_ms, "after": after, "limit": limit},
         )
@@ -526,10 +529,10 @@ class Tx:
         self._db.run(
             "INSERT INTO sessions (id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment,"
             " customer_id, channel, workspace, external_id, lang, state, status, version, created_ms, started_ms,"
-            " ended_ms, expires_ms)"
+            " ended_ms, expires_ms, wave_id)"
             " VALUES (:id, :invitation_id, :flow_id, :revision, :survey_kind, :touchpoint, :segment, :customer_id,"
             " :channel, :workspace, :external_id, :lang, :state, :status, :version, :created_ms,"
-            " :started_ms, :ended_ms, :expires_ms)",
+            " :started_ms, :ended_ms, :expires_ms, :wave_id)",
             {
                 "id": session.id,
                 "invitation_id": session.invitation_id,
@@ -550,6 +553,7 @@ class Tx:
                 "started_ms": session.started_ms,
                 "ended_ms": session.ended_ms,
                 "expires_ms": session.expires_ms,
+                "wave_id": session.wave_id,
             },
         )
 
@@ -557,8 +561,8 @@ class Tx:
         """The session, or None. One that was erased is still there, empty, with status "erased"."""
         row = self._db.one(
             "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id, channel,"
-            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms"
-            " FROM sessions WHERE id = :id",
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms,"
+            " wave_id FROM sessions WHERE id = :id",
             {"id": session_id},
         )
         return Session(*row) if row else None
@@ -567,8 +571,8 @@ class Tx:
         """The open session of this address that was created last, or None."""
         row = self._db.one(
             "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id, channel,"
-            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms"
-            " FROM sessions"
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms,"
+            " wave_id FROM sessions"
             " WHERE channel = :channel AND workspace = :workspace AND external_id = :external_id AND status = 'open'"
             " ORDER BY created_ms DESC, id DESC LIMIT 1",
             {"channel": channel, "workspace": workspace, "external_id": external_id},
@@ -580,7 +584,7 @@ class Tx:
         rows = self._db.all(
             "SELECT s.id, s.invitation_id, s.flow_id, s.revision, s.survey_kind, s.touchpoint, s.segment,"
             " s.customer_id, s.channel, s.workspace, s.external_id, s.lang, s.state, s.status, s.version,"
-            " s.created_ms, s.started_ms, s.ended_ms, s.expires_ms, a.message_ids"
+            " s.created_ms, s.started_ms, s.ended_ms, s.expires_ms, s.wave_id, a.message_ids"
             " FROM sessions s JOIN answers a ON a.session_id = s.id"
             " WHERE s.channel = :channel AND s.workspace = :workspace AND s.external_id = :external_id"
             " AND a.message_ids <> '' ORDER BY s.created_ms DESC",
@@ -593,8 +597,8 @@ class Tx:
         """Newest first."""
         rows = self._db.all(
             "SELECT id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment, customer_id, channel,"
-            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms"
-            " FROM sessions WHERE customer_id = :customer_id ORDER BY created_ms DESC, id DESC LIMIT :limit",
+            " workspace, external_id, lang, state, status, version, created_ms, started_ms, ended_ms, expires_ms,"
+            " wave_id FROM sessions WHERE customer_id = :customer_id ORDER BY created_ms DESC, id DESC LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
         return [Session(*row) for row in rows]
@@ -709,10 +713,10 @@ class Tx:
         self._db.run(
             "INSERT INTO answers (session_id, question, id, customer_id, instrument, wording_id, label_set, value,"
             " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
-            " answered_ms, week, late, message_ids, quote_ok)"
+            " answered_ms, week, late, message_ids, quote_ok, wave_id)"
             " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set, :value,"
             " :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id,"
-            " :revision, :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok)",
+            " :revision, :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :wave_id)",
             {
                 "session_id": answer.session_id,
                 "question": answer.question,
@@ -737,6 +741,7 @@ class Tx:
                 "late": 1 if answer.late else 0,
                 "message_ids": answer.message_ids,
                 "quote_ok": 1 if answer.quote_ok else 0,
+                "wave_id": answer.wave_id,
             },
         )
         if not rolled_up:
@@ -770,7 +775,8 @@ class Tx:
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
-            " message_ids, NULL, quote_ok FROM answers WHERE session_id = :session_id AND question = :question",
+            " message_ids, NULL, quote_ok, wave_id FROM answers"
+            " WHERE session_id = :session_id AND question = :question",
             {"session_id": session_id, "question": question},
         )
         if row:
@@ -783,10 +789,10 @@ class Tx:
             "INSERT INTO former_answers (session_id, question, id, customer_id, instrument, wording_id,"
             " label_set, value,"
             " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
-            " answered_ms, week, late, message_ids, quote_ok, replaced_ms)"
+            " answered_ms, week, late, message_ids, quote_ok, replaced_ms, wave_id)"
             " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
             " :value, :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
-            " :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms)",
+            " :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms, :wave_id)",
             {
                 "session_id": answer.session_id,
                 "question": answer.question,
@@ -812,6 +818,7 @@ class Tx:
                 "message_ids": answer.message_ids,
                 "quote_ok": int(answer.quote_ok),
                 "replaced_ms": answer.replaced_ms,
+                "wave_id": answer.wave_id,
             },
         )
 
@@ -837,12 +844,13 @@ class Tx:
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
-            " message_ids, NULL AS replaced_ms, quote_ok FROM answers WHERE session_id = :session_id"
+            " message_ids, NULL AS replaced_ms, quote_ok, wave_id FROM answers WHERE session_id = :session_id"
             " UNION ALL"
             " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
-            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE session_id = :session_id AND :history = 1"
+            " message_ids, replaced_ms, quote_ok, wave_id FROM former_answers"
+            " WHERE session_id = :session_id AND :history = 1"
             " ORDER BY answered_ms, id",
             {"session_id": session_id, "history": int(history)},
         )
@@ -854,12 +862,13 @@ class Tx:
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
-            " message_ids, NULL AS replaced_ms, quote_ok FROM answers WHERE customer_id = :customer_id"
+            " message_ids, NULL AS replaced_ms, quote_ok, wave_id FROM answers WHERE customer_id = :customer_id"
             " UNION ALL"
             " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
-            " message_ids, replaced_ms, quote_ok FROM former_answers WHERE customer_id = :customer_id AND :history = 1"
+            " message_ids, replaced_ms, quote_ok, wave_id FROM former_answers"
+            " WHERE customer_id = :customer_id AND :history = 1"
             " ORDER BY answered_ms, id",
             {"customer_id": customer_id, "history": int(history)},
         )
@@ -904,7 +913,7 @@ class Tx:
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
-            " message_ids, NULL, quote_ok FROM answers"
+            " message_ids, NULL, quote_ok, wave_id FROM answers"
             " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms "
             " AND (:instrument = '' OR instrument = :instrument) ORDER BY answered_ms, id",
             {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument},
@@ -959,7 +968,7 @@ class Tx:
         return dict(rows)
 
     def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts:
-        """Invitations sent in [start, end) and what became of them.
+        """Invitations sent in [start, end) and what became of them; of a wave the first session is the invitation.
 
         answered: at least one valid answer, in time, within 7 days of the invitation (metrics.md §5, response_rate);
         started: the customer answered anything, completed: the conversation came to its end;
@@ -978,13 +987,13 @@ class Tx:
             " WHERE j.session_id = i.session_id AND j.session_id <> '' AND j.kind = 'send' AND j.state = 'dead'))"
             " THEN 1 END)"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
-            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms",
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.part = 1",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         assert row is not None
         skipped = self._db.all(
             "SELECT reason, COUNT(*) AS times FROM invitations"
-            " WHERE state = 'skipped' AND planned_ms >= :start_ms AND planned_ms < :end_ms"
+            " WHERE state = 'skipped' AND planned_ms >= :start_ms AND planned_ms < :end_ms AND part = 1"
             " GROUP BY reason ORDER BY times DESC, reason",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
@@ -2049,7 +2058,7 @@ def _event(row: Row) -> Event:
 
 
 def _answer(row: Row) -> Answer:
-    return Answer(*(*row[:9], bool(row[9]), *row[10:20], bool(row[20]), *row[21:23], bool(row[23])))
+    return Answer(*(*row[:9], bool(row[9]), *row[10:20], bool(row[20]), *row[21:23], bool(row[23]), *row[24:]))
 
 
 class Store:

@@ -166,7 +166,7 @@ def test_an_unknown_flow_names_the_known_ones() -> None:
     done = talk("after_party")
     assert done.returncode == 2
     assert (
-        "'after_party'; there are after_purchase, after_support, csi3, cxi6, relational, trust6, unboxing"
+        "'after_party'; there are after_purchase, after_support, csi3, cx11, cxi6, jcsi6, relational, trust6, unboxing"
         in done.stderr
     )
     assert "Traceback" not in done.stderr

@@ -1,10 +1,10 @@
 """Talks written down: what a customer does, and what Koe answers, in lines a person can read.
 
 A transcript is a YAML file: `flow`, `lang`, optional `week` (local date of the first question), `facts`, `vars`,
-`first_contact`, `dates` (the promises that hold), and `talk`: a list of `{in: …, out: […]}`. What goes in: `begin`,
-`type WORDS`, `tap NODE VALUE`, `sticker [WORDS]`, `photo`, `voice`, `unsend ID`, `timer NAME`, `stop REASON`. `after`
-is the time since the line before, in seconds (10); a negative one is a late delivery. `koe talk --record` writes such
-files.
+`first_contact`, `dates` (the promises that hold), and `talk`: a list of `{in: …, out: […]}`. What goes in: `begin`
+(`begin 2`: the second session of a wave), `type WORDS`, `tap NODE VALUE`, `sticker [WORDS]`, `photo`, `voice`,
+`unsend ID`, `timer NAME`, `stop REASON`. `after` is the time since the line before, in seconds (10); a negative one is
+a late delivery. `koe talk --record` writes such files.
 """
 
 from __future__ import annotations
@@ -95,13 +95,16 @@ class Talk:
         self.dates = DATES[lang] if dates is None else Dates(**dates)
         self.at_ms = START_MS
         self.count = 0
-        self.state = new_state(flow, lang=lang, vars={**VARS[lang], **(vars or {})}, facts=facts or {})
+        self.vars = {**VARS[lang], **(vars or {})}
+        self.facts = facts or {}
+        self.state = new_state(flow, lang=lang, vars=self.vars, facts=self.facts)
         self.log: list[Output] = []
 
     def do(self, line: str, *, after: float = 10) -> list[Output]:
         """Put one line in (see the module) and give back what came out."""
         self.at_ms += int(after * 1000)
-        result = step(self.flow, State.parse(self.state.dump()), self._input(line))
+        said = self._input(line)
+        result = step(self.flow, State.parse(self.state.dump()), said)
         self.state = State.parse(result.state.dump())
         assert self.state == result.state
         self.log += result.outputs
@@ -112,7 +115,10 @@ class Talk:
         dates = self.dates
         match verb:
             case "begin":
-                return Begin(self.at_ms, self.week, self.first_contact, self.sample)
+                if rest:
+                    part = int(rest)
+                    self.state = new_state(self.flow, lang=self.lang, vars=self.vars, facts=self.facts, part=part)
+                return Begin(self.at_ms, self.week, self.first_contact and not rest, self.sample)
             case "timer":
                 return Elapsed(self.at_ms, rest, dates)
             case "stop":

@@ -94,13 +94,42 @@ def test_the_reversed_items_are_the_two_about_shortcomings(library: Library) -> 
     [
         ("csi3", "csi3_x1 csi3_x2 csi3_x3 reason"),
         ("cxi6", "cxi6_effectiveness cxi6_ease cxi6_emotion cxi6_retention cxi6_enrichment cxi6_advocacy"),
-        ("trust6", "trust6_understanding trust6_care trust6_promise trust6_clarity trust6_honesty"),
+        (
+            "trust6",
+            "trust6_understanding trust6_care trust6_promise trust6_clarity trust6_honesty trust6_recovery",
+        ),
     ],
 )
 def test_a_battery_is_asked_in_its_order_in_one_relational_survey(library: Library, flow_id: str, asked: str) -> None:
     flow = library.flows[flow_id]
     assert flow.survey_kind == "relational"
     assert [question.instrument for question in flow.questions] == asked.split()
+
+
+@pytest.mark.parametrize(
+    ("flow_id", "sessions"),
+    [
+        ("jcsi6", ("e1 e2 e3 q1 q2 q3 q4", "s1 s2 s3 r1 r2 r3 r4", "v1 v2 v3 l1 l2 l3 l4 delight")),
+        ("cx11", ("l1 l2 l3 a1 a2 a3 a4", "a5 a6 a7 a8")),
+    ],
+)
+def test_a_long_battery_is_asked_whole_in_sessions_of_seven_items(
+    library: Library, flow_id: str, sessions: tuple[str, ...]
+) -> None:
+    flow = library.flows[flow_id]
+    assert flow.parts == len(sessions)
+    for part, asked in enumerate(sessions, 1):
+        assert [question.id for question in flow.questions if question.part == part] == asked.split()
+    items = {found.id for found in library.instruments.values() if found.battery and found.battery.id == flow_id}
+    assert items == {question.instrument for question in flow.questions} - {"delight"}
+
+
+def test_the_statement_about_trouble_is_for_customers_who_had_some_in_180_days(library: Library) -> None:
+    recovery = library.flows["trust6"].question("recovery").when
+    assert recovery is not None
+    asked = [recovery.holds({"customer.days_since_incident": days}) for days in (0, 180, 181)]
+    assert asked == [True, True, False]
+    assert not recovery.holds({})
 
 
 OWN = """\

@@ -17,6 +17,7 @@ from flows.engine import (
     Choice,
     Dates,
     Elapsed,
+    End,
     Input,
     Output,
     Record,
@@ -28,6 +29,7 @@ from flows.engine import (
     new_state,
     step,
 )
+from flows.source import parse_yaml
 from flows.survey import Flow
 from flows.texts import LANGS, Lang
 
@@ -138,32 +140,142 @@ def test_no_talk_shows_a_gap_a_long_bubble_or_a_word_that_is_not_said(flow_id: s
                     assert VARS[lang]["item"] not in bubble.alt
 
 
+def answered(
+    flow: Flow, lang: Lang, *, week: int = 0, part: int = 1, sample: float = 0.0, **facts: object
+) -> list[str]:
+    """The questions that a customer who is content with everything is asked, in their order, each answered."""
+    best = {"ces_effort": "1"}
+    state = new_state(flow, lang=lang, vars=VARS[lang], facts=facts, part=part)
+    at_ms, day = 1_700_000_000_000, date(2026, 11, 19) + timedelta(weeks=week)
+    moved = step(flow, state, Begin(at_ms=at_ms, local_date=day, sample=sample))
+    recorded: list[str] = []
+    for _ in range(20):
+        ask = next((output for output in moved.outputs if isinstance(output, Ask)), None)
+        recorded += [output.question for output in moved.outputs if isinstance(output, Record)]
+        if ask is None:
+            break
+        assert ask.text.strip()
+        question = flow.question(ask.question)
+        at_ms += 2_000
+        said: Input
+        if question.kind == "text":
+            words = Reply(at_ms, Typed("良かったです" if lang == "ja" else "It was good"), DATES[lang], message_id="m")
+            at_ms += 10_000
+            moved, said = step(flow, moved.state, words), Elapsed(at_ms, "text", DATES[lang])
+        elif question.kind == "multi":
+            said = Reply(at_ms, Tap(question.id, question.exclusive), DATES[lang])
+        elif question.kind == "yes_no":
+            said = Reply(at_ms, Tap(question.id, "yes"), DATES[lang])
+        else:
+            said = Reply(at_ms, Tap(question.id, best.get(question.instrument, str(question.high))), DATES[lang])
+        moved = step(flow, State.parse(moved.state.dump()), said)
+    assert moved.outputs[-1] == End("completed")
+    return recorded
+
+
 @pytest.mark.parametrize("lang", LANGS)
 @pytest.mark.parametrize("flow_id", FLOWS)
-def test_a_content_customer_taps_to_the_end_within_five_countable_answers(flow_id: str, lang: Lang) -> None:
+def test_a_content_customer_is_asked_every_question_of_a_session_and_no_more_than_are_allowed(
+    flow_id: str, lang: Lang
+) -> None:
     flow = LIBRARY.flows[flow_id]
-    best = {"ces_effort": "1"}
-    for parity in (0, 1):
-        state = new_state(flow, lang=lang, vars=VARS[lang], facts={})
-        at_ms, day = 1_700_000_000_000, date(2026, 11, 19) + timedelta(weeks=parity)
-        moved = step(flow, state, Begin(at_ms=at_ms, local_date=day))
-        recorded: list[str] = []
-        for _ in range(20):
-            ask = next((output for output in moved.outputs if isinstance(output, Ask)), None)
-            recorded += [output.question for output in moved.outputs if isinstance(output, Record)]
-            if ask is None:
-                break
-            question = flow.question(ask.question)
-            at_ms += 2_000
-            if question.kind == "text":
-                tap = Tap(ask.controls[0].node, ask.controls[0].value)
-            elif question.kind == "multi":
-                tap = Tap(question.id, question.exclusive)
-            elif question.kind == "yes_no":
-                tap = Tap(question.id, "yes")
-            else:
-                tap = Tap(question.id, best.get(question.instrument, str(question.high)))
-            moved = step(flow, moved.state, Reply(at_ms, tap, DATES[lang]))
-        counted = {q for q in recorded if flow.question(q).numeric}
-        assert {q.id for q in flow.questions if q.weeks == ""} - {"emotion.other"} <= set(recorded)
-        assert 1 <= len(counted) <= (8 if flow.survey_kind == "relational" else 5)
+    for week in (0, 1):
+        for part in range(1, flow.parts + 1):
+            recorded = answered(flow, lang, week=week, part=part)
+            counted = {question for question in recorded if flow.question(question).numeric}
+            always = {q.id for q in flow.questions if q.part == part and not (q.weeks or q.block or q.when)}
+            assert always <= set(recorded)
+            assert 1 <= len(counted) <= (8 if flow.survey_kind == "relational" else 5)
+
+
+# ------------------------------------------------------------------------------------------------ every instrument
+
+
+def alone(instrument: str) -> Flow:
+    """A survey with this question only."""
+    text = f"""\
+id: alone
+survey_kind: relational
+touchpoint: relationship
+invite: inv.relational
+questions: [{{id: it, instrument: {instrument}}}]
+endings: [{{when: unhappy, say: end.apology}}, {{say: end.middle}}]
+"""
+    return LIBRARY.read_flow(parse_yaml(text.encode(), "alone.yaml"))
+
+
+@pytest.mark.parametrize("instrument", sorted(LIBRARY.instruments))
+def test_every_instrument_can_be_asked_and_answered_in_both_languages(instrument: str) -> None:
+    flow = alone(instrument)
+    for lang in LANGS:
+        assert answered(flow, lang) == ["it"]
+
+
+def test_every_instrument_but_the_other_versions_of_one_is_asked_by_a_flow_or_a_block() -> None:
+    asked = {question.instrument for flow in LIBRARY.flows.values() for question in flow.questions}
+    asked |= {item.instrument for block in LIBRARY.blocks.values() for item in block.items}
+    assert set(LIBRARY.instruments) - asked == {"csat5", "csat10", "ces_ease", "buy_reason", "expectation"}
+
+
+# -------------------------------------------------------------------------------------------------------- blocks
+
+SUPPORT = {"event.type": "ticket_resolved"}
+BLOCKS = """\
+id: points
+survey_kind: transactional
+touchpoint: purchase
+invite: inv.purchase
+questions: [{id: sat, instrument: sat5}]
+blocks: {ask: [purchase, digital, support]}
+endings: [{say: end.middle}]
+"""
+
+
+def asked_block(flow: Flow, sample: float, **facts: object) -> list[str]:
+    return [question for question in answered(flow, "ja", sample=sample, **facts) if flow.question(question).block]
+
+
+def test_half_of_the_support_surveys_ask_the_support_block() -> None:
+    flow = LIBRARY.flows["after_support"]
+    with_block = sum(bool(asked_block(flow, draw / 400, **SUPPORT)) for draw in range(400))
+    assert 160 <= with_block <= 240
+    assert not any(asked_block(flow, draw / 50) for draw in range(50)), "no event, nothing that it is about"
+
+
+def test_consistency_gives_way_to_trouble_after_an_incident() -> None:
+    flow = LIBRARY.flows["after_support"]
+    draw = next(draw / 100 for draw in range(100) if asked_block(flow, draw / 100, **SUPPORT))
+    usual = ["support.exp_response", "support.exp_support"]
+    assert asked_block(flow, draw, **SUPPORT) == [*usual, "support.exp_consistency"]
+    incident = {"customer.days_since_incident": 20}
+    assert asked_block(flow, draw, **SUPPORT, **incident) == [*usual, "support.exp_trouble"]
+    long_ago = {"customer.days_since_incident": 181}
+    assert asked_block(flow, draw, **SUPPORT, **long_ago) == [*usual, "support.exp_consistency"]
+
+
+def test_one_of_the_blocks_that_fit_the_event_is_asked_each_as_likely() -> None:
+    flow = LIBRARY.read_flow(parse_yaml(BLOCKS.encode(), "points.yaml"))
+    drawn = [asked_block(flow, draw / 400, **{"event.type": "delivery"}) for draw in range(400)]
+    whole = {
+        "purchase": ["product", "price", "info", "delivery", "packaging"],
+        "digital": ["site", "checkout", "info", "followup"],
+    }
+    for name, items in whole.items():
+        times = drawn.count([f"{name}.exp_{item}" for item in items])
+        assert 160 <= times <= 240, name
+    assert all(drawn)
+
+
+def test_an_unhappy_customer_is_spared_the_block_and_hears_the_apology() -> None:
+    flow = LIBRARY.flows["after_support"]
+    draw = next(draw / 100 for draw in range(100) if asked_block(flow, draw / 100, **SUPPORT))
+    state = new_state(flow, lang="ja", vars=VARS["ja"], facts=SUPPORT)
+    moved = step(flow, state, Begin(at_ms=1_000, local_date=date(2026, 11, 19), sample=draw))
+    for at_ms, value in (
+        (3_000, Tap("effort", "7")),
+        (6_000, Tap("sat", "1")),
+        (9_000, Tap("@control", "skip:reason")),
+    ):
+        moved = step(flow, moved.state, Reply(at_ms, value, DATES["ja"]))
+    assert moved.outputs[-1] == End("completed")
+    assert any(isinstance(output, Say) and "申し訳ございません" in output.text for output in moved.outputs)

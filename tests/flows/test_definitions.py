@@ -7,7 +7,7 @@ from talks import library
 
 from flows.builtin import builtin_library
 from flows.source import DefinitionErrors, parse_yaml
-from flows.survey import Rules, flow_json_schema, load_library
+from flows.survey import Course, Rules, flow_json_schema, load_library
 
 GOOD = """\
 id: visit
@@ -117,7 +117,7 @@ def test_only_the_longest_path_counts() -> None:
         for i in range(10)
     )
     flow = library().read_flow(parse_yaml(GOOD.replace("endings:", more + "endings:").encode(), "visit.yaml"))
-    assert flow.longest(0, {}, lambda question: True) == 5
+    assert flow.longest(Course(), {}, lambda question: True) == 5
 
 
 def test_effort_and_ease_are_never_both_asked() -> None:
@@ -147,7 +147,7 @@ def test_a_shop_can_say_it_in_other_words() -> None:
 
 def test_a_deck_without_a_text_the_engine_needs_is_refused() -> None:
     with pytest.raises(DefinitionErrors, match=r"the copy deck lacks .*retry\.1"):
-        load_library(deck=[], instruments=[], flows=[], rules=Rules())
+        load_library(deck=[], instruments=[], blocks=[], flows=[], rules=Rules())
 
 
 def test_other_words_are_another_wording() -> None:
@@ -220,3 +220,143 @@ def test_every_item_knows_its_line() -> None:
     source = parse_yaml(GOOD.encode(), "visit.yaml")
     assert source.line(("questions", 2, "choices", 1)) == 11
     assert source.line(("questions", 1, "instrument")) == 7
+
+
+# ------------------------------------------------------------------------------------------- everything in one go
+
+BROKEN = """\
+id: broken
+survey_kind: transactional
+touchpoint: visit
+invite: inv.purchas
+colour: red
+questions:
+  - {id: sat, instrument: sat55}
+  - {id: nps, instrument: nsp, variant: friends}
+  - {id: why, type: text, text: {ja: "なぜですか？"}}
+  - id: gift
+    type: choice
+    text: {ja: "{order.item}は贈り物ですか？", en: A gift?}
+    choices: [{value: yes, text: {ja: はい, en: "Yes"}}]
+  - {id: again, instrument: affinity, when: {sat: {above: 3}}}
+  - {id: more, instrument: pay_more, when: {satt: {gte: 3}}}
+  - {id: never, instrument: expect_gap, when: {visits: 3}}
+  - {id: late, instrument: delight, when: {all: [{order.amount: {gt: 10}}, {order.amount: {lt: 5}}]}}
+  - {id: nps, instrument: nrs}
+blocks: {ask: [supprt], sample: 2}
+endings: [{when: {sta: 5}, say: end.nowhere}, {say: end.middle}, {say: end.warm}]
+"""
+
+
+def test_one_broken_flow_is_told_all_its_problems_in_one_go() -> None:
+    assert problems_of(BROKEN) == [
+        "visit.yaml:4: the copy deck has no text `inv.purchas`; did you mean `inv.purchase`?",
+        "visit.yaml:5: unknown key `colour`",
+        "visit.yaml:7: unknown instrument `sat55`; did you mean `sat5`?",
+        "visit.yaml:8: unknown instrument `nsp`; did you mean `nrs`?",
+        "visit.yaml:9: the translation `en` is missing",
+        "visit.yaml:10: choice needs 2 to 13 choices, not 1",
+        "visit.yaml:12: {order.item} may be missing; write {order.item|other words} in `gift`",
+        "visit.yaml:14: `when`: `sat`: unknown comparison `above`; one of eq, ne, lt, lte, gt, gte, in, not_in",
+        "visit.yaml:15: question `more` depends on `satt`, and there is no such question; did you mean `sat`?",
+        "visit.yaml:16: question `never` depends on `visits`, and there is no such question (event data has a dot:"
+        " order.amount)",
+        "visit.yaml:17: question `late` is never asked: its `when` cannot hold",
+        "visit.yaml:18: two questions are called `nps`",
+        "visit.yaml:19: `sample`: Input should be less than or equal to 1",
+        "visit.yaml:19: unknown block `supprt`; did you mean `support`?",
+        "visit.yaml:20: an ending depends on `sta`, and there is no such question; did you mean `sat`?",
+        "visit.yaml:20: the copy deck has no text `end.nowhere`; did you mean `end.wave`?",
+        "visit.yaml:20: this ending is never reached: the one above has no `when`",
+    ]
+
+
+def test_a_condition_on_a_question_that_cannot_be_read_is_no_problem_of_its_own() -> None:
+    text = GOOD.replace("instrument: sat5,", "instrument: sat55,")
+    assert problems_of(text) == ["visit.yaml:6: unknown instrument `sat55`; did you mean `sat5`?"]
+    assert problems_of(GOOD.replace("{sat: {gte: 3}}", "{sat: {above: 3}}")) == [
+        "visit.yaml:12: `when`: `sat`: unknown comparison `above`; one of eq, ne, lt, lte, gt, gte, in, not_in"
+    ]
+
+
+def test_a_question_may_depend_on_the_language() -> None:
+    text = GOOD.replace("{sat: {gte: 3}}", "{lang: ja}")
+    assert builtin_library().read_flow(parse_yaml(text.encode(), "visit.yaml")).question("gift").when is not None
+
+
+# ----------------------------------------------------------------------------------------------------------- waves
+
+WAVE = """\
+id: long
+survey_kind: relational
+touchpoint: relationship
+invite: inv.wave
+wave: {gap: 3d}
+questions:
+  - {id: e1, instrument: jcsi6_e1}
+  - {id: s1, instrument: jcsi6_s1, part: 2}
+  - {id: v1, instrument: jcsi6_v1, part: 3}
+endings: [{when: {part: {lt: 3}}, say: end.wave}, {say: end.middle}]
+"""
+
+
+def test_a_wave_is_told_by_the_parts_of_its_questions() -> None:
+    flow = builtin_library().read_flow(parse_yaml(WAVE.encode(), "visit.yaml"))
+    assert flow.wave is not None
+    assert (flow.parts, flow.wave.gap_ms) == (3, 3 * 86_400_000)
+    assert [question.part for question in flow.questions] == [1, 2, 3]
+    again = builtin_library().flow_from(flow.definition())
+    assert again.revision == flow.revision
+    assert again.parts == 3
+
+
+SEVEN = "".join(
+    f"  - {{id: x{n}, instrument: jcsi6_{item}}}\n" for n, item in enumerate(("e2", "e3", "q1", "q2", "q3", "q4", "l1"))
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("part: 3", "part: 4", "visit.yaml:9: question `v1` is of session 4; sessions are numbered in their order"),
+        (
+            "endings:",
+            "  - {id: l1, instrument: jcsi6_l1, part: 4}\nendings:",
+            "visit.yaml:10: session 4 of a wave that may have 3",
+        ),
+        ("part: 2", "part: 0", "visit.yaml:8: `part`: Input should be greater than or equal to 1"),
+        ("id: e1, instrument: jcsi6_e1", "id: e1, instrument: jcsi6_e1, part: 2", "visit.yaml:7: question `e1` is of"),
+        ("gap: 3d", "gap: 7d", "visit.yaml:5: 3 sessions so far apart do not fit into the 14 days of a wave"),
+        ("wave: {gap: 3d}\n", "", "visit.yaml:7: `part` splits a survey into sessions; say how they follow: wave:"),
+        ("relational\n", "transactional\n", "visit.yaml:2: a wave is about the shop as a whole"),
+        ("endings:", "blocks: {ask: brand}\nendings:", "visit.yaml:10: a survey in several sessions has no blocks"),
+        (
+            "part: 2}",
+            "part: 2, when: {e1: {gte: 3}}}",
+            "visit.yaml:8: question `s1` depends on `e1`, which is asked in another session",
+        ),
+        (
+            "  - {id: s1",
+            f"{SEVEN}  - {{id: s1",
+            "visit.yaml:14: 8 items in session 1; a session of a wave asks at most 7",
+        ),
+    ],
+)
+def test_a_wave_that_cannot_be_asked_is_named_with_its_line(old: str, new: str, problem: str) -> None:
+    assert any(found.startswith(problem) for found in problems_of(WAVE.replace(old, new, 1))), problems_of(
+        WAVE.replace(old, new, 1)
+    )
+
+
+def test_a_block_of_the_shop_takes_the_place_of_ours_and_a_broken_one_is_named() -> None:
+    own = parse_yaml(b"support: {items: [exp_support, exp_response]}", "blocks/own.yaml")
+    flow = builtin_library(blocks=[own]).flows["after_support"]
+    assert [question.instrument for question in flow.questions if question.block] == ["exp_support", "exp_response"]
+    broken = b"support: {when: {sat: 5}, items: [exp_suport, {instrument: exp_info, when: {nps: 3}}]}"
+    with pytest.raises(DefinitionErrors) as caught:
+        builtin_library(blocks=[parse_yaml(broken, "blocks/own.yaml")])
+    assert sorted(str(problem) for problem in caught.value.problems) == [
+        "blocks/own.yaml:1: block `support` depends on `nps`; it knows event data only (order.amount)",
+        "blocks/own.yaml:1: block `support` depends on `sat`; it knows event data only (order.amount)",
+        "blocks/own.yaml:1: block `support`: unknown instrument `exp_suport`; did you mean `exp_support`?",
+    ]
