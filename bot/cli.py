@@ -470,6 +470,7 @@ def metrics(
     from reports.answers_report import measure_file, render_json, render_table
     from reports.benchmarks import Benchmark
     from reports.instruments import specs_of
+    from reports.reading import Readers
 
     if format not in ("table", "json"):
         raise _fail(f"--format is {format!r}: table and json work.", EXIT_CONFIG)
@@ -492,6 +493,8 @@ def metrics(
                 file,
                 specs,
                 unscored=instruments,
+                texts=[name for name, instrument in instruments.items() if instrument.kind == "text"],
+                readers=Readers(None if shop is None else shop.free_text),
                 tz=tz,
                 unit=counted,
                 deeds=deeds,

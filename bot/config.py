@@ -44,6 +44,7 @@ from flows.source import Path as SourcePath
 from flows.survey import Library, Rules
 from flows.triggers import Clock, ContactRules, Duration, Hours, Name, Span, TriggerRule
 from reports import trust
+from reports.vocabulary import FreeTextSettings
 
 Lang = Literal["ja", "en"]
 
@@ -489,6 +490,7 @@ class Shop(_Section):
     benchmarks: tuple[Benchmark, ...] = ()
     flows: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
+    free_text: FreeTextSettings = FreeTextSettings()
 
     @model_validator(mode="after")
     def _once_each(self) -> Shop:

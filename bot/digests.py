@@ -179,6 +179,7 @@ class Digests:
                 "touchpoint_gap_days": _days(contact.touchpoint_gap),
             },
             "experiments": experiments.described(shop, self._config.library),
+            "free_text": shop.free_text.model_dump(mode="json"),
             "instruments": {
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },

@@ -23,8 +23,11 @@ from flows.survey import Instrument
 from reports.benchmarks import Benchmark
 from reports.digest import DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
 from reports.experiments import Trial
+from reports.free_text import FreeTexts, gather_free_text
 from reports.instruments import bundled_instruments, specs_of
+from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
+from reports.vocabulary import FreeTextSettings
 from reports.words import Limits
 from storage.errors import StoreError
 from storage.store import Tx, open_store
@@ -79,6 +82,7 @@ class Request(_Model):
     benchmarks: tuple[Benchmark, ...] = ()
     contact: Contact = Contact()
     experiments: tuple[Trial, ...] = ()
+    free_text: FreeTextSettings = FreeTextSettings()
     instruments: dict[str, Instrument] | None = None
     """Library.instruments, dumped (`{id: instrument.model_dump(mode="json")}`), when the shop has its own;
     the bundled ones otherwise."""
@@ -160,8 +164,8 @@ async def make_digest(request: Request) -> dict[str, Any]:
     if request.primary_metric not in instruments:
         raise RequestError(f"primary_metric {request.primary_metric!r} is no instrument that is scored")
 
-    def unit(tx: Tx) -> DigestContext:
-        return gather(
+    def unit(tx: Tx) -> tuple[DigestContext, FreeTexts]:
+        context = gather(
             tx,
             shop=shop,
             digest_rule=rule,
@@ -171,17 +175,27 @@ async def make_digest(request: Request) -> dict[str, Any]:
             instruments=instruments,
             trials=request.experiments,
         )
+        texts = gather_free_text(
+            tx,
+            monday=parse_week(period),
+            tz=tz,
+            readers=Readers(request.free_text),
+            touchpoint=rule.touchpoint,
+            segment=rule.segment,
+            seed=f"{rule.id} {period}",
+        )
+        return context, texts
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
-        context = await store.read(unit)
+        context, texts = await store.read(unit)
     finally:
         await store.close()
     return {
         "period": period,
         "slack": render_slack(context),
         "text": render_text(context),
-        "json": render_json(context),
+        "json": {**render_json(context), "free_text": texts.to_json()},
     }
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
+from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, variant_name
 from reports.metrics import (
     InstrumentSpec,
@@ -35,6 +36,7 @@ from reports.metrics import (
     parse_value,
     status_of,
 )
+from reports.reading import Readers
 from reports.respondents import Respondents
 from reports.segments import (
     PSY_INSTRUMENTS,
@@ -50,7 +52,7 @@ from reports.segments import (
     segment_results,
     segments,
 )
-from reports.sittings import Sittings
+from reports.sittings import Sittings, together
 from reports.values import Parsed
 from reports.words import Language, Words, number
 
@@ -88,6 +90,8 @@ class Measured:
     """Published figures beside the scores they belong to."""
     batteries: frozenset[str] = frozenset()
     """The metrics that are made of several questions: own calculations, and labelled so."""
+    free_text: FreeTexts = field(default_factory=FreeTexts)
+    """What the comments came to, question by question."""
     anonymous: bool = False
     """No row names a customer: every answer counts."""
 
@@ -174,14 +178,19 @@ class _Counting:
         self.last_ms: int | None = None
         self.any_customer = False
 
-    def take(self, row: Row, instrument: str) -> bool:
-        """False when the row's time could not be read."""
+    def instant(self, row: Row) -> int | None:
+        """When it was answered, None when nothing tells; the window grows to hold it."""
         at_ms = instant_ms(row.answered_at, self._tz) if row.answered_at else None
         if at_ms is not None:
             if self.first_ms is None or at_ms < self.first_ms:
                 self.first_ms = at_ms
             if self.last_ms is None or at_ms > self.last_ms:
                 self.last_ms = at_ms
+        return at_ms
+
+    def take(self, row: Row, instrument: str) -> bool:
+        """False when the row's time could not be read."""
+        at_ms = self.instant(row)
         key = (instrument, row.survey_kind, row.touchpoint, row.wording_id, row.label_set, row.lang)
         cell = self._by_key.get(key)
         if cell is None:
@@ -366,6 +375,8 @@ def measure_file(
     specs: Mapping[str, InstrumentSpec],
     *,
     unscored: Iterable[str] = (),
+    texts: Iterable[str] = (),
+    readers: Readers | None = None,
     tz: tzinfo,
     unit: Unit = "latest_per_customer",
     deeds: Iterable[Deed] | None = None,
@@ -384,6 +395,8 @@ def measure_file(
         path: see docs/answers.md.
         specs: instrument → how it is scored.
         unscored: further instruments that are known to have no score.
+        texts: those of free text, whose comments are read.
+        readers: what comments are read with; the bundled words when None.
         tz: of times without an offset, and of the days that bound the window.
         unit: `per_event` where one answer belongs to one purchase or enquiry; when more than a tenth of the customers
             answered several times, the interval is that of a bootstrap over customers.
@@ -401,7 +414,9 @@ def measure_file(
     counting = _Counting(specs, tz, unit, since_ms)
     out = Measured(unused=file.unused)
     scored = frozenset(specs)
-    plain = frozenset(unscored) - scored
+    said = frozenset(texts) - scored
+    plain = frozenset(unscored) - scored - said
+    gathered = Gathered()
     names: dict[str, str] = {}
     for row in file.rows():
         if isinstance(row, BadRow):
@@ -411,10 +426,12 @@ def measure_file(
         out.rows += 1
         instrument = names.get(row.instrument)
         if instrument is None:
-            instrument = named(row.instrument, scored | plain)
+            instrument = named(row.instrument, scored | plain | said)
             if len(names) < _REMEMBERED:
                 names[row.instrument] = instrument
         if instrument in scored:
+            if instrument == RATED_BY:
+                gathered.rating(row.value, together=together(row))
             try:
                 dated = counting.take(row, instrument)
             except _TooManyStrata:
@@ -425,6 +442,18 @@ def measure_file(
             if not dated:
                 out.undated += 1
                 out.fault(BadRow(row.line, _no_time(row.answered_at)))
+        elif instrument in said:
+            at_ms = counting.instant(row)
+            gathered.comment(
+                row.value,
+                instrument=instrument,
+                survey_kind=row.survey_kind,
+                touchpoint=row.touchpoint,
+                wording_id=row.wording_id,
+                customer=row.customer,
+                at_ms=_NO_TIME if at_ms is None else at_ms,
+                together=together(row),
+            )
         elif instrument in plain:
             out.unscored[instrument] = out.unscored.get(instrument, 0) + 1
         else:
@@ -446,6 +475,7 @@ def measure_file(
         on = date.fromisoformat(window.end) if window.end else today
         out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)
     out.batteries = frozenset(indices_of(specs))
+    out.free_text = analyse_comments(gathered.comments(), readers or Readers(), window=window)
     return out
 
 
@@ -472,6 +502,8 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
         records.append(record)
     for analysis in measured.drivers:
         records += analysis.to_json()
+    for text in measured.free_text.found:
+        records += [text.to_json(), *(result.to_json() for result in text.results())]
     return json.dumps(records, ensure_ascii=False, allow_nan=False, indent=2)
 
 
@@ -509,6 +541,7 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     for analysis in measured.drivers:
         said = sentences(analysis, specs, lang)
         blocks.append("\n".join([title(analysis, lang), *(f"  {line}" for line in said)]))
+    blocks += ["\n".join(free_text_lines(text, words)) for text in measured.free_text.found]
     if not blocks:
         blocks.append(own["nothing"])
     window = measured.results[0].window if measured.results else Span()
@@ -684,6 +717,8 @@ def _notes(measured: Measured, lang: Language) -> list[str]:
         out.append(own["unknown"].format(names=names(measured.unknown)))
     if measured.unscored:
         out.append(own["unscored"].format(names=names(measured.unscored)))
+    if note := measured.free_text.note(lang):
+        out.append(note)
     if measured.unused:
         out.append(own["unused"].format(names=own["between"].join(measured.unused[:20])))
     if measured.bad:

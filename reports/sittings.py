@@ -67,29 +67,35 @@ class Sitting:
             self.replies[instrument] = reply
 
 
-class Sittings:
-    """Rows of a file in, sittings out. Holds one entry for each wanted row.
+Together = tuple[str, str, str, str]
+"""Customer, session or time, kind of survey, touchpoint: what rows of one sitting have in common."""
 
-    Rows belong together by `session`; without one, by customer and time. A row with neither is with nobody.
-    """
+
+def together(row: Row) -> Together | None:
+    """Rows of a file belong together by `session`; without one, by customer and time. None: a row with neither is with
+    nobody."""
+    session = row.session or (f"@{row.answered_at}" if row.customer and row.answered_at else "")
+    return (row.customer, session, row.survey_kind, row.touchpoint) if session else None
+
+
+class Sittings:
+    """Rows of a file in, sittings out. Holds one entry for each wanted row."""
 
     def __init__(self, wanted: Callable[[str], bool]) -> None:
         self._wanted = wanted
-        self._sittings: dict[tuple[str, str, str, str], Sitting] = {}
+        self._sittings: dict[Together, Sitting] = {}
         self._words: dict[Words, Words] = {}
 
     def take(self, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
         """One row; instruments that are not wanted are passed over."""
         if not self._wanted(instrument) or parsed.kind == "invalid":
             return
-        session = row.session or (f"@{row.answered_at}" if row.customer and row.answered_at else "")
-        if not session:
+        key = together(row)
+        if key is None:
             return
-        key = (row.customer, session, row.survey_kind, row.touchpoint)
         sitting = self._sittings.get(key)
         if sitting is None:
-            sitting = Sitting(row.customer, session, row.survey_kind, row.touchpoint, row.lang, row.channel)
-            self._sittings[key] = sitting
+            sitting = self._sittings[key] = Sitting(*key, row.lang, row.channel)
         words = Words(row.wording_id, row.label_set)
         sitting.reply(instrument, Reply(parsed.code, self._words.setdefault(words, words), at_ms))
 

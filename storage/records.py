@@ -155,6 +155,24 @@ class Answer:
     """The wave of its session: items of one battery that share it belong together. "" for a survey of one session."""
 
 
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """Free text as it was written, with a rating of the same session."""
+
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+    segment: str
+    wording_id: str
+    customer_id: str
+    answered_ms: int
+    words: str
+    """"" when it was skipped."""
+    rating: str
+    """"" when there is none."""
+    quote_ok: bool
+
+
 JobState = Literal["ready", "leased", "done", "cancelled", "expired", "dead", "uncertain", "held"]
 
 

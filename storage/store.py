@@ -28,6 +28,7 @@ from storage.records import (
     Answer,
     AuditEntry,
     Case,
+    Comment,
     Consent,
     Contacts,
     Customer,
@@ -943,6 +944,20 @@ class Tx:
             },
         )
         return [_answer(row) for row in rows]
+
+    def comments_between(self, start_ms: int, end_ms: int, *, rated_by: str) -> list[Comment]:
+        """Free text of instruments given in [start, end), in order of time, with the latest valid answer to the
+        instrument `rated_by` in the same session."""
+        rows = self._db.all(
+            "SELECT instrument, survey_kind, touchpoint, segment, wording_id, customer_id, answered_ms, value, missing,"
+            " COALESCE((SELECT rating.value FROM answers AS rating WHERE rating.session_id = answers.session_id"
+            " AND rating.instrument = :rated_by AND rating.missing = ''"
+            " ORDER BY rating.answered_ms DESC, rating.id DESC LIMIT 1), ''), quote_ok FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND countable = 0 AND instrument <> ''"
+            " ORDER BY answered_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms, "rated_by": rated_by},
+        )
+        return [_comment(row) for row in rows]
 
     def latest_values(
         self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
@@ -2059,6 +2074,10 @@ def _event(row: Row) -> Event:
 
 def _answer(row: Row) -> Answer:
     return Answer(*(*row[:9], bool(row[9]), *row[10:20], bool(row[20]), *row[21:23], bool(row[23]), *row[24:]))
+
+
+def _comment(row: Row) -> Comment:
+    return Comment(*(*row[:7], "" if row[8] else row[7], row[9], bool(row[10])))
 
 
 class Store:

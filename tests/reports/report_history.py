@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from itertools import count
 from pathlib import Path
@@ -92,6 +92,17 @@ class History:
                 value="" if missing else str(value), missing=missing, numeric=True, lang=lang, channel=channel,
                 survey_kind=kind, touchpoint=touchpoint, segment=segment, flow_id="f", revision="r",
                 shown_ms=when - 5000, answered_ms=when, week=monday.isoformat(), late=late,
+            )
+        )  # fmt: skip
+
+    def comment(self, words: str, rating: int, **more: object) -> None:
+        """A rating and, in the same session, the reason for it; without words the reason was skipped."""
+        self.answer("nps", rating, **more)  # type: ignore[arg-type]
+        rated = self.answers[-1]
+        self.answers.append(
+            replace(
+                rated, id=f"{rated.id}w", question="reason", instrument="reason", wording_id="reason.score",
+                value=words, missing="" if words else "skipped", numeric=False,
             )
         )  # fmt: skip
 

@@ -40,7 +40,7 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
         "period": "2026-W47",
         "slack": render_slack(context),
         "text": render_text(context),
-        "json": render_json(context),
+        "json": {**render_json(context), "free_text": {"found": [], "unread": 0}},
     }
     by_options = run(
         {"brand": BRAND}, "--database", str(request["database"]), "--id", "weekly", "--now-ms", str(NOW_MS)

@@ -1,0 +1,817 @@
+"""What comments come to: topics, words that tell promoters from detractors, whether praise and rating agree, words of
+the week, and the few comments that a digest may show.
+
+Comments enter this module masked, and their writers as numbers that mean nothing elsewhere. Of fewer than ten comments
+nothing but their number leaves it.
+
+Source: docs/metrics.md ("Words and topics"); distinctive words: Monroe, Colaresi & Quinn, Political Analysis 16(4),
+2008.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import Any, Literal
+
+from scipy import stats
+
+from reports import procedures
+from reports.masking import mask
+from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, Stratum, status_of
+from reports.procedures import Estimate
+from reports.reading import ExtraMissing, Reader, Readers, Reading
+from reports.rounding import rounded
+from reports.sittings import Together
+from reports.values import parse_scale, parse_text
+from reports.vocabulary import Topic, language_of
+from reports.words import Language, Words, number
+from storage.store import Tx
+
+RATED_BY = "nps"
+"""The question whose rating makes a comment one of a promoter or a detractor."""
+PRIOR = 100.0
+"""α₀ of the log-odds: how many imaginary words the common usage weighs."""
+LEAST_SIDE = 30
+"""Promoters, and detractors, who must have commented before their words are set against each other."""
+LEAST_USERS = 5
+"""Respondents who must have used a word before it is named."""
+LEAST_ZETA = 1.96
+MOST_WORDS = 10
+LEAST_VALIDITY = 0.3
+"""Spearman's ρ of polarity and rating below which the polarity is not shown."""
+EARLIER_WEEKS = 4
+CHOSEN_PER_SIDE = 2
+_READABLE = range(8, 201)
+"""Characters of a comment that may be chosen: neither a shout nor an essay."""
+
+Side = Literal["promoter", "detractor"]
+
+
+# ------------------------------------------------------------------------------------------------- what is given
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """One masked comment, or a question about the reason that was skipped (`text` is then "")."""
+
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+    wording_id: str
+    respondent: int
+    """Stands for a customer, within one gathering only."""
+    at_ms: int
+    text: str
+    rating: int | None = None
+    """The NPS rating of the same session, 0–10."""
+    quote_ok: bool = False
+    """The customer agreed to be quoted outside the company."""
+
+
+class Gathered:
+    """Comments as they come in: masked at the door, customers turned into numbers."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Comment, Together | None]] = []
+        self._respondents: dict[str, int] = {}
+        self._ratings: dict[Together, int] = {}
+
+    def comment(
+        self,
+        text: str,
+        *,
+        instrument: str,
+        survey_kind: str,
+        touchpoint: str,
+        wording_id: str,
+        customer: str,
+        at_ms: int,
+        together: Together | None = None,
+        rating: int | None = None,
+        quote_ok: bool = False,
+    ) -> None:
+        """Take one as it was written.
+
+        Args:
+            text: the words; blank or a skip token is a comment that was not given.
+            customer: "" when unknown: such a comment has a respondent of its own.
+            together: what it shares with the rating given in the same go, when `rating` is not known yet.
+        """
+        said = parse_text(text).kind == "valid"
+        number = len(self._waiting)
+        respondent = self._respondents.setdefault(customer, number) if customer else number
+        masked = mask(text).strip() if said else ""
+        comment = Comment(instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, rating, quote_ok)
+        self._waiting.append((comment, together))
+
+    def rating(self, value: str, *, together: Together | None) -> None:
+        """An answer to the question of recommendation; of several in one go the last valid one counts."""
+        parsed = parse_scale(value, 0, 10)
+        if together is not None and parsed.code is not None:
+            self._ratings[together] = parsed.code
+
+    def comments(self) -> list[Comment]:
+        """All of them, in the order in which they came."""
+        return [
+            replace(comment, rating=self._ratings[together]) if together in self._ratings else comment
+            for comment, together in self._waiting
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """The windows of a report, as instants: [start, end), and within it the week whose words may be new, from `week`;
+    it is compared with [earlier, week)."""
+
+    start_ms: int
+    end_ms: int
+    week_ms: int
+    earlier_ms: int
+    span: Span
+
+    @classmethod
+    def until(cls, monday: date, *, weeks: int, tz: tzinfo) -> Weeks:
+        """The `weeks` weeks that end with the one of this Monday."""
+
+        def midnight_ms(later: int) -> int:
+            return int(datetime.combine(monday + timedelta(weeks=later), time(), tz).timestamp() * 1000)
+
+        start = monday + timedelta(weeks=1 - weeks)
+        span = Span(start.isoformat(), (monday + timedelta(weeks=1)).isoformat())
+        return cls(midnight_ms(1 - weeks), midnight_ms(1), midnight_ms(0), midnight_ms(-EARLIER_WEEKS), span)
+
+
+# ----------------------------------------------------------------------------------------------- what comes back
+
+
+@dataclass(frozen=True, slots=True)
+class TopicShare:
+    """How many comments speak of a topic, and what their writers answered to the question of recommendation."""
+
+    topic: Topic
+    share: Result
+    rating: Result
+    """Mean NPS rating (0–10) of the comments on it; suppressed when these, or all the others, are 1–9."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctiveWord:
+    """A word that one side uses more than the other."""
+
+    key: str
+    label: str
+    promoters: int
+    detractors: int
+    """Respondents who used it."""
+    delta: float
+    """Difference of the log-odds, above 0 for promoters."""
+    zeta: float
+    """`delta` in standard errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreshWord:
+    """A word that came up in the week more than in the four weeks before."""
+
+    key: str
+    label: str
+    now: int
+    """Respondents of the week who used it, of `now_of`."""
+    now_of: int
+    earlier: int
+    earlier_of: int
+    delta: float
+    """Points."""
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A comment that may be shown inside the company, and why this one."""
+
+    side: Side
+    text: str
+    """Masked; data in every sink."""
+    why: Literal["topic", "drawn"]
+    """It speaks of a topic that its side names most, or was drawn from what is left."""
+    topic: Topic | None
+    quote_ok: bool
+
+    def reason(self, lang: Language) -> str:
+        """Why it was chosen, as a sentence."""
+        ja = lang == "ja"
+        side = {"promoter": "推奨者", "detractor": "批判者"}[self.side] if ja else f"{self.side}s"
+        if self.topic is not None:
+            name = self.topic.names[lang]
+            return (
+                f"{side}のコメントに多い「{name}」から選びました。"
+                if ja
+                else f"Drawn from comments of {side} on “{name}”, a topic they name often."
+            )
+        return f"{side}のコメントから無作為に選びました。" if ja else f"Drawn at random from comments of {side}."
+
+
+@dataclass(frozen=True, slots=True)
+class FreeText:
+    """The comments on one question in one stratum, each customer's latest in the window. When suppressed it holds
+    numbers of comments and nothing else."""
+
+    instrument: str
+    stratum: Stratum
+    """`lang` is the language the comments are written in."""
+    window: Span
+    n: int
+    """Comments, one per respondent."""
+    n_missing: int
+    n_superseded: int
+    status: Status
+    rated: int = 0
+    """Comments with a rating of the same session."""
+    promoters: int = 0
+    detractors: int = 0
+    topics: tuple[TopicShare, ...] = ()
+    """Named in one comment or more, most frequent first."""
+    polarity: Result | None = None
+    """Mean polarity of the comments that have one, -1…1; None when it says nothing of the rating (`validity`)."""
+    validity: float | None = None
+    """Spearman's ρ of polarity and rating, None below ten pairs or without variance."""
+    validity_n: int = 0
+    promoter_words: tuple[DistinctiveWord, ...] = ()
+    detractor_words: tuple[DistinctiveWord, ...] = ()
+    fresh_words: tuple[FreshWord, ...] | None = None
+    """None when there was no week to compare, or fewer than ten comments on either side."""
+    chosen: tuple[Chosen, ...] = ()
+
+    def results(self) -> list[Result]:
+        """The scores as result records: shares and mean ratings per topic, the polarity."""
+        found = [result for topic in self.topics for result in (topic.share, topic.rating)]
+        return [*found, self.polarity] if self.polarity is not None else found
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, without the chosen comments: numbers and words that several people used may be kept,
+        what one person wrote may not."""
+        return {
+            "metric": self.instrument,
+            "variant": "words",
+            "survey_kind": self.stratum.survey_kind,
+            "touchpoint": self.stratum.touchpoint,
+            "wording_id": self.stratum.wording_id,
+            "lang": self.stratum.lang,
+            "window": {"start": self.window.start or None, "end": self.window.end or None},
+            "n_valid": self.n,
+            "n_missing": self.n_missing,
+            "n_superseded": self.n_superseded,
+            "status": self.status,
+            "rated": self.rated,
+            "promoters": self.promoters,
+            "detractors": self.detractors,
+            "polarity_validity": {"rho": self.validity, "n": self.validity_n},
+            "promoter_words": [_word_json(word) for word in self.promoter_words],
+            "detractor_words": [_word_json(word) for word in self.detractor_words],
+            "fresh_words": None if self.fresh_words is None else [_fresh_json(word) for word in self.fresh_words],
+            "spec_version": SPEC_VERSION,
+        }
+
+
+def _word_json(word: DistinctiveWord) -> dict[str, Any]:
+    return {
+        "word": word.label,
+        "key": word.key,
+        "promoters": word.promoters,
+        "detractors": word.detractors,
+        "delta": word.delta,
+        "zeta": word.zeta,
+    }
+
+
+def _fresh_json(word: FreshWord) -> dict[str, Any]:
+    return {
+        "word": word.label,
+        "key": word.key,
+        "now": [word.now, word.now_of],
+        "earlier": [word.earlier, word.earlier_of],
+        "delta": word.delta,
+        "ci_low": word.low,
+        "ci_high": word.high,
+        "p": word.p,
+        "p_adjusted": word.p_adjusted,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class FreeTexts:
+    """The comments of a shop, question by question, most comments first."""
+
+    found: tuple[FreeText, ...] = ()
+    unread: int = 0
+    """Japanese comments that nobody could read: the extra `ja` is not installed."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: `found`, each question with its `results`, and `unread`. No comment is in it."""
+        found = [{**text.to_json(), "results": [result.to_json() for result in text.results()]} for text in self.found]
+        return {"found": found, "unread": self.unread}
+
+    def note(self, lang: Language) -> str:
+        """What is missing and how to get it; "" when nothing is."""
+        if not self.unread:
+            return ""
+        if lang == "ja":
+            return (
+                f"日本語のコメント{self.unread:,}件は集計していません。"
+                "追加パッケージ「ja」を入れると集計できます（docs/operations.md）。"
+            )
+        return (
+            f"Comments in Japanese, not analysed: {self.unread:,}. With the extra “ja” installed they are"
+            " (docs/operations.md)."
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ gathering
+
+
+def gather_free_text(
+    tx: Tx,
+    *,
+    monday: date,
+    tz: tzinfo,
+    readers: Readers,
+    weeks: int = 4,
+    touchpoint: str = "",
+    segment: str = "",
+    seed: str = "",
+) -> FreeTexts:
+    """What customers wrote in the `weeks` weeks that end with the one of this Monday, and which words are new in it.
+
+    Args:
+        touchpoint: of this touchpoint only; "" is all.
+        segment: likewise.
+        seed: what the choice of comments depends on beside the comments, such as digest and week.
+    """
+    window = Weeks.until(monday, weeks=weeks, tz=tz)
+    gathered = Gathered()
+    for row in tx.comments_between(min(window.start_ms, window.earlier_ms), window.end_ms, rated_by=RATED_BY):
+        if touchpoint in ("", row.touchpoint) and segment in ("", row.segment):
+            parsed = parse_scale(row.rating, 0, 10)
+            gathered.comment(
+                row.words,
+                instrument=row.instrument,
+                survey_kind=row.survey_kind,
+                touchpoint=row.touchpoint,
+                wording_id=row.wording_id,
+                customer=row.customer_id,
+                at_ms=row.answered_ms,
+                rating=parsed.code,
+                quote_ok=row.quote_ok,
+            )
+    return analyse_comments(gathered.comments(), readers, window=window, segment=segment, seed=seed)
+
+
+def analyse_comments(
+    comments: Sequence[Comment],
+    readers: Readers,
+    *,
+    window: Weeks | Span,
+    segment: str = "",
+    seed: str = "",
+) -> FreeTexts:
+    """The comments of a window, question by question.
+
+    Args:
+        comments: in any order; those before the window serve the comparison of words only.
+        window: with its weeks, or a plain span: then all comments lie in it and no word is called new.
+        segment: what they were narrowed to, for the records.
+        seed: see `gather_free_text`.
+    """
+    read = _Read(readers)
+    weeks, span = (window, window.span) if isinstance(window, Weeks) else (None, window)
+    inside = [c for c in comments if weeks is None or weeks.start_ms <= c.at_ms < weeks.end_ms]
+    groups: dict[tuple[str, Stratum], list[Comment]] = {}
+    kept, superseded = _latest(inside)
+    for comment in kept:
+        groups.setdefault(_group(comment), []).append(comment)
+    missing = Counter(_asked(comment) for comment in inside if not comment.text)
+    now: dict[tuple[str, Stratum], list[Comment]] = {}
+    earlier: dict[tuple[str, Stratum], list[Comment]] = {}
+    if weeks is not None:
+        for start, end, into in ((weeks.week_ms, weeks.end_ms, now), (weeks.earlier_ms, weeks.week_ms, earlier)):
+            for comment in _latest([c for c in comments if start <= c.at_ms < end])[0]:
+                into.setdefault(_group(comment), []).append(comment)
+    found = []
+    for (instrument, stratum), said in groups.items():
+        reader = read.reader(stratum.lang)
+        if reader is None:
+            continue
+        base = FreeText(
+            instrument,
+            stratum,
+            span,
+            len(said),
+            missing[(instrument, stratum.survey_kind, stratum.touchpoint, stratum.wording_id)],
+            superseded[(instrument, stratum)],
+            status_of(len(said)),
+        )
+        key = (instrument, stratum)
+        fresh = None
+        if weeks is not None:
+            fresh = _fresh([read.of(c) for c in now.get(key, ())], [read.of(c) for c in earlier.get(key, ())])
+        found.append(_measured(base, said, read, reader, segment, fresh=fresh, seed=seed))
+    found.sort(key=lambda text: (-text.n, text.instrument, text.stratum.survey_kind, text.stratum.touchpoint))
+    return FreeTexts(tuple(found), read.unread(kept))
+
+
+class _Read:
+    """Each comment read once, however many windows it is in."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+        self._known: dict[int, Reading] = {}
+
+    def reader(self, lang: str) -> Reader | None:
+        try:
+            return self._readers.of("ja" if lang == "ja" else "en")
+        except ExtraMissing:
+            return None
+
+    def of(self, comment: Comment) -> Reading:
+        found = self._known.get(id(comment))
+        if found is None:
+            found = self._known[id(comment)] = self._readers.of(language_of(comment.text)).read(comment.text)
+        return found
+
+    def unread(self, comments: Iterable[Comment]) -> int:
+        return 0 if self.reader("ja") else sum(language_of(comment.text) == "ja" for comment in comments)
+
+
+def _asked(comment: Comment) -> tuple[str, str, str, str]:
+    return comment.instrument, comment.survey_kind, comment.touchpoint, comment.wording_id
+
+
+def _group(comment: Comment) -> tuple[str, Stratum]:
+    lang = language_of(comment.text)
+    return comment.instrument, Stratum(comment.survey_kind, comment.touchpoint, comment.wording_id, "", lang)
+
+
+def _latest(comments: Iterable[Comment]) -> tuple[list[Comment], Counter[tuple[str, Stratum]]]:
+    """Each respondent's latest comment within question, kind of survey and touchpoint, and how many others there are;
+    of two at one time the later one in the order given."""
+    latest: dict[tuple[str, str, str, int], Comment] = {}
+    superseded: Counter[tuple[str, Stratum]] = Counter()
+    for comment in comments:
+        if not comment.text:
+            continue
+        key = (comment.instrument, comment.survey_kind, comment.touchpoint, comment.respondent)
+        before = latest.get(key)
+        if before is None or before.at_ms <= comment.at_ms:
+            latest[key] = comment
+            dropped = before
+        else:
+            dropped = comment
+        if dropped is not None:
+            superseded[_group(dropped)] += 1
+    return list(latest.values()), superseded
+
+
+def _measured(
+    base: FreeText,
+    said: Sequence[Comment],
+    read: _Read,
+    reader: Reader,
+    segment: str,
+    *,
+    fresh: tuple[FreshWord, ...] | None,
+    seed: str,
+) -> FreeText:
+    if base.n < SUPPRESS_BELOW:
+        return base
+    readings = [read.of(comment) for comment in said]
+    sides = {side: [r for c, r in zip(said, readings, strict=True) if _side(c) == side] for side in _SIDES}
+    record = _recorder(base, segment)
+    polar = [(reading.polarity, comment.rating) for comment, reading in zip(said, readings, strict=True)]
+    rho, pairs = _validity(polar)
+    likes, dislikes = distinctive_words(sides["promoter"], sides["detractor"])
+    return replace(
+        base,
+        rated=sum(comment.rating is not None for comment in said),
+        promoters=len(sides["promoter"]),
+        detractors=len(sides["detractor"]),
+        topics=_topics(said, readings, reader.topics, record),
+        polarity=_polarity(polar, record) if rho is not None and rho >= LEAST_VALIDITY else None,
+        validity=rho,
+        validity_n=pairs,
+        promoter_words=likes,
+        detractor_words=dislikes,
+        fresh_words=fresh,
+        chosen=choose(list(zip(said, readings, strict=True)), reader.topics, seed=seed),
+    )
+
+
+_SIDES: tuple[Side, ...] = ("promoter", "detractor")
+
+
+def _side(comment: Comment) -> Side | None:
+    if comment.rating is None:
+        return None
+    return "promoter" if comment.rating >= 9 else "detractor" if comment.rating <= 6 else None
+
+
+# -------------------------------------------------------------------------------------------- topics and polarity
+
+_Record = Callable[..., Result]
+
+
+def _recorder(base: FreeText, segment: str) -> _Record:
+    def record(variant: str, form: Literal["share", "mean"], n: int, found: Estimate, **other: Any) -> Result:
+        return Result(
+            metric=base.instrument, variant=variant, stratum=base.stratum, window=base.window, segment=segment,
+            unit="latest_per_customer", n_valid=n, n_missing=base.n_missing, n_invalid=0,
+            n_superseded=base.n_superseded, counts=other.get("counts", {}), score=found.score, ci_low=found.low,
+            ci_high=found.high, ci_method=found.method, status=other.get("status", status_of(n)), flags=found.flags,
+            form=form,
+        )  # fmt: skip
+
+    return record
+
+
+def _topics(
+    said: Sequence[Comment], readings: Sequence[Reading], topics: Mapping[str, Topic], record: _Record
+) -> tuple[TopicShare, ...]:
+    named = Counter(topic for reading in readings for topic in reading.topics)
+    rated = sum(comment.rating is not None for comment in said)
+    out = []
+    for name, k in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):
+        ratings = Counter(
+            comment.rating
+            for comment, reading in zip(said, readings, strict=True)
+            if name in reading.topics and comment.rating is not None
+        )
+        n = sum(ratings.values())
+        # of all ratings minus these a mean of a few others could be made
+        derivable = 0 < rated - n < SUPPRESS_BELOW
+        rating = record(
+            f"topic_{name}_rating",
+            "mean",
+            n,
+            procedures.mean(ratings, 0, 10),
+            **({"status": "suppressed"} if n and derivable else {}),
+        )
+        share = record(
+            f"topic_{name}", "share", len(said), procedures.share(k, len(said)), counts={"named": k, "of": len(said)}
+        )
+        out.append(TopicShare(topics[name], share, rating.shown()))
+    return tuple(out)
+
+
+def _validity(polar: Iterable[tuple[float | None, int | None]]) -> tuple[float | None, int]:
+    """(Spearman's ρ, pairs) of polarity and rating."""
+    pairs = [(polarity, rating) for polarity, rating in polar if polarity is not None and rating is not None]
+    if len(pairs) < SUPPRESS_BELOW:
+        return None, len(pairs)
+    polarities, ratings = zip(*pairs, strict=True)
+    if len(set(polarities)) < 2 or len(set(ratings)) < 2:
+        return None, len(pairs)
+    return float(stats.spearmanr(polarities, ratings).statistic), len(pairs)
+
+
+def _polarity(polar: Iterable[tuple[float | None, int | None]], record: _Record) -> Result:
+    values = [polarity for polarity, _ in polar if polarity is not None]
+    return record("polarity", "mean", len(values), procedures.mean_of(values, -1.0, 1.0)).shown()
+
+
+# ---------------------------------------------------------------------------------------------------------- words
+
+
+def log_odds(y_i: int, y_j: int, n_i: int, n_j: int) -> tuple[float, float] | None:
+    """(δ, ζ) of one word: the log-odds ratio with an informative Dirichlet prior, and the same in standard errors.
+    None for a word that is the whole vocabulary.
+
+    Args:
+        y_i: respondents of the first group who used it.
+        y_j: likewise of the second.
+        n_i: the sum of these numbers over all words of the first group.
+        n_j: likewise of the second.
+
+    >>> [round(number, 4) for number in log_odds(30, 3, 200, 150)]
+    [1.0621, 3.2649]
+    """
+    prior = PRIOR * (y_i + y_j) / (n_i + n_j)
+    rest_i, rest_j = n_i + PRIOR - y_i - prior, n_j + PRIOR - y_j - prior
+    if prior <= 0 or rest_i <= 0 or rest_j <= 0:
+        return None
+    delta = math.log((y_i + prior) / rest_i) - math.log((y_j + prior) / rest_j)
+    return delta, delta / math.sqrt(1 / (y_i + prior) + 1 / (y_j + prior))
+
+
+def _users(readings: Iterable[Reading]) -> Counter[str]:
+    """Word → respondents who used it."""
+    return Counter(key for reading in readings for key in reading.words)
+
+
+def _labels(keys: Iterable[str], readings: Iterable[Reading]) -> dict[str, str]:
+    """Key → the label its users write most; of equals the first in order of characters."""
+    wanted = set(keys)
+    written: dict[str, Counter[str]] = {key: Counter() for key in wanted}
+    for reading in readings:
+        for key in wanted & reading.words.keys():
+            written[key][reading.words[key]] += 1
+    return {key: min(labels, key=lambda label: (-labels[label], label)) for key, labels in written.items()}
+
+
+def distinctive_words(
+    promoters: Sequence[Reading], detractors: Sequence[Reading]
+) -> tuple[tuple[DistinctiveWord, ...], tuple[DistinctiveWord, ...]]:
+    """The words of promoters and those of detractors: |ζ| ≥ 1.96, five users or more, the ten clearest of each side.
+    Both empty when either side has fewer than thirty readings (one is one respondent)."""
+    if min(len(promoters), len(detractors)) < LEAST_SIDE:
+        return (), ()
+    likes, dislikes = _users(promoters), _users(detractors)
+    n_i, n_j = likes.total(), dislikes.total()
+    scored = [
+        (key, *odds)
+        for key in likes.keys() | dislikes.keys()
+        if likes[key] + dislikes[key] >= LEAST_USERS and (odds := log_odds(likes[key], dislikes[key], n_i, n_j))
+    ]
+    clear = sorted((word for word in scored if abs(word[2]) >= LEAST_ZETA), key=lambda word: (-abs(word[2]), word[0]))
+    ours = [word for word in clear if word[2] > 0][:MOST_WORDS]
+    theirs = [word for word in clear if word[2] < 0][:MOST_WORDS]
+    labels = _labels((key for key, _, _ in (*ours, *theirs)), (*promoters, *detractors))
+
+    def shown(words: Iterable[tuple[str, float, float]]) -> tuple[DistinctiveWord, ...]:
+        return tuple(
+            DistinctiveWord(key, labels[key], likes[key], dislikes[key], delta, zeta) for key, delta, zeta in words
+        )
+
+    return shown(ours), shown(theirs)
+
+
+def _fresh(now: Sequence[Reading], earlier: Sequence[Reading]) -> tuple[FreshWord, ...] | None:
+    """Words of five respondents or more of the week whose share rose (S4), as far as their family keeps them (S8)."""
+    if min(len(now), len(earlier)) < SUPPRESS_BELOW:
+        return None
+    users, before = _users(now), _users(earlier)
+    tested = []
+    for key in sorted(key for key, count in users.items() if count >= LEAST_USERS):
+        found = procedures.share_difference((before[key], len(earlier)), (users[key], len(now)))
+        if found is not None:
+            tested.append((key, found))
+    kept = procedures.family([found.p for _, found in tested])
+    labels = _labels((key for key, _ in tested), now)
+    fresh = [
+        FreshWord(
+            key, labels[key], users[key], len(now), before[key], len(earlier),
+            found.delta, found.low, found.high, found.p, verdict.adjusted,
+        )
+        for (key, found), verdict in zip(tested, kept, strict=True)
+        if verdict.kept and found.delta > 0
+    ]  # fmt: skip
+    return tuple(sorted(fresh, key=lambda word: (word.p, word.key)))
+
+
+# ------------------------------------------------------------------------------------------------ chosen comments
+
+
+def choose(said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], *, seed: str) -> tuple[Chosen, ...]:
+    """As many comments of promoters as of detractors, at most two of each: of a side's most frequent topics one each,
+    else drawn. The same comments and seed give the same choice, in whatever order they come.
+
+    None at all unless either side has ten comments: with its side beside it, a comment is a cell of that side.
+    """
+    sides = {side: [pair for pair in said if _side(pair[0]) == side] for side in _SIDES}
+    if min(len(pairs) for pairs in sides.values()) < SUPPRESS_BELOW:
+        return ()
+    picked = {side: _pick(side, sides[side], topics, seed) for side in _SIDES}
+    count = min(len(chosen) for chosen in picked.values())
+    return tuple(chosen for side in _SIDES for chosen in picked[side][:count])
+
+
+def _pick(side: Side, said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], seed: str) -> list[Chosen]:
+    def lot(pair: tuple[Comment, Reading]) -> bytes:
+        # a lot of its own for each comment: one more comment does not shuffle the others
+        return hashlib.sha256(f"{seed}\0{pair[0].text}".encode()).digest()
+
+    left = sorted(((_on_a_line(c), c, r) for c, r in said), key=lambda entry: lot((entry[1], entry[2])))
+    left = [entry for entry in left if len(entry[0]) in _READABLE]
+    named = Counter(topic for _, reading in said for topic in reading.topics)
+    out: list[Chosen] = []
+    texts: set[str] = set()
+    for name, _ in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):
+        if len(out) == CHOSEN_PER_SIDE:
+            break
+        found = next((e for e in left if name in e[2].topics and e[0] not in texts), None)
+        if found is not None:
+            texts.add(found[0])
+            out.append(Chosen(side, found[0], "topic", topics[name], found[1].quote_ok))
+    for text, comment, _ in left:
+        if len(out) == CHOSEN_PER_SIDE:
+            break
+        if text not in texts:
+            texts.add(text)
+            out.append(Chosen(side, text, "drawn", None, comment.quote_ok))
+    return out
+
+
+def _on_a_line(comment: Comment) -> str:
+    return " ".join(comment.text.split())
+
+
+# --------------------------------------------------------------------------------------------------- how it is said
+
+
+def free_text_lines(text: FreeText, words: Words) -> list[str]:
+    """The comments on one question for a terminal, without any comment."""
+    own = _OWN[words.lang]
+    stratum = text.stratum
+    where = " · ".join(part for part in (stratum.survey_kind, words.touchpoint(stratum.touchpoint)) if part)
+    which = " · ".join(part for part in (stratum.wording_id, stratum.lang) if part)
+    head = " ".join(part for part in (own["head"], f"[{text.instrument}]", where, f"({which})") if part)
+    lines = [head, "  " + own["n"].format(n=number(text.n), missing=number(text.n_missing))]
+    if text.status in ("suppressed", "no_data"):
+        return [*lines, f"  {own['suppressed']}"]
+    if text.status == "caution":
+        lines.append("  " + own["caution"].format(n=number(text.n)))
+    if text.topics:
+        lines.append(f"  {own['topics']}")
+        lines += [f"    {_topic_line(topic, words)}" for topic in text.topics]
+    if text.polarity is not None:
+        lines.append(f"  {own['polarity']} {_with_interval(text.polarity, words)}")
+    elif text.validity_n:
+        lines.append(f"  {own['no_polarity']}")
+    if min(text.promoters, text.detractors) < LEAST_SIDE:
+        least = own["few_sides"].format(least=LEAST_SIDE)
+        return [*lines, f"  {least}"]
+    for name, found in (("likes", text.promoter_words), ("dislikes", text.detractor_words)):
+        listed = own["between"].join(
+            own["word"].format(word=w.label, promoters=w.promoters, detractors=w.detractors, zeta=rounded(w.zeta, 2))
+            for w in found
+        )
+        lines.append(f"  {own[name]} {listed or own['none']}")
+    return lines
+
+
+def _topic_line(topic: TopicShare, words: Words) -> str:
+    own = _OWN[words.lang]
+    name = topic.topic.names[words.lang]
+    line = f"{name}{own['colon']}{_with_interval(topic.share, words)}"
+    if topic.rating.score is None:
+        return line
+    return f"{line}{own['rating'].format(mean=words.score(topic.rating), n=number(topic.rating.n_valid))}"
+
+
+def _with_interval(result: Result, words: Words) -> str:
+    own = _OWN[words.lang]
+    if result.score is None:
+        return own["suppressed"]
+    score = words.value(result.score, result.form)
+    if result.ci_low is None or result.ci_high is None:
+        return own["alone"].format(score=score, n=number(result.n_valid))
+    interval = words.interval(result.ci_low, result.ci_high, result.form)
+    return own["with"].format(score=score, n=number(result.n_valid), interval=interval)
+
+
+_OWN: dict[Language, dict[str, str]] = {
+    "ja": {
+        "head": "コメントの言葉と話題",
+        "n": "n={n}・未記入 {missing}",
+        "suppressed": "n<10 のため非表示",
+        "caution": "参考値（n={n}）",
+        "topics": "話題（コメントに占める割合）：",
+        "colon": "：",
+        "with": "{score}（n={n}、95%信頼区間 {interval}）",
+        "alone": "{score}（n={n}）",
+        "rating": "、薦める可能性の平均 {mean}（n={n}）",
+        "polarity": "言葉の好悪（-1〜1の平均）：",
+        "no_polarity": "言葉の好悪は、評点との関連が弱いか確かめられないため表示しません。",
+        "few_sides": "推奨者と批判者の言葉の比較には、それぞれ{least}件以上のコメントが必要です。",
+        "likes": "推奨者に多い言葉：",
+        "dislikes": "批判者に多い言葉：",
+        "word": "{word}（推奨者 {promoters}・批判者 {detractors}、ζ {zeta}）",
+        "between": "、",
+        "none": "なし",
+    },
+    "en": {
+        "head": "Words and topics of comments",
+        "n": "n={n}, left empty {missing}",
+        "suppressed": "not shown, n<10",
+        "caution": "for reference only (n={n})",
+        "topics": "topics, as shares of the comments:",
+        "colon": ": ",
+        "with": "{score} (n={n}, 95% CI {interval})",
+        "alone": "{score} (n={n})",
+        "rating": "; mean recommendation {mean} (n={n})",
+        "polarity": "tone of the words, mean of -1 to 1:",
+        "no_polarity": "The tone of the words is not shown: its relation to the ratings is weak or cannot be checked.",
+        "few_sides": "Comparing words of promoters and detractors needs {least} comments of each.",
+        "likes": "words of promoters:",
+        "dislikes": "words of detractors:",
+        "word": "{word} (promoters {promoters}, detractors {detractors}, ζ {zeta})",
+        "between": ", ",
+        "none": "none",
+    },
+}
