@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from functools import partial
@@ -16,16 +18,17 @@ import structlog
 
 from bot import experiments, measures, signatures
 from bot.cards import Cards
-from bot.channel import Channel, Ignored, Inbound
+from bot.channel import Channel, Ignored, Inbound, JsonObject
 from bot.clock import Chance, Clock
 from bot.conversation import Conversation, Indigestible, WakePayload
-from bot.digests import Digests
+from bot.digests import Digests, period_of
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations
 from bot.outbox import Outbox
 from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
+from bot.staff.home import WINDOW_DAYS, Budget, Health, HomeCase, HomeDesk, HomeFacts, Running
 from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
 from bot.trust import TrustWatch
 from bot.voice import NO_REPLY, Voice
@@ -51,6 +54,9 @@ _READING_MS = 500
 _DAY_MS = 86_400_000
 _FORGET_AT_ONCE = 20
 _MOST_READERS = 200
+_CASES_AT_A_GLANCE = 200
+_GLANCE_MS = 3_000
+_BUDGET_MS = 10 * 60_000
 
 
 class CannotStart(RuntimeError):
@@ -89,6 +95,9 @@ class Koe:
         self._match_key = config.settings.secret_key.get_secret_value().encode()
         self._closing = closing
         self._running: asyncio.Task[None] | None = None
+        self.home: HomeDesk | None = None
+        self._home_facts: HomeFacts | None = None
+        self._budget: tuple[int, Budget] | None = None
         promises = Promises(config.shop)
         owner = chance.new_id(clock.now_ms())
         self.digests = Digests(config=config, store=store, clock=clock)
@@ -172,6 +181,7 @@ class Koe:
         if isinstance(inbound.content, Ignored):
             measures.ignored.labels(inbound.channel, inbound.content.kind[:40]).inc()
         fresh = await self.conversation.handle(inbound)
+        self._home_may_differ()
         if not fresh:
             measures.repeated.labels(inbound.channel).inc()
         return fresh
@@ -313,6 +323,7 @@ class Koe:
 
     def _sent(self, tx: Tx, job: Job, ref: str, outbox: Outbox) -> None:
         """What follows when a message was accepted."""
+        self._home_may_differ()
         kind, _, rest = job.key.partition(":")
         if kind == "digest-post":
             digest_id, _, period = rest.partition(":")
@@ -370,6 +381,77 @@ class Koe:
         measures.oldest_due_seconds.set(age_ms / 1000)
 
     # ------------------------------------------------------------------------------------------------- staff
+
+    def _home_may_differ(self) -> None:
+        if self.home is not None:
+            self.home.changed()
+
+    async def home_facts(self) -> HomeFacts:
+        """What App Home shows, at most a few seconds old."""
+        now_ms = self.clock.now_ms()
+        known = self._home_facts
+        if known is not None and abs(now_ms - known.now_ms) < _GLANCE_MS:
+            return known
+
+        def look(tx: Tx) -> HomeFacts:
+            counts = tx.job_counts()
+            overdue, oldest_due_ms = tx.overdue_jobs(now_ms - _GLANCE_MS)
+            cases = []
+            for case in tx.open_cases(limit=_CASES_AT_A_GLANCE):
+                customer = tx.find_customer(case.customer_id)
+                name = "" if customer is None else customer.name
+                cases.append(HomeCase(case.customer_id, name, case.opened_ms, case.due_ms))
+            digests = [(json.loads(job.payload)["digest"], job.due_ms) for job in tx.jobs(kind="digest", state="ready")]
+            return HomeFacts(
+                now_ms=now_ms,
+                cases=tuple(cases),
+                surveys=tuple(
+                    Running(*self._names_of(flow_id), invited, answered)
+                    for flow_id, invited, answered in tx.responses_by_flow(now_ms - WINDOW_DAYS * _DAY_MS, now_ms)
+                ),
+                digests=tuple(sorted(digests, key=lambda post: post[1])),
+                health=Health(
+                    overdue=overdue,
+                    oldest_due_ms=oldest_due_ms,
+                    dead=sum(count for (_, state), count in counts.items() if state == "dead"),
+                    uncertain=sum(count for (_, state), count in counts.items() if state == "uncertain"),
+                    paused=self.worker.paused(),
+                ),
+            )
+
+        facts, budget = await asyncio.gather(self.store.read(look), self._line_budget(now_ms))
+        self._home_facts = replace(facts, budget=budget)
+        return self._home_facts
+
+    def _names_of(self, flow_id: str) -> tuple[str, str]:
+        """A survey's name in ja and en; its id when it is no longer offered."""
+        flow = self.library.flows.get(flow_id)
+        return (flow_id, flow_id) if flow is None else (flow.name_in("ja"), flow.name_in("en"))
+
+    async def _line_budget(self, now_ms: int) -> Budget | str | None:
+        """LINE's messages of this month, asked every ten minutes; None when LINE is off."""
+        if self.line_channel is None:
+            return None
+        from bot.line import LineError
+
+        if self._budget is None or abs(now_ms - self._budget[0]) >= _BUDGET_MS:
+            try:
+                quota = await self.line_channel.fetch_quota()
+            except LineError as error:
+                log.warning("line_quota_unknown", reason=str(error))
+                return "unknown"
+            self._budget = now_ms, Budget(quota.used, quota.limit)
+        return self._budget[1]
+
+    async def preview_digest(self) -> list[JsonObject] | None:
+        """The blocks of the first digest of koe.yaml for the last full week, computed now; None without one."""
+        if not self.shop.digests:
+            return None
+        now_ms = self.clock.now_ms()
+        last_week = datetime.fromtimestamp(now_ms / 1000, self.shop.tz).date() - timedelta(days=7)
+        computed = await self.digests.compute(self.shop.digests[0], period_of(last_week), now_ms)
+        blocks: list[JsonObject] = computed["slack"]["blocks"]
+        return blocks
 
     async def note_refused(self, user_id: str, team_id: str, way: str, reason: str) -> None:
         """An audit row for what somebody tried and may not do."""
@@ -545,6 +627,15 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         now_ms=koe.clock.now_ms,
     )
 
+    koe.home = HomeDesk(
+        channel.call,
+        access=koe.access,
+        facts=koe.home_facts,
+        preview=koe.preview_digest,
+        tz=koe.shop.tz,
+        failure=SlackError,
+    )
+
     async def note(inbound: SlackInbound) -> bool:
         return await koe.store.write(lambda tx: tx.note_inbound("slack", inbound.workspace, inbound.key, inbound.at_ms))
 
@@ -555,6 +646,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         desk=desk,
         people=people,
         access=koe.access,
+        home_desk=koe.home,
         verify=lambda headers, body: signatures.verify_slack(headers, body, secrets, time.time()),
         now_ms=koe.clock.now_ms,
     )

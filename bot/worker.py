@@ -354,6 +354,11 @@ class Worker:
         if not await self.store.write(end):
             self._expect(self.clock.now_ms())
 
+    def paused(self) -> tuple[tuple[str, int], ...]:
+        """(channel, until when) of those to which nothing is sent at present."""
+        now_ms = self.clock.now_ms()
+        return tuple((name, until_ms) for name, until_ms in sorted(self._paused.items()) if until_ms > now_ms)
+
     def _pause(self, channel: str, for_ms: int, reason: str) -> None:
         if channel not in self._paused:
             log.error("channel_paused", channel=channel, seconds=for_ms / 1000, reason=reason)

@@ -1022,6 +1022,19 @@ class Tx:
             skipped=tuple((reason, count) for reason, count in skipped),
         )
 
+    def responses_by_flow(self, start_ms: int, end_ms: int) -> list[tuple[str, int, int]]:
+        """(flow id, invited, answered) of invitations sent in [start, end), counted as in `response_counts`; those who
+        were invited most first."""
+        rows = self._db.all(
+            "SELECT i.flow_id, COUNT(*) AS invited,"
+            " COUNT(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.session_id = i.session_id"
+            " AND a.missing = '' AND a.late = 0 AND a.answered_ms < i.sent_ms + 604800000) THEN 1 END)"
+            " FROM invitations AS i WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms"
+            " GROUP BY i.flow_id ORDER BY invited DESC, i.flow_id",
+            {"start_ms": start_ms, "end_ms": end_ms},
+        )
+        return [(flow_id, invited, answered) for flow_id, invited, answered in rows]
+
     def _latest(self, customer_id: str, week: str, instrument: str, survey_kind: str, touchpoint: str) -> Row | None:
         """The customer's latest valid answer of this week: time, id, then the eleven columns of its cell."""
         return self._db.one(
@@ -1443,7 +1456,26 @@ class Tx:
         )
         return {(kind, state): count for kind, state, count in rows}
 
+    def overdue_jobs(self, now_ms: int) -> tuple[int, int | None]:
+        """How many jobs are due and not taken up, and since when the oldest is; (0, None) without any."""
+        row = self._db.one(
+            "SELECT COUNT(*), MIN(claim_ms) FROM jobs WHERE claim_ms <= :now_ms AND state = 'ready'",
+            {"now_ms": now_ms},
+        )
+        assert row is not None
+        return row[0], row[1]
+
     # --- cases, digests, audit
+
+    def open_cases(self, *, limit: int) -> list[Case]:
+        """Cases that staff know of and that are not settled, the one promised soonest first."""
+        rows = self._db.all(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms, card_ref FROM cases WHERE state NOT IN ('grace', 'settled')"
+            " ORDER BY due_ms IS NULL, due_ms, opened_ms, id LIMIT :limit",
+            {"limit": limit},
+        )
+        return [Case(*row) for row in rows]
 
     def open_case(self, customer_id: str) -> Case | None:
         """The one case of this customer that is not settled."""

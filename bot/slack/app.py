@@ -23,8 +23,9 @@ from bot.slack import blocks as kit
 from bot.slack import messages
 from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
-from bot.staff import access
+from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
+from bot.staff.home import HomeDesk
 from bot.staff.people import People, Person, refusal_text
 from bot.staff.survey import COMMAND, START, SURVEY_VIEW, SurveyDesk
 from storage.failpoints import hit
@@ -81,6 +82,7 @@ class SlackApp:
         desk: `/survey` for staff.
         people: Languages of staff.
         access: Permissions of staff.
+        home_desk: App Home.
         verify: True when Slack signed this body (bot.signatures.verify_slack with secrets and the real
         clock). now_ms: Koe's clock, for what Slack gives no time.
         silence_s: Seconds without anything over Socket Mode after which the connection is replaced.
@@ -96,6 +98,7 @@ class SlackApp:
         desk: SurveyDesk,
         people: People,
         access: Access,
+        home_desk: HomeDesk,
         verify: Callable[[Mapping[str, str], bytes], bool],
         now_ms: Callable[[], int],
         silence_s: float = _SILENCE_S,
@@ -107,6 +110,7 @@ class SlackApp:
         self._desk = desk
         self._people = people
         self._access = access
+        self._home = home_desk
         self._verify = verify
         self._now_ms = now_ms
         self._silence_s = silence_s
@@ -147,6 +151,10 @@ class SlackApp:
         named = self._guarded("action", "customer", self._desk.named)
         app.action({"block_id": "customer", "action_id": "customer"})(named)
         app.shortcut(START)(self._guarded("shortcut", START, self._desk.command))
+        app.action(home.START)(self._guarded("action", home.START, self._desk.command))
+        app.action(home.CASES)(self._guarded("action", home.CASES, self._home.list_cases))
+        app.action(home.DIGEST)(self._guarded("action", home.DIGEST, self._home.show_digest))
+        app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
         # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained
@@ -179,7 +187,10 @@ class SlackApp:
             known = self._channel.identity
             inbound = messages.parse_event(body, workspace=workspace, bot_user_id=known.bot_user_id if known else "")
             if isinstance(inbound.content, Ignored):
-                await self._store(self._noted(body, kind, workspace))
+                fresh = await self._store(self._noted(body, kind, workspace))
+                event = body.get("event")
+                if fresh and isinstance(event, dict) and event.get("type") == "app_home_opened":
+                    self._home.opened(event, team_id=str(event.get("user_team") or ""))
             else:
                 await self._converse(inbound)
             hit("slack.before_ack")
@@ -393,6 +404,7 @@ class SlackApp:
             watchdog.cancel()
             await asyncio.wait({watchdog})
         await self._drop_socket()
+        await self._home.stop()
 
     async def _keep_connected(self, app_token: str, connected: asyncio.Event) -> None:
         """Rebuild the connection whenever it is down at two looks in a row, or brings nothing for too

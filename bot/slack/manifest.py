@@ -34,10 +34,12 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "views.open": (),
     "views.push": (),
     "views.update": (),
+    "views.publish": (),
 }
 EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     # every event Koe acts upon, and the bot scopes it asks for
     "message.im": ("im:history",),
+    "app_home_opened": (),
 }
 SCOPES: Final[Mapping[str, tuple[Need, str]]] = {
     # what each scope is for, as the operator reads it

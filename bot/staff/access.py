@@ -42,6 +42,11 @@ ACTIONS: Final[Mapping[str, Permission]] = {
     "koe.change": "everyone",
     # the window of /survey
     "customer": "trigger",
+    # the buttons of App Home
+    "koe.home.start": "trigger",
+    "koe.home.cases": "handle_cases",
+    "koe.home.digest": "read_comments",
+    "koe.home.refresh": "staff",
     ANYTHING_ELSE: "everyone",
 }
 VIEWS: Final[Mapping[str, Permission]] = {

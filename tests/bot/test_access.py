@@ -16,9 +16,10 @@ import pytest
 import bot.http
 from bot.config import Staff
 from bot.slack.app import SlackApp
-from bot.slack.channel import SlackChannel
+from bot.slack.channel import SlackChannel, SlackError
 from bot.staff import access
 from bot.staff.access import ANYTHING_ELSE, Access, Permission, Undeclared, acting_person, holders, permission_of
+from bot.staff.home import HomeDesk
 from bot.staff.people import People, Refusal
 from bot.staff.survey import SurveyDesk, SurveyPorts
 from bot.standins.wire import serve
@@ -215,6 +216,14 @@ async def slack_app(directory: Directory) -> AsyncIterator[SlackApp]:
         desk=SurveyDesk(channel.call, ports=ports, tz=ZoneInfo("Asia/Tokyo"), now_ms=lambda: NOW_MS),
         people=people,
         access=access_of(directory, STAFF, []),
+        home_desk=HomeDesk(
+            channel.call,
+            access=access_of(directory, STAFF, []),
+            facts=never,
+            preview=never,
+            tz=ZoneInfo("Asia/Tokyo"),
+            failure=SlackError,
+        ),
         verify=lambda headers, body: False,
         now_ms=lambda: NOW_MS,
     )

@@ -23,6 +23,7 @@ from bot.slack import messages
 from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff.access import Access
+from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
 from bot.staff.survey import (
     CustomerHit,
@@ -114,6 +115,12 @@ class Slack:
     async def note_refused(self, user_id: str, team_id: str, way: str, reason: str) -> None:
         self.refusals.append((user_id, way, reason))
 
+    async def facts(self) -> HomeFacts:
+        return HomeFacts(NOW_MS)
+
+    async def preview(self) -> None:
+        return None
+
     async def may_send(self, request: SurveyRequest) -> NotAllowed | None:
         return None
 
@@ -176,6 +183,7 @@ async def slack() -> AsyncIterator[Slack]:
         may_send=world.may_send,
         start=world.start,
     )
+    access = Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=world.note_refused)
     world.app = SlackApp(
         channel,
         converse=world.converse,
@@ -187,7 +195,16 @@ async def slack() -> AsyncIterator[Slack]:
             now_ms=lambda: NOW_MS,
         ),
         people=people,
-        access=Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=world.note_refused),
+        access=access,
+        home_desk=HomeDesk(
+            channel.call,
+            access=access,
+            facts=world.facts,
+            preview=world.preview,
+            tz=ZoneInfo("Asia/Tokyo"),
+            failure=SlackError,
+            round_s=0,
+        ),
         verify=lambda headers, body: verify_slack(headers, body, [SECRET], time.time()),
         now_ms=lambda: NOW_MS,
     )

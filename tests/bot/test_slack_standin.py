@@ -23,6 +23,7 @@ from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff.access import Access
 from bot.staff.card import CardFacts, Rating, render_card
+from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
 from bot.staff.survey import (
     CustomerHit,
@@ -60,6 +61,7 @@ class World:
     outcome: Started | Planned | NotAllowed = field(default_factory=Started)
     standing: NotAllowed | None = None
     customers: list[CustomerHit] = field(default_factory=list)
+    facts: HomeFacts = field(default_factory=lambda: HomeFacts(0))
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
     failing: bool = False
     jobs: int = 0
@@ -152,13 +154,30 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         may_send=may_send,
         start=start,
     )
+
+    async def facts() -> HomeFacts:
+        return world.facts
+
+    async def preview() -> list[dict[str, Any]]:
+        return [{"type": "header", "text": {"type": "plain_text", "text": "NPS +12"}}]
+
+    access = Access(people, Staff(may_trigger=("U0STAFF",), managers=("U0BOSS",)), note_refused=note_refused)
     world.app = SlackApp(
         channel,
         converse=converse,
         store=store,
         desk=SurveyDesk(channel.call, ports=ports, tz=TOKYO, now_ms=clock.now_ms),
         people=people,
-        access=Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=note_refused),
+        access=access,
+        home_desk=HomeDesk(
+            channel.call,
+            access=access,
+            facts=facts,
+            preview=preview,
+            tz=TOKYO,
+            failure=SlackError,
+            round_s=0.01,
+        ),
         verify=lambda headers, body: verify_slack(headers, body, [SECRET], time.time()),
         now_ms=clock.now_ms,
         silence_s=silence_s,
