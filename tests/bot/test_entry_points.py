@@ -1,0 +1,179 @@
+"""Every way in x every kind of person, as Slack delivers them: who may not is told so, audited, and nothing is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import pytest_asyncio
+from slack_bolt.request.async_request import AsyncBoltRequest
+
+from bot.clock import StoryClock
+from bot.config import Staff
+from bot.slack.app import SlackApp
+from bot.slack.channel import SlackChannel, SlackError
+from bot.staff import access
+from bot.staff.access import ANYTHING_ELSE, Access, Kind, Permission
+from bot.staff.home import HomeDesk, HomeFacts
+from bot.staff.people import People
+from bot.staff.survey import CustomerHit, FlowOption, Started, SurveyDesk, SurveyPorts, SurveyRequest
+from bot.standins.slack import SlackStandin
+from bot.standins.wire import serve
+from flows.builtin import builtin_library
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STAFF = Staff(managers=("U0BOSS",), may_trigger=("U0STAFF", "S0GROUP"), may_read_comments=("U0READER",))
+MAY: dict[str, set[Permission]] = {
+    "U0BOSS": {"member", "staff", "trigger", "handle_cases", "read_comments", "override", "export", "erase", "manage"},
+    "U0STAFF": {"member", "staff", "trigger", "handle_cases"},
+    "U0GROUP": {"member", "staff", "trigger", "handle_cases"},
+    "U0READER": {"member", "staff", "read_comments"},
+    "U0NOBODY": {"member"},
+    "U0GUEST": set(),
+    "U0BOT": set(),
+    "U0CONNECT": set(),
+    "U0GONE": set(),
+}
+WAYS: list[tuple[Kind, str]] = [
+    (kind, name)
+    for kind, table in access.TABLES.items()
+    for name, permission in table.items()
+    if permission != "everyone"
+]
+
+
+class Place:
+    def __init__(self) -> None:
+        self.refused: list[tuple[str, str]] = []
+        self.requests: list[SurveyRequest] = []
+        self.slack: SlackStandin
+        self.app: SlackApp
+        self.count = 0
+
+    def body(self, kind: Kind, name: str, user: str) -> dict[str, Any]:
+        """What Slack would send. Of another organisation the payload says so."""
+        self.count += 1
+        team = "T9" if user == "U0CONNECT" else self.slack.team_id
+        person = {"id": user, "team_id": team}
+        common = {"team": {"id": self.slack.team_id}, "user": person, "trigger_id": self.slack._trigger(user)}
+        state = {
+            "flow": {"flow": {"selected_option": {"value": "after_purchase"}}},
+            "customer": {"customer": {"value": "C001"}},
+        }
+        blocks = [{"type": "input", "block_id": "customer"}]
+        view = {"id": f"V{self.count}", "type": "modal", "state": {"values": state}, "blocks": blocks}
+        match kind:
+            case "command":
+                word = "whatever" if name == ANYTHING_ELSE else name
+                fields = {"command": "/survey", "text": word, "user_id": user, "team_id": team}
+                return {**fields, "trigger_id": common["trigger_id"]}
+            case "action":
+                click = {
+                    "action_id": name,
+                    "block_id": name,
+                    "type": "button",
+                    "value": "x",
+                    "action_ts": f"{self.count}",
+                }
+                return {**common, "type": "block_actions", "actions": [click], "view": {"id": "V0", "type": "home"}}
+            case "view":
+                return {**common, "type": "view_submission", "view": {**view, "callback_id": name}}
+            case "shortcut":
+                return {**common, "type": "shortcut", "callback_id": name, "action_ts": f"{self.count}"}
+
+    async def dispatch(self, body: dict[str, Any]) -> Any:
+        """Through Bolt and every listener, to the end of what it does after the acknowledgement."""
+        request = AsyncBoltRequest(body=body, mode="socket_mode")
+        answer = await self.app._bolt.async_dispatch(request)
+        others = [task for task in asyncio.all_tasks() if "AsyncioListenerRunner" in repr(task.get_coro())]
+        await asyncio.gather(*others, return_exceptions=True)
+        return answer
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def place() -> AsyncIterator[Place]:
+    made, clock = Place(), StoryClock(1_795_050_000_000)
+    made.slack = slack = SlackStandin(clock=clock, signing_secret="s", bot_token="xoxb-1", rate_limits=False)
+    for user in MAY:
+        slack.add_user(
+            user,
+            id=user,
+            is_bot=user == "U0BOT",
+            is_restricted=user == "U0GUEST",
+            team_id="T9" if user == "U0CONNECT" else None,
+        )
+    slack.users["U0GONE"].deleted = True
+    slack.add_group("group", ["U0GROUP", "U0GUEST", "U0BOT"], id="S0GROUP")
+    server = await serve(slack.app)
+    channel = SlackChannel("xoxb-1", deck=builtin_library().deck, base_url=f"{server.url}/api/")
+    await channel.identify()
+
+    async def note(user_id: str, team_id: str, way: str, reason: str) -> None:
+        made.refused.append((user_id, way))
+
+    async def start(request: SurveyRequest) -> Started:
+        made.requests.append(request)
+        return Started("line")
+
+    async def find(words: str) -> list[CustomerHit]:
+        return [CustomerHit("C001", "田中")]
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    async def facts() -> HomeFacts:
+        return HomeFacts(clock.now_ms())
+
+    async def stored(_: Any) -> bool:
+        return True
+
+    people = People(
+        channel.call, team_id=lambda: slack.team_id, default_lang="ja", failure=SlackError, now_ms=clock.now_ms
+    )
+    checked = Access(people, STAFF, note_refused=note)
+    ports = SurveyPorts(
+        flows=lambda lang: [FlowOption("after_purchase", "ご購入後")], find=find, may_send=nothing, start=start
+    )
+    tokyo = ZoneInfo("Asia/Tokyo")
+    made.app = SlackApp(
+        channel,
+        converse=nothing,
+        store=stored,
+        desk=SurveyDesk(channel.call, ports=ports, tz=tokyo, now_ms=clock.now_ms),
+        people=people,
+        access=checked,
+        home_desk=HomeDesk(channel.call, access=checked, facts=facts, preview=nothing, tz=tokyo, failure=SlackError),
+        verify=lambda headers, body: True,
+        now_ms=clock.now_ms,
+    )
+    yield made
+    await made.app.stop()
+    await channel.close()
+    await server.close()
+
+
+@pytest.mark.parametrize("user", MAY)
+@pytest.mark.parametrize(("kind", "name"), WAYS)
+async def test_who_may_not_is_refused_and_nothing_is_done(place: Place, kind: Kind, name: str, user: str) -> None:
+    place.refused.clear()
+    place.requests.clear()
+    place.slack.requests.clear()
+    place.slack._modals.clear()
+    answer = await place.dispatch(place.body(kind, name, user))
+    done = {record.path for record in place.slack.requests} - {"users.info", "usergroups.users.list"}
+    allowed = access.permission_of(kind, name) in MAY[user]
+    assert answer.status == 200
+    assert place.refused == ([] if allowed else [(user, f"{kind}:{name}")])
+    if allowed:
+        return
+    assert place.requests == []
+    assert done <= {"views.open"}, "only the window that says no"
+    modal = place.slack.modal(user)
+    assert modal is None or modal["callback_id"] == "koe.told"
+    if kind == "view":
+        assert "customer" in str(answer.body)
+        assert "errors" in str(answer.body)
