@@ -180,6 +180,7 @@ class Digests:
             },
             "experiments": experiments.described(shop, self._config.library),
             "free_text": shop.free_text.model_dump(mode="json"),
+            "trust": shop.trust.rules,
             "instruments": {
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },

@@ -27,6 +27,7 @@ from reports.free_text import FreeTexts, gather_free_text
 from reports.instruments import bundled_instruments, specs_of
 from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
+from reports.trust import Rules
 from reports.vocabulary import FreeTextSettings
 from reports.words import Limits
 from storage.errors import StoreError
@@ -83,6 +84,8 @@ class Request(_Model):
     contact: Contact = Contact()
     experiments: tuple[Trial, ...] = ()
     free_text: FreeTextSettings = FreeTextSettings()
+    trust: Rules | None = None
+    """Rules of the trust balance; null leaves the portfolio out."""
     instruments: dict[str, Instrument] | None = None
     """Library.instruments, dumped (`{id: instrument.model_dump(mode="json")}`), when the shop has its own;
     the bundled ones otherwise."""
@@ -174,6 +177,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
             tz=tz,
             instruments=instruments,
             trials=request.experiments,
+            trust_rules=request.trust,
         )
         texts = gather_free_text(
             tx,

@@ -39,7 +39,9 @@ from reports.metrics import (
     status_of,
     tally,
 )
+from reports.portfolio import Portfolio, gather_portfolio
 from reports.rounding import rounded
+from reports.trust import Rules
 from reports.words import Language, Limits
 from storage.records import Case, ResponseCounts, RollupCell
 from storage.store import Tx
@@ -205,6 +207,8 @@ class DigestContext:
     revision: Revision | None
     flags: tuple[str, ...]
     experiments: tuple[ExperimentReport, ...]
+    trust: Portfolio | None
+    """The trust balances of all customers; None in a digest that is limited to a part of the answers."""
     """A/B tests at the touchpoint of the digest; none in one about a segment, where arms are not whole."""
     missing_blocks: tuple[str, ...]
     shows_nps: bool
@@ -241,6 +245,14 @@ def last_complete_week(now_ms: int, tz: ZoneInfo) -> str:
     """The ISO week before the one that `now_ms` lies in."""
     today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(tz).date()
     return week_name(today - timedelta(days=7))
+
+
+def _trust(
+    tx: Tx, rule: DigestRule, week: _Window, until_ms: int, tz: ZoneInfo, rules: Rules | None
+) -> Portfolio | None:
+    if rules is None or rule.segment or rule.touchpoint:
+        return None  # an account belongs to a customer, not to a segment or an occasion
+    return gather_portfolio(tx, _midnight_ms(week.first, tz), until_ms, rules=rules, tz=tz, window=week.span())
 
 
 def _midnight_ms(day: date, tz: ZoneInfo) -> int:
@@ -452,6 +464,7 @@ def gather(
     tz: ZoneInfo,
     instruments: Mapping[str, InstrumentSpec],
     trials: Sequence[Trial] = (),
+    trust_rules: Rules | None = None,
 ) -> DigestContext:
     """The digest of one ISO week, ready to be rendered.
 
@@ -464,6 +477,7 @@ def gather(
         tz: zone of the shop; weeks begin on Monday 00:00 there.
         instruments: instrument → how it is scored. Answers to others are left out.
         trials: the shop's experiments; they are told as of the end of the week.
+        trust_rules: of the account; without them there is no portfolio.
 
     Raises:
         ValueError: the week does not exist, or the primary metric is no instrument.
@@ -557,6 +571,7 @@ def gather(
         revision=_revision(tx, digest_rule, primary, primary_row.change, this_week),
         flags=_flags([primary_row, *rows], mix_flags),
         experiments=experiments,
+        trust=_trust(tx, digest_rule, this_week, until_ms, tz, trust_rules),
         missing_blocks=tuple(block for block in _BLOCKS if block != "experiments" or not experiments),
         shows_nps="nps" in [spec.id for spec in (primary.spec, *(row.spec for row in rows))]
         or any(found.spec is not None and found.spec.id == "nps" for found in experiments),

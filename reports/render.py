@@ -229,6 +229,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             "closed_loop": context.care.closed_loop.to_json(),
         },
         "experiments": [found.to_json() for found in context.experiments],
+        "trust": [] if context.trust is None else [found.shown().to_json() for found in context.trust.results],
         "late": context.late,
         "revision": None
         if context.revision is None

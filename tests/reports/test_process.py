@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from report_history import NOW_MS, History, digest_of
 
+from reports import trust
 from reports.__main__ import RequestError, read_request
 from reports.instruments import bundled_instruments
 from reports.render import render_json, render_slack, render_text
@@ -46,6 +48,22 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
         {"brand": BRAND}, "--database", str(request["database"]), "--id", "weekly", "--now-ms", str(NOW_MS)
     )
     assert json.loads(by_options.stdout) == made
+
+
+async def test_the_trust_balances_are_in_the_json_when_the_rules_are_given(tmp_path: Path) -> None:
+    h = History()
+    h.nps(30, 12, 45)
+    await digest_of(h, tmp_path)
+    request = {"database": f"sqlite:///{tmp_path / 'koe.db'}", "period": "2026-W47", "now_ms": NOW_MS, "brand": BRAND,
+               "digest": {"id": "weekly"}, "trust": msgspec.to_builtins(trust.DEFAULT, str_keys=True)}  # fmt: skip
+    made = json.loads(run(request).stdout)["json"]["trust"]
+    scores = {found["variant"]: (found["score"], found["n_valid"]) for found in made}
+    # answers of some minutes after Tuesday midnight, looked at on the Monday after
+    assert scores["mean"] == (pytest.approx((30 * 2 * 2 ** (-6 / 180) - 12 * 4 * 2 ** (-6 / 360)) / 45, abs=1e-3), 45)
+    assert scores["share_overdrawn"] == (pytest.approx(100 * 12 / 45), 45)
+    assert scores["crossed_below_zero"] == (12, 45)
+    narrowed = {**request, "digest": {"id": "weekly", "where": {"segment": "kyoto"}}}
+    assert json.loads(run(narrowed).stdout)["json"]["trust"] == []
 
 
 def test_a_database_that_is_not_there_is_exit_1_and_one_sentence(tmp_path: Path) -> None:

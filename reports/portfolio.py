@@ -1,0 +1,251 @@
+"""Trust balances of all customers together: where the accounts stand, and what brought them down.
+
+Source: docs/metrics.md ("Trust balance", "All customers together").
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Literal
+
+import numpy as np
+
+from reports import procedures, trust
+from reports.metrics import Result, Span, hide_siblings, record
+from reports.procedures import Estimate
+from reports.rounding import rounded, signed
+from reports.words import Language, number
+from storage.store import Tx
+
+METRIC = "trust_balance"
+TOP_WITHDRAWALS = 5
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the portfolio needs of one customer: the account at the end of the window, and its balance at the start."""
+
+    before: float
+    ledger: trust.Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """The accounts of a window's end, as result records. One unit is a customer with at least one line."""
+
+    mean: Result
+    """Mean balance (S7)."""
+    median: Result
+    overdrawn: Result
+    """Share of balances below 0 (S3)."""
+    crossed: Result
+    """How many were at 0 or above when the window began and are below 0 at its end."""
+    behaviours: tuple[Result, ...]
+    """Sum of the contributions by behaviour, in the order of trust.BEHAVIOURS; n is the customers with such a line."""
+    withdrawals: tuple[Result, ...]
+    """The types that take most from the accounts, the heaviest first; n as above."""
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """All of them."""
+        return (self.mean, self.median, self.overdrawn, self.crossed, *self.behaviours, *self.withdrawals)
+
+
+def gather_portfolio(
+    tx: Tx, start_ms: int, end_ms: int, *, rules: trust.Rules = trust.DEFAULT, tz: tzinfo, window: Span | None = None
+) -> Portfolio:
+    """The portfolio of [start, end), read from the store.
+
+    Walks over the customers page by page and reads what each has within the horizon of the rules: time grows with the
+    number of relevant events and answers, memory with the number of customers (some numbers for each).
+    """
+    return portfolio_of(_accounts(tx, start_ms, end_ms, rules, tz), window=window or Span())
+
+
+def _accounts(tx: Tx, start_ms: int, end_ms: int, rules: trust.Rules, tz: tzinfo) -> Iterator[Account]:
+    instruments = tuple(rules.survey)
+    last = ""
+    while page := tx.customers_after(last, limit=_PAGE):
+        last = page[-1]
+        for history in tx.relationships(
+            page[0], last, types=trust.RELEVANT_TYPES, instruments=instruments, since_ms=end_ms - rules.horizon_ms
+        ):
+            entries = trust.entries_of(history, rules=rules, tz=tz)
+            # the last instants that belong to the window and to the time before it
+            at_end = trust.ledger(entries, end_ms - 1, rules)
+            if at_end.lines:
+                yield Account(trust.ledger(entries, start_ms - 1, rules).balance, at_end)
+
+
+def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
+    """The records of these accounts; the order in which they come decides the resamples of S7 (by customer id)."""
+    balances: list[float] = []
+    crossed = 0
+    sums: defaultdict[str, float] = defaultdict(float)
+    taken: defaultdict[str, float] = defaultdict(float)
+    customers: Counter[str] = Counter()
+    for account in accounts:
+        found = account.ledger
+        balances.append(found.balance)
+        crossed += account.before >= 0 > found.balance
+        touched: set[str] = set()
+        for line in found.lines:
+            if line.behaviour is None:
+                continue
+            touched.add(line.behaviour)
+            sums[line.behaviour] += line.contribution
+            if line.contribution < 0:
+                touched.add(line.type)
+                taken[line.type] += line.contribution
+        customers.update(touched)
+    n = len(balances)
+    below = sum(balance < 0 for balance in balances)
+    return Portfolio(
+        mean=record(METRIC, "mean", _centre(balances, "mean"), n, form="mean", window=window, unit="per_customer"),
+        median=record(
+            METRIC, "median", _centre(balances, "median"), n, form="mean", window=window, unit="per_customer"
+        ),
+        overdrawn=record(
+            METRIC,
+            "share_overdrawn",
+            procedures.share(below, n),
+            n,
+            form="share",
+            window=window,
+            unit="per_customer",
+            counts={"overdrawn": below} if n else {},
+        ),
+        crossed=record(
+            METRIC,
+            "crossed_below_zero",
+            _counted(float(crossed), n),
+            n,
+            form="count",
+            window=window,
+            unit="per_customer",
+        ),
+        behaviours=hide_siblings(
+            [_sum(f"sum_{name}", sums[name], customers[name], window) for name in trust.BEHAVIOURS]
+        ),
+        withdrawals=_heaviest(taken, customers, window),
+    )
+
+
+def _centre(balances: list[float], which: Literal["mean", "median"]) -> Estimate:
+    function = np.mean if which == "mean" else np.median
+    if not balances:
+        return Estimate(None, None, None, "bootstrap")
+    bounds = procedures.bootstrap(balances, lambda drawn: np.asarray(function(drawn, axis=1)))
+    low, high = bounds if bounds is not None else (None, None)
+    return Estimate(float(function(balances)), low, high, "bootstrap")
+
+
+def _counted(score: float, n: int) -> Estimate:
+    # every account is in it: a sum or a number of all has no sampling error of its own
+    return Estimate(score if n else None, None, None, "census")
+
+
+def _sum(variant: str, points: float, n: int, window: Span) -> Result:
+    return record(METRIC, variant, _counted(points, n), n, form="net", window=window, unit="per_customer")
+
+
+def _heaviest(taken: Mapping[str, float], customers: Mapping[str, int], window: Span) -> tuple[Result, ...]:
+    by_behaviour: defaultdict[str, list[Result]] = defaultdict(list)
+    for name in sorted(taken):
+        behaviour = trust.behaviour_of(name) or ""
+        by_behaviour[behaviour].append(_sum(f"withdrawal_{name}", taken[name], customers[name], window))
+    # within a behaviour, whose sum is printed, one small type could be had by subtraction
+    parts = [part for group in by_behaviour.values() for part in hide_siblings(group)]
+    shown = sorted(
+        (part for part in parts if part.status != "suppressed"), key=lambda part: (part.score or 0.0, part.variant)
+    )
+    return tuple(shown[:TOP_WITHDRAWALS])
+
+
+# ----------------------------------------------------------------------------------------------------------- words
+
+
+def portfolio_lines(found: Portfolio, lang: Language) -> list[str]:
+    """The portfolio in words, one line each, ready for a template: never a hidden number, always what it is not."""
+    say = _EN if lang == "en" else _JA
+    if found.mean.status == "no_data":
+        return [say["none"]]
+    if found.mean.status == "suppressed":
+        return [say["few"]]
+    note = say["ref"].format(n=number(found.mean.n_valid)) if found.mean.status == "caution" else ""
+    lines = [
+        note
+        + say["head"].format(
+            mean=signed(found.mean.score or 0.0, 2),
+            mean_ci=_between(found.mean, say),
+            median=signed(found.median.score or 0.0, 2),
+            median_ci=_between(found.median, say),
+            n=number(found.mean.n_valid),
+        ),
+        say["overdrawn"].format(
+            share=rounded(found.overdrawn.score or 0.0, 1),
+            low=rounded(found.overdrawn.ci_low or 0.0, 1),
+            high=rounded(found.overdrawn.ci_high or 0.0, 1),
+            crossed=number(int(found.crossed.score or 0.0)),
+        ),
+    ]
+    sums = [
+        f"{trust.behaviour_name(behaviour, lang)} {_points(part, say)}"
+        for behaviour, part in zip(trust.BEHAVIOURS, found.behaviours, strict=True)
+        if part.status != "no_data"
+    ]
+    lines.append(say["behaviours"] + say["comma"].join(sums))
+    if found.withdrawals:
+        named = (part.variant.removeprefix("withdrawal_") for part in found.withdrawals)
+        heaviest = [
+            f"{trust.type_name(name, lang)} {_points(part, say)}"
+            for name, part in zip(named, found.withdrawals, strict=True)
+        ]
+        lines.append(say["withdrawals"] + say["comma"].join(heaviest))
+    return [*lines, trust.notice(lang)]
+
+
+def _between(result: Result, say: Mapping[str, str]) -> str:
+    if result.ci_low is None or result.ci_high is None:
+        return say["no_ci"]
+    return say["ci"].format(low=signed(result.ci_low, 2), high=signed(result.ci_high, 2))
+
+
+def _points(part: Result, say: Mapping[str, str]) -> str:
+    if part.status == "suppressed":
+        return say["hidden"]
+    return say["points"].format(points=signed(part.score or 0.0, 1), n=number(part.n_valid))
+
+
+_JA = {
+    "none": "信頼残高：記録のあるお客さまはいません。",
+    "few": "信頼残高：n<10 のため非表示",
+    "ref": "参考値（n={n}） ",
+    "head": "信頼残高：平均 {mean}（{mean_ci}）・中央値 {median}（{median_ci}）・n={n}",
+    "ci": "95%信頼区間 {low}〜{high}",
+    "no_ci": "信頼区間なし",
+    "overdrawn": "赤字のお客さま {share}%（95%信頼区間 {low}〜{high}%）・この期間に0を下回った方 {crossed}人",
+    "behaviours": "行動別の合計：",
+    "withdrawals": "おもな引き出し：",
+    "comma": "、",
+    "hidden": "非表示（n<10）",
+    "points": "{points}（{n}人）",
+}
+_EN = {
+    "none": "Trust balance: no customer with anything recorded.",
+    "few": "Trust balance: not shown, n<10",
+    "ref": "For reference only (n={n}): ",
+    "head": "Trust balance: mean {mean} ({mean_ci}), median {median} ({median_ci}), n={n}",
+    "ci": "95% CI {low} to {high}",
+    "no_ci": "no CI",
+    "overdrawn": "Overdrawn customers {share}% (95% CI {low} to {high}%); fell below 0 in this period: {crossed}",
+    "behaviours": "Sum by behaviour: ",
+    "withdrawals": "Heaviest withdrawals: ",
+    "comma": ", ",
+    "hidden": "not shown (n<10)",
+    "points": "{points} ({n} customers)",
+}
