@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.survey import Instrument
 from reports.benchmarks import Benchmark
-from reports.digest import DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
+from reports.digest import ROLLING_WEEKS, DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
 from reports.experiments import Trial
-from reports.free_text import FreeTexts, gather_free_text
+from reports.free_text import Comment, Weeks, analyse_comments, gather_comments
 from reports.instruments import bundled_instruments, specs_of
 from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
@@ -167,7 +167,9 @@ async def make_digest(request: Request) -> dict[str, Any]:
     if request.primary_metric not in instruments:
         raise RequestError(f"primary_metric {request.primary_metric!r} is no instrument that is scored")
 
-    def unit(tx: Tx) -> tuple[DigestContext, FreeTexts]:
+    weeks = Weeks.until(parse_week(period), weeks=ROLLING_WEEKS, tz=tz)
+
+    def unit(tx: Tx) -> tuple[DigestContext, list[Comment]]:
         context = gather(
             tx,
             shop=shop,
@@ -179,22 +181,20 @@ async def make_digest(request: Request) -> dict[str, Any]:
             trials=request.experiments,
             trust_rules=request.trust,
         )
-        texts = gather_free_text(
-            tx,
-            monday=parse_week(period),
-            tz=tz,
-            readers=Readers(request.free_text),
-            touchpoint=rule.touchpoint,
-            segment=rule.segment,
-            seed=f"{rule.id} {period}",
-        )
-        return context, texts
+        return context, gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment)
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
-        context, texts = await store.read(unit)
+        context, comments = await store.read(unit)
     finally:
         await store.close()
+    texts = analyse_comments(
+        comments,
+        Readers(request.free_text),
+        window=weeks,
+        segment=rule.segment,
+        seed=f"{rule.id} {period}",
+    )
     return {
         "period": period,
         "slack": render_slack(context),

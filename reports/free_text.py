@@ -337,29 +337,15 @@ class FreeTexts:
 # ------------------------------------------------------------------------------------------------------ gathering
 
 
-def gather_free_text(
-    tx: Tx,
-    *,
-    monday: date,
-    tz: tzinfo,
-    readers: Readers,
-    weeks: int = 4,
-    touchpoint: str = "",
-    segment: str = "",
-    seed: str = "",
-) -> FreeTexts:
-    """What customers wrote in the `weeks` weeks that end with the one of this Monday, and which words are new in it.
+def gather_comments(tx: Tx, window: Weeks, *, touchpoint: str = "", segment: str = "") -> list[Comment]:
+    """What customers wrote in a window and in the weeks that its last week is compared with, masked, each with the
+    rating of the same session; of one touchpoint and segment, or all ("").
 
-    Args:
-        touchpoint: of this touchpoint only; "" is all.
-        segment: likewise.
-        seed: what the choice of comments depends on beside the comments, such as digest and week.
+    Analysing a hundred thousand takes most of a minute: do that when the transaction is over.
     """
-    window = Weeks.until(monday, weeks=weeks, tz=tz)
     gathered = Gathered()
     for row in tx.comments_between(min(window.start_ms, window.earlier_ms), window.end_ms, rated_by=RATED_BY):
         if touchpoint in ("", row.touchpoint) and segment in ("", row.segment):
-            parsed = parse_scale(row.rating, 0, 10)
             gathered.comment(
                 row.words,
                 instrument=row.instrument,
@@ -368,10 +354,10 @@ def gather_free_text(
                 wording_id=row.wording_id,
                 customer=row.customer_id,
                 at_ms=row.answered_ms,
-                rating=parsed.code,
+                rating=parse_scale(row.rating, 0, 10).code,
                 quote_ok=row.quote_ok,
             )
-    return analyse_comments(gathered.comments(), readers, window=window, segment=segment, seed=seed)
+    return gathered.comments()
 
 
 def analyse_comments(
@@ -388,7 +374,7 @@ def analyse_comments(
         comments: in any order; those before the window serve the comparison of words only.
         window: with its weeks, or a plain span: then all comments lie in it and no word is called new.
         segment: what they were narrowed to, for the records.
-        seed: see `gather_free_text`.
+        seed: what the choice of comments depends on beside the comments, such as digest and week.
     """
     read = _Read(readers)
     weeks, span = (window, window.span) if isinstance(window, Weeks) else (None, window)

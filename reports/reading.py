@@ -9,9 +9,11 @@ Source: docs/metrics.md ("Words and topics").
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from reports.masking import PLACEHOLDER
@@ -86,11 +88,10 @@ class _Phrases(Generic[T]):
 
     def at(self, forms: Sequence[str], place: int) -> list[tuple[int, T]]:
         """(length, value) of each entry that begins here, longest first."""
-        return [
-            (len(known), value)
-            for known, value in self._starting.get(forms[place], ())
-            if tuple(forms[place : place + len(known)]) == known
-        ]
+        starting = self._starting.get(forms[place])
+        if starting is None:
+            return []
+        return [(len(known), value) for known, value in starting if tuple(forms[place : place + len(known)]) == known]
 
 
 class Reader:
@@ -177,10 +178,10 @@ class Reader:
             if negated[place]:
                 key += NEGATED
                 label = f"{label}（否定）" if japanese else f"not {label}"
-            found[key] = label
+            found[sys.intern(key)] = sys.intern(label)
             if token.kind == "noun" and place and kept[place - 1] and tokens[place - 1].kind == "noun":
                 before = tokens[place - 1]
-                found[f"{before.form} {token.form}"] = before.label + token.label
+                found[sys.intern(f"{before.form} {token.form}")] = sys.intern(before.label + token.label)
         return found
 
 
@@ -247,7 +248,8 @@ class _Japanese:
                 kind = "break"
             if kind != "word":
                 verb = False
-            out.append(Token(morpheme.normalized_form(), label, _sayable(kind, label)))
+            # a hundred thousand comments share their words
+            out.append(Token(sys.intern(morpheme.normalized_form()), sys.intern(label), _sayable(kind, label)))
         return out
 
 
@@ -273,6 +275,7 @@ def _kind_of(part: Sequence[str]) -> Kind:
             return "other"
 
 
+@lru_cache(20_000)
 def _sayable(kind: Kind, label: str) -> Kind:
     """A word with signs in it, of digits alone, a single Latin letter, or beyond 40 characters is none."""
     if kind not in ("noun", "word", "aside"):

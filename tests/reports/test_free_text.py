@@ -19,11 +19,12 @@ from reports.free_text import (
     FreeText,
     FreeTexts,
     Gathered,
+    Weeks,
     analyse_comments,
     choose,
     distinctive_words,
     free_text_lines,
-    gather_free_text,
+    gather_comments,
     log_odds,
 )
 from reports.instruments import bundled_instruments, specs_of
@@ -231,14 +232,14 @@ def history() -> History:
 
 
 async def gathered(folder: Path, past: History, **other: Any) -> FreeTexts:
+    window = Weeks.until(MONDAY, weeks=4, tz=TOKYO)
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=NOW_MS)
     try:
         await store.write(past.store)
-        return await store.read(
-            lambda tx: gather_free_text(tx, monday=MONDAY, tz=TOKYO, readers=READERS, seed="s", **other)
-        )
+        comments = await store.read(lambda tx: gather_comments(tx, window, **other))
     finally:
         await store.close()
+    return analyse_comments(comments, READERS, window=window, seed="s")
 
 
 async def test_comments_come_from_the_store_with_the_rating_of_their_session(tmp_path: Path) -> None:

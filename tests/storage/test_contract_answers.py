@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from store_rows import DAY, NOON, WEEK, WEEK_BEFORE, answer, new_id, session
 
 from storage.errors import Conflict
+from storage.records import Answer, Comment
 from storage.store import Store, Tx
 
 
@@ -242,3 +243,25 @@ async def test_answers_past_their_age_go_and_their_counts_stay(store: Store) -> 
         )
 
     assert await store.read(left) == ([], "", ["3"], {"2026-10-12": 1, WEEK: 1}, [])
+
+
+async def test_free_text_comes_with_the_latest_rating_of_its_session(store: Store) -> None:
+    def words(value: str, **other: Any) -> Answer:
+        reason = {"question": "reason", "instrument": "reason", "wording_id": "reason.score", "numeric": False}
+        return answer(value, **(reason | other))
+
+    def unit(tx: Tx) -> None:
+        tx.record_answer(answer("3", answered_ms=NOON - 9))
+        tx.record_answer(answer("9", question="again", answered_ms=NOON - 5))
+        tx.record_answer(answer("", question="third", missing="skipped", answered_ms=NOON - 4))
+        tx.record_answer(words("丁寧でした", quote_ok=True, segment="渋谷"))
+        tx.record_answer(words("", session_id="S2", missing="skipped", answered_ms=NOON + 1))
+        tx.record_answer(words("店の設問", session_id="S3", instrument=""))
+        tx.record_answer(words("あとで", session_id="S4", answered_ms=NOON + 60_000))
+
+    await store.write(unit)
+    found = await store.read(lambda tx: tx.comments_between(NOON, NOON + 60_000, rated_by="nps"))
+    assert found == [
+        Comment("reason", "transactional", "purchase", "渋谷", "reason.score", "C001", NOON, "丁寧でした", "9", True),
+        Comment("reason", "transactional", "purchase", "", "reason.score", "C001", NOON + 1, "", "", False),
+    ]
