@@ -30,6 +30,7 @@ COLUMNS = (
     "lang",
     "wording_id",
     "label_set",
+    "wave",
 )
 NEEDED = COLUMNS[:2]
 
@@ -62,6 +63,7 @@ class Row(NamedTuple):
     lang: str
     wording_id: str
     label_set: str
+    wave: str = ""
 
 
 class BadRow(NamedTuple):

@@ -22,7 +22,7 @@ from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, ins
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
-from reports.indices import indices_of, own_label, variant_name
+from reports.indices import indices_of, own_label, owners, variant_name
 from reports.metrics import (
     InstrumentSpec,
     Result,
@@ -550,7 +550,7 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     if any(result.metric == "nps" for result in measured.results):
         foot.append(own["nps"])
     if any(result.metric in measured.batteries for result in measured.results):
-        foot.append(own["owners"])
+        foot.append(owners(lang))
     return "\n\n".join([*blocks, "\n".join(foot)]).rstrip() + "\n"
 
 
@@ -669,9 +669,6 @@ _OWN: dict[Language, dict[str, str]] = {
             "Net Promoter®、NPS®およびNPS関連の顔文字は、Bain & Company, Inc.、NICE Systems, Inc.、Fred Reichheldの"
             "登録商標です。Net Promoter Score℠、Net Promoter System℠は同社らのサービスマークです。"
         ),
-        "owners": (
-            "Gallup® CE11®、Forrester CX Index™、ACSI®、JCSIは各権利者に帰属します。ここに示す指標は自社算出です。"
-        ),
     },
     "en": {
         "tallied": "n={n}, missing {missing}, invalid {invalid}, earlier answers of the same customer {superseded}",
@@ -695,10 +692,6 @@ _OWN: dict[Language, dict[str, str]] = {
         "nps": (
             "Net Promoter®, NPS®, and the NPS-related emoticons are registered trademarks, and Net Promoter Score℠ and"
             " Net Promoter System℠ are service marks, of Bain & Company, Inc., NICE Systems, Inc. and Fred Reichheld."
-        ),
-        "owners": (
-            "Gallup® CE11®, Forrester CX Index™, ACSI® and JCSI belong to their owners; these scores are our own"
-            " calculations."
         ),
     },
 }

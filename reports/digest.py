@@ -9,6 +9,7 @@ Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +20,12 @@ from zoneinfo import ZoneInfo
 
 from scipy import stats
 
+from flows.survey import WAVE_MS
 from reports import procedures
+from reports.answers_file import Row as Given
 from reports.benchmarks import Benchmark, Standing, standings
 from reports.experiments import ExperimentReport, Trial, reports_of
+from reports.indices import battery_results, battery_scores
 from reports.metrics import (
     CAUTION_BELOW,
     SUPPRESS_BELOW,
@@ -35,11 +39,13 @@ from reports.metrics import (
     estimate,
     measure,
     parse_value,
+    record,
     statistics_of,
     status_of,
     tally,
 )
 from reports.portfolio import Portfolio, gather_portfolio
+from reports.respondents import Asked, Respondents
 from reports.rounding import rounded
 from reports.trust import Rules
 from reports.words import Language, Limits
@@ -135,6 +141,28 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexLine:
+    """One index of a battery, and how it moved."""
+
+    result: Result
+    change: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """The indices of one battery in one stratum: what its items come to, each respondent counted once."""
+
+    battery: str
+    lines: tuple[IndexLine, ...]
+    others: tuple[Result, ...]
+    """Shares of classes, ratios and how far the items agree; none of a suppressed cell."""
+
+    @property
+    def stratum(self) -> Stratum:
+        return self.lines[0].result.stratum
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """What became of the invitations sent in the week. Rates are result records over delivered
     invitations/sessions."""
@@ -190,7 +218,8 @@ class DigestContext:
     show_week_result: bool
     """In rolling mode: whether the week alone may be printed beside the four weeks."""
     rows: tuple[Row, ...]
-    """All other metrics with answers in the window."""
+    """All other metrics with answers in the window; items of batteries are in `indices`."""
+    indices: tuple[IndexRow, ...]
     strata_shown: bool
     """More than one touchpoint or kind of survey occurs: rows say which they are."""
     response: Response
@@ -338,12 +367,12 @@ class _Source:
         return self._kinds[key] == "valid"
 
     def groups(self, window: _Window) -> list[_Group]:
-        """Groups with a valid answer in the window."""
+        """Groups with a valid answer in the window; those of items are told by `asked`."""
         return sorted(
             {
                 _Group(cell.instrument, cell.survey_kind, cell.touchpoint)
                 for cell in self.cells
-                if window.has(cell.week) and self._valid(cell)
+                if window.has(cell.week) and self._specs[cell.instrument].item is None and self._valid(cell)
             },
             key=lambda group: (group.survey_kind, group.touchpoint, group.instrument),
         )
@@ -411,6 +440,36 @@ class _Source:
             if who not in latest or latest[who][0] < at:
                 latest[who] = (at, (who, (answer.wording_id, answer.label_set), answer.segment, answer.value))
         return [row for _, row in latest.values()]
+
+    def asked(self, window: _Window) -> list[Asked]:
+        """Respondents to batteries whose latest item was answered in the window. The items of a wave that began before
+        it are read, too."""
+        start_ms, end_ms = self._bounds(window)
+        found = Respondents(self._specs, by_language=False, since_ms=start_ms)
+        items = sorted({cell.instrument for cell in self.cells if self._specs[cell.instrument].item is not None})
+        rule = self._rule
+        for answer in self._tx.answers_between(start_ms - WAVE_MS, end_ms, instruments=items) if items else ():
+            if rule.touchpoint not in ("", answer.touchpoint) or rule.segment not in ("", answer.segment):
+                continue
+            given = Given(
+                line=0,
+                instrument=answer.instrument,
+                value=answer.value,
+                answered_at="",
+                customer=answer.customer_id,
+                survey_kind=answer.survey_kind,
+                touchpoint=answer.touchpoint,
+                channel=answer.channel,
+                segment=answer.segment,
+                session=answer.session_id,
+                lang=answer.lang,
+                wording_id=answer.wording_id,
+                label_set=answer.label_set,
+                wave=answer.wave_id,
+            )
+            parsed = parse_value(self._specs[answer.instrument], "" if answer.missing else answer.value)
+            found.take(given, answer.instrument, parsed, answer.answered_ms)
+        return list(found.groups(dated_from=0))
 
     def overlap(self, group: _Group, earlier: _Window, later: _Window) -> bool:
         """Whether more than a tenth of the later window's customers also answered in the earlier one."""
@@ -519,9 +578,10 @@ def gather(
         )
         for group, wording in keys
     ]
+    indices = _indices(source, window, earlier, digest_rule.segment)
     primary = next(d for d in drafts if (d.group, d.wording) == (primary_group, primary_wording))
     others = sorted((d for d in drafts if d is not primary), key=_reading_order)
-    _judge(primary, others)
+    _judge(primary, [*others, *(line for row in indices for line in row.lines)])
 
     week_result = measure(
         primary.spec,
@@ -554,6 +614,7 @@ def gather(
         # four weeks minus one week would give the other three away if those are few
         show_week_result=mode == "rolling" and week_result.status == "caution" and rest_n >= SUPPRESS_BELOW,
         rows=rows,
+        indices=tuple(row.done() for row in indices),
         strata_shown=len({(d.group.survey_kind, d.group.touchpoint) for d in drafts}) > 1,
         response=_response(tx, this_week, now_ms, tz),
         mix=mix,
@@ -569,7 +630,7 @@ def gather(
         late=_late(tx, primary_group, this_week, tz),
         first=_is_first(tx, shop.primary_metric, this_week, has_past=has_past),
         revision=_revision(tx, digest_rule, primary, primary_row.change, this_week),
-        flags=_flags([primary_row, *rows], mix_flags),
+        flags=_flags([primary_row, *rows], indices, mix_flags),
         experiments=experiments,
         trust=_trust(tx, digest_rule, this_week, until_ms, tz, trust_rules),
         missing_blocks=tuple(block for block in _BLOCKS if block != "experiments" or not experiments),
@@ -687,12 +748,109 @@ def _compare(
     )
 
 
-def _judge(primary: _Draft, others: Sequence[_Draft]) -> None:
+@dataclass(slots=True)
+class _IndexDraft:
+    """An index before the family of tests is judged together."""
+
+    result: Result
+    change: Comparison
+    longer: Comparison | None = None
+
+
+@dataclass(slots=True)
+class _IndicesDraft:
+    battery: str
+    lines: list[_IndexDraft]
+    others: tuple[Result, ...]
+
+    def done(self) -> IndexRow:
+        lines = tuple(IndexLine(line.result.shown(), line.change) for line in self.lines)
+        return IndexRow(self.battery, lines, self.others)
+
+
+def _indices(source: _Source, window: _Window, earlier: tuple[Against, _Window], segment: str) -> list[_IndicesDraft]:
+    """Every battery with a respondent in the window, per kind of survey, touchpoint and wording."""
+    before = {(found.battery, _place(found.stratum)): found for found in source.asked(earlier[1])}
+    rows = []
+    for now in source.asked(window):
+        then = before.get((now.battery, _place(now.stratum)))
+        people = list(now.people.values())
+        flags = ("mixed_lang",) if now.stratum.lang == "mixed" else ()
+        found = [
+            replace(result, segment=segment, flags=(*flags, *result.flags))
+            for result in battery_results(
+                now.battery, now.indices, people, stratum=now.stratum, window=window.span(), raw=now.raw
+            )
+        ]
+        scored = _scored(now)
+        past = {} if then is None else _scored(then)
+        lines = [
+            _IndexDraft(result, _index_change(result, past.get(result.variant, {}), scored[result.variant], earlier))
+            for result in found
+            if result.variant in scored
+        ]
+        rest = tuple(result for result in found if result.variant not in scored)
+        if any(line.result.n_valid for line in lines):
+            rows.append(_IndicesDraft(now.battery, lines, tuple(r for r in rest if r.status in ("caution", "ok"))))
+    return sorted(rows, key=lambda row: (row.battery, _place(row.lines[0].result.stratum)))
+
+
+def _place(stratum: Stratum) -> tuple[str, str, str]:
+    return stratum.survey_kind, stratum.touchpoint, stratum.wording_id
+
+
+def _scored(asked: Asked) -> dict[str, dict[str, float]]:
+    """Variant → respondent → score, those without one left out."""
+    found = battery_scores(asked.battery, asked.indices, list(asked.people.values()))
+    return {
+        variant: {who: score for who, score in zip(asked.people, scores, strict=True) if score is not None}
+        for variant, scores in found.items()
+    }
+
+
+def _index_change(
+    now: Result, before: Mapping[str, float], after: Mapping[str, float], earlier: tuple[Against, _Window]
+) -> Comparison:
+    against, window = earlier
+    low, high = (0.0, 100.0) if now.form == "index" else (-math.inf, math.inf)
+    past = record(
+        now.metric,
+        now.variant,
+        procedures.mean_of(list(before.values()), low, high),
+        len(before),
+        form=now.form,
+        stratum=now.stratum,
+        window=window.span(),
+        segment=now.segment,
+    ).shown()
+    if not before:
+        return Comparison(against, past, "none", "no_earlier")
+    if len(before) < SUPPRESS_BELOW:
+        return Comparison(against, past, "none", "few_earlier")
+    if len(after) < SUPPRESS_BELOW:
+        return Comparison(against, past, "none", "few_now")
+    found = procedures.mean_difference_of(list(before.values()), list(after.values()))
+    if found is None:
+        return Comparison(against, past, "none", "no_variance")
+    return Comparison(
+        against,
+        past,
+        "noise",
+        delta=found.delta,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        detectable=found.detectable,
+        flags=("overlap",) if len(before.keys() & after.keys()) > OVERLAP_ABOVE * len(after) else (),
+    )
+
+
+def _judge(primary: _Draft, others: Sequence[_Draft | _IndexDraft]) -> None:
     """Set the verdicts: the primary change at 5 % on its own, everything else of the digest as one family
     (S8)."""
     if primary.change.p is not None:
         primary.change = _with_verdict(primary.change, primary.change.p < 0.05)
-    tested: list[tuple[_Draft, Literal["change", "longer"], Comparison]] = []
+    tested: list[tuple[_Draft | _IndexDraft, Literal["change", "longer"], Comparison]] = []
     for draft in (primary, *others):
         if draft is not primary and draft.change.p is not None:
             tested.append((draft, "change", draft.change))
@@ -866,15 +1024,16 @@ def _mix(
     return mix, at_old_mix, ("mix_shift",)
 
 
-def _flags(rows: Iterable[Row], more: tuple[str, ...]) -> tuple[str, ...]:
+def _flags(rows: Iterable[Row], indices: Iterable[_IndicesDraft], more: tuple[str, ...]) -> tuple[str, ...]:
     found = set(more)
-    for row in rows:
-        if row.result.status in ("suppressed", "no_data"):
+    told: list[tuple[Result, tuple[Comparison | None, ...]]] = [(row.result, (row.change, row.longer)) for row in rows]
+    found.update("several_wordings" for row in rows if row.wording_shown and row.result.status in ("caution", "ok"))
+    told += [(line.result, (line.change,)) for row in indices for line in row.lines]
+    for result, comparisons in told:
+        if result.status in ("suppressed", "no_data"):
             continue
-        found.update(flag for flag in row.result.flags if flag in ("mixed_lang", "clustered"))
-        if row.wording_shown:
-            found.add("several_wordings")
-        for comparison in (row.change, row.longer):
+        found.update(flag for flag in result.flags if flag in ("mixed_lang", "clustered", "low_reliability"))
+        for comparison in comparisons:
             if comparison is not None:
                 found.update(comparison.flags)
     return tuple(sorted(found))

@@ -246,6 +246,24 @@ class _Records:
         self.add(variant, index, len(valid), estimate, form=form, counts=counts, flags=flags)
 
 
+def battery_scores(
+    battery: str, indices: Sequence[Index], respondents: Sequence[Answers]
+) -> dict[str, list[float | None]]:
+    """Variant → the score of each respondent, None without one: every index, then `disconfirmation` of jcsi6, `cx11` of
+    cx11, `cxi_net` of cxi6."""
+    scores = {index.name: [index.of(answers) for answers in respondents] for index in indices}
+    if battery == "jcsi6" and {"exp", "qual"} <= scores.keys():
+        pairs = zip(scores["exp"], scores["qual"], strict=True)
+        scores["disconfirmation"] = [None if exp is None or qual is None else qual - exp for exp, qual in pairs]
+    if battery == "cx11" and {"l3", "a8"} <= scores.keys():
+        both = zip(scores["l3"], scores["a8"], strict=True)
+        scores["cx11"] = [None if l3 is None or a8 is None else engagement_score(l3, a8) for l3, a8 in both]
+    quality = next((index for index in indices if battery == "cxi6" and index.name == "cx_quality"), None)
+    if quality is not None:
+        scores["cxi_net"] = [experience_net(quality, answers) for answers in respondents]
+    return scores
+
+
 def battery_results(
     battery: str,
     indices: Sequence[Index],
@@ -267,7 +285,7 @@ def battery_results(
         respondents: one mapping each, also for those who left everything out.
     """
     records = _Records(battery, stratum or Stratum(), window or Span(), raw)
-    scores = {index.name: [index.of(answers) for answers in respondents] for index in indices}
+    scores = battery_scores(battery, indices, respondents)
     by_name = {index.name: index for index in indices}
     alphas: list[tuple[Index, float, int]] = []
     for index in indices:
@@ -276,26 +294,22 @@ def battery_results(
             alphas.append((index, alpha, complete))
         weak = alpha is not None and alpha < LOW_RELIABILITY - TOLERANCE
         records.mean(index.name, index.items, scores[index.name], flags=("low_reliability",) if weak else ())
-    if battery == "jcsi6" and {"exp", "qual"} <= scores.keys():
-        pairs = zip(scores["exp"], scores["qual"], strict=True)
-        gaps = [None if exp is None or qual is None else qual - exp for exp, qual in pairs]
+    if "disconfirmation" in scores:
         items = (*by_name["exp"].items, *by_name["qual"].items)
-        records.mean("disconfirmation", items, gaps, low=-math.inf, high=math.inf, form="net")
-    if battery == "cx11" and {"l3", "a8"} <= scores.keys():
+        records.mean("disconfirmation", items, scores["disconfirmation"], low=-math.inf, high=math.inf, form="net")
+    if battery == "cx11" and "cx11" in scores:
         _engagement(records, by_name, scores)
-    if battery == "cxi6" and "cx_quality" in by_name:
-        quality = by_name["cx_quality"]
-        nets = [experience_net(quality, answers) for answers in respondents]
-        records.mean("cxi_net", quality.items, nets, low=-100.0, form="net")
+    if "cxi_net" in scores:
+        records.mean("cxi_net", by_name["cx_quality"].items, scores["cxi_net"], low=-100.0, form="net")
     for index, alpha, complete in alphas:
         records.add(f"{index.name}_alpha", index.items, complete, Estimate(alpha, None, None, "none"), form="mean")
     return tuple(records.made)
 
 
 def _engagement(records: _Records, by_name: Mapping[str, Index], scores: Mapping[str, Sequence[float | None]]) -> None:
-    both = list(zip(scores["l3"], scores["a8"], strict=True))
     items = (*by_name["l3"].items, *by_name["a8"].items)
-    records.mean("cx11", items, [None if l3 is None or a8 is None else engagement_score(l3, a8) for l3, a8 in both])
+    records.mean("cx11", items, scores["cx11"])
+    both = zip(scores["l3"], scores["a8"], strict=True)
     classes = [engagement_class(l3, a8) for l3, a8 in both if l3 is not None and a8 is not None]
     counts: dict[str, int] = {name: classes.count(name) for name in CLASSES} if classes else {}
     for name in CLASSES:
@@ -323,6 +337,19 @@ def variant_name(metric: str, variant: str, lang: Language) -> str:
         return f"{of}：α（項目の一貫性）" if lang == "ja" else f"{of}: α (do the items agree)"
     return names.get(variant, variant)
 
+
+def owners(lang: Language) -> str:
+    """Whose the published indices are that ours are modelled on; stands below wherever an index of ours is shown."""
+    return _OWNERS[lang]
+
+
+_OWNERS: dict[Language, str] = {
+    "ja": "Gallup® CE11®、Forrester CX Index™、ACSI®、JCSIは各権利者に帰属します。ここに示す指標は自社算出です。",
+    "en": (
+        "Gallup® CE11®, Forrester CX Index™, ACSI® and JCSI belong to their owners; these scores are our own"
+        " calculations."
+    ),
+}
 
 _LABELS: dict[Language, dict[str, str]] = {
     "ja": {

@@ -215,14 +215,20 @@ def mean_difference(
     earlier: Mapping[int, int], later: Mapping[int, int], *, confidence: float = CONFIDENCE
 ) -> Difference | None:
     """S6: Welch's difference of means; None unless both sides have two answers and at least one varies."""
-    x1, x2 = expand(earlier), expand(later)
+    return mean_difference_of(expand(earlier), expand(later), confidence=confidence)
+
+
+def mean_difference_of(
+    earlier: Sequence[float] | Floats, later: Sequence[float] | Floats, *, confidence: float = CONFIDENCE
+) -> Difference | None:
+    """S6 of any numbers, one for each customer."""
+    x1, x2 = np.asarray(earlier, dtype=np.float64), np.asarray(later, dtype=np.float64)
     if x1.size < 2 or x2.size < 2:
         return None
-    if x1[0] == x1[-1] and x2[0] == x2[-1]:
+    if x1.min() == x1.max() and x2.min() == x2.max():
         return None
     with warnings.catch_warnings():
-        # scipy warns of lost precision when one of the two sides is constant, which is exact here: codes
-        # are integers
+        # scipy warns of lost precision when one of the two sides is constant; equal numbers have none to lose
         warnings.simplefilter("ignore", RuntimeWarning)
         test = stats.ttest_ind(x2, x1, equal_var=False)
         interval = test.confidence_interval(confidence)

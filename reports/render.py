@@ -15,9 +15,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.benchmarks import sentence
-from reports.digest import Comparison, DigestContext, Row
+from reports.digest import Comparison, DigestContext, IndexRow, Row
+from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
-from reports.words import Words
+from reports.words import Language, Words
 
 SECTION_CHARS = 2900
 HEADER_CHARS = 150
@@ -81,7 +82,18 @@ class _Parts:
         return ""
 
     def rows(self) -> list[str]:
-        return [self.part("row", row=row) for row in self._context.rows]
+        return [
+            *(self.part("row", row=row) for row in self._context.rows),
+            *(self._indices(row) for row in self._context.indices),
+        ]
+
+    def _indices(self, row: IndexRow) -> str:
+        lang = self._context.language
+        names = {line.result.variant: variant_name(row.battery, line.result.variant, lang) for line in row.lines}
+        return self.part("indices", row=row, label=own_label(row.battery, lang), names=names)
+
+    def foot(self) -> str:
+        return self.part("foot", owners=owners(self._context.language))
 
 
 def to_mrkdwn(text: str) -> str:
@@ -125,7 +137,7 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
     """
     parts = _Parts(context)
     headline = parts.part("head")
-    notes, foot = parts.part("notes"), parts.part("foot")
+    notes, foot = parts.part("notes"), parts.foot()
     blocks: list[dict[str, Any]] = [
         {
             "type": "header",
@@ -171,10 +183,10 @@ def render_text(context: DigestContext) -> str:
     parts = _Parts(context)
     blocks = [parts.part("title"), parts.part("head") + "\n" + parts.lead()]
     blocks.append(parts.part("numbers"))
-    if context.rows:
+    if context.rows or context.indices:
         blocks.append("\n".join([parts.part("table"), *parts.rows()]))
     blocks += [parts.part("groups"), parts.benchmarks(TOTAL_CHARS)]
-    blocks += [parts.part(name) for name in ("experiments", "care", "notes", "foot")]
+    blocks += [*(parts.part(name) for name in ("experiments", "care", "notes")), parts.foot()]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
@@ -198,6 +210,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         # in rolling mode four weeks minus this week must not give a hidden remainder away
         "week_result": context.week_result.to_json() if context.mode == "week" or context.show_week_result else None,
         "metrics": [_row_json(row) for row in context.rows],
+        "indices": [_indices_json(row, context.language) for row in context.indices],
         "response": {
             "invited": counts.invited,
             "undeliverable": counts.undeliverable,
@@ -251,6 +264,15 @@ def _row_json(row: Row) -> dict[str, Any]:
         "change": _comparison_json(row.change),
         "longer": _comparison_json(row.longer) if row.longer is not None else None,
         "target": row.target,
+    }
+
+
+def _indices_json(row: IndexRow, lang: Language) -> dict[str, Any]:
+    return {
+        "battery": row.battery,
+        "label": own_label(row.battery, lang),
+        "results": [{"result": line.result.to_json(), "change": _comparison_json(line.change)} for line in row.lines],
+        "others": [result.to_json() for result in row.others],
     }
 
 

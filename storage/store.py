@@ -908,16 +908,26 @@ class Tx:
         )
         return [RollupCell(*row) for row in rows]
 
-    def answers_between(self, start_ms: int, end_ms: int, *, instrument: str = "") -> list[Answer]:
-        """Counted answers given in [start, end), in order of time; of one instrument or all questions."""
+    def answers_between(
+        self, start_ms: int, end_ms: int, *, instrument: str = "", instruments: Sequence[str] = ()
+    ) -> list[Answer]:
+        """Counted answers given in [start, end), in order of time; of one instrument, of several, or all questions."""
         rows = self._db.all(
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
             " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
             " message_ids, NULL, quote_ok, wave_id FROM answers"
             " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms "
-            " AND (:instrument = '' OR instrument = :instrument) ORDER BY answered_ms, id",
-            {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument},
+            " AND (:instrument = '' OR instrument = :instrument)"
+            " AND (:several = '' OR REPLACE(:several, :mark || instrument || :mark, '') <> :several)"
+            " ORDER BY answered_ms, id",
+            {
+                "instrument": instrument,
+                "several": _marked(instruments),
+                "mark": _MARK,
+                "start_ms": start_ms,
+                "end_ms": end_ms,
+            },
         )
         return [_answer(row) for row in rows]
 

@@ -194,7 +194,11 @@ class _Reading:
         session_id = f"import-{_hash(row.customer, row.survey_kind, row.touchpoint, source)[:29]}"
         label_set = row.label_set or self._labels.get((name, row.wording_id), "")
         day = datetime.fromtimestamp(at_ms / 1000, self._tz).date()
-        content = (name, value.text, value.missing, row.wording_id, label_set, row.lang, row.channel, row.segment)
+        content = [name, value.text, value.missing, row.wording_id, label_set, row.lang, row.channel, row.segment]
+        wave_id = ""
+        if row.wave:
+            wave_id = f"import-{_hash(row.customer, row.wave)[:29]}"
+            content.append(wave_id)
         answer = Answer(
             id=_answer_id(at_ms, session_id, *content),
             session_id=session_id,
@@ -216,6 +220,7 @@ class _Reading:
             shown_ms=at_ms,
             answered_ms=at_ms,
             week=(day - timedelta(days=day.weekday())).isoformat(),
+            wave_id=wave_id,
         )
         return answer, value
 

@@ -79,6 +79,7 @@ class History:
         missing: str = "",
         late: bool = False,
         status: str = "completed",
+        wave: str = "",
     ) -> None:
         number = next(self.numbers)
         who = customer or f"c{number:06}"
@@ -92,6 +93,7 @@ class History:
                 value="" if missing else str(value), missing=missing, numeric=True, lang=lang, channel=channel,
                 survey_kind=kind, touchpoint=touchpoint, segment=segment, flow_id="f", revision="r",
                 shown_ms=when - 5000, answered_ms=when, week=monday.isoformat(), late=late,
+                wave_id=wave,
             )
         )  # fmt: skip
 

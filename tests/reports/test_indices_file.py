@@ -47,6 +47,19 @@ def test_the_worked_example_comes_out_of_a_file(tmp_path: Path) -> None:
     assert found.counts == {"partial_excluded": 1}
 
 
+def test_items_are_joined_by_the_wave_that_they_name(tmp_path: Path) -> None:
+    rows = [
+        "2026-11-01,c1,w1,jcsi6_s1,1",
+        "2026-11-12,c1,w2,jcsi6_s2,10",
+        "2026-11-13,c1,w2,jcsi6_s3,10",
+        "2026-11-13,c2,,jcsi6_s1,7",
+        "2026-11-01,c2,,jcsi6_s3,8",
+    ]
+    found = one(measured(tmp_path, rows, head="answered_at,customer,wave,instrument,value\n"), "jcsi6", "sat")
+    assert (found.n_valid, found.n_superseded) == (2, 1)
+    assert found.score == pytest.approx((100.0 + 72.2222) / 2, abs=5e-5), "of c1 the later wave, of c2 both sessions"
+
+
 def test_an_index_that_nobody_was_asked_for_is_not_mentioned(tmp_path: Path) -> None:
     found = measured(tmp_path, [*sat("c1", 8, 9, 7), "2026-11-16,c1,,jcsi6_v1,skip"])
     assert [r.variant for r in found.results if r.metric == "jcsi6"] == ["value", "sat"]
