@@ -119,8 +119,8 @@ def _read(tx: Tx, customer_id: str, config: Config, now_ms: int) -> tuple[Dossie
     found = _dossier(tx, customer_id, config.shop.tz)
     flows = {s.revision: flow for s in found.sessions if (flow := _flow(tx, s.revision, config.library))}
     rules = config.shop.trust.rules
-    history = tx.relationship(customer_id, instruments=tuple(rules.survey), since_ms=now_ms - rules.horizon_ms)
-    return found, flows, trust.ledger(trust.entries_of(history, rules=rules, tz=config.shop.tz), now_ms, rules)
+    entries = trust.read_entries(tx, customer_id, now_ms, rules=rules, tz=config.shop.tz)
+    return found, flows, trust.ledger(entries, now_ms, rules)
 
 
 def _dossier(tx: Tx, customer_id: str, tz: tzinfo) -> Dossier:

@@ -108,13 +108,9 @@ class TrustWatch:
     def _look(self, customers: Sequence[str], tx: Tx, *, now_ms: int) -> list[tuple[str, trust.Drop]]:
         found = []
         for customer_id in customers:
-            history = tx.relationship(
-                customer_id,
-                types=trust.RELEVANT_TYPES,
-                instruments=tuple(self._rules.survey),
-                since_ms=now_ms - self._rules.horizon_ms,
+            entries = trust.read_entries(
+                tx, customer_id, now_ms, rules=self._rules, tz=self._shop.tz, types=trust.RELEVANT_TYPES
             )
-            entries = trust.entries_of(history, rules=self._rules, tz=self._shop.tz)
             drop = trust.drop_of(entries, now_ms, self._rules, since_ms=tx.last_trust_drop_ms(customer_id))
             if drop is not None:
                 found.append((customer_id, drop))

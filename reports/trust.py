@@ -16,10 +16,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from reports.rounding import rounded, signed
+from reports.rounding import signed
 from storage.records import Case, Event, Relationship
+
+if TYPE_CHECKING:
+    from storage.store import Tx
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -509,6 +512,17 @@ def entries_of(found: Relationship, *, rules: Rules = DEFAULT, tz: tzinfo = UTC)
     return made
 
 
+def read_entries(
+    tx: Tx, customer_id: str, now_ms: int, *, rules: Rules = DEFAULT, tz: tzinfo, types: Sequence[str] = ()
+) -> list[Entry]:
+    """The entries of one stored customer within the horizon; of events of these types, or of all, so that a ledger can
+    name the unknown ones."""
+    history = tx.relationship(
+        customer_id, types=types, instruments=tuple(rules.survey), since_ms=now_ms - rules.horizon_ms
+    )
+    return entries_of(history, rules=rules, tz=tz)
+
+
 def _fact(event: Event) -> _Fact | None:
     """The event, unless it was cancelled or only a test."""
     try:
@@ -843,7 +857,7 @@ def line_text(line: Line, at_ms: int, lang: Lang) -> str:
 
 def ledger_text(account: Ledger, lang: Lang) -> list[str]:
     """The balance with its band, what it is not, and every line, newest first: one text line each."""
-    balance = rounded(account.balance, 2) if account.balance < 0 else signed(account.balance, 2)
+    balance = signed(account.balance, 2)
     band = band_name(account.band, lang)
     head = f"Trust balance: {balance} ({band})" if lang == "en" else f"信頼残高：{balance}（{band}）"
     known = [line for line in account.lines if line.reason != "unknown"]
