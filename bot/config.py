@@ -800,6 +800,13 @@ def _dangling(source: Source, flow_ids: list[str], measured: list[str]) -> Itera
         if isinstance(name, str) and name not in measured:
             message = f"benchmarks: there is no instrument {name}{files.hint(name, measured)}"
             yield source.problem(("benchmarks", index, "metric"), message)
+    words = source.data.get("free_text")
+    topics = words.get("topics") if isinstance(words, dict) else None
+    for topic, about in topics.items() if isinstance(topics, dict) else ():
+        name = about.get("experience") if isinstance(about, dict) else None
+        if isinstance(name, str) and name not in measured:
+            message = f"free_text: there is no instrument {name}{files.hint(name, measured)}"
+            yield source.problem(("free_text", "topics", topic, "experience"), message)
     if isinstance(metric, str) and metric not in measured:
         message = f"primary_metric: there is no instrument {metric}{files.hint(metric, measured)}"
         yield source.problem(("primary_metric",), message)

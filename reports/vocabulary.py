@@ -17,6 +17,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.triggers import Name
+
 TextLanguage = Literal["ja", "en"]
 """In which language a comment is read; of the words themselves, not of the conversation around them."""
 
@@ -40,8 +42,8 @@ class OwnTopic(_Section):
     name: TopicName
     words: Annotated[tuple[_Word, ...], Field(min_length=1, max_length=500)]
     """Of both languages; each stands for its forms."""
-    experience: Annotated[str, Field(pattern="^exp_[a-z0-9_]+$")] | None = None
-    """The touchpoint question it belongs to."""
+    experience: str | None = None
+    """The id of the touchpoint question it belongs to, such as exp_delivery."""
 
 
 class FreeTextSettings(_Section):
@@ -52,7 +54,7 @@ class FreeTextSettings(_Section):
     polarity: dict[_Word, Literal[-1, 0, 1]] = Field(default_factory=dict)
     """Word → 1 (praise), -1 (complaint), 0 (neither: takes a bundled word out)."""
     stop_words: tuple[_Word, ...] = ()
-    topics: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")], OwnTopic] = Field(default_factory=dict)
+    topics: dict[Name, OwnTopic] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

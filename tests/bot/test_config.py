@@ -283,6 +283,18 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
         ("sample: 1.0", "sample: most", "sample: must be a valid number"),
         ("per_year: 6", "per_year: 0", "per_year: must be greater than or equal to 1"),
         ("words: [交換, 返品, 届かない]", "words: 交換", "unhappy.words: must be a list"),
+        (
+            "targets:",
+            "free_text: {polarity: {良い: 2}}\ntargets:",
+            "free_text.polarity.良い: must be one of -1, 0 or 1",
+        ),
+        ("targets:", "free_text: {stopwords: [店]}\ntargets:", "did you mean stop_words?"),
+        ("targets:", "free_text: {dictionary: big}\ntargets:", "must be one of 'small', 'core' or 'full'"),
+        (
+            "targets:",
+            "free_text: {topics: {gift: {name: {ja: 贈, en: G}, words: [のし], experience: exp_packging}}}\ntargets:",
+            "free_text: there is no instrument exp_packging; did you mean exp_packaging?",
+        ),
         ("targets:", "trust: {weights: {promise_kep: 2}}\ntargets:", "did you mean promise_kept?"),
         ("targets:", "trust: {survey: {affinty: {5: 2}}}\ntargets:", "did you mean affinity?"),
         ("targets:", "trust: {survey: {nps: {9-10: 2, 10: 1}}}\ntargets:", "the answer 10 stands twice"),
