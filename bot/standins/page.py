@@ -30,7 +30,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.standins.line import LineStandin
-from bot.standins.slack import Ack, SlackStandin
+from bot.standins.slack import Ack, SlackMessage, SlackStandin
 
 Lang = Literal["ja", "en"]
 JsonObject = dict[str, Any]
@@ -39,6 +39,7 @@ _ROOM = Path(__file__).parent / "page"
 _SHOWN_ENTRIES = 200  # newest entries of a chat or channel; twelve weeks of history stay out of the browser
 _SHOWN_PEOPLE = 60
 _MAX_BODY = 64 * 1024
+_HOME = "HOME"  # the app's Home, in the place of a channel's id
 _MAX_TEXT = 5000  # LINE's own limit for one text message
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SECURITY_HEADERS = {
@@ -125,6 +126,10 @@ class _SlackCloses(msgspec.Struct, tag_field="do", tag="slack.closes", forbid_un
     user: str
 
 
+class _SlackHome(msgspec.Struct, tag_field="do", tag="slack.home", forbid_unknown_fields=True):
+    user: str
+
+
 class _Happens(msgspec.Struct, tag_field="do", tag="story", forbid_unknown_fields=True):
     what: Literal["purchase", "support_case", "week_passes"]
     lang: Lang = "ja"
@@ -140,6 +145,7 @@ _Act = (
     | _SlackPicks
     | _SlackSubmits
     | _SlackCloses
+    | _SlackHome
     | _Happens
 )
 
@@ -242,6 +248,9 @@ async def _do(what: _Act, *, line: LineStandin, slack: SlackStandin, story: Stor
                 ack = await slack.command(user, channel, name, rest.strip())
             else:
                 await slack.says(user, channel, text[:_MAX_TEXT])
+        case _SlackClicks(user=user, channel=channel) if channel == _HOME:
+            user = _known(user, slack.users)
+            ack = await slack.clicks_home(user, what.action_id, what.selected, value=what.value)
         case _SlackClicks(user=user, channel=channel):
             ack = await slack.clicks(
                 _known(user, slack.users),
@@ -259,6 +268,8 @@ async def _do(what: _Act, *, line: LineStandin, slack: SlackStandin, story: Stor
             await slack.submits(_known(user, slack.users), values)
         case _SlackCloses(user=user):
             await slack.closes(_known(user, slack.users))
+        case _SlackHome(user=user):
+            await slack.opens_home(_known(user, slack.users))
         case _Happens():
             return await _happen(what, line=line, story=story)
         case _:
@@ -350,14 +361,22 @@ def _slack_state(slack: SlackStandin, me: str, chosen: str) -> JsonObject:
                 "latest": messages[-1].ts if messages else "",
             }
         )
+    japanese = not me or slack.users[me].locale.startswith("ja")
+    home = slack.home(me) if me else None
+    if me:
+        # the app's Home stands among the direct messages, as one message that is always the present one
+        name = "ホーム" if japanese else "Home"
+        channels.append({"id": _HOME, "name": name, "im": True, "private": True, "latest": ""})
     channels.sort(key=lambda row: row["im"])  # channels first, then direct messages; the order within stays
     if chosen not in {row["id"] for row in channels}:
         chosen = channels[0]["id"] if channels else ""
-    messages = slack.messages(chosen, seen_by=me)[-_SHOWN_ENTRIES:] if chosen else []
+    messages = slack.messages(chosen, seen_by=me)[-_SHOWN_ENTRIES:] if chosen in slack.channels else []
+    if chosen == _HOME and home is not None:
+        messages = [SlackMessage(home["hash"].split(".")[0], slack.bot_user, "", home["blocks"])]
     modal = slack.modal(me) if me else None
     return {
         "me": me,
-        "lang": "ja" if not me or slack.users[me].locale.startswith("ja") else "en",
+        "lang": "ja" if japanese else "en",
         "persons": [{"id": user_id, "name": user.name} for user_id, user in persons.items()],
         "names": {user_id: user.name for user_id, user in slack.users.items()},
         "bots": [user_id for user_id, user in slack.users.items() if user.is_bot],

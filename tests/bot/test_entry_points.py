@@ -19,7 +19,15 @@ from bot.staff import access
 from bot.staff.access import ANYTHING_ELSE, Access, Kind, Permission
 from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
-from bot.staff.survey import CustomerHit, FlowOption, Started, SurveyDesk, SurveyPorts, SurveyRequest
+from bot.staff.survey import (
+    CustomerHit,
+    FlowOption,
+    Started,
+    SurveyDesk,
+    SurveyPorts,
+    SurveyRequest,
+    render_survey_view,
+)
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
 from flows.builtin import builtin_library
@@ -79,7 +87,11 @@ class Place:
                     "value": "x",
                     "action_ts": f"{self.count}",
                 }
-                return {**common, "type": "block_actions", "actions": [click], "view": {"id": "V0", "type": "home"}}
+                if name != "customer":
+                    return {**common, "type": "block_actions", "actions": [click], "view": {"id": "V0", "type": "home"}}
+                window = render_survey_view([FlowOption("after_purchase", "ご購入後")], lang="ja", private="{}")
+                opened = self.slack._push(user, window, fresh=True)
+                return {**common, "type": "block_actions", "actions": [click], "view": opened}
             case "view":
                 return {**common, "type": "view_submission", "view": {**view, "callback_id": name}}
             case "shortcut":
@@ -171,9 +183,10 @@ async def test_who_may_not_is_refused_and_nothing_is_done(place: Place, kind: Ki
     if allowed:
         return
     assert place.requests == []
-    assert done <= {"views.open"}, "only the window that says no"
+    assert done <= {"views.open", "views.push"}, "only the window that says no"
     modal = place.slack.modal(user)
-    assert modal is None or modal["callback_id"] == "koe.told"
+    told = "koe.survey" if name == "customer" and modal is not None and not done else "koe.told"
+    assert modal is None or modal["callback_id"] == told
     if kind == "view":
         assert "customer" in str(answer.body)
         assert "errors" in str(answer.body)

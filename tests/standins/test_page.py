@@ -240,6 +240,18 @@ async def test_slack_shows_each_person_only_their_own_channels(page: Page) -> No
     assert staff["persons"] == [{"id": page.staff, "name": "高木"}, {"id": page.manager, "name": "店長"}]
 
 
+async def test_the_home_stands_among_the_direct_messages(page: Page) -> None:
+    view = {"type": "home", "blocks": [{"type": "header", "text": {"type": "plain_text", "text": "動作状況"}}]}
+    page.slack._publish({"user_id": page.staff}, view)
+    state = (await page.state(me=page.staff, channel="HOME"))["slack"]
+    assert state["channels"][-1] == {"id": "HOME", "name": "ホーム", "im": True, "private": True, "latest": ""}
+    (shown,) = state["messages"]
+    assert "動作状況" in str(shown["blocks"])
+    assert (await page.state(me=page.manager, channel="HOME"))["slack"]["messages"] == []
+    status, _ = await page.act({"do": "slack.home", "user": "U0NOBODY"})
+    assert status == 409
+
+
 async def test_words_in_a_channel_arrive_in_the_state(page: Page) -> None:
     status, _ = await page.act(
         {"do": "slack.says", "user": page.staff, "channel": page.digest, "text": "<!channel> a & b"}

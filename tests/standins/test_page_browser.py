@@ -362,6 +362,22 @@ async def test_a_button_in_slack_is_pressed_by_the_chosen_person(world: World, o
     assert (click["user"]["id"], click["actions"][0]["value"]) == (world.customer, "9")
 
 
+async def test_the_home_is_opened_and_its_buttons_are_pressed(world: World, open_tab: Callable[..., Any]) -> None:
+    button = {"type": "button", "action_id": "koe.home.refresh", "value": "x", "text": plain("更新")}
+    header = {"type": "header", "text": plain("動作状況")}
+    staff = next(user for user, person in world.slack.users.items() if not person.is_bot)
+    world.slack._publish(
+        {"user_id": staff}, {"type": "home", "blocks": [header, {"type": "actions", "elements": [button]}]}
+    )
+    tab = await open_tab()
+    await tab.locator("#channels").get_by_role("button", name="ホーム").click()
+    await expect(tab.locator("#messages").get_by_text("動作状況")).to_be_visible()
+    await expect(tab.locator("#slack-form")).to_be_hidden()
+    await tab.locator("#messages").get_by_role("button", name="更新").click()
+    await asyncio.wait_for(world.heard.wait(), 5)
+    assert world.interactions[-1]["actions"][0]["action_id"] == "koe.home.refresh"
+
+
 async def test_the_survey_form_is_filled_in_by_keyboard_and_shows_its_errors(
     world: World, open_tab: Callable[..., Any]
 ) -> None:

@@ -14,12 +14,14 @@ from bot.staff import home
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
 
+DIGEST = {"digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}]}
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    world = await open_world(tmp_path_factory.mktemp("home"), start_ms=START_MS, shop=PURCHASE_SHOP)
+    world = await open_world(tmp_path_factory.mktemp("home"), start_ms=START_MS, shop=PURCHASE_SHOP | DIGEST)
     assert world.koe.home is not None
     world.koe.home._round_s = 0.01
     world.slack.add_user("新人", id="U0NEW")
@@ -28,11 +30,11 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     await world.close()
 
 
-async def until(world: World, happened: Callable[[], bool]) -> None:
+async def until(world: World, happened: Callable[[], bool], within_s: float = 5.0) -> None:
     """Wait for what the bot does after it has acknowledged."""
     changed = asyncio.Event()
     world.slack.on_change.append(changed.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(within_s):
         while not happened():
             changed.clear()
             await changed.wait()
@@ -106,3 +108,34 @@ async def test_start_opens_the_window_of_the_survey(world: World) -> None:
     view = world.slack.modal("U0STAFF") or {}
     assert view["callback_id"] == "koe.survey"
     await world.slack.closes("U0STAFF")
+
+
+async def test_the_digest_is_shown_to_this_person_alone_and_posted_nowhere(world: World) -> None:
+    await world.slack.opens_home("U0STAFF")
+    await home_of(world, "U0STAFF", "動作状況")
+    before = len(world.slack.messages("C0DIGEST"))
+    with pytest.raises(LookupError):
+        await world.slack.clicks_home("U0STAFF", home.DIGEST)
+    await world.koe.schedule()
+    world.koe._home_facts = None  # a glance is believed for two seconds
+    await world.slack.clicks_home("U0STAFF", home.REFRESH)
+    await home_of(world, "U0STAFF", "weekly")
+    assert (await world.slack.clicks_home("U0STAFF", home.DIGEST)).ok
+    await until(world, lambda: "集計しています" in words(world.slack.modal("U0STAFF")), within_s=30)
+    await until(world, lambda: "集計しています" not in words(world.slack.modal("U0STAFF")), within_s=30)
+    text = words(world.slack.modal("U0STAFF"))
+    assert "集計できませんでした" not in text
+    assert "NPS" in text
+    assert len(world.slack.messages("C0DIGEST")) == before
+    await world.slack.closes("U0STAFF")
+
+
+async def test_a_home_that_slack_does_not_take_is_no_ones_failure(world: World) -> None:
+    world.slack.fail_next("views.publish", "ratelimited:1")
+    assert (await world.slack.opens_home("U0MANAGER")).ok
+    assert world.koe.home is not None
+    if running := set(world.koe.home._running):
+        await asyncio.wait(running, timeout=5)
+    assert any(record.status == 429 for record in world.slack.requests)
+    assert (await world.slack.opens_home("U0MANAGER")).ok
+    await home_of(world, "U0MANAGER", "動作状況")

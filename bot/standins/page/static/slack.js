@@ -4,6 +4,9 @@ import { atNewest, el, grow, sendOnEnter, showNewest, when } from "./dom.js";
 import { drawBlocks, valuesOf } from "./blocks.js";
 import { mrkdwn, plainOf } from "./mrkdwn.js";
 
+/** The app's Home, among the channels. */
+const HOME = "HOME";
+
 /**
  * Draws what one person sees in Slack and keeps it in step: a message is drawn anew only when it changed.
  * `own(lang)` are the words of Slack's controls in the person's language; `post(action)` does something as that person; `open(channel)` changes the channel; `confirm(object)` asks yes or no.
@@ -62,7 +65,7 @@ export function slackPane({ words, own, post, open, confirm }) {
         class: `channel${fresh ? " unread" : ""}${channel.im ? " im" : ""}`,
         "data-channel": channel.id,
         "aria-current": channel.id === state.channel ? "true" : null,
-        on: { click: () => open(channel.id) },
+        on: { click: () => { open(channel.id); if (channel.id === HOME) post({ do: "slack.home", user: state.me }); } },
       }, el("span", { class: "sigil", "aria-hidden": "true" }, channel.im ? "●" : channel.private ? lock() : "#"),
         el("span", { class: "name" }, channel.name), fresh ? el("span", { class: "badge" }, el("span", { class: "hidden" }, words.unread)) : null));
     };
@@ -79,6 +82,7 @@ export function slackPane({ words, own, post, open, confirm }) {
     const channel = state.channels.find((one) => one.id === state.channel);
     const title = channel ? (channel.im ? channel.name : `#${channel.name}`) : "";
     room.textContent = title;
+    form.hidden = state.channel === HOME;
     text.placeholder = words.message_slack.replace("{channel}", title);
     text.setAttribute("aria-label", text.placeholder);
     const where = `${state.me} ${state.channel}`;
