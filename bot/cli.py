@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bot.config import Config, DigestRule, Shop
     from flows.source import Problem
     from flows.survey import Instrument
+    from reports.kpis import KpiSettings
     from reports.metrics import Unit
     from reports.segments import Deed
 
@@ -442,12 +443,17 @@ def metrics(
     ] = "latest_per_customer",
     events: Annotated[
         Path | None,
-        typer.Option(help="A file of business events (docs/events.md): what customers did, for the loyalty segments."),
+        typer.Option(
+            help="A file of business events (docs/events.md): figures of the shop, loyalty segments, and what customers"
+            " did after they answered."
+        ),
     ] = None,
     since: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d"], metavar="DATE", help="With --events: who moved between the segments since this day."
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="With --events: figures of the time since this day, and who moved between the segments.",
         ),
     ] = None,
     lang: Annotated[str, typer.Option(help="Language of the words: ja or en; the shop's when left out.")] = "",
@@ -499,6 +505,8 @@ def metrics(
                 unit=counted,
                 deeds=deeds,
                 since_ms=int(since.replace(tzinfo=tz).timestamp() * 1000) if since is not None else None,
+                settings=None if shop is None else _kpi_settings(shop),
+                targets={} if shop is None else shop.targets,
                 benchmarks=() if shop is None else [Benchmark(**figure.model_dump()) for figure in shop.benchmarks],
                 country="JP" if shop is None else shop.country,
                 today=datetime.fromtimestamp(SystemClock().now_ms() / 1000, tz).date(),
@@ -518,6 +526,21 @@ def metrics(
         typer.echo(render_table(measured, specs, words), nl=False)
 
 
+def _kpi_settings(shop: Shop) -> KpiSettings:
+    """What only the shop knows, in the units of the figures."""
+    from reports.kpis import KpiSettings
+
+    own, interval = shop.kpis, shop.repeat_interval_ms
+    return KpiSettings(
+        reply_within_h=own.reply_within_ms / 3_600_000,
+        repeat_interval_days=None if interval is None else interval / 86_400_000,
+        gross_margin=own.gross_margin,
+        acquisition_cost=own.acquisition_cost,
+        retention_cost=own.retention_cost,
+        years=own.years,
+    )
+
+
 def _deeds(file: Path, tz: tzinfo) -> list[Deed]:
     """What customers did, of a file of business events; an event that comes again counts once, and bad rows are named
     and left out."""
@@ -530,9 +553,10 @@ def _deeds(file: Path, tz: tzinfo) -> list[Deed]:
         for row in read_rows(file, tz):
             if isinstance(row, tuple):
                 typer.echo(f"{file}:{row[0]}: {row[1]}", err=True)
-            elif row.event.customer is not None:
+            else:
                 event = row.event
-                found.setdefault(event.id, Deed(row.event.customer.id, event.type, row.occurred_ms, event.data))
+                who = "" if event.customer is None else event.customer.id
+                found.setdefault(event.id, Deed(who, event.type, row.occurred_ms, event.data))
     except BadEvent as error:
         raise _fail(str(error)) from error
     return list(found.values())

@@ -6,6 +6,7 @@ Read once, by `load`; whatever is wrong is named together, with file and line an
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,7 @@ from flows.source import Path as SourcePath
 from flows.survey import Library, Rules
 from flows.triggers import Clock, ContactRules, Duration, Hours, Name, Span, TriggerRule
 from reports import trust
+from reports.kpi_words import TARGETS
 from reports.vocabulary import FreeTextSettings
 
 Lang = Literal["ja", "en"]
@@ -387,6 +389,20 @@ _CutOff = Annotated[tuple[Annotated[int, Field(ge=-100, le=100)], ...], Field(mi
 _Note = Annotated[str, Field(min_length=1, max_length=300)]
 
 
+class Kpis(_Section):
+    """What the figures from business events need and no event says. Yen, and fractions of 1."""
+
+    reply_within_ms: Duration = Field(default=24 * 3_600_000, alias="reply_within")
+    """By when an enquiry is answered."""
+    gross_margin: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    """Where purchases carry no cost."""
+    acquisition_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    retention_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Both per customer; the latter over all the years."""
+    years: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    """How long a customer stays."""
+
+
 class Benchmark(_Section):
     """A published figure to stand beside a score, and how it came about."""
 
@@ -484,6 +500,7 @@ class Shop(_Section):
     staff: Staff = Staff()
     trust: Trust = Trust()
     targets: dict[str, float] = Field(default_factory=dict)
+    kpis: Kpis = Kpis()
     experiments: tuple[Experiment, ...] = ()
     country: Annotated[str, Field(pattern="^[A-Z]{2}$")] = "JP"
     """Where the customers are asked: figures of other countries are not comparable."""
@@ -811,12 +828,15 @@ def _dangling(source: Source, flow_ids: list[str], measured: list[str]) -> Itera
         message = f"primary_metric: there is no instrument {metric}{files.hint(metric, measured)}"
         yield source.problem(("primary_metric",), message)
     for name, value in targets.items() if isinstance(targets, dict) else ():
-        if name not in measured:
-            yield source.problem(
-                ("targets", name), f"targets: there is no instrument {name}{files.hint(name, measured)}"
-            )
-        elif isinstance(value, int | float) and not -100 <= value <= 100:
-            yield source.problem(("targets", name), f"targets: {name} is a score from -100 to 100, not {value:g}")
+        kpi = TARGETS.get(name)
+        low, high = (-100.0, 100.0) if kpi is None else (0.0, kpi.most)
+        if kpi is None and name not in measured:
+            known = [*measured, *TARGETS]
+            yield source.problem(("targets", name), f"targets: there is no instrument {name}{files.hint(name, known)}")
+        elif isinstance(value, int | float) and not low <= value <= (math.inf if high is None else high):
+            bounds = f"from {low:g} to {high:g}" if high is not None else "of 0 or more"
+            kind = "score" if kpi is None else "figure"
+            yield source.problem(("targets", name), f"targets: {name} is a {kind} {bounds}, not {value:g}")
 
 
 def _dotted(path: SourcePath) -> str:

@@ -13,7 +13,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,13 @@ from typing import Any
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
+from reports.event_tables import event_tables, local_date
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
+from reports.kpi_report import SAID, KpiReport, flag_sentences, hints_of, linkage_sentences, metric_name, report_of
+from reports.kpi_words import group_words, kpi_name, kpi_note, kpi_variant
+from reports.kpis import KpiSettings, Window, midnight_ms
+from reports.linkage import Said
 from reports.metrics import (
     InstrumentSpec,
     Result,
@@ -34,7 +39,7 @@ from reports.metrics import (
     clustered,
     measure,
     parse_value,
-    status_of,
+    record,
 )
 from reports.reading import Readers
 from reports.respondents import Respondents
@@ -84,6 +89,8 @@ class Measured:
     """Free text and single choices → their rows, which have no score."""
     unused: tuple[str, ...] = ()
     """Columns of the file that nothing was made of."""
+    kpis: KpiReport | None = None
+    """What the shop's events came to, with a file of them."""
     drivers: tuple[DriverAnalysis, ...] = ()
     """What goes with the recommendation, where touchpoints were rated together with it."""
     benchmarks: tuple[Standing, ...] = ()
@@ -168,6 +175,8 @@ class _Counting:
         self._since_ms = since_ms
         self._respondents = Respondents(specs)
         self._sittings = Sittings(is_wanted)
+        self.said: list[Said] | None = None
+        """Named and dated answers that meet behaviour; None where there is none to meet."""
         self.earlier: dict[_Group, dict[str, _Latest]] = {}
         """As `latest`, of the answers before `since_ms` that loyalty is made of."""
         self._parsed: dict[tuple[str, str], Parsed] = {}
@@ -209,6 +218,8 @@ class _Counting:
             cell.invalid += 1
         else:
             answer = parsed.codes if parsed.code is None else parsed.code
+            if self.said is not None and at_ms is not None and row.customer and instrument in SAID:
+                self.said.append(Said(row.customer, instrument, answer, at_ms, row.survey_kind, row.touchpoint))
             if self._unit == "per_event":
                 cell.add(answer, 1)
                 if isinstance(answer, int):
@@ -335,25 +346,15 @@ class _Counting:
         asked = {pair: count for pair, count in pairs.items() if pair[0] >= 4}
         n = sum(asked.values())
         held = sum(count for pair, count in asked.items() if pair[1] <= 3)
-        return Result(
-            metric="repeat_intent",
-            variant="captive_share",
+        return record(
+            "repeat_intent",
+            "captive_share",
+            found,
+            n,
+            form="share",
             stratum=stratum,
             window=window,
-            segment="",
-            unit="latest_per_customer",
-            n_valid=n,
-            n_missing=0,
-            n_invalid=0,
-            n_superseded=0,
             counts={"captive": held, "free": n - held} if n else {},
-            score=found.score,
-            ci_low=found.low,
-            ci_high=found.high,
-            ci_method=found.method,
-            status=status_of(n),
-            flags=found.flags,
-            form="share",
         )
 
 
@@ -379,11 +380,13 @@ def measure_file(
     readers: Readers | None = None,
     tz: tzinfo,
     unit: Unit = "latest_per_customer",
-    deeds: Iterable[Deed] | None = None,
+    deeds: Sequence[Deed] | None = None,
     since_ms: int | None = None,
     benchmarks: Sequence[Benchmark] = (),
     country: str = "JP",
     today: date = date.max,
+    settings: KpiSettings | None = None,
+    targets: Mapping[str, float] | None = None,
     progress: Callable[[int], None] = lambda read: None,
 ) -> Measured:
     """Result records of every question in a file, per survey_kind × touchpoint × wording × label set × language.
@@ -400,8 +403,12 @@ def measure_file(
         tz: of times without an offset, and of the days that bound the window.
         unit: `per_event` where one answer belongs to one purchase or enquiry; when more than a tenth of the customers
             answered several times, the interval is that of a bootstrap over customers.
-        deeds: what the customers did, for the segments of psychological by behavioural loyalty; none without it.
-        since_ms: an earlier instant: how customers moved between the segments from then to the end of the window.
+        deeds: what the customers did, for the figures of the shop and the segments of psychological by behavioural
+            loyalty; none without it. The figures' window is that of the events, from the first day to the last.
+        since_ms: an earlier instant: how customers moved between the segments from then to the end of the window; the
+            figures' window begins there, and earlier events are what was before.
+        settings: what only the shop knows, for the figures.
+        targets: name → target, for what to do below it.
         benchmarks: published figures to stand beside the scores.
         today: by which a figure is stale when no row of the file has a time; else the end of the window is.
         country: where the customers were asked: figures of other countries are not comparable.
@@ -412,6 +419,7 @@ def measure_file(
     """
     file = AnswersFile(path, progress)
     counting = _Counting(specs, tz, unit, since_ms)
+    counting.said = None if deeds is None else []
     out = Measured(unused=file.unused)
     scored = frozenset(specs)
     said = frozenset(texts) - scored
@@ -474,9 +482,34 @@ def measure_file(
     if benchmarks:
         on = date.fromisoformat(window.end) if window.end else today
         out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)
+    if deeds is not None:
+        out.kpis = _kpis(deeds, counting.said or (), out.results, tz, since_ms, settings, targets)
     out.batteries = frozenset(indices_of(specs))
     out.free_text = analyse_comments(gathered.comments(), readers or Readers(), window=window)
     return out
+
+
+def _kpis(
+    deeds: Sequence[Deed],
+    said: Sequence[Said],
+    results: Iterable[Result],
+    tz: tzinfo,
+    since_ms: int | None,
+    settings: KpiSettings | None,
+    targets: Mapping[str, float] | None,
+) -> KpiReport | None:
+    """What the events of a file came to, seen from the end of its last day; None when it has none that count."""
+    tables = event_tables(deeds, tz)
+    if tables.first_ms is None or tables.last_ms is None:
+        return None
+    first, last = (local_date(at_ms, tz) for at_ms in (tables.first_ms, tables.last_ms))
+    end_ms = midnight_ms(last + timedelta(days=1), tz)
+    start_ms = midnight_ms(first, tz) if since_ms is None or since_ms >= end_ms else since_ms
+    window = Window(start_ms, end_ms, end_ms, tz)
+    report = report_of(
+        tables, window, computed_ms=end_ms, settings=settings, targets=targets, said=said, deeds=lambda: deeds
+    )
+    return replace(report, hints=hints_of([*results, *report.results], targets or {}))
 
 
 def _no_time(text: str) -> str:
@@ -500,6 +533,10 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
         if beside := [standing.to_json() for standing in measured.benchmarks if _belongs(standing, result)]:
             record["benchmarks"] = beside
         records.append(record)
+    if measured.kpis is not None:
+        records += [result.to_json() for result in measured.kpis.results]
+        for linkage in measured.kpis.linkages:
+            records += linkage.to_json()
     for analysis in measured.drivers:
         records += analysis.to_json()
     for text in measured.free_text.found:
@@ -538,6 +575,8 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         figures = [sentence(standing, lang) for standing in measured.benchmarks if _belongs(standing, first)]
         lines += [f"  {figure}" for figure in figures if figure]
         blocks.append("\n".join(lines))
+    if measured.kpis is not None:
+        blocks += _kpi_blocks(measured.kpis, words, own)
     for analysis in measured.drivers:
         said = sentences(analysis, specs, lang)
         blocks.append("\n".join([title(analysis, lang), *(f"  {line}" for line in said)]))
@@ -546,12 +585,37 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         blocks.append(own["nothing"])
     window = measured.results[0].window if measured.results else Span()
     foot = [own["window"].format(start=window.start, end=window.end)] if window.start else []
+    if measured.kpis is not None:
+        foot += [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in measured.kpis.hints]
+        foot += flag_sentences(measured.kpis.results, lang)
+        foot.append(kpi_note("census", lang))
     foot += measured.notes(lang)
     if any(result.metric == "nps" for result in measured.results):
         foot.append(own["nps"])
     if any(result.metric in measured.batteries for result in measured.results):
         foot.append(owners(lang))
     return "\n\n".join([*blocks, "\n".join(foot)]).rstrip() + "\n"
+
+
+def _kpi_blocks(report: KpiReport, words: Words, own: Mapping[str, str]) -> list[str]:
+    """A block per figure, and one per comparison of groups."""
+    by_metric: dict[str, list[Result]] = {}
+    for result in report.results:
+        by_metric.setdefault(result.metric, []).append(result)
+    blocks = [_kpi_block(results, words, own) for results in by_metric.values()]
+    for linkage in report.linkages:
+        shown = [result.shown() for result in (*linkage.groups, *linkage.medians)]
+        said = [f"  {sentence}" for sentence in linkage_sentences(linkage, words.lang)]
+        blocks.append("\n".join([_kpi_block(shown, words, own), *said]))
+    return blocks
+
+
+def _kpi_block(results: list[Result], words: Words, own: Mapping[str, str]) -> str:
+    first = results[0]
+    where = " · ".join(part for part in (first.stratum.survey_kind, words.touchpoint(first.stratum.touchpoint)) if part)
+    during = own["during"].format(start=first.window.start, end=first.window.end)
+    head = " ".join(part for part in (kpi_name(first.metric, words.lang), f"[{first.metric}]", where, during) if part)
+    return "\n".join([head, f"  n={number(first.n_valid)}", *_block(None, results, words, own)])
 
 
 def _block(spec: InstrumentSpec | None, results: list[Result], words: Words, own: Mapping[str, str]) -> list[str]:
@@ -561,19 +625,23 @@ def _block(spec: InstrumentSpec | None, results: list[Result], words: Words, own
         # a share of fewer people than the question itself (captive_share) has an n and a status of its own
         aside = own["n"].format(n=number(result.n_valid)) if result.n_valid != first.n_valid else ""
         about = " ".join(part for part in (_about(spec, result, words), aside) if part)
-        if result.status in ("suppressed", "no_data"):
-            rows.append((result.variant, own[result.status], "", about))
+        named = " ".join(part for part in (result.variant, result.segment) if part)
+        # a count of nothing is a number, 0
+        if result.status == "suppressed" or (result.status == "no_data" and result.score is None):
+            word = "no_events" if result.status == "no_data" and kpi_name(result.metric, words.lang) else result.status
+            rows.append((named, own[word], "", about))
             continue
         interval = "–"
         if result.ci_low is not None and result.ci_high is not None:
             interval = words.interval(result.ci_low, result.ci_high, result.form)
         # a ratio has no score when nobody is in its denominator
         score = "–" if result.score is None else words.score(result)
-        rows.append((result.variant, score, interval, about))
+        rows.append((named, score, interval, about))
     if all(row[1] == own["suppressed"] for row in rows):
         return [f"  {own['suppressed']}"]
-    if all(row[1] == own["no_data"] for row in rows):
-        return [f"  {own['no_data']}"]
+    for word in ("no_data", "no_events"):
+        if all(row[1] == own[word] for row in rows):
+            return [f"  {own[word]}"]
     lines = [f"  {own['caution'].format(n=number(first.n_valid))}"] if first.status == "caution" else []
     table = [("", own["score"], own["interval"], ""), *rows]
     widths = [max(_width(row[column]) for row in table) for column in range(3)]
@@ -604,6 +672,8 @@ def _about(spec: InstrumentSpec | None, result: Result, words: Words) -> str:
     """What the row's number is, in a few words; which way is good where it could be misread."""
     ja = words.lang == "ja"
     if spec is None:
+        if kpi_name(result.metric, words.lang):
+            return kpi_variant(result.metric, result.variant, words.lang) or group_words(result.segment, words.lang)
         if group_name(result.metric, words.lang):
             return group_variant(result.variant, words.lang)
         return variant_name(result.metric, result.variant, words.lang)
@@ -651,6 +721,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "n": "（n={n}）",
         "suppressed": "n<10 のため非表示",
         "no_data": "回答なし",
+        "no_events": "記録なし",
         "caution": "参考値（n={n}）",
         "score": "値",
         "interval": "95%信頼区間",
@@ -658,6 +729,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "flags": "注記：",
         "nothing": "集計できる回答がありません。",
         "window": "期間：{start} から {end} の前日まで",
+        "during": "（{start} から {end} の前日まで）",
         "unknown": "不明な設問（集計していません）：{names}",
         "unscored": "点数のない設問（集計していません）：{names}",
         "unused": "使っていない列：{names}",
@@ -675,6 +747,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "n": "(n={n})",
         "suppressed": "not shown, n<10",
         "no_data": "no answers",
+        "no_events": "no records",
         "caution": "for reference only (n={n})",
         "score": "score",
         "interval": "95% interval",
@@ -682,6 +755,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "flags": "flags:",
         "nothing": "There is no answer that can be scored.",
         "window": "Window: from {start}, before {end}",
+        "during": "(from {start}, before {end})",
         "unknown": "Unknown instruments, not counted: {names}",
         "unscored": "Questions without a score, not counted: {names}",
         "unused": "Columns not used: {names}",

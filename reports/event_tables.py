@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 import pandas as pd
@@ -42,7 +42,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "referrals": {"customer": "str", "referrer": "str", "at_ms": "int64", "rewarded": "str"},
     "posts": {"at_ms": "int64", "incentivised": "str"},
     "ticket_steps": {"ticket": "str", "customer": "str", "at_ms": "int64", "what": "str", "automatic": "bool"},
-    "promise_steps": {"promise": "str", "at_ms": "int64", "due_ms": "float64", "kept_ms": "float64"},
+    "promise_steps": {"promise": "str", "at_ms": "int64", "due_ms": "float64", "kept_ms": "float64", "void": "bool"},
     "searches": {"at_ms": "int64", "query": "str", "hits": "float64"},
     "feedback": {"session": "str", "at_ms": "int64", "resolved": "bool"},
     "messages": {"message": "str", "customer": "str", "at_ms": "int64", "what": "str"},
@@ -76,7 +76,8 @@ class EventTables:
         posts: a row per public post: at_ms, incentivised ("yes", "no", "").
         tickets: a row per ticket: ticket, customer, opened_ms, replied_ms (first reply that was not automatic),
             resolved_ms (the last one; NaN while it is open, or open again).
-        promises: a row per promise and per delivery with a due time: kind ("promise", "delivery"), due_ms, kept_ms.
+        promises: a row per promise that was not called off and per delivery with a due time: kind ("promise",
+            "delivery"), due_ms, kept_ms.
         searches: a row per search of the FAQ or the bot: at_ms, query (folded), hits.
         feedback: a row per FAQ or bot session that got an answer: session, at_ms, resolved.
         messages: a row per message delivered to or clicked by somebody: message, customer, at_ms, what ("delivered",
@@ -170,6 +171,11 @@ def local_days(at_ms: pd.Series, tz: tzinfo) -> pd.Series:
     return days
 
 
+def local_date(at_ms: int, tz: tzinfo) -> date:
+    """The local day of an instant."""
+    return date(1970, 1, 1) + timedelta(days=int(local_days(pd.Series([at_ms]), tz).iloc[0]))
+
+
 def deadline_ms(value: object, tz: tzinfo) -> int | None:
     """The last instant at which a written due time is kept; of a date alone the end of that day."""
     if not isinstance(value, str) or not value.strip():
@@ -177,10 +183,8 @@ def deadline_ms(value: object, tz: tzinfo) -> int | None:
     at_ms = instant_ms(value.strip(), tz)
     if at_ms is None or not _DATE_ALONE.fullmatch(unicodedata.normalize("NFKC", value)):
         return at_ms
-    # 36 hours later it is the next day, also where a day has 23 or 25 hours
-    following = local_days(pd.Series([at_ms + 36 * 3_600_000]), tz).iloc[0]
-    date = pd.Timestamp("1970-01-01") + pd.Timedelta(days=int(following))
-    return int(date.tz_localize(tz, nonexistent="shift_forward", ambiguous=True).timestamp() * 1000) - 1
+    following = local_date(at_ms, tz) + timedelta(days=1)
+    return int(datetime.combine(following, time(), tz).timestamp() * 1000) - 1
 
 
 def _frame(name: str, rows: list[Row]) -> pd.DataFrame:
@@ -232,7 +236,8 @@ def _tickets(steps: pd.DataFrame) -> pd.DataFrame:
 
 def _promises(steps: pd.DataFrame, deliveries: pd.DataFrame) -> pd.DataFrame:
     key = steps["promise"].where(steps["promise"] != "", _OWN + steps.index.astype("str"))
-    told = steps.assign(key=key).groupby("key", sort=False)[["due_ms", "kept_ms"]].last()
+    void = set(key[steps["void"]])
+    told = steps.assign(key=key)[~key.isin(void)].groupby("key", sort=False)[["due_ms", "kept_ms"]].last()
     made = pd.DataFrame({"kind": "promise", "due_ms": told["due_ms"], "kept_ms": told["kept_ms"]})
     due = deliveries[deliveries["due_ms"].notna()]
     sent = pd.DataFrame(
@@ -361,9 +366,10 @@ def _ticket(event: Deed, _: tzinfo) -> Row | None:
 def _promise(event: Deed, tz: tzinfo) -> Row | None:
     promise, due = _text(event.data.get("id")), deadline_ms(event.data.get("due"), tz)
     kept = _instant(event.data.get("kept_at"), tz)
-    if due is None and (not promise or kept != kept):
+    void = is_set(event.data.get("cancelled"))
+    if due is None and (not promise or (kept != kept and not void)):
         return None
-    return (promise, event.at_ms, float("nan") if due is None else float(due), kept)
+    return (promise, event.at_ms, float("nan") if due is None else float(due), kept, void)
 
 
 def _search(event: Deed, _: tzinfo) -> Row | None:

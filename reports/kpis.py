@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from functools import partial
 from typing import Literal
 
@@ -23,7 +23,7 @@ from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
 from reports import procedures
-from reports.event_tables import LOOK_BACK_DAYS, SEVERAL, EventTables, local_days
+from reports.event_tables import LOOK_BACK_DAYS, SEVERAL, EventTables, local_date, local_days
 from reports.metrics import Counted, Form, Result, Span, hide_siblings, record
 from reports.procedures import Estimate, Floats
 from reports.segments import DAY_MS
@@ -60,8 +60,7 @@ class Window:
     @property
     def span(self) -> Span:
         """From the local day of its start to the day on which it is over."""
-        first = datetime.fromtimestamp(self.start_ms / 1000, UTC).astimezone(self.tz).date()
-        last = datetime.fromtimestamp((self.end_ms - 1) / 1000, UTC).astimezone(self.tz).date()
+        first, last = local_date(self.start_ms, self.tz), local_date(self.end_ms - 1, self.tz)
         return Span(first.isoformat(), (last + timedelta(days=1)).isoformat())
 
     @property
@@ -72,10 +71,10 @@ class Window:
     def months(self) -> list[Window]:
         """Its parts by local calendar month; the first and the last may be cut."""
         found = []
-        at = datetime.fromtimestamp(self.start_ms / 1000, UTC).astimezone(self.tz).date().replace(day=1)
-        while (begin := _midnight_ms(at, self.tz)) < self.end_ms:
+        at = local_date(self.start_ms, self.tz).replace(day=1)
+        while (begin := midnight_ms(at, self.tz)) < self.end_ms:
             at = (at.replace(day=28) + timedelta(days=4)).replace(day=1)
-            start, end = max(begin, self.start_ms), min(_midnight_ms(at, self.tz), self.end_ms)
+            start, end = max(begin, self.start_ms), min(midnight_ms(at, self.tz), self.end_ms)
             found.append(replace(self, start_ms=start, end_ms=end))
         return found
 
@@ -101,7 +100,8 @@ class KpiSettings:
     """How long a customer stays."""
 
 
-def _midnight_ms(day: date, tz: tzinfo) -> int:
+def midnight_ms(day: date, tz: tzinfo) -> int:
+    """The instant at which a local day begins."""
     return int(datetime.combine(day, time(), tz).timestamp() * 1000)
 
 
@@ -265,7 +265,7 @@ def conversion(tables: EventTables, window: Window) -> tuple[Result, ...]:
 
     months = window.months()
     trend = [rate(part, f"month={part.span.start[:7]}") for part in months] if len(months) > 1 else []
-    return (rate(window, ""), *trend)
+    return (rate(window, ""), *hide_siblings(trend))
 
 
 def return_rate(tables: EventTables, window: Window) -> Result:

@@ -6,18 +6,19 @@ Source: docs/metrics.md ("Attitudes and what came after").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta, tzinfo
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from reports import procedures
-from reports.event_tables import EventTables
-from reports.kpis import Window, margins, sampled
-from reports.metrics import Counted, Result, hide_siblings, record
+from reports.event_tables import EventTables, local_date
+from reports.kpis import margins, sampled
+from reports.metrics import Result, Span, Stratum, hide_siblings, record
 from reports.procedures import Estimate
 from reports.segments import DAY_MS, PSY_INSTRUMENTS, Deed, Given, attitudes, behaviours, segments
 
@@ -45,12 +46,27 @@ class GroupTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Whose groups are compared."""
+
+    by: Literal["nps", "nrs", "psy_beh"]
+    stratum: Stratum = field(default_factory=Stratum)
+    """Kind of survey and touchpoint of the answers, which are never pooled."""
+    window: Span = field(default_factory=Span)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The groups, in the order in which they are given and printed."""
+        return GROUPS[self.by]
+
+
+@dataclass(frozen=True, slots=True)
 class Linkage:
     """One outcome by the groups of one question: a record per group (segment "nps=promoter"), in the order of GROUPS,
     each with fewer than ten customers suppressed together with its smallest sibling; and the test over the printed
     ones."""
 
-    by: str
+    of: Compared
     outcome: Outcome
     groups: tuple[Result, ...]
     medians: tuple[Result, ...]
@@ -58,13 +74,28 @@ class Linkage:
     test: GroupTest | None
     why_no_test: Literal["", "few_customers", "few_groups", "few_expected", "no_variance"] = ""
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """The records of the groups, as they may leave the machine, each with `test` (null where there is none, then
+        `why_no_test` says why)."""
+        test = None if self.test is None else asdict(self.test)
+        more = {"test": test, "why_no_test": self.why_no_test or None}
+        return [result.shown().to_json() | more for result in (*self.groups, *self.medians)]
 
-def given_answers(rows: Iterable[tuple[str, str, int, int, str, str]]) -> pd.DataFrame:
-    """Valid answers as a table, oldest first.
 
-    Args:
-        rows: (customer, instrument, code, milliseconds UTC, survey_kind, touchpoint) of named customers.
-    """
+class Said(NamedTuple):
+    """One valid answer of a named customer."""
+
+    customer: str
+    instrument: str
+    answer: int | tuple[str, ...]
+    at_ms: int
+    survey_kind: str = ""
+    touchpoint: str = ""
+
+
+def given_answers(said: Iterable[Said]) -> pd.DataFrame:
+    """The answers that are codes as a table, oldest first: customer, instrument, code, at_ms, survey_kind,
+    touchpoint."""
     columns = {
         "customer": "str",
         "instrument": "str",
@@ -73,8 +104,20 @@ def given_answers(rows: Iterable[tuple[str, str, int, int, str, str]]) -> pd.Dat
         "survey_kind": "str",
         "touchpoint": "str",
     }
-    frame = pd.DataFrame(list(rows), columns=list(columns)).astype(columns)
+    rows = [one for one in said if isinstance(one.answer, int)]
+    frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     return frame.sort_values("at_ms", kind="stable", ignore_index=True)
+
+
+def latest_before(said: Iterable[Said], at_ms: int) -> dict[str, list[Given]]:
+    """Instrument → each customer's latest answer before an instant, as `reports.segments.attitudes` takes them."""
+    found: dict[str, dict[str, tuple[int, int | tuple[str, ...]]]] = {}
+    for one in said:
+        if one.instrument in PSY_INSTRUMENTS and one.at_ms < at_ms:
+            answers = found.setdefault(one.instrument, {})
+            if one.customer not in answers or answers[one.customer][0] <= one.at_ms:
+                answers[one.customer] = (one.at_ms, one.answer)
+    return {instrument: [answers] for instrument, answers in found.items()}
 
 
 def group_of(instrument: str, code: int) -> str:
@@ -100,35 +143,62 @@ def members(given: pd.DataFrame, instrument: str, as_of_ms: int, since_ms: int |
     return pd.DataFrame({"customer": last["customer"], "group": groups, "at_ms": last["at_ms"]}).reset_index(drop=True)
 
 
-def segment_members(
-    latest: Mapping[str, Iterable[Given]], deeds: Iterable[Deed], window: Window, at_ms: int
-) -> pd.DataFrame:
-    """(customer, group, at_ms) of the customers classified in PSY × BEH at an instant, whose 90 days are over by then:
-    the follow-up begins at that instant.
+def segment_members(said: Iterable[Said], deeds: Iterable[Deed], at_ms: int, tz: tzinfo) -> pd.DataFrame:
+    """(customer, group, at_ms) of the customers classified in PSY × BEH at an instant, from which the 90 days count.
 
     Args:
-        latest: instrument → each customer's latest answers before `at_ms`, as `reports.segments.attitudes` takes them.
-        deeds: what customers did.
-        window: for its time zone and `as_of_ms`; nobody is a member while the 90 days are not over.
-        at_ms: the instant.
+        said: their answers; those at the instant or later do not count.
+        deeds: what they did, likewise.
+        at_ms: the instant, 90 days ago or longer.
+        tz: of the days of the purchases.
     """
-    found = {}
-    if at_ms + FOLLOW_UP_MS <= window.as_of_ms:
-        people = attitudes({name: latest.get(name, ()) for name in PSY_INSTRUMENTS}, at_ms)
-        found = segments(people, behaviours(deeds, at_ms, window.tz))
+    found = segments(attitudes(latest_before(said, at_ms), at_ms), behaviours(deeds, at_ms, tz))
     rows = [(customer, group, at_ms) for customer, group in sorted(found.items()) if group is not None]
-    return pd.DataFrame(rows, columns=["customer", "group", "at_ms"]).astype(
-        {"customer": "str", "group": "str", "at_ms": "int64"}
-    )
+    columns = {"customer": "str", "group": "str", "at_ms": "int64"}
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def follow_up(people: pd.DataFrame, tables: EventTables, window: Window) -> pd.DataFrame:
+def compare_all(
+    said: Sequence[Said], tables: EventTables, deeds: Callable[[], Iterable[Deed]], as_of_ms: int, tz: tzinfo
+) -> list[Linkage]:
+    """Every comparison that these answers and events can give: by the groups of nps and nrs per kind of survey and
+    touchpoint, and by the segments of 90 days ago per kind of survey. Without a customer whose 90 days are over: none.
+
+    Args:
+        said: valid answers of named customers.
+        tables: what happened.
+        deeds: gives the same events once more, for the segments.
+        as_of_ms: until when it is known what happened.
+        tz: of local days.
+    """
+    until = as_of_ms - FOLLOW_UP_MS
+    given = given_answers(one for one in said if one.instrument in ("nps", "nrs") and one.at_ms <= until)
+    out: list[Linkage] = []
+    for (instrument, kind, touchpoint), part in given.groupby(["instrument", "survey_kind", "touchpoint"]):
+        people = members(part, str(instrument), as_of_ms)
+        by: Literal["nps", "nrs"] = "nps" if instrument == "nps" else "nrs"
+        of = Compared(by, Stratum(str(kind), str(touchpoint)), _span(people, until, tz))
+        out += linkages(follow_up(people, tables), of, tables)
+    for kind in sorted({one.survey_kind for one in said if one.instrument == "affinity" and one.at_ms < until}):
+        people = segment_members((one for one in said if one.survey_kind == kind), deeds(), until, tz)
+        if len(people):
+            of = Compared("psy_beh", Stratum(kind), _span(people, until, tz))
+            out += linkages(follow_up(people, tables), of, tables)
+    return out
+
+
+def _span(people: pd.DataFrame, until_ms: int, tz: tzinfo) -> Span:
+    """From the day of the first answer to the day after the last that is followed."""
+    first, last = local_date(int(people["at_ms"].min()), tz), local_date(until_ms, tz)
+    return Span(first.isoformat(), (last + timedelta(days=1)).isoformat())
+
+
+def follow_up(people: pd.DataFrame, tables: EventTables) -> pd.DataFrame:
     """What each did in the 90 days after the answer.
 
     Args:
         people: customer, group, at_ms; a row per customer.
         tables: what happened.
-        window: for its time zone.
 
     Returns:
         The rows of `people` with `bought` (on how many days; a day on which the customer had bought before answering is
@@ -164,103 +234,97 @@ def follow_up(people: pd.DataFrame, tables: EventTables, window: Window) -> pd.D
     return out
 
 
-def linkages(followed: pd.DataFrame, by: str, window: Window, tables: EventTables) -> list[Linkage]:
-    """Every outcome that these events can tell, by the groups of `by` ("nps", "nrs", "psy_beh").
+def linkages(followed: pd.DataFrame, of: Compared, tables: EventTables) -> list[Linkage]:
+    """Every outcome that these events can tell, by group.
 
     Args:
         followed: of `follow_up`.
-        by: what the groups are of.
-        window: what the records say of their window.
+        of: whose groups they are.
         tables: which kinds of events there are: an outcome without any is left out.
     """
-    names = GROUPS[by]
-    parts = [followed[followed["group"] == name] for name in names]
+    parts = [followed[followed["group"] == name] for name in of.names]
     out: list[Linkage] = []
     if len(tables.purchases):
         bought = [(part["bought"] > 0).to_numpy() for part in parts]
-        out.append(link_rates(by, "repeat_rate", bought, window))
+        out.append(link_rates(of, "repeat_rate", bought))
         if tables.purchases["cost"].notna().any():
-            out.append(link_margins(by, [part["margin"].to_numpy(dtype=np.float64) for part in parts], window))
+            out.append(link_margins(of, [part["margin"].to_numpy(dtype=np.float64) for part in parts]))
     if len(tables.referrals):
-        out.append(link_referrals(by, [part["referred"].to_numpy(dtype=np.float64) for part in parts], window))
+        out.append(link_referrals(of, [part["referred"].to_numpy(dtype=np.float64) for part in parts]))
     if len(tables.contracts):
         churned = [part["churned"].dropna().to_numpy(dtype=np.float64) > 0 for part in parts]
-        out.append(link_rates(by, "churn_rate", churned, window))
+        out.append(link_rates(of, "churn_rate", churned))
     return out
 
 
-def link_rates(
-    by: str, outcome: Literal["repeat_rate", "churn_rate"], groups: Sequence[np.ndarray], window: Window
-) -> Linkage:
+def link_rates(of: Compared, outcome: Literal["repeat_rate", "churn_rate"], groups: Sequence[np.ndarray]) -> Linkage:
     """Share of yes per group (S3), and χ² without continuity correction over the printed groups where every cell
     expects five or more.
 
     Args:
-        by: "nps", "nrs" or "psy_beh".
+        of: whose groups they are.
         outcome: what the yes is.
-        groups: one array of yes and no per group, in the order of GROUPS.
-        window: of the records.
+        groups: one array of yes and no per group, in their order.
     """
     tables = [(int(group.sum()), int(group.size)) for group in groups]
     found = [
-        _cell(by, outcome, "share", name, procedures.share(yes, n), n, window, {"yes": yes, "no": n - yes})
-        for name, (yes, n) in zip(GROUPS[by], tables, strict=True)
+        _cell(of, outcome, "share", name, procedures.share(yes, n), n, {"yes": yes, "no": n - yes})
+        for name, (yes, n) in zip(of.names, tables, strict=True)
     ]
     shown = _printed(found)
     table = [(yes, n - yes) for (yes, n), cell in zip(tables, shown, strict=True) if _open(cell)]
     test, why = _chi2(table, sum(n for _, n in tables))
-    return Linkage(by, outcome, shown, (), test, why)
+    return Linkage(of, outcome, shown, (), test, why)
 
 
-def link_margins(by: str, groups: Sequence[np.ndarray], window: Window) -> Linkage:
+def link_margins(of: Compared, groups: Sequence[np.ndarray]) -> Linkage:
     """margin_obs: mean and median gross margin per customer in the 90 days (S7), and Kruskal–Wallis over the printed
     groups. Who has an order without a cost is missing."""
     known = [group[np.isfinite(group)] for group in groups]
     missing = [int(group.size - some.size) for group, some in zip(groups, known, strict=True)]
     means, medians = (
         tuple(
-            _cell(by, "margin_obs", variant, name, sampled(values, variant), int(values.size), window, {}, gone)
-            for name, values, gone in zip(GROUPS[by], known, missing, strict=True)
+            _cell(of, "margin_obs", variant, name, sampled(values, variant), int(values.size), {}, gone)
+            for name, values, gone in zip(of.names, known, missing, strict=True)
         )
         for variant in ("mean", "median")
     )
     shown = _printed(means)
     test, why = _kruskal([values for values, cell in zip(known, shown, strict=True) if _open(cell)], known)
-    return Linkage(by, "margin_obs", shown, _printed(medians), test, why)
+    return Linkage(of, "margin_obs", shown, _printed(medians), test, why)
 
 
-def link_referrals(by: str, groups: Sequence[np.ndarray], window: Window) -> Linkage:
+def link_referrals(of: Compared, groups: Sequence[np.ndarray]) -> Linkage:
     """New customers brought in the 90 days per 100 customers (S7), and Kruskal–Wallis over the printed groups."""
     found = [
-        _cell(by, "referrals", "per_100", name, sampled(values, "mean", 100.0), int(values.size), window, {})
-        for name, values in zip(GROUPS[by], groups, strict=True)
+        _cell(of, "referrals", "per_100", name, sampled(values, "mean", 100.0), int(values.size), {})
+        for name, values in zip(of.names, groups, strict=True)
     ]
     shown = _printed(found)
     test, why = _kruskal([values for values, cell in zip(groups, shown, strict=True) if _open(cell)], groups)
-    return Linkage(by, "referrals", shown, (), test, why)
+    return Linkage(of, "referrals", shown, (), test, why)
 
 
 def _cell(
-    by: str,
+    of: Compared,
     outcome: Outcome,
     variant: str,
     group: str,
     found: Estimate,
     n: int,
-    window: Window,
     counts: Mapping[str, int],
     missing: int = 0,
 ) -> Result:
-    unit: Counted = "per_customer"
     return record(
         f"linkage_{outcome}",
         variant,
         found,
         n,
         form="money" if outcome == "margin_obs" else "per_100" if outcome == "referrals" else "share",
-        window=window.span,
-        segment=f"{by}={group}",
-        unit=unit,
+        stratum=of.stratum,
+        window=of.window,
+        segment=f"{of.by}={group}",
+        unit="per_customer",
         counts=counts if n else {},
         missing=missing,
     )

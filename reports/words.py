@@ -17,7 +17,23 @@ from reports.rounding import rounded, signed
 
 Language = Literal["ja", "en"]
 
-_DIGITS: dict[Form, int] = {"net": 1, "share": 1, "mean": 2, "index": 1, "money": 0}
+_DIGITS: dict[Form, int] = {
+    "net": 1,
+    "share": 1,
+    "mean": 2,
+    "index": 1,
+    "count": 0,
+    "money": 0,
+    "days": 1,
+    "hours": 1,
+    "seconds": 0,
+    "per_100": 1,
+    "rho": 2,
+}
+_UNITS: dict[Language, dict[Form, str]] = {
+    "ja": {"share": "%", "money": "円", "days": "日", "hours": "時間", "seconds": "秒"},
+    "en": {"share": "%", "money": " yen", "days": " days", "hours": " h", "seconds": " s"},
+}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _NAMES: dict[Language, dict[str, str]] = {
@@ -135,12 +151,14 @@ class Words:
         self._limits = limits or Limits()
 
     def value(self, value: float, form: Form) -> str:
-        """A score: "+26.7", "66.7%", "3.78", an index "77.3"."""
+        """A score: "+26.7", "66.7%", "3.78", an index "77.3", "5,000円" or "5,000 yen"."""
+        return self._plain(value, form) + _UNITS[self.lang].get(form, "")
+
+    def _plain(self, value: float, form: Form) -> str:
         if form == "net":
             return signed(value, 1)
-        if form == "money":
-            return number(int(rounded(value, 0)))
-        return rounded(value, _DIGITS[form]) + ("%" if form == "share" else "")
+        written = rounded(value, _DIGITS[form])
+        return f"{int(written):,}" if _DIGITS[form] == 0 else written
 
     def score(self, result: Result) -> str:
         """The score of a result that may be shown; one without a score is an error, not a blank."""
@@ -149,11 +167,11 @@ class Words:
         return self.value(result.score, result.form)
 
     def interval(self, low: float, high: float, form: Form, *, change: bool = False) -> str:
-        """ "+17.3〜+32.3", "54.1〜77.3%"; the bounds of a change carry a sign and no unit."""
+        """ "+17.3〜+32.3", "54.1〜77.3%", "4,800〜5,200円"; the bounds of a change carry a sign and no unit."""
         digits = _DIGITS[form]
-        both = [signed(v, digits) if change or form == "net" else rounded(v, digits) for v in (low, high)]
+        both = [signed(v, digits) if change else self._plain(v, form) for v in (low, high)]
         text = both[0] + ("〜" if self.lang == "ja" else " to ") + both[1]
-        return text + "%" if form == "share" and not change else text
+        return text if change else text + _UNITS[self.lang].get(form, "")
 
     def delta(self, value: float, form: Form) -> str:
         """A change with its sign and unit: "+25.0ポイント", "+0.25", "+1200"; never a percent change."""

@@ -343,6 +343,18 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class SentConversation:
+    """How far the conversation of one sent invitation came."""
+
+    invitation_id: str
+    sent_ms: int
+    flow_id: str
+    status: str
+    state: str
+    """The engine's state as text; "" once it was forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
 class Digest:
     """One digest of one period. `posted_ms` is None until the platform accepted it."""
 

@@ -44,6 +44,7 @@ from storage.records import (
     Relationship,
     ResponseCounts,
     RollupCell,
+    SentConversation,
     Session,
     TrustDrop,
 )
@@ -137,6 +138,29 @@ class Tx:
             " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms AND (:type = '' OR type = :type)"
             " ORDER BY occurred_ms, id",
             {"start_ms": start_ms, "end_ms": end_ms, "type": type},
+        )
+        return [_event(row) for row in rows]
+
+    def events_page(
+        self, start_ms: int, end_ms: int, *, types: Sequence[str], after: Event | None = None, limit: int = 2_000
+    ) -> list[Event]:
+        """The next events of these types that occurred in [start, end), oldest first: those behind `after`, the last
+        one of the page before. Fewer than `limit` are the last."""
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms"
+            " AND (occurred_ms > :after_ms OR (occurred_ms = :after_ms AND id > :after_id))"
+            " AND REPLACE(:types, :mark || type || :mark, '') <> :types"
+            " ORDER BY occurred_ms, id LIMIT :limit",
+            {
+                "start_ms": start_ms if after is None else after.occurred_ms,
+                "end_ms": end_ms,
+                "after_ms": start_ms - 1 if after is None else after.occurred_ms,
+                "after_id": "" if after is None else after.id,
+                "types": _marked(types),
+                "mark": _MARK,
+                "limit": limit,
+            },
         )
         return [_event(row) for row in rows]
 
@@ -1044,6 +1068,21 @@ class Tx:
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [(flow_id, invited, answered) for flow_id, invited, answered in rows]
+
+    def conversations_sent(
+        self, start_ms: int, end_ms: int, *, after: tuple[int, str] = (-1, ""), limit: int = 1_000
+    ) -> list[SentConversation]:
+        """The next conversations whose invitation was sent in [start, end), by time and id of the invitation: those
+        behind `after`. Fewer than `limit` are the last."""
+        rows = self._db.all(
+            "SELECT i.id, i.sent_ms, s.flow_id, s.status, s.state FROM invitations AS i"
+            " JOIN sessions AS s ON s.id = i.session_id"
+            " WHERE i.sent_ms IS NOT NULL AND i.sent_ms >= :start_ms AND i.sent_ms < :end_ms"
+            " AND (i.sent_ms > :after_ms OR (i.sent_ms = :after_ms AND i.id > :after_id))"
+            " ORDER BY i.sent_ms, i.id LIMIT :limit",
+            {"start_ms": start_ms, "end_ms": end_ms, "after_ms": after[0], "after_id": after[1], "limit": limit},
+        )
+        return [SentConversation(*row) for row in rows]
 
     def _latest(self, customer_id: str, week: str, instrument: str, survey_kind: str, touchpoint: str) -> Row | None:
         """The customer's latest valid answer of this week: time, id, then the eleven columns of its cell."""

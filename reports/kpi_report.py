@@ -1,0 +1,301 @@
+"""The figures of a window put together: gathered page by page from the store, or from events in hand, with the last
+weeks beside them and what to do below a target. What may not be shown has left the report already.
+
+Source: docs/metrics.md ("Figures from business events").
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta, tzinfo
+from typing import Any
+
+from flows.engine import State
+from reports.event_tables import CONTRACT_TYPES, EVENT_TYPES, LOOK_BACK_MS, EventTables, event_tables
+from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
+from reports.kpis import KpiSettings, Window, drop_off, kpis, lifetime_values, midnight_ms
+from reports.linkage import FOLLOW_UP_MS, Linkage, Said, compare_all, given_answers
+from reports.metrics import InstrumentSpec, Result, parse_value
+from reports.segments import DAY_MS, PSY_INSTRUMENTS, Deed
+from reports.words import Language, Words
+from storage.records import Event
+from storage.store import Tx
+
+SERIES_WEEKS = 8
+"""Events may arrive late: this many weeks are computed anew each time."""
+READ_BACK_MS = LOOK_BACK_MS + FOLLOW_UP_MS
+SAID = (*PSY_INSTRUMENTS, "nrs", "csat5", "sat5")
+"""The instruments whose answers meet behaviour."""
+_ANSWERS_AT_ONCE_MS = 7 * DAY_MS
+_OLDER_AT_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A figure on the wrong side of its target, and what to do (`reports.kpi_words.hint_text`)."""
+
+    name: str
+    """Under `targets` of koe.yaml."""
+    result: Result
+    target: float
+    hint: str
+
+    def sentence(self, words: Words, name: str) -> str:
+        """What is said of it; `name` is what the metric is called."""
+        target = words.value(self.target, self.result.form)
+        return target_text(words.score(self.result), target, name, words.lang) + hint_text(self.hint, words.lang)
+
+
+@dataclass(frozen=True, slots=True)
+class KpiReport:
+    """The figures of one window. Suppressed records carry their n and nothing else."""
+
+    window: Window
+    computed_ms: int
+    """When: events that arrive later change past windows, so a figure is true as of this instant."""
+    results: tuple[Result, ...]
+    series: Mapping[tuple[str, str], tuple[Result, ...]]
+    """(metric, variant) → its records of the last weeks, the oldest first, for those that stand for the whole shop;
+    empty when the events did not come from the store."""
+    linkages: tuple[Linkage, ...]
+    hints: tuple[Hint, ...]
+    incomplete: int
+    """Events without a field that their figure needs: they count nowhere."""
+
+
+def report_of(
+    tables: EventTables,
+    window: Window,
+    *,
+    computed_ms: int,
+    settings: KpiSettings | None = None,
+    targets: Mapping[str, float] | None = None,
+    said: Sequence[Said] = (),
+    deeds: Callable[[], Iterable[Deed]] = tuple,
+) -> KpiReport:
+    """The report of events in hand, without the weeks before.
+
+    Args:
+        tables: what happened in the window and before.
+        window: the window; its `as_of_ms` is until when it is known what happened.
+        computed_ms: the time of the computation.
+        settings: what only the shop knows.
+        targets: name → target (`reports.kpi_words.TARGETS`); others are left alone.
+        said: valid answers of named customers to the instruments of SAID.
+        deeds: gives the events once more, for the segments; without it none are compared.
+    """
+    found = kpis(tables, window, settings, given=given_answers(said) if said else None)
+    linked = compare_all(said, tables, deeds, window.as_of_ms, window.tz)
+    results = tuple(result.shown() for result in found)
+    return KpiReport(
+        window, computed_ms, results, {}, tuple(linked), hints_of(results, targets or {}), tables.incomplete
+    )
+
+
+def gather_kpis(
+    tx: Tx,
+    *,
+    monday: date,
+    now_ms: int,
+    tz: tzinfo,
+    specs: Mapping[str, InstrumentSpec],
+    settings: KpiSettings | None = None,
+    targets: Mapping[str, float] | None = None,
+    linked: bool = True,
+) -> KpiReport:
+    """The figures of one ISO week, the eight weeks up to it, and what customers did after their answers.
+
+    Everything is computed anew from the stored events, so events that came late are in it. Read are the events of 65
+    weeks, older orders of the customers who seem new, and all contracts; they go through as pages and stay as columns
+    (about 0.3 kB an event). Lifetime values are those of the 365 days before the end of the week.
+
+    Args:
+        tx: a reading transaction.
+        monday: the first day of the week.
+        now_ms: the time of the computation.
+        tz: zone of the shop; weeks begin on Monday 00:00 there.
+        specs: instrument → how it is scored.
+        settings: what only the shop knows.
+        targets: name → target (`reports.kpi_words.TARGETS`).
+        linked: whether answers and behaviour are compared, which reads the answers of 65 weeks.
+    """
+    own = settings or KpiSettings()
+    windows = [_week(monday - timedelta(weeks=back), now_ms, tz) for back in range(SERIES_WEEKS - 1, -1, -1)]
+    this = windows[-1]
+    read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - READ_BACK_MS - LOOK_BACK_MS if linked else now_ms)
+
+    def deeds() -> Iterator[Deed]:
+        yield from _deeds(tx, read_from, now_ms, EVENT_TYPES)
+
+    tables = _tables(tx, deeds, read_from, windows[0].start_ms, tz)
+    recent = list(said_between(tx, this.start_ms, now_ms, specs, only=("csat5", "sat5")))
+    found = [result for result in kpis(tables, this, own, given=given_answers(recent)) if result.metric != "ltv"]
+    if len(tables.purchases):
+        found += lifetime_values(tables, replace(this, start_ms=this.end_ms - LOOK_BACK_MS), own)
+    found += _drop_offs(tx, this)
+    results = tuple(result.shown() for result in found)
+    weekly = [kpis(tables, before, own) for before in windows[:-1]]
+    linkages: list[Linkage] = []
+    if linked:
+        said = list(said_between(tx, now_ms - READ_BACK_MS, now_ms - FOLLOW_UP_MS + 1, specs))
+        linkages = compare_all(said, tables, deeds, now_ms, tz)
+    return KpiReport(
+        this,
+        now_ms,
+        results,
+        _series([*weekly, found]),
+        tuple(linkages),
+        hints_of(results, targets or {}),
+        tables.incomplete,
+    )
+
+
+def _week(monday: date, now_ms: int, tz: tzinfo) -> Window:
+    return Window(midnight_ms(monday, tz), midnight_ms(monday + timedelta(weeks=1), tz), now_ms, tz)
+
+
+def _deed(event: Event) -> Deed:
+    try:
+        data = json.loads(event.data)
+    except ValueError:
+        data = {}
+    return Deed(event.customer_id, event.type, event.occurred_ms, data if isinstance(data, dict) else {})
+
+
+def _deeds(tx: Tx, start_ms: int, end_ms: int, types: Sequence[str]) -> Iterator[Deed]:
+    page: list[Event] = tx.events_page(start_ms, end_ms, types=types)
+    while page:
+        yield from map(_deed, page)
+        page = tx.events_page(start_ms, end_ms, types=types, after=page[-1])
+
+
+def _tables(tx: Tx, deeds: Callable[[], Iterable[Deed]], read_from_ms: int, first_ms: int, tz: tzinfo) -> EventTables:
+    """The tables of the events read, of all contracts before, and of the older orders of who bought first in the weeks
+    that are reported."""
+    first: dict[str, int] = {}
+
+    def every() -> Iterator[Deed]:
+        yield from _deeds(tx, 0, read_from_ms, CONTRACT_TYPES)
+        for deed in deeds():
+            if deed.type == "purchase" and deed.customer:
+                first.setdefault(deed.customer, deed.at_ms)
+            yield deed
+        for customer, at_ms in first.items():
+            if at_ms >= first_ms:
+                older = tx.events_of(customer, types=("purchase",), limit=_OLDER_AT_MOST)
+                yield from (_deed(event) for event in older if event.occurred_ms < read_from_ms)
+
+    return event_tables(every(), tz)
+
+
+def said_between(
+    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], *, only: Sequence[str] = SAID
+) -> Iterator[Said]:
+    """The valid stored answers of named customers to some instruments, a week in memory at a time."""
+    for begin in range(start_ms, end_ms, _ANSWERS_AT_ONCE_MS):
+        for answer in tx.answers_between(begin, min(begin + _ANSWERS_AT_ONCE_MS, end_ms)):
+            spec = specs.get(answer.instrument) if answer.instrument in only else None
+            if spec is None or not answer.customer_id or answer.missing:
+                continue
+            parsed = parse_value(spec, answer.value)
+            if parsed.kind == "valid":
+                value = parsed.codes if parsed.code is None else parsed.code
+                who, where = answer.customer_id, (answer.survey_kind, answer.touchpoint)
+                yield Said(who, answer.instrument, value, answer.answered_ms, *where)
+
+
+def _drop_offs(tx: Tx, window: Window) -> tuple[Result, ...]:
+    """The drop-off of each question of the conversations whose invitation was sent in the window."""
+    shown: Counter[str] = Counter()
+    answered: Counter[str] = Counter()
+    page = tx.conversations_sent(window.start_ms, window.end_ms)
+    while page:
+        for sent in page:
+            try:
+                state = State.parse(sent.state)
+            except ValueError:
+                continue  # its answers were forgotten
+            questions = {*state.shown, *state.answers}
+            shown.update(f"{sent.flow_id}/{question}" for question in questions)
+            answered.update(f"{sent.flow_id}/{question}" for question in state.answers)
+        page = tx.conversations_sent(window.start_ms, window.end_ms, after=(page[-1].sent_ms, page[-1].invitation_id))
+    return drop_off({name: (shown[name], answered[name]) for name in sorted(shown)}, window)
+
+
+def _series(weeks: Sequence[Iterable[Result]]) -> dict[tuple[str, str], tuple[Result, ...]]:
+    """Each statistic of the whole shop that there is in the last week, in all of them; a week in which there was none
+    has no entry. Counts of a week and values of a year do not meet: lifetime values are left out."""
+    by_name: list[dict[tuple[str, str], Result]] = [
+        {(r.metric, r.variant): r.shown() for r in week if not r.segment and r.metric != "ltv"} for week in weeks
+    ]
+    return {name: tuple(week[name] for week in by_name if name in week) for name in by_name[-1]}
+
+
+def hints_of(results: Iterable[Result], targets: Mapping[str, float]) -> tuple[Hint, ...]:
+    """What to do about the figures on the wrong side of their target, in the order of the targets; nothing about one
+    that may not be shown.
+
+    Args:
+        results: the leading record of a metric before its others, as `reports.metrics.measure` gives them.
+        targets: an instrument, or a name of `reports.kpi_words.TARGETS` → target.
+    """
+    by_name: dict[tuple[str, str], list[Result]] = {}
+    leading: dict[str, str] = {}
+    for result in results:
+        leading.setdefault(result.metric, result.variant)
+        if not result.segment:
+            by_name.setdefault((result.metric, result.variant), []).append(result)
+    out: list[Hint] = []
+    for name, target in targets.items():
+        hint, kpi = HINTS.get(name), TARGETS.get(name)
+        if hint is None:
+            continue
+        key = (name, leading.get(name, "")) if kpi is None else (kpi.metric, kpi.variant)
+        low_is_good = kpi is not None and kpi.better == "low"
+        for result in by_name.get(key, ()):
+            if result.score is None or result.status not in ("caution", "ok"):
+                continue
+            if result.score > target if low_is_good else result.score < target:
+                out.append(Hint(name, result, target, hint))
+    return tuple(out)
+
+
+# ----------------------------------------------------------------------------------------------------------- words
+
+
+def metric_name(metric: str, specs: Mapping[str, InstrumentSpec], words: Words) -> str:
+    """What a metric is called, an instrument or a figure."""
+    spec = specs.get(metric)
+    return words.metric(spec) if spec is not None else kpi_name(metric, words.lang) or metric
+
+
+def linkage_sentences(linkage: Linkage, lang: Language) -> list[str]:
+    """What may be said of a comparison: whether the outcome goes with the group; never that one caused the other."""
+    if linkage.test is None:
+        said = kpi_note("untested", lang)
+    else:
+        p = "<0.001" if linkage.test.p < 0.001 else f"{linkage.test.p:.3f}"
+        said = kpi_note("differ" if linkage.test.p < 0.05 else "alike", lang).format(p=p)
+    return [said.replace("p=<", "p<"), kpi_note("correlation", lang)]
+
+
+def flag_sentences(results: Iterable[Result], lang: Language) -> list[str]:
+    """What the flags of these figures mean, each once: "immature: …"."""
+    flags = dict.fromkeys(flag for result in results for flag in result.flags)
+    return [f"{flag}: {kpi_flag(flag, lang)}" for flag in flags if kpi_flag(flag, lang)]
+
+
+def to_json(report: KpiReport) -> dict[str, Any]:
+    """The report as plain JSON values: `results`, `series` ("metric variant" → records), `linkages`, `hints`,
+    `computed_at` (milliseconds UTC)."""
+    return {
+        "computed_at": report.computed_ms,
+        "results": [result.to_json() for result in report.results],
+        "series": {" ".join(name): [result.to_json() for result in weeks] for name, weeks in report.series.items()},
+        "linkages": [record for linkage in report.linkages for record in linkage.to_json()],
+        "hints": [{"name": hint.name, "target": hint.target, "hint": hint.hint} for hint in report.hints],
+        "incomplete": report.incomplete,
+    }
