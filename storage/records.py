@@ -218,8 +218,9 @@ class Case:
     session_id: str
     reason: str
     words: str
-    state: Literal["grace", "open", "settled"]
-    """grace: the customer may still correct a mis-tap; settled: closed, `outcome` says how."""
+    state: Literal["grace", "open", "claimed", "settled"]
+    """grace: the customer may still correct a mis-tap; claimed: somebody looks after it; settled: closed, `outcome`
+    says how."""
     contact: Literal["", "yes", "no"]
     opened_ms: int
     due_ms: int | None
@@ -227,6 +228,44 @@ class Case:
     outcome: str = ""
     settled_ms: int | None = None
     card_ref: str = ""
+    assignee: str = ""
+    """Slack user id of who looks after it; stays when it is settled."""
+    assignee_name: str = ""
+    claimed_ms: int | None = None
+    snoozed_ms: int | None = None
+    """Nobody is reminded of it before."""
+    replied_ms: int | None = None
+    """First reply that a platform accepted, or call that reached the customer."""
+    overdue_ms: int | None = None
+    """When staff were told that the time was missed."""
+    apologised_ms: int | None = None
+    """When the customer was told so; once."""
+    asked_ms: int | None = None
+    """When the customer was asked whether all is well; once."""
+    after: Literal["", "solved", "still"] = ""
+    """Their answer to that."""
+    reply_token: str = ""
+    """The customer's latest single-use reply token (LINE), given out at `reply_token_ms`."""
+    reply_token_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CaseEvent:
+    """One entry of a case's history."""
+
+    id: str
+    case_id: str
+    at_ms: int
+    actor: str
+    """Slack user id, "customer" or "koe"."""
+    kind: str
+    """What happened: "claimed", "reply", "wrote" … (docs/staff.md)."""
+    words: str = ""
+    """A reply's, a note's, a customer's words; the outcome of a settled case."""
+    job_id: str = ""
+    """The message it sent to the customer."""
+    ref: str = ""
+    """Where it stands in the card's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,6 +456,7 @@ class Dossier:
     answers: tuple[Answer, ...]
     """With their history: `replaced_ms` says since when one no longer counts."""
     cases: tuple[Case, ...]
+    case_events: tuple[CaseEvent, ...]
     jobs: tuple[Job, ...]
     """What waits to be done, and what was done: a message that was sent keeps its text until it is erased."""
     audit: tuple[AuditEntry, ...]

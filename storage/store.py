@@ -28,6 +28,7 @@ from storage.records import (
     Answer,
     AuditEntry,
     Case,
+    CaseEvent,
     Comment,
     Consent,
     Contacts,
@@ -1530,7 +1531,8 @@ class Tx:
         """The one case of this customer that is not settled."""
         row = self._db.one(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE customer_id = :customer_id AND customer_id <> '' AND state <>"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id = :customer_id AND customer_id <> '' AND state <>"
             " 'settled' LIMIT 1",
             {"customer_id": customer_id},
         )
@@ -1546,13 +1548,19 @@ class Tx:
             return
         self._db.run(
             "INSERT INTO cases (id, customer_id, session_id, reason, words, state, contact, opened_ms,"
-            " due_ms, outcome, settled_ms, card_ref)"
+            " due_ms, outcome, settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms,"
+            " overdue_ms, apologised_ms, asked_ms, after, reply_token, reply_token_ms)"
             " VALUES (:id, :customer_id, :session_id, :reason, :words, :state, :contact, :opened_ms,"
-            " :due_ms, :outcome, :settled_ms, :card_ref)"
+            " :due_ms, :outcome, :settled_ms, :card_ref, :assignee, :assignee_name, :claimed_ms, :snoozed_ms,"
+            " :replied_ms, :overdue_ms, :apologised_ms, :asked_ms, :after, :reply_token, :reply_token_ms)"
             " ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, session_id = excluded.session_id,"
             " reason = excluded.reason, words = excluded.words, state = excluded.state, contact = excluded.contact,"
             " opened_ms = excluded.opened_ms, due_ms = excluded.due_ms, outcome = excluded.outcome,"
-            " settled_ms = excluded.settled_ms, card_ref = excluded.card_ref",
+            " settled_ms = excluded.settled_ms, card_ref = excluded.card_ref, assignee = excluded.assignee,"
+            " assignee_name = excluded.assignee_name, claimed_ms = excluded.claimed_ms,"
+            " snoozed_ms = excluded.snoozed_ms, replied_ms = excluded.replied_ms, overdue_ms = excluded.overdue_ms,"
+            " apologised_ms = excluded.apologised_ms, asked_ms = excluded.asked_ms, after = excluded.after,"
+            " reply_token = excluded.reply_token, reply_token_ms = excluded.reply_token_ms",
             {
                 "id": case.id,
                 "customer_id": case.customer_id,
@@ -1566,6 +1574,17 @@ class Tx:
                 "outcome": case.outcome,
                 "settled_ms": case.settled_ms,
                 "card_ref": case.card_ref,
+                "assignee": case.assignee,
+                "assignee_name": clean(case.assignee_name),
+                "claimed_ms": case.claimed_ms,
+                "snoozed_ms": case.snoozed_ms,
+                "replied_ms": case.replied_ms,
+                "overdue_ms": case.overdue_ms,
+                "apologised_ms": case.apologised_ms,
+                "asked_ms": case.asked_ms,
+                "after": case.after,
+                "reply_token": case.reply_token,
+                "reply_token_ms": case.reply_token_ms,
             },
         )
 
@@ -1573,7 +1592,8 @@ class Tx:
         """The case, or None."""
         row = self._db.one(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE id = :id",
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE id = :id",
             {"id": case_id},
         )
         return Case(*row) if row else None
@@ -1592,11 +1612,72 @@ class Tx:
         """Cases opened in [start, end), oldest first."""
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms,"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms,"
             " id",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [Case(*row) for row in rows]
+
+    def latest_case(self, customer_id: str) -> Case | None:
+        """The case of this customer that was opened last, settled or not."""
+        row = self._db.one(
+            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id = :customer_id"
+            " AND customer_id <> '' ORDER BY opened_ms DESC, id DESC LIMIT 1",
+            {"customer_id": customer_id},
+        )
+        return Case(*row) if row else None
+
+    def note_case_event(self, event: CaseEvent) -> None:
+        """Add to a case's history. Nothing when the case is not there (its customer was erased meanwhile)."""
+        self._db.run(
+            "INSERT INTO case_events (id, case_id, at_ms, actor, kind, words, job_id, ref)"
+            " SELECT :id, :case_id, :at_ms, :actor, :kind, :words, :job_id, :ref"
+            " WHERE EXISTS (SELECT 1 FROM cases WHERE id = :case_id)",
+            {
+                "id": event.id,
+                "case_id": event.case_id,
+                "at_ms": event.at_ms,
+                "actor": event.actor,
+                "kind": event.kind,
+                "words": clean(event.words),
+                "job_id": event.job_id,
+                "ref": event.ref,
+            },
+        )
+
+    def case_events(self, case_id: str) -> list[CaseEvent]:
+        """The history of a case, oldest first."""
+        rows = self._db.all(
+            "SELECT id, case_id, at_ms, actor, kind, words, job_id, ref FROM case_events WHERE case_id = :case_id"
+            " ORDER BY id",
+            {"case_id": case_id},
+        )
+        return [CaseEvent(*row) for row in rows]
+
+    def find_case_event(self, event_id: str) -> CaseEvent | None:
+        """One entry of a case's history, or None."""
+        row = self._db.one(
+            "SELECT id, case_id, at_ms, actor, kind, words, job_id, ref FROM case_events WHERE id = :id",
+            {"id": event_id},
+        )
+        return CaseEvent(*row) if row else None
+
+    def set_case_event_ref(self, event_id: str, ref: str) -> None:
+        """Where this entry stands in the card's thread ("C…:ts")."""
+        self._db.run("UPDATE case_events SET ref = :ref WHERE id = :id", {"id": event_id, "ref": ref})
+
+    def find_job_by_key(self, key: str) -> Job | None:
+        """The job that was put under this key, or None."""
+        row = self._db.one(
+            "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates, expires_ms,"
+            " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs"
+            " WHERE key = :key AND key <> ''",
+            {"key": key},
+        )
+        return Job(*row) if row else None
 
     def put_digest(self, digest: Digest) -> bool:
         """Insert; False when (id, period) exists."""
@@ -1852,11 +1933,13 @@ class Tx:
         )
         cases = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE customer_id <> '' AND (customer_id = :customer_id"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id <> '' AND (customer_id = :customer_id"
             " OR customer_id IN (SELECT channel || ':' || workspace || ':' || external_id FROM addresses"
             " WHERE customer_id = :customer_id AND customer_id <> '')) ORDER BY opened_ms, id",
             params,
         )
+        history = [event for row in cases for event in self.case_events(row[0])]
         jobs = self._db.all(
             "SELECT id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates, expires_ms,"
             " created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref FROM jobs"
@@ -1889,6 +1972,7 @@ class Tx:
             sessions=tuple(sessions),
             answers=tuple(sorted(answers.values(), key=lambda answer: (answer.answered_ms, answer.id))),
             cases=tuple(Case(*row) for row in cases),
+            case_events=tuple(history),
             jobs=tuple(Job(*row) for row in jobs),
             audit=tuple(AuditEntry(*row) for row in audit),
             trust_drops=tuple(TrustDrop(*row) for row in trust_drops),
@@ -1922,6 +2006,13 @@ class Tx:
                 erased += 1
             erased += self._db.run("DELETE FROM former_answers WHERE session_id = :session_id", {"session_id": session})
             self._forget_session(session, at_ms)
+        if not session_id:
+            # what was said while they were looked after goes with the answers; who did what when stays
+            self._db.run(
+                "UPDATE case_events SET words = '' WHERE case_id IN"
+                " (SELECT id FROM cases WHERE customer_id = :customer_id AND customer_id <> '')",
+                {"customer_id": customer_id},
+            )
         # messages about the person that belong to no session quote answers, too: cards for staff, 「私の回答」
         self._db.run(
             "UPDATE jobs SET payload = '{}', error = '', key = '',"
@@ -1965,6 +2056,11 @@ class Tx:
         )
         self._db.run("DELETE FROM prompts WHERE session_id = :session_id", params)
         self._db.run("UPDATE cases SET words = '' WHERE session_id = :session_id", params)
+        self._db.run(
+            "UPDATE case_events SET words = '' WHERE case_id IN"
+            " (SELECT id FROM cases WHERE session_id = :session_id AND session_id <> '')",
+            params,
+        )
         self.cancel_jobs(at_ms, session_id=session_id)
         # what was sent quotes answers (alerts, "your answer: 8"): finished rows keep their history without
         # the body
@@ -2024,9 +2120,15 @@ class Tx:
             params,
         )
         self._db.run(
+            "UPDATE case_events SET words = '', ref = '' WHERE case_id IN"
+            " (SELECT id FROM cases WHERE customer_id = :customer_id AND customer_id <> '')",
+            params,
+        )
+        self._db.run(
             "UPDATE cases SET customer_id = '', words = '', card_ref = '',"
             " outcome = CASE WHEN state = 'settled' THEN outcome ELSE 'erased' END,"
-            " settled_ms = COALESCE(settled_ms, :at_ms), state = 'settled' WHERE customer_id = :customer_id",
+            " reply_token = '', settled_ms = COALESCE(settled_ms, :at_ms), state = 'settled'"
+            " WHERE customer_id = :customer_id",
             params,
         )
         self._db.run(
@@ -2048,7 +2150,12 @@ class Tx:
                 at_address,
             )
             self._db.run(
-                "UPDATE cases SET customer_id = '', words = '', card_ref = '',"
+                "UPDATE case_events SET words = '', ref = '' WHERE case_id IN"
+                " (SELECT id FROM cases WHERE customer_id = :bare)",
+                at_address,
+            )
+            self._db.run(
+                "UPDATE cases SET customer_id = '', words = '', card_ref = '', reply_token = '',"
                 " outcome = CASE WHEN state = 'settled' THEN outcome ELSE 'erased' END,"
                 " settled_ms = COALESCE(settled_ms, :at_ms), state = 'settled' WHERE customer_id = :bare",
                 at_address,
