@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bot.slack.app import SlackApp, SlackInbound
     from bot.slack.channel import SlackChannel
     from bot.staff.access import Access
+    from bot.staff.cases import CaseDesk
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,7 @@ class Koe:
         self.slack_channel: SlackChannel | None = None
         self.line_channel: LineChannel | None = None
         self.access: Access | None = None
+        self.case_desk: CaseDesk | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
         self._match_key = config.settings.secret_key.get_secret_value().encode()
@@ -99,10 +101,10 @@ class Koe:
         self.home: HomeDesk | None = None
         self._home_facts: tuple[float, HomeFacts] | None = None
         self._budget: tuple[int, Budget] | None = None
-        promises = Promises(config.shop)
+        promises = self.promises = Promises(config.shop)
         owner = chance.new_id(clock.now_ms())
         self.digests = Digests(config=config, store=store, clock=clock)
-        voice = Voice(library=config.library, shop=config.shop, channels=channels)
+        voice = self.voice = Voice(library=config.library, shop=config.shop, channels=channels)
         self.conversation = Conversation(
             store=store,
             shop=config.shop,
@@ -124,6 +126,7 @@ class Koe:
         )
         self.cards = Cards(
             voice=voice,
+            cases=self.conversation.cases,
             shop=config.shop,
             store=store,
             clock=clock,
@@ -157,18 +160,21 @@ class Koe:
                 "every": self.invitations.run_every,
                 "inbound": self.conversation.replay,
                 "event": self._event_again,
+                "case": self.conversation.cases.due,
                 "wake": self._wake,
                 "expire": self._expire,
                 "retain": self._retain,
             },
             tasks={
                 "alert": self.cards.due,
+                "staff": self._staff,
                 "digest": self._digest,
                 "relay": relay.pass_on,
                 "compact": self._compact,
                 "trust": self.trust.due,
             },
             on_sent=self._sent,
+            on_given_up=self._given_up,
             owner=owner,
             pacer=Pacer(),
             opens_ms=lambda now_ms: next_open_ms(config.shop.contact, now_ms, config.shop.tz),
@@ -330,7 +336,23 @@ class Koe:
             digest_id, _, period = rest.partition(":")
             tx.mark_digest_posted(digest_id, period, outbox.now_ms, ref)
         elif kind == "card":
-            self.cards.posted(tx, rest, ref)
+            self.cards.posted(tx, rest, ref, outbox)
+        elif kind == "note":
+            tx.set_case_event_ref(rest, ref)
+        elif kind == "reply":
+            self.conversation.cases.reply_ended(tx, rest, outbox, accepted=True)
+
+    def _given_up(self, tx: Tx, job: Job, outbox: Outbox) -> None:
+        """What follows when a message was given up."""
+        kind, _, rest = job.key.partition(":")
+        if kind == "reply":
+            self.conversation.cases.reply_ended(tx, rest, outbox, accepted=False)
+
+    async def _staff(self, job: Job) -> None:
+        """A "staff" job: somebody pressed a button of a case."""
+        if self.case_desk is None:
+            raise RuntimeError("Slack is off: set its tokens, then replay")
+        await self.case_desk.run(job)
 
     # ------------------------------------------------------------------------------------------------- life
 
@@ -611,6 +633,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     from bot.slack.app import SlackApp
     from bot.slack.channel import SlackError
     from bot.staff.access import Access
+    from bot.staff.cases import CaseDesk
     from bot.staff.people import People
     from bot.staff.survey import SurveyDesk
 
@@ -638,6 +661,19 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         tz=koe.shop.tz,
         failure=SlackError,
     )
+    koe.case_desk = CaseDesk(
+        channel.call,
+        failure=SlackError,
+        access=koe.access,
+        cases=koe.conversation.cases,
+        promises=koe.promises,
+        voice=koe.voice,
+        shop=koe.shop,
+        store=koe.store,
+        clock=koe.clock,
+        outbox=koe.worker.outbox,
+        on_queued=koe.worker.take,
+    )
 
     async def note(inbound: SlackInbound) -> bool:
         return await koe.store.write(lambda tx: tx.note_inbound("slack", inbound.workspace, inbound.key, inbound.at_ms))
@@ -647,6 +683,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         converse=koe.take_in,
         store=note,
         desk=desk,
+        cases=koe.case_desk,
         people=people,
         access=koe.access,
         home_desk=koe.home,

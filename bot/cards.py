@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from bot.cases import Cases
+from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.outbox import Outbox
-from bot.staff.card import CardFacts, Rating, render_card
+from bot.staff.card import WORDED, CardFacts, Delivery, NoteFacts, Rating, render_card, render_note
 from bot.voice import Voice
+from flows.cases import RESOLVED
 from flows.texts import item_name
-from storage.records import Answer, Case, Job, Session
+from storage.records import Answer, Case, CaseEvent, Job, Session
 from storage.store import Store, Tx
 
 if TYPE_CHECKING:
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
 
 _STILL_POSTING_MS = 5_000
 _EARLIER = 3
-_SETTLED: dict[str, Literal["resolved", "erased"]] = {"resolved": "resolved", "erased": "erased"}
-"""What the card of a settled case says, by its outcome; any other was the customer's own doing."""
 
 
 class Cards:
@@ -33,6 +34,7 @@ class Cards:
         self,
         *,
         voice: Voice,
+        cases: Cases,
         shop: Shop,
         store: Store,
         clock: Clock,
@@ -41,6 +43,7 @@ class Cards:
         may_show_words: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._voice = voice
+        self._cases = cases
         self._shop = shop
         self._store = store
         self._clock = clock
@@ -49,8 +52,8 @@ class Cards:
         self._may_show_words = may_show_words
 
     async def due(self, job: Job) -> None:
-        """An "alert" job: the grace time is over. Comments and names only go where everybody may read
-        them."""
+        """An "alert" job: show a case, or an entry of its history in the card's thread. Words and names only go where
+        everybody may read them."""
         alerts = self._shop.alerts
         outbox = self._outbox()
         if alerts is None:
@@ -61,46 +64,95 @@ class Cards:
         self._on_queued(outbox)
 
     def _show(self, tx: Tx, job: Job, channel: str, with_words: bool, outbox: Outbox) -> None:
-        case = tx.find_case(json.loads(job.payload)["case"])
+        wanted = json.loads(job.payload)
+        case = tx.find_case(wanted["case"])
         if case is None or (case.state == "settled" and not case.card_ref):
             # corrected within the grace time, or erased: nobody need know
             tx.finish_job(job, state="done", at_ms=outbox.now_ms)
             return
-        if case.state == "open" and not case.card_ref:
-            # the first card is still on its way: its reference is needed to update it
+        if case.state != "grace" and not case.card_ref and self._is_on_its_way(tx, case, channel, outbox):
+            # its reference is needed to update it, and to write into its thread
             due_ms = outbox.now_ms + _STILL_POSTING_MS
-            tx.retry_job(job, due_ms=due_ms, error="card still being posted")
+            tx.put_back_job(job, due_ms=due_ms, error="card still being posted")
             outbox.expect(due_ms)
             return
         if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):
             return
-        lang = self._shop.language
-        card = render_card(self.facts(tx, case, lang, named=with_words), lang, with_words=with_words)
-        if case.card_ref:
-            payload: dict[str, Any] = {"method": "chat.update", "args": card, "ref": case.card_ref}
+        event = tx.find_case_event(wanted["event"]) if wanted.get("event") else None
+        if event is not None:
+            self._show_event(tx, case, event, with_words, outbox)
+        elif case.card_ref:
+            self._send(
+                tx, case, {"method": "chat.update", "args": self._card(tx, case, with_words)}, case.card_ref, outbox
+            )
         else:
-            tx.put_case(replace(case, state="open"))
-            payload = {"method": "chat.postMessage", "args": {"channel": channel, **card}}
+            case = self._cases.shown(tx, case, outbox) if case.state == "grace" else case
+            args = {"channel": channel, **self._card(tx, case, with_words)}
+            payload = {"method": "chat.postMessage", "args": args}
+            self._send(tx, case, payload, "", outbox, key=f"card:{case.id}:{channel}")
+
+    def _is_on_its_way(self, tx: Tx, case: Case, channel: str, outbox: Outbox) -> bool:
+        """Whether the card's message may still arrive. One that was given up – the channel was deleted, or Koe is no
+        member – is tried again, or posted to the channel that koe.yaml names by then."""
+        posting = tx.find_job_by_key(f"card:{case.id}:{channel}")
+        if posting is None:
+            return False
+        if posting.state == "dead":
+            tx.replay_job(posting.id, outbox.now_ms)
+            outbox.expect(outbox.now_ms)
+        return True
+
+    def _show_event(self, tx: Tx, case: Case, event: CaseEvent, with_words: bool, outbox: Outbox) -> None:
+        place, _, ts = case.card_ref.partition(":")
+        erased = case.outcome == "erased" or not case.customer_id
+        note = render_note(self._note_facts(tx, case, event, erased), self._shop.language, with_words=with_words)
+        if event.ref:
+            self._send(tx, case, {"method": "chat.update", "args": note}, event.ref, outbox)
+        elif place and not erased:
+            payload = {"method": "chat.postMessage", "args": {"channel": place, "thread_ts": ts, **note}}
+            self._send(tx, case, payload, "", outbox, key=f"note:{event.id}")
+
+    def _send(self, tx: Tx, case: Case, payload: dict[str, Any], ref: str, outbox: Outbox, *, key: str = "") -> None:
+        channel = ref.partition(":")[0] or payload["args"]["channel"]
         outbox.put(
             tx,
             Job(
                 id=outbox.new_id(),
                 kind="send",
                 due_ms=outbox.now_ms,
-                payload=msgspec.json.encode(payload).decode(),
+                payload=msgspec.json.encode(payload | ({"ref": ref} if ref else {})).decode(),
                 lane=f"slack:{channel}",
-                key="" if case.card_ref else f"card:{case.id}",
+                key=key,
                 channel="slack",
                 customer_id=case.customer_id,
                 created_ms=outbox.now_ms,
             ),
         )
 
-    def posted(self, tx: Tx, case_id: str, ref: str) -> None:
-        """The card stands in the channel at `ref`."""
-        case = tx.find_case(case_id)
+    def _card(self, tx: Tx, case: Case, with_words: bool) -> JsonObject:
+        lang = self._shop.language
+        return render_card(self.facts(tx, case, lang, named=with_words), lang, with_words=with_words)
+
+    def _note_facts(self, tx: Tx, case: Case, event: CaseEvent, erased: bool) -> NoteFacts:
+        return NoteFacts(
+            kind="erased" if erased or (event.ref and not event.words and event.kind in WORDED) else event.kind,
+            words=event.words,
+            staff=event.actor_name,
+            to=case.assignee_name,
+            assignee=case.assignee,
+            due_ms=case.due_ms,
+            here=self._here(tx, case),
+            timezone=self._shop.timezone,
+        )
+
+    def posted(self, tx: Tx, key: str, ref: str, outbox: Outbox) -> None:
+        """The card stands in the channel at `ref`; `key` is "<case>:<channel>". What changed on its way is shown."""
+        case = tx.find_case(key.partition(":")[0])
         if case is not None:
-            tx.put_case(replace(case, card_ref=ref))
+            case = replace(case, card_ref=ref)
+            tx.put_case(case)
+            if case.state != "open":
+                self._cases.show(tx, case, outbox)
 
     def facts(self, tx: Tx, case: Case, lang: str, *, named: bool) -> CardFacts:
         """What the card says of a case as it stands now; `named=False` leaves out who it is."""
@@ -109,6 +161,13 @@ class Cards:
         comments = [a.value for a in answers if not a.numeric and not a.missing]
         words = "\n".join(dict.fromkeys(w for w in (*comments, case.words) if w))
         customer = tx.find_customer(case.customer_id)
+        address = self._cases.address(tx, case)
+        reply = next((event for event in reversed(tx.case_events(case.id)) if event.kind == "reply"), None)
+        waiting = case.state in ("open", "claimed")
+        suggestion = ""
+        if waiting and case.replied_ms is None:
+            behaviour = self._cases.behaviour(tx, case)
+            suggestion = self._cases.suggestion(tx, case, behaviour, lang, self._clock.now_ms())
         purchases = tx.events_of(case.customer_id, types=("purchase",))
         order, item, delivered_ms = self._order(tx, session, case.customer_id)
         return CardFacts(
@@ -117,7 +176,7 @@ class Cards:
             words=words,
             contact=case.contact,
             due_ms=case.due_ms,
-            here="" if session is None else {"line": "LINE", "slack": "Slack"}[session.channel],
+            here=self._here(tx, case),
             customer_id=case.customer_id if named else "",
             customer_name=customer.name if named and customer is not None else "",
             nth_order=len(purchases) or None,
@@ -126,9 +185,49 @@ class Cards:
             delivered_ms=delivered_ms,
             earlier=tuple(self._earlier(tx, case, lang)),
             changed=None if session is None else self._changed(tx, session, case, answers, lang),
-            state="open" if case.state != "settled" else _SETTLED.get(case.outcome, "settled"),
+            state=self._state(case),
+            case_id=case.id,
+            staff=case.assignee_name,
+            claimed_ms=case.claimed_ms,
+            snoozed_ms=case.snoozed_ms,
+            overdue_ms=None if case.overdue_ms is None or not waiting else self._overdue_by(case),
+            customer_told=case.apologised_ms is not None,
+            delivery=self._delivery(tx, reply),
+            blocked=waiting and address is not None and address.blocked_ms is not None,
+            outcome=case.outcome,
+            first_reply_ms=None if case.replied_ms is None else case.replied_ms - case.opened_ms,
+            after=case.after,
+            suggestion=suggestion,
             timezone=self._shop.timezone,
         )
+
+    def _state(self, case: Case) -> Literal["open", "claimed", "settled", "resolved", "erased"]:
+        if case.state == "settled":
+            return "resolved" if case.outcome in RESOLVED else "erased" if case.outcome == "erased" else "settled"
+        return "claimed" if case.state == "claimed" else "open"
+
+    def _overdue_by(self, case: Case) -> int | None:
+        late_ms = 0 if case.due_ms is None else self._clock.now_ms() - case.due_ms
+        return late_ms if late_ms >= 0 and case.replied_ms is None else None
+
+    def _delivery(self, tx: Tx, reply: CaseEvent | None) -> Delivery:
+        """What is known of the latest reply. Accepted is not delivered, and neither is read."""
+        if reply is None:
+            return ""
+        job = tx.find_job(reply.job_id) if reply.job_id else None
+        match None if job is None else job.state:
+            case "done":
+                return "accepted"
+            case "ready" | "leased" | "held":
+                return "waiting"
+            case "uncertain":
+                return "uncertain"
+            case _:
+                return "failed"
+
+    def _here(self, tx: Tx, case: Case) -> str:
+        address = self._cases.address(tx, case)
+        return "" if address is None else {"line": "LINE", "slack": "Slack"}[address.channel]
 
     def _rating(self, tx: Tx, answer: Answer, lang: str) -> Rating:
         return Rating(

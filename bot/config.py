@@ -224,12 +224,23 @@ class Unhappy(_Section):
     words: tuple[Annotated[str, Field(min_length=1, max_length=40)], ...] = ("交換", "返品", "届かない")
 
 
+class Escalation(_Section):
+    """Who else is told of a case that nobody has answered."""
+
+    after_ms: Span = Field(alias="after")
+    """Support hours since the case was opened: nights, weekends and holidays do not count."""
+    to: Annotated[tuple[Annotated[str, Field(pattern=_STAFF_ID)], ...], Field(min_length=1)]
+
+
 class Alerts(_Section):
     """Where unhappy customers are shown to staff."""
 
     channel: Annotated[str, Field(pattern=_CHANNEL_ID)]
     grace_ms: Duration = Field(default=5 * 60_000, alias="grace")
     """How long a mis-tap can be corrected before anybody is alerted."""
+    follow_up_ms: Span | None = Field(default=86_400_000, alias="follow_up")
+    """When a customer may be asked whether all is well, after a case was settled; null: never."""
+    escalate: tuple[Escalation, ...] = ()
 
 
 class DigestWhere(_Section):

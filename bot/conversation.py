@@ -23,6 +23,7 @@ from bot.clock import Chance, Clock
 from bot.outbox import Outbox
 from bot.rights import Rights, person_of
 from bot.voice import NO_REPLY, ReplyTo, Voice, address_of
+from flows.cases import NODE
 from flows.engine import (
     Ask,
     Begin,
@@ -32,6 +33,7 @@ from flows.engine import (
     End,
     EraseAnswers,
     Input,
+    Media,
     NotOurs,
     OpenCase,
     Record,
@@ -41,6 +43,7 @@ from flows.engine import (
     State,
     Stop,
     Tap,
+    Typed,
     Unsent,
     Wake,
     asked,
@@ -111,7 +114,7 @@ class Conversation:
         self._relay = relay
         self._tz: tzinfo = shop.tz
         self._week = (-1, "")
-        self.cases = Cases(shop=shop, promises=promises)
+        self.cases = Cases(shop=shop, promises=promises, voice=voice, relay=relay)
         self._rights = Rights(voice=voice, cases=self.cases, stop=self.stop, shop=shop, promises=promises)
 
     # ------------------------------------------------------------------------------------------------- inbound
@@ -194,6 +197,10 @@ class Conversation:
                 return
         if self._rights.take_in(tx, inbound, outbox):
             return
+        if isinstance(inbound.content, Tap) and inbound.content.node == NODE:
+            if not self.cases.followed_up(tx, inbound, outbox):
+                self._nothing_open(tx, inbound, outbox)
+            return
         session = self._session_of(tx, inbound)
         if session is None:
             self._nothing_open(tx, inbound, outbox)
@@ -204,6 +211,9 @@ class Conversation:
             dates=self._promises.dates(outbox.now_ms, session.lang),
             message_id=inbound.message_id,
         )
+        if session.status == "open" and self._is_for_staff(tx, session, reply):
+            self._nothing_open(tx, inbound, outbox)
+            return
         ended = session.status != "open" and not inbound.session_id and not isinstance(inbound.content, Unsent)
         if ended and not self._concerns(tx, session, reply):
             self._nothing_open(tx, inbound, outbox)
@@ -222,6 +232,18 @@ class Conversation:
         """Whether a session that has ended makes anything of these words: a typed 「連絡を希望する」, photos that we
         asked for, an answer that is merely late. Everything else belongs to the shop."""
         return bool(step(self._voice.flow(tx, session), State.parse(session.state), reply).outputs)
+
+    def _is_for_staff(self, tx: Tx, session: Session, reply: Reply) -> bool:
+        """Whether words typed while a survey is open answer a member of staff who wrote in between, rather than the
+        survey. A clear answer to a question with choices stays one."""
+        case = tx.open_case(session.customer_id) if isinstance(reply.content, Typed | Media) else None
+        if case is None or case.replied_ms is None:
+            return False
+        flow, state = self._voice.flow(tx, session), State.parse(session.state)
+        question = flow.find(state.at) if state.at else None
+        if question is None or question.kind == "text":
+            return True
+        return not any(isinstance(output, Record) for output in step(flow, state, reply).outputs)
 
     def _session_of(self, tx: Tx, inbound: Inbound) -> Session | None:
         if inbound.session_id:
@@ -263,6 +285,8 @@ class Conversation:
         address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
         if address is None:
             tx.put_address(address_of(inbound, outbox.now_ms))
+        # somebody who is being looked after is heard by the people who do, and by the shop's tools as ever
+        self.cases.heard(tx, inbound, outbox)
         if self._relay and inbound.raw:
             # whatever is not ours belongs to the shop's own tools
             outbox.put(
@@ -282,12 +306,19 @@ class Conversation:
     def _followed(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
         tx.put_address(address_of(inbound, outbox.now_ms))
         tx.set_blocked(inbound.channel, inbound.workspace, inbound.external_id, None)
+        self._tell_of_block(tx, inbound, outbox)
 
     def _blocked(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
         tx.put_address(address_of(inbound, outbox.now_ms))
         tx.set_blocked(inbound.channel, inbound.workspace, inbound.external_id, inbound.at_ms)
+        self._tell_of_block(tx, inbound, outbox)
         while (session := tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)) is not None:
             self.stop(tx, session, "blocked", outbox)
+
+    def _tell_of_block(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
+        address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
+        if address is not None:
+            self.cases.blocked(tx, address.customer_id, outbox)
 
     # ------------------------------------------------------------------------------------------------- moving
 

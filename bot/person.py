@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bot.clock import Chance, Clock
+from bot.staff.card import erased_message
 from flows.survey import Flow, Library
 from reports import trust
 from reports.rounding import signed
@@ -89,9 +90,10 @@ async def erase(config: Config, customer_id: str, *, clock: Clock, chance: Chanc
     except StoreInUse:
         alone = False
         store = await open_store(url, now_ms=now_ms, create=False)
-    ids = (chance.new_id(now_ms), chance.new_id(now_ms))
     async with store:
-        answers, jobs = await store.write(lambda tx: _erase(tx, customer_id, config, now_ms, ids, alone=alone))
+        answers, jobs = await store.write(
+            lambda tx: _erase(tx, customer_id, config, now_ms, lambda: chance.new_id(now_ms), alone=alone)
+        )
         clean = False
         if alone:
             for _ in range(_COMPACT_TRIES):
@@ -100,15 +102,31 @@ async def erase(config: Config, customer_id: str, *, clock: Clock, chance: Chanc
 
 
 def _erase(
-    tx: Tx, customer_id: str, config: Config, now_ms: int, ids: tuple[str, str], *, alone: bool
+    tx: Tx, customer_id: str, config: Config, now_ms: int, new_id: Callable[[], str], *, alone: bool
 ) -> tuple[int, int]:
     found = _dossier(tx, customer_id, config.shop.tz)
     # written first: erasing puts the pseudonym in the place of the name, here as in older rows
-    entry = AuditEntry(id=ids[0], at_ms=now_ms, actor=_ACTOR, action="person.erase", subject=customer_id, detail="")
+    entry = AuditEntry(id=new_id(), at_ms=now_ms, actor=_ACTOR, action="person.erase", subject=customer_id, detail="")
     tx.audit(entry)
+    refs = [case.card_ref for case in found.cases] + [event.ref for event in found.case_events]
+    seen = [ref for ref in refs if ":" in ref]
     tx.erase_customer(customer_id, now_ms)
+    # what staff have seen in Slack: the server that runs, or the next one, takes the words away
+    for ref in seen:
+        update = {"method": "chat.update", "args": erased_message(config.shop.language), "ref": ref}
+        tx.put_job(
+            Job(
+                id=new_id(),
+                kind="send",
+                due_ms=now_ms,
+                payload=msgspec.json.encode(update).decode(),
+                lane=f"slack:{ref.partition(':')[0]}",
+                channel="slack",
+                created_ms=now_ms,
+            )
+        )
     if not alone:
-        tx.put_job(Job(id=ids[1], kind="compact", due_ms=now_ms, payload="{}", created_ms=now_ms))
+        tx.put_job(Job(id=new_id(), kind="compact", due_ms=now_ms, payload="{}", created_ms=now_ms))
     return len(found.answers), sum(job.state in _WAITING for job in found.jobs)
 
 
@@ -205,6 +223,13 @@ def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, shop: S
             + (f", wants contact: {c.contact}" if c.contact else "")
             + (f", words: {_plain(c.words)}" if c.words else "")
             for c in found.cases
+        ],
+    )
+    yield from _section(
+        "What was done in cases",
+        [
+            f"{at(e.at_ms)} {e.kind} by {_plain(e.actor_name or e.actor)}" + (f": {_plain(e.words)}" if e.words else "")
+            for e in found.case_events
         ],
     )
     yield ""

@@ -67,6 +67,22 @@ class Promises:
                 break
         return self._ms(day, _clock(self._hours.hours[1]))
 
+    def working_after_ms(self, start_ms: int, work_ms: int) -> int:
+        """When `work_ms` of support hours have passed since `start_ms`; nights, weekends and holidays do not count.
+
+        Nothing passed yet is the start itself, or the next opening. After two years without a working day: two years.
+        """
+        day, left_ms, closes_ms = self._local(start_ms).date(), work_ms, start_ms
+        for _ in range(732):
+            opens_ms = max(start_ms, self._ms(day, _clock(self._hours.hours[0])))
+            closes_ms = self._ms(day, _clock(self._hours.hours[1]))
+            if self.is_working(day) and opens_ms < closes_ms:
+                if opens_ms + left_ms <= closes_ms:
+                    return opens_ms + left_ms
+                left_ms -= closes_ms - opens_ms
+            day += timedelta(days=1)
+        return closes_ms
+
     def is_working(self, day: date) -> bool:
         """True when somebody is there on this day."""
         return day.weekday() in self._hours.days and day not in self._closed

@@ -78,6 +78,24 @@ class Voice:
         reply_to = ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms)
         self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id)
 
+    def write(
+        self,
+        tx: Tx,
+        at: tuple[str, str, str],
+        say: Say,
+        outbox: Outbox,
+        *,
+        lang: str,
+        customer_id: str,
+        key: str,
+        reply_to: ReplyTo = NO_REPLY,
+    ) -> str:
+        """Queue one message of staff's, or about what they do, to (channel, workspace, id). The id of its job; "" when
+        that channel is off. `key` is used once ever; one that begins with UNASKED binds it to the contact hours."""
+        turn = Turn(session_id="", lang=lang, bubbles=(say,))
+        queued = self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id, key=key)
+        return queued[-1] if queued else ""
+
     def _hears(self, at: tuple[str, str, str], now_ms: int) -> bool:
         """False once somebody got too many answers within an hour: something there writes by itself, and would go on
         for ever. (Inside a survey the engine keeps its own count.)"""
@@ -99,14 +117,17 @@ class Voice:
         reply_to: ReplyTo,
         customer_id: str,
         unasked: bool = False,
-    ) -> None:
+        key: str = "",
+    ) -> list[str]:
         name, workspace, external_id = at
+        queued: list[str] = []
         channel = self._channels.get(name)
         if channel is None:
             log.warning("channel_off", channel=name, session=turn.session_id)
-            return
+            return queued
         for call in channel.render(turn, external_id=external_id, reply_token=reply_to.token, at_ms=reply_to.at_ms):
             job_id = outbox.new_id()
+            queued.append(job_id)
             outbox.put(
                 tx,
                 Job(
@@ -114,7 +135,7 @@ class Voice:
                     kind="send",
                     due_ms=outbox.now_ms,
                     payload=msgspec.json.encode(call.payload).decode(),
-                    key=f"{UNASKED}{job_id}" if unasked else "",
+                    key=key or (f"{UNASKED}{job_id}" if unasked else ""),
                     lane=f"{name}:{workspace}:{external_id}",
                     channel=name,
                     session_id=turn.session_id,
@@ -126,6 +147,7 @@ class Voice:
                 ),
                 call.payload,
             )
+        return queued
 
     # ------------------------------------------------------------------------------------------------- words
 

@@ -35,6 +35,9 @@ TaskHandler = Callable[[Job], Awaitable[None]]
 SentHook = Callable[[Tx, Job, str, Outbox], None]
 """What follows, in the finishing transaction, when a message was accepted: (tx, job, ref, outbox)."""
 
+GivenUpHook = Callable[[Tx, Job, Outbox], None]
+"""What follows, in the finishing transaction, when a keyed message was given up, or nobody knows what became of it."""
+
 _BATCH = 64
 _RENEW_S = LEASE_MS / 3000
 _BACKOFF_MS = 1_000
@@ -58,6 +61,7 @@ class Worker:
     units: Mapping[str, UnitHandler]
     tasks: Mapping[str, TaskHandler]
     on_sent: SentHook
+    on_given_up: GivenUpHook
     owner: str
     pacer: Pacer
     opens_ms: Callable[[int], int]
@@ -270,9 +274,14 @@ class Worker:
                 await self._again(job, reason, None)
             case Unknown(reason=reason):
                 log.warning("send_uncertain", job=job.id, channel=job.channel, reason=reason)
-                await self._finish(
-                    job, lambda tx: tx.finish_job(job, state="uncertain", at_ms=self.clock.now_ms(), error=reason)
-                )
+                outbox = self.outbox()
+
+                def unit(tx: Tx) -> None:
+                    if tx.finish_job(job, state="uncertain", at_ms=outbox.now_ms, error=reason) and job.key:
+                        self.on_given_up(tx, job, outbox)
+
+                await self._finish(job, unit)
+                self.take(outbox)
             case _:
                 assert_never(delivery)
 
@@ -334,15 +343,20 @@ class Worker:
         log.error("job_dead", job=job.id, kind=job.kind, channel=job.channel, reason=reason)
         measures.dead_jobs.labels(job.kind).inc()
 
+        outbox = self.outbox()
+
         def unit(tx: Tx) -> None:
-            now_ms = self.clock.now_ms()
+            now_ms = outbox.now_ms
             if not tx.finish_job(job, state="dead", at_ms=now_ms, error=reason):
                 return
+            if job.key:
+                self.on_given_up(tx, job, outbox)
             session = tx.find_session(job.session_id) if unreachable and job.session_id else None
             if session is not None:
                 tx.set_blocked(session.channel, session.workspace, session.external_id, now_ms)
 
         await self._finish(job, unit)
+        self.take(outbox)
 
     async def _finish(self, job: Job, unit: Callable[[Tx], object]) -> None:
         """Run the unit that ends a job; whoever waited behind it in its lane is looked for at once."""

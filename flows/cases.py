@@ -150,7 +150,8 @@ def _heard(case: Standing, deed: Wrote | StillAProblem, now_ms: int) -> Standing
 
 _THANKS = re.compile(
     r"(どうも|本当に|ほんとうに|ご?丁寧に|ご?対応|ご?連絡|ご?返信|いただき|頂き|をいただき|早速の?|迅速な|、|。|!|♪|\s)*"
-    r"(ありがとう(ございます|ございました)?|助かりました|承知しました|了解です|わかりました|分かりました|thanks|thank you)"
+    r"(ありがとう(ございます|ございました)?|助かりました|承知しました|了解です|わかりました|分かりました"
+    r"|thanks|thank you)"
     r"( so much| very much| a lot|、|。|!|\.|,|♪|\s|ありがとう(ございます|ございました)?|助かりました)*",
     re.IGNORECASE,
 )
@@ -159,8 +160,10 @@ _THANKS = re.compile(
 def is_thanks(text: str) -> bool:
     """Whether somebody only says thank you: nothing is to be done again.
 
-    >>> is_thanks("ご対応ありがとうございました！"), is_thanks("Thank you so much."), is_thanks("ありがとう。でもまだ届きません")
-    (True, True, False)
+    >>> is_thanks("ご対応ありがとうございました！"), is_thanks("Thank you so much.")
+    (True, True)
+    >>> is_thanks("ありがとう。でもまだ届きません")
+    False
     """
     folded = unicodedata.normalize("NFKC", text).strip()
     return len(folded) <= 60 and _THANKS.fullmatch(folded) is not None
@@ -179,11 +182,17 @@ _SIGNS: tuple[tuple[Behaviour, re.Pattern[str]], ...] = (
     ),
     (
         "wrong",
-        re.compile(r"違う商品|別の商品|間違|入っていな|足りな|wrong (item|product|size|colou?r)|missing", re.IGNORECASE),
+        re.compile(
+            r"違う商品|別の商品|間違|入っていな|足りな|wrong (item|product|size|colou?r)|missing",
+            re.IGNORECASE,
+        ),
     ),
     (
         "late",
-        re.compile(r"届かな|届いていな|届いてな|遅れ|遅い|遅く|まだ来な|late|delay|not arrived|never arrived", re.IGNORECASE),
+        re.compile(
+            r"届かな|届いていな|届いてな|遅れ|遅い|遅く|まだ来な|\blate\b|delay|not arrived|never arrived",
+            re.IGNORECASE,
+        ),
     ),
 )
 

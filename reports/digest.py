@@ -936,7 +936,7 @@ def _care(tx: Tx, week: _Window, now_ms: int, tz: ZoneInfo) -> Care:
     ]
     in_week = [case for case in cases if start_ms <= case.opened_ms < end_ms]
     ripe = [case for case in in_week if case.opened_ms + CLOSED_LOOP_MS <= now_ms]
-    waiting = [case for case in cases if case.state == "open"]
+    waiting = [case for case in cases if case.state in ("open", "claimed")]
     return Care(
         opened=len(in_week),
         open_now=len(waiting),

@@ -258,6 +258,8 @@ class CaseEvent:
     at_ms: int
     actor: str
     """Slack user id, "customer" or "koe"."""
+    actor_name: str
+    """As it was then; "" for the customer and for Koe."""
     kind: str
     """What happened: "claimed", "reply", "wrote" … (docs/staff.md)."""
     words: str = ""

@@ -1532,8 +1532,8 @@ class Tx:
         row = self._db.one(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id = :customer_id AND customer_id <> '' AND state <>"
-            " 'settled' LIMIT 1",
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE customer_id = :customer_id AND customer_id <> '' AND state <> 'settled' LIMIT 1",
             {"customer_id": customer_id},
         )
         return Case(*row) if row else None
@@ -1613,8 +1613,8 @@ class Tx:
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms,"
-            " id",
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE opened_ms >= :start_ms AND opened_ms < :end_ms ORDER BY opened_ms, id",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [Case(*row) for row in rows]
@@ -1633,14 +1633,15 @@ class Tx:
     def note_case_event(self, event: CaseEvent) -> None:
         """Add to a case's history. Nothing when the case is not there (its customer was erased meanwhile)."""
         self._db.run(
-            "INSERT INTO case_events (id, case_id, at_ms, actor, kind, words, job_id, ref)"
-            " SELECT :id, :case_id, :at_ms, :actor, :kind, :words, :job_id, :ref"
+            "INSERT INTO case_events (id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref)"
+            " SELECT :id, :case_id, :at_ms, :actor, :actor_name, :kind, :words, :job_id, :ref"
             " WHERE EXISTS (SELECT 1 FROM cases WHERE id = :case_id)",
             {
                 "id": event.id,
                 "case_id": event.case_id,
                 "at_ms": event.at_ms,
                 "actor": event.actor,
+                "actor_name": clean(event.actor_name),
                 "kind": event.kind,
                 "words": clean(event.words),
                 "job_id": event.job_id,
@@ -1651,8 +1652,8 @@ class Tx:
     def case_events(self, case_id: str) -> list[CaseEvent]:
         """The history of a case, oldest first."""
         rows = self._db.all(
-            "SELECT id, case_id, at_ms, actor, kind, words, job_id, ref FROM case_events WHERE case_id = :case_id"
-            " ORDER BY id",
+            "SELECT id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref FROM case_events"
+            " WHERE case_id = :case_id ORDER BY id",
             {"case_id": case_id},
         )
         return [CaseEvent(*row) for row in rows]
@@ -1660,7 +1661,7 @@ class Tx:
     def find_case_event(self, event_id: str) -> CaseEvent | None:
         """One entry of a case's history, or None."""
         row = self._db.one(
-            "SELECT id, case_id, at_ms, actor, kind, words, job_id, ref FROM case_events WHERE id = :id",
+            "SELECT id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref FROM case_events WHERE id = :id",
             {"id": event_id},
         )
         return CaseEvent(*row) if row else None
@@ -1934,7 +1935,8 @@ class Tx:
         cases = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id <> '' AND (customer_id = :customer_id"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE customer_id <> '' AND (customer_id = :customer_id"
             " OR customer_id IN (SELECT channel || ':' || workspace || ':' || external_id FROM addresses"
             " WHERE customer_id = :customer_id AND customer_id <> '')) ORDER BY opened_ms, id",
             params,

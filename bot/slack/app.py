@@ -25,6 +25,8 @@ from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
 from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
+from bot.staff.card import ACTION
+from bot.staff.cases import TEMPLATE, CaseDesk
 from bot.staff.home import HomeDesk
 from bot.staff.people import People, Person, refusal_text
 from bot.staff.survey import COMMAND, START, SURVEY_VIEW, SurveyDesk
@@ -80,6 +82,7 @@ class SlackApp:
         converse: Takes in one event of a customer's conversation in one transaction; notes its event id
         itself. store: Notes anything else; True the first time.
         desk: `/survey` for staff.
+        cases: The buttons and windows of cases.
         people: Languages of staff.
         access: Permissions of staff.
         home_desk: App Home.
@@ -96,6 +99,7 @@ class SlackApp:
         converse: Callable[[Inbound], Awaitable[object]],
         store: Callable[[SlackInbound], Awaitable[bool]],
         desk: SurveyDesk,
+        cases: CaseDesk,
         people: People,
         access: Access,
         home_desk: HomeDesk,
@@ -108,6 +112,7 @@ class SlackApp:
         self._converse = converse
         self._store = store
         self._desk = desk
+        self._cases = cases
         self._people = people
         self._access = access
         self._home = home_desk
@@ -157,6 +162,10 @@ class SlackApp:
         app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
+        template = self._guarded("action", TEMPLATE, self._cases.picked)
+        app.action({"action_id": TEMPLATE})(template)
+        opened = self._guarded("action", ACTION, self._on_case)
+        app.action(re.compile(rf"{re.escape(ACTION)}\.\w+"))(opened)
         # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained
         anything = re.compile(".*", re.DOTALL)
         app.action(anything)(self._guarded("action", ANYTHING_ELSE, self._on_unknown_action))
@@ -200,6 +209,10 @@ class SlackApp:
             await self._converse(answered)
             hit("slack.before_ack")
             return done
+        case_answer = await self._cases.take(body, key=messages.interaction_key(body), workspace=workspace)
+        if case_answer is not None:
+            hit("slack.before_ack")
+            return BoltResponse(status=200, body=case_answer)
         if not await self._store(self._noted(body, kind, workspace)):
             return done
         if kind == "other":
@@ -301,6 +314,11 @@ class SlackApp:
     def _told_view(self, sentence: str, lang: str) -> JsonObject:
         close = self._words("button.cancel", lang)
         return kit.modal("koe.told", "Koe", [kit.words((sentence, False))], close=close)
+
+    async def _on_case(self, body: JsonObject, person: Person) -> None:
+        sentence = await self._cases.pressed(body, person)
+        if sentence:
+            await self._tell(body, sentence, person.lang)
 
     async def _on_write(self, body: JsonObject, _: Person) -> None:
         view = messages.answer_view(str(messages.first_action(body).get("value", "")), self._channel.deck)

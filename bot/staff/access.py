@@ -47,10 +47,16 @@ ACTIONS: Final[Mapping[str, Permission]] = {
     "koe.home.cases": "handle_cases",
     "koe.home.digest": "read_comments",
     "koe.home.refresh": "staff",
+    # the buttons of a case's card, and the choice of a text to start from
+    "koe.case": "handle_cases",
+    "koe.case.template": "handle_cases",
     ANYTHING_ELSE: "everyone",
 }
 VIEWS: Final[Mapping[str, Permission]] = {
     "koe.survey": "trigger",
+    # the windows behind the buttons of a case
+    "koe.case": "handle_cases",
+    "koe.case.preview": "handle_cases",
     ANYTHING_ELSE: "everyone",
 }
 SHORTCUTS: Final[Mapping[str, Permission]] = {
@@ -58,7 +64,7 @@ SHORTCUTS: Final[Mapping[str, Permission]] = {
     "koe.start": "trigger",
     ANYTHING_ELSE: "everyone",
 }
-FIELDS: Final = frozenset({"flow", "when", "note"})
+FIELDS: Final = frozenset({"flow", "when", "note", "to", "reached", "until", "outcome", "follow_up"})
 """Action ids of fields that send nothing by themselves: they are read when their window is sent."""
 CONVERSATION: Final = ("koe.tap", "koe.pick", "koe.done", "koe.answer")
 """Prefixes of a customer's controls: each belongs to a session, and only its own customer moves that

@@ -19,7 +19,18 @@ from bot.staff.survey import day_text, time_text
 
 Reason = Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]
 
+Delivery = Literal["", "waiting", "accepted", "failed", "uncertain"]
+
+ACTION = "koe.case"
+"""Begins the action ids of a card's buttons: koe.case.claim …"""
+VERBS = ("claim", "reply", "hand_over", "call", "snooze", "resolve")
+WORDED = frozenset(("reply", "call", "missed_call", "note", "wrote"))
+"""Entries of a thread that quote somebody."""
+_RINGS = frozenset(("overdue", "escalated", "woke", "still", "reopened"))
+"""Entries that call for somebody: shown in the channel too, and to whoever looks after the case."""
 _WORDS_LIMIT = 1500
+_MINUTE_MS = 60_000
+_STAFF_ID = re.compile(r"[UWS][A-Z0-9]{2,20}")
 _MAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
 _NUMBER = re.compile(r"(?<![\d０-９])[+＋]?[\d０-９](?:[-－ー ‐–().（）]?[\d０-９]){8,}(?![\d０-９])")
 
@@ -48,12 +59,84 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "delivered": ("{day}お届け", "delivered {day}"),
     "before": ("これまで：{answers}", "Before: {answers}"),
     "open": ("担当：未定", "Unclaimed"),
+    "claimed": ("対応中 @{staff}（{since}から）", "In progress, @{staff} since {since}"),
+    "claimed.plain": ("対応中", "In progress"),
+    "snoozed": ("{until}まで保留", "Snoozed until {until}"),
+    "overdue": ("期限を過ぎています。", "Overdue."),
+    "overdue.hours": ("期限を{hours}時間過ぎています。", "{hours} hours overdue."),
+    "overdue.hour": ("期限を1時間過ぎています。", "1 hour overdue."),
+    "told.no": ("お客さまには未連絡です。", "The customer has not been told."),
+    "told.yes": ("お客さまには遅れをお詫びしました。", "The customer has been told."),
+    "delivery.waiting": ("返信は送信待ちです。", "The reply waits to be sent."),
+    "delivery.accepted": (
+        "{here}が送信を受け付けました（届いたか、読まれたかは分かりません）。",
+        "Accepted by {here} (delivery and reading cannot be known).",
+    ),
+    "delivery.failed": ("返信を送れませんでした。", "The reply could not be sent."),
+    "delivery.uncertain": ("返信が送られたかどうか分かりません。", "Nobody knows whether the reply was sent."),
+    "blocked": (
+        "お客さまがブロック中のため届きません。電話かメールをご検討ください。",
+        "The customer has blocked the account. Consider phone or e-mail.",
+    ),
+    "suggestion": ("お返事の例：{text}", "A reply to start from: {text}"),
     "changed": ("お客さまが{old}から{new}に訂正しました。", "The customer changed {old} to {new}."),
     "settled": (
         "お客さまの訂正により、対応は不要になりました。",
         "The customer corrected the answer: nothing to do.",
     ),
-    "resolved": ("解決しました。", "Resolved."),
+    "resolved": ("解決", "Resolved"),
+    "first_reply": ("初回返信まで{time}", "first reply {time}"),
+    "after.solved": ("お客さま「解決した」", "customer: solved"),
+    "after.still": ("お客さま「まだ困っている」", "customer: still a problem"),
+    "outcome.exchange": ("交換を手配", "exchange arranged"),
+    "outcome.refund": ("返金を手配", "refund arranged"),
+    "outcome.resend": ("再送を手配", "sent again"),
+    "outcome.explained": ("ご説明", "explained"),
+    "outcome.improve": ("改善を約束", "improvement promised"),
+    "outcome.unreached": ("連絡がつかず終了", "could not be reached"),
+    "outcome.other": ("その他", "other"),
+    "button.claim": ("担当する", "Claim"),
+    "button.reply": ("返信する", "Reply"),
+    "button.hand_over": ("引き継ぐ", "Hand over"),
+    "button.call": ("電話メモ", "Call note"),
+    "button.snooze": ("あとで", "Snooze"),
+    "button.resolve": ("解決", "Resolve"),
+    "note.reply": ("@{staff}の返信", "Reply by @{staff}"),
+    "note.call": ("電話（通話できました）@{staff}", "Call, customer reached, @{staff}"),
+    "note.missed_call": ("電話（不在）@{staff}", "Call, no answer, @{staff}"),
+    "note.note": ("メモ @{staff}", "Note by @{staff}"),
+    "note.wrote": ("お客さまから返信がありました", "The customer wrote"),
+    "note.sent_photo": ("お客さまから写真が届きました。", "The customer sent a photo."),
+    "note.sent_sticker": ("お客さまからスタンプが届きました。", "The customer sent a sticker."),
+    "note.sent_other": ("お客さまからファイルが届きました。", "The customer sent a file."),
+    "note.handed_over": ("@{staff}から@{to}に引き継ぎました。", "Handed over from @{staff} to @{to}."),
+    "note.reopened": (
+        "お客さまからご連絡があり、対応を再開します。",
+        "The customer wrote again: the case is open again.",
+    ),
+    "note.overdue": (
+        "お約束の時間（{due}）を過ぎました。まだお返事していません。",
+        "The promised time ({due}) has passed and nobody has answered.",
+    ),
+    "note.apologised": (
+        "お客さまに遅れをお詫びし、{due}までのご連絡をお約束しました。",
+        "The customer was told about the delay and promised an answer by {due}.",
+    ),
+    "note.escalated": (
+        "まだお返事していないお客さまがいます。ご確認ください。",
+        "This customer is still waiting for an answer. Please have a look.",
+    ),
+    "note.woke": ("保留の時間が終わりました。", "The time to come back to this has come."),
+    "note.solved": ("お客さまから「解決した」とのお返事です。", "The customer says it is solved."),
+    "note.still": (
+        "お客さまから「まだ困っている」とのお返事です。対応を再開します。",
+        "The customer says it is still a problem: the case is open again.",
+    ),
+    "note.reply_failed": (
+        "返信を送れませんでした。電話かメールをご検討ください。",
+        "The reply could not be sent. Consider phone or e-mail.",
+    ),
+    "note.hidden": ("（このチャンネルには表示しません）", "(not shown in this channel)"),
     "erased": ("お客さまのご希望により、内容を消去しました。", "Content erased at the customer's request."),
 }
 
@@ -90,7 +173,41 @@ class CardFacts:
     """Answers of former surveys, newest first."""
     changed: tuple[str, str] | None = None
     """(old, new) after the customer corrected the answer."""
-    state: Literal["open", "settled", "resolved", "erased"] = "open"
+    state: Literal["open", "claimed", "settled", "resolved", "erased"] = "open"
+    case_id: str = ""
+    """Carried by the buttons; without it there are none."""
+    staff: str = ""
+    """Who looks after it, by name."""
+    claimed_ms: int | None = None
+    snoozed_ms: int | None = None
+    overdue_ms: int | None = None
+    """For how long the promised time has passed without an answer."""
+    customer_told: bool = False
+    delivery: Delivery = ""
+    blocked: bool = False
+    outcome: str = ""
+    first_reply_ms: int | None = None
+    """From the opening to the first reply."""
+    after: Literal["", "solved", "still"] = ""
+    suggestion: str = ""
+    """A reply to start from."""
+    ledger: tuple[str, ...] = ()
+    """Promises kept and broken lately, a line each."""
+    timezone: str = "Asia/Tokyo"
+
+
+@dataclass(frozen=True, slots=True)
+class NoteFacts:
+    """One entry of a case's history, as its thread shows it."""
+
+    kind: str
+    words: str = ""
+    staff: str = ""
+    to: str = ""
+    assignee: str = ""
+    """Slack user id of who looks after it: reminded by name."""
+    due_ms: int | None = None
+    here: str = ""
     timezone: str = "Asia/Tokyo"
 
 
@@ -109,7 +226,7 @@ def render_card(card: CardFacts, lang: str, *, with_words: bool) -> JsonObject:
         at = datetime.fromtimestamp(card.due_ms / 1000, tz)
         notification = _say("alert", lang, what=what, due=f"{_short_day(card.due_ms, lang, tz)} {at:%H:%M}")
     if card.state == "erased":
-        return _message(notification, [kit.words((_say("erased", lang), False))])
+        return erased_message(lang)
     dot = " · " if lang == "en" else "・"
     scores = [f"{rating.name} {rating.label}" for rating in card.ratings] or [what]
     made = [kit.words((dot.join([_say("head", lang), *scores]), True))]
@@ -120,8 +237,60 @@ def render_card(card: CardFacts, lang: str, *, with_words: bool) -> JsonObject:
         else:
             made.append(kit.small_plain(_say("hidden", lang)))
     made.append(kit.words(("\n".join(_lines(card, lang, tz, due, dot)), False)))
-    made.append(kit.small_plain(_state_line(card, lang)))
+    made.append(kit.small_plain(_state_line(card, lang, tz)))
+    if card.state in ("open", "claimed"):
+        if card.suggestion and with_words:
+            made.append(kit.small_plain(_say("suggestion", lang, text=" ".join(card.suggestion.split("\n")))))
+        if card.case_id:
+            made.append(_buttons(card, lang))
     return _message(notification, made)
+
+
+def render_note(note: NoteFacts, lang: str, *, with_words: bool) -> JsonObject:
+    """{"text", "blocks", …} of one entry in a card's thread; quotes stand only where comments may be read."""
+    tz = ZoneInfo(note.timezone)
+    if note.kind == "erased":
+        return erased_message(lang)
+    due = "" if note.due_ms is None else time_text(note.due_ms, lang, tz)
+    who = {"staff": note.staff or "–", "to": note.to or "–", "due": due}
+    sentence = _say(f"note.{note.kind}", lang, **who)
+    if note.kind in WORDED and not with_words:
+        sentence += _say("note.hidden", lang) if lang != "en" else f" {_say('note.hidden', lang)}"
+    made = []
+    if note.kind in _RINGS:
+        called = note.words.split() if note.kind == "escalated" else [note.assignee]
+        rung = [
+            f"<!subteam^{name}>" if name[0] == "S" else f"<@{name}>" for name in called if _STAFF_ID.fullmatch(name)
+        ]
+        if rung:
+            # ids of koe.yaml and of whoever clicked: nobody else can be called from here
+            made.append({"type": "section", "text": {"type": "mrkdwn", "text": " ".join(rung), "verbatim": True}})
+    made.append(kit.words((sentence, False)))
+    if note.kind in WORDED and with_words and note.words.strip():
+        made.append(kit.quote(cut(note.words.strip(), _WORDS_LIMIT)))
+    message = _message(sentence, made)
+    if note.kind in _RINGS:
+        message["reply_broadcast"] = True
+    return message
+
+
+def _buttons(card: CardFacts, lang: str) -> JsonObject:
+    offered = [verb for verb in VERBS if verb != "claim" or card.state == "open"]
+    made = [
+        kit.button(
+            _say(f"button.{verb}", lang),
+            f"{ACTION}.{verb}",
+            card.case_id,
+            style="primary" if verb == ("claim" if card.state == "open" else "reply") else "",
+        )
+        for verb in offered
+    ]
+    return kit.actions(made, block_id=f"{ACTION}:{card.case_id}:{card.state}")
+
+
+def erased_message(lang: str) -> JsonObject:
+    """What stands in the place of a card, or of an entry in its thread, whose customer wanted the content erased."""
+    return _message(_say("erased", lang), [kit.words((_say("erased", lang), False))])
 
 
 def masked(words: str) -> str:
@@ -161,15 +330,89 @@ def _lines(card: CardFacts, lang: str, tz: ZoneInfo, due: str, dot: str) -> list
             comma = ", " if day and lang == "en" else " " if day else ""
             answers.append(f"{day}{comma}{rating.name} {rating.label}")
         lines.append(_say("before", lang, answers=("; " if lang == "en" else "、").join(answers)))
+    lines += card.ledger
     return lines
 
 
-def _state_line(card: CardFacts, lang: str) -> str:
+def _state_line(card: CardFacts, lang: str, tz: ZoneInfo) -> str:
     parts = []
     if card.changed is not None:
         parts.append(_say("changed", lang, old=card.changed[0], new=card.changed[1]))
-    parts.append(_say("open" if card.state == "erased" else card.state, lang))
-    return (" " if lang == "en" else "").join(parts)
+    match card.state:
+        case "resolved":
+            parts.append(_resolved_line(card, lang))
+        case "claimed" if card.staff and card.claimed_ms is not None:
+            parts.append(_say("claimed", lang, staff=cut(card.staff, 60), since=_moment(card.claimed_ms, lang, tz)))
+        case "claimed":
+            parts.append(_say("claimed.plain", lang))
+        case "settled":
+            parts.append(_say("settled", lang))
+        case _:
+            parts.append(_say("open", lang))
+    if card.state in ("open", "claimed"):
+        if card.snoozed_ms is not None:
+            parts.append(_say("snoozed", lang, until=time_text(card.snoozed_ms, lang, tz)))
+        if card.overdue_ms is not None:
+            hours = card.overdue_ms // (60 * _MINUTE_MS)
+            key = "overdue" if hours == 0 else "overdue.hour" if hours == 1 else "overdue.hours"
+            parts.append(_say(key, lang, hours=hours))
+            parts.append(_say("told.yes" if card.customer_told else "told.no", lang))
+        if card.blocked:
+            parts.append(_say("blocked", lang))
+        elif card.delivery:
+            parts.append(_say(f"delivery.{card.delivery}", lang, here=card.here))
+    return " ".join(parts) if lang == "en" else "".join(_spaced(parts))
+
+
+def _spaced(parts: list[str]) -> list[str]:
+    """Parts that are no sentence are set off from what follows."""
+    last = len(parts) - 1
+    return [part if part.endswith("。") or at == last else f"{part}・" for at, part in enumerate(parts)]
+
+
+def _resolved_line(card: CardFacts, lang: str) -> str:
+    head = _say("resolved", lang)
+    if card.staff:
+        head += f", @{cut(card.staff, 60)}" if lang == "en" else f" @{cut(card.staff, 60)}"
+    parts = [head]
+    if f"outcome.{card.outcome}" in _TEXTS:
+        parts.append(_say(f"outcome.{card.outcome}", lang))
+    if card.first_reply_ms is not None:
+        parts.append(_say("first_reply", lang, time=duration_text(card.first_reply_ms, lang)))
+    if card.after:
+        parts.append(_say(f"after.{card.after}", lang))
+    return (", " if lang == "en" else "・").join(parts)
+
+
+def duration_text(ms: int, lang: str) -> str:
+    """How long something took: 「2時間10分」, "2 h 10 min"; days from two on.
+
+    >>> duration_text(7_800_000, "ja"), duration_text(7_800_000, "en"), duration_text(0, "ja")
+    ('2時間10分', '2 h 10 min', '1分未満')
+    """
+    minutes = max(0, ms) // _MINUTE_MS
+    if minutes == 0:
+        return "under a minute" if lang == "en" else "1分未満"
+    days, hours, rest = 0, minutes // 60, minutes % 60
+    if hours >= 48:
+        days, hours, rest = hours // 24, hours % 24, 0
+    units = (("d", "日"), ("h", "時間"), ("min", "分"))
+    counted = [(count, unit) for count, unit in zip((days, hours, rest), units, strict=True) if count]
+    return (
+        " ".join(f"{count} {en}" for count, (en, _) in counted)
+        if lang == "en"
+        else "".join(f"{count}{ja}" for count, (_, ja) in counted)
+    )
+
+
+def outcome_label(outcome: str, lang: str) -> str:
+    """How a case was settled, in words."""
+    return _say(f"outcome.{outcome}", lang)
+
+
+def _moment(at_ms: int, lang: str, tz: ZoneInfo) -> str:
+    """A time gone by: 「11/24 11:02」, "24 Nov 11:02"."""
+    return f"{_short_day(at_ms, lang, tz)} {datetime.fromtimestamp(at_ms / 1000, tz):%H:%M}"
 
 
 def _who(card: CardFacts, lang: str) -> str:

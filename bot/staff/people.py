@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,8 @@ class Person:
 
     id: str
     lang: str
+    name: str = ""
+    """As customers read it: the family name, "" when Slack does not say."""
     team_id: str = ""
     is_bot: bool = False
     is_guest: bool = False
@@ -189,6 +192,16 @@ class People:
         return members
 
 
+def short_name(name: str) -> str:
+    """The part of a member's name that customers may read: without what stands in brackets, the first word of it.
+
+    >>> short_name("高木 由美（スタッフ）"), short_name("Emma Brown (Support)"), short_name("高木（スタッフ）")
+    ('高木', 'Emma', '高木')
+    """
+    bare = re.split(r"[（(\[【|/]", name, maxsplit=1)[0].split()
+    return bare[0][:40] if bare else ""
+
+
 def _person(user_id: str, told: object, default_lang: str) -> Person:
     person = Person(user_id, default_lang)
     if not isinstance(told, dict):
@@ -197,6 +210,7 @@ def _person(user_id: str, told: object, default_lang: str) -> Person:
     return Person(
         user_id,
         lang=("ja" if locale.startswith("ja") else "en") if locale else default_lang,
+        name=short_name(str(told.get("real_name") or told.get("name") or "")),
         team_id=str(told.get("team_id") or ""),
         is_bot=bool(told.get("is_bot")),
         is_guest=bool(told.get("is_restricted") or told.get("is_ultra_restricted")),

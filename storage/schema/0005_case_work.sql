@@ -20,6 +20,7 @@ CREATE TABLE case_events (
     case_id TEXT NOT NULL REFERENCES cases (id) ON DELETE CASCADE,
     at_ms BIGINT NOT NULL,
     actor TEXT NOT NULL,
+    actor_name TEXT NOT NULL,
     kind TEXT NOT NULL,
     words TEXT NOT NULL,
     job_id TEXT NOT NULL,
