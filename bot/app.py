@@ -661,19 +661,20 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         tz=koe.shop.tz,
         failure=SlackError,
     )
-    koe.case_desk = CaseDesk(
-        channel.call,
-        failure=SlackError,
-        access=koe.access,
-        cases=koe.conversation.cases,
-        promises=koe.promises,
-        voice=koe.voice,
-        shop=koe.shop,
-        store=koe.store,
-        clock=koe.clock,
-        outbox=koe.worker.outbox,
-        on_queued=koe.worker.take,
-    )
+    if koe.shop.alerts is not None:
+        koe.case_desk = CaseDesk(
+            channel.call,
+            failure=SlackError,
+            access=koe.access,
+            cases=koe.conversation.cases,
+            promises=koe.promises,
+            voice=koe.voice,
+            shop=koe.shop,
+            store=koe.store,
+            clock=koe.clock,
+            outbox=koe.worker.outbox,
+            on_queued=koe.worker.take,
+        )
 
     async def note(inbound: SlackInbound) -> bool:
         return await koe.store.write(lambda tx: tx.note_inbound("slack", inbound.workspace, inbound.key, inbound.at_ms))

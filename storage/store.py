@@ -2015,12 +2015,14 @@ class Tx:
                 " (SELECT id FROM cases WHERE customer_id = :customer_id AND customer_id <> '')",
                 {"customer_id": customer_id},
             )
-        # messages about the person that belong to no session quote answers, too: cards for staff, 「私の回答」
+        # messages about the person that belong to no session quote answers, too: cards for staff, 「私の回答」, what staff
+        # wanted to write
         self._db.run(
             "UPDATE jobs SET payload = '{}', error = '', key = '',"
             " state = CASE WHEN finished_ms IS NULL THEN 'cancelled' ELSE state END,"
             " finished_ms = COALESCE(finished_ms, :at_ms), claim_ms = NULL, lease_until_ms = NULL"
-            " WHERE customer_id = :customer_id AND customer_id <> '' AND session_id = '' AND kind = 'send'",
+            " WHERE customer_id = :customer_id AND customer_id <> '' AND session_id = ''"
+            " AND kind IN ('send', 'staff')",
             {"customer_id": customer_id, "at_ms": at_ms},
         )
         return erased

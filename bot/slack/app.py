@@ -82,7 +82,7 @@ class SlackApp:
         converse: Takes in one event of a customer's conversation in one transaction; notes its event id
         itself. store: Notes anything else; True the first time.
         desk: `/survey` for staff.
-        cases: The buttons and windows of cases.
+        cases: The buttons and windows of cases; None where no alert channel shows any.
         people: Languages of staff.
         access: Permissions of staff.
         home_desk: App Home.
@@ -99,12 +99,12 @@ class SlackApp:
         converse: Callable[[Inbound], Awaitable[object]],
         store: Callable[[SlackInbound], Awaitable[bool]],
         desk: SurveyDesk,
-        cases: CaseDesk,
         people: People,
         access: Access,
         home_desk: HomeDesk,
         verify: Callable[[Mapping[str, str], bytes], bool],
         now_ms: Callable[[], int],
+        cases: CaseDesk | None = None,
         silence_s: float = _SILENCE_S,
         check_s: float = _CHECK_S,
     ) -> None:
@@ -162,10 +162,9 @@ class SlackApp:
         app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
-        template = self._guarded("action", TEMPLATE, self._cases.picked)
-        app.action({"action_id": TEMPLATE})(template)
-        opened = self._guarded("action", ACTION, self._on_case)
-        app.action(re.compile(rf"{re.escape(ACTION)}\.\w+"))(opened)
+        if self._cases is not None:
+            app.action(TEMPLATE)(self._guarded("action", TEMPLATE, self._cases.picked))
+            app.action(re.compile(rf"{re.escape(ACTION)}\.\w+"))(self._guarded("action", ACTION, self._on_case))
         # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained
         anything = re.compile(".*", re.DOTALL)
         app.action(anything)(self._guarded("action", ANYTHING_ELSE, self._on_unknown_action))
@@ -209,10 +208,11 @@ class SlackApp:
             await self._converse(answered)
             hit("slack.before_ack")
             return done
-        case_answer = await self._cases.take(body, key=messages.interaction_key(body), workspace=workspace)
-        if case_answer is not None:
-            hit("slack.before_ack")
-            return BoltResponse(status=200, body=case_answer)
+        if self._cases is not None:
+            case_answer = await self._cases.take(body, key=messages.interaction_key(body), workspace=workspace)
+            if case_answer is not None:
+                hit("slack.before_ack")
+                return BoltResponse(status=200, body=case_answer)
         if not await self._store(self._noted(body, kind, workspace)):
             return done
         if kind == "other":
@@ -316,7 +316,7 @@ class SlackApp:
         return kit.modal("koe.told", "Koe", [kit.words((sentence, False))], close=close)
 
     async def _on_case(self, body: JsonObject, person: Person) -> None:
-        sentence = await self._cases.pressed(body, person)
+        sentence = "" if self._cases is None else await self._cases.pressed(body, person)
         if sentence:
             await self._tell(body, sentence, person.lang)
 

@@ -41,7 +41,6 @@ TEMPLATE: Final = f"{ACTION}.template"
 _PREVIEW: Final = f"{ACTION}.preview"
 _UNSURE_TRIES = 4
 """So often it is tried to learn from Slack who somebody is, before they are refused."""
-_UNSURE = ("unknown", "groups_unreadable")
 
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "title.reply": ("お客さまに返信", "Reply to the customer"),
@@ -275,10 +274,11 @@ class CaseDesk:
         way = f"{'action' if wanted.verb == 'claim' else 'view'}:{ACTION}.{wanted.verb}"
         asked, user_id, team_id = permission_of("view", ACTION), wanted.user_id, wanted.team_id
         person, refused = await self._access.check(asked, user_id, team_id=team_id)
+        unsure = not person.known or (refused is not None and refused.reason == "groups_unreadable")
+        if unsure and job.attempts < _UNSURE_TRIES:
+            # Slack does not answer just now: that is no reason to drop what somebody has done
+            raise RuntimeError(f"Slack does not say who {user_id} is")
         if refused is not None:
-            if refused.reason in _UNSURE and job.attempts < _UNSURE_TRIES:
-                # Slack does not answer just now: that is no reason to drop what somebody has done
-                raise RuntimeError(f"Slack does not say who {user_id} is ({refused.reason})")
             await self._access.check(asked, user_id, team_id=team_id, way=way)  # for the audit
             await self._refuse(job, wanted, refused.sentence)
             return

@@ -1,0 +1,559 @@
+"""An unhappy customer is looked after: from the card in Slack to the reply in LINE, back again, and "are you all right
+now?"; and what happens when two staff, the customer, Slack or an erasure come in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, at, invited
+
+from bot.standins.demo import World, open_world
+from bot.standins.slack import Ack, SlackMessage
+from storage import failpoints
+from storage.records import Case, CaseEvent
+from storage.store import Tx
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MINUTE_MS = 60_000
+CHANNEL = "C0ALERTS"
+SHOP: dict[str, object] = PURCHASE_SHOP | {
+    "alerts": {
+        "channel": CHANNEL,
+        "grace": "5m",
+        "follow_up": "1d",
+        "escalate": [{"after": "4h", "to": ["U0MANAGER"]}, {"after": "2d", "to": ["S0LEADS"]}],
+    },
+    "staff": {"may_trigger": ["U0STAFF"], "may_handle_cases": ["U0STAFF", "U0MANAGER", "U0SECOND"]},
+}
+HOSTILE = "<!channel> <@U0STAFF> <https://evil.example|銀行> *太字* @here"
+
+
+async def opened(tmp_path: Path, **options: Any) -> World:
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, **options)
+    second = world.slack.add_user("中島 京子（スタッフ）", id="U0SECOND")
+    world.slack.channels[CHANNEL].members.append(second)
+    return world
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    world = await opened(tmp_path_factory.mktemp("cases"))
+    yield world
+    await world.close()
+
+
+async def eventually(world: World, happened: Callable[[], bool]) -> None:
+    """Bolt answers first and listens afterwards: wait for what the listener does."""
+    changed = asyncio.Event()
+    world.slack.on_change.append(changed.set)
+    async with asyncio.timeout(5):
+        while not happened():
+            await changed.wait()
+            changed.clear()
+    world.slack.on_change.remove(changed.set)
+
+
+@dataclass(slots=True)
+class Looked:
+    """A customer with a case, and the card that staff see of it."""
+
+    world: World
+    person: Person
+    case_id: str
+
+    async def case(self) -> Case:
+        found = await self.world.koe.store.read(lambda tx: tx.find_case(self.case_id))
+        assert found is not None
+        return found
+
+    async def history(self) -> list[CaseEvent]:
+        return await self.world.koe.store.read(lambda tx: tx.case_events(self.case_id))
+
+    async def kinds(self) -> list[str]:
+        return [event.kind for event in await self.history()]
+
+    async def message(self) -> SlackMessage:
+        ts = (await self.case()).card_ref.partition(":")[2]
+        return next(m for m in self.world.slack.messages(CHANNEL) if m.ts == ts)
+
+    async def card(self) -> str:
+        """The card as it stands, and its thread, a paragraph a message."""
+        message = await self.message()
+        thread = [m for m in self.world.slack.messages(CHANNEL) if m.thread_ts == message.ts]
+        return "\n".join(json.dumps(m.blocks, ensure_ascii=False) for m in [message, *thread])
+
+    async def labels(self) -> list[str]:
+        message = await self.message()
+        rows = [block["elements"] for block in message.blocks if block["type"] == "actions"]
+        return [element["text"]["text"] for row in rows for element in row]
+
+    async def clicks(self, verb: str, user: str = "U0STAFF") -> Ack:
+        message = await self.message()
+        return await self.world.slack.clicks(user, CHANNEL, message.ts, f"koe.case.{verb}")
+
+    async def presses(self, verb: str, user: str = "U0STAFF") -> None:
+        """Clicks, and everything that follows at once has happened."""
+        assert (await self.clicks(verb, user)).ok
+        await self.world.advance(3_000)
+
+    async def opens(self, verb: str, user: str = "U0STAFF") -> None:
+        if self.world.slack.modal(user) is not None:
+            await self.world.slack.closes(user, all_views=True)
+        assert (await self.clicks(verb, user)).ok
+        await eventually(self.world, lambda: self.world.slack.modal(user) is not None)
+
+    async def submits(self, user: str = "U0STAFF", **values: Any) -> Ack:
+        ack = await self.world.slack.submits(user, values)
+        await self.world.advance(3_000)
+        return ack
+
+    async def replies(self, text: str, user: str = "U0STAFF") -> Ack:
+        await self.opens("reply", user)
+        field = next(b for b in self.world.slack.modal(user)["blocks"] if b["block_id"].startswith("text."))  # type: ignore[index]
+        assert (await self.world.slack.submits(user, {field["block_id"]: text})).ok
+        return await self.submits(user)
+
+    async def resolves(self, user: str = "U0STAFF", outcome: str = "exchange", **values: Any) -> Ack:
+        await self.opens("resolve", user)
+        return await self.submits(user, outcome=outcome, **values)
+
+    def told(self, user: str = "U0STAFF") -> str:
+        """What this member of staff alone was told last."""
+        shown = self.world.slack.ephemerals(user)
+        return json.dumps(shown[-1].blocks, ensure_ascii=False) if shown else ""
+
+
+async def unhappy(world: World, words: str = "箱がつぶれていて使えません") -> Looked:
+    person = await invited(world)
+    await person.taps("不満")
+    await person.says("2")
+    await world.line.says(person.user_id, words)
+    await person.waits(8_000)
+    # the case opens with the ending, in which contact is offered
+    await person.says("1")
+    await world.advance(6 * MINUTE_MS)
+    case = await person.case()
+    assert case is not None
+    assert case.card_ref
+    return Looked(world, person, case.id)
+
+
+# ------------------------------------------------------------------------------------------------- the loop
+
+
+async def test_the_whole_loop(world: World) -> None:
+    looked = await unhappy(world)
+    person = looked.person
+    assert await looked.labels() == ["担当する", "返信する", "引き継ぐ", "電話メモ", "あとで", "解決"]
+    assert "お返事の例：傷んだ商品をお届けし" in await looked.card()
+
+    await looked.presses("claim")
+    assert "対応中 @高木（11/19" in await looked.card()
+    assert "担当する" not in await looked.labels()
+
+    await looked.opens("reply")
+    modal = json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+    assert "傷んだ商品をお届けし、申し訳ございません。" in modal
+    await world.slack.submits("U0STAFF", {"text.damaged": "交換品を本日お送りします。"})
+    preview = json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+    wanted = "声の店 お客さま窓口の高木です。\n交換品を本日お送りします。\nこのトークにそのままご返信いただけます。"
+    assert json.dumps(wanted, ensure_ascii=False)[1:-1] in preview
+    person.looks()
+    await looked.submits()
+    assert wanted.replace("\n", "\n  ") in person.looks()
+    assert "LINEが送信を受け付けました（届いたか、読まれたかは分かりません）。" in await looked.card()
+    case = await looked.case()
+    assert case.replied_ms is not None
+
+    assert "Koe:" not in await person.says(f"箱も替えてください {HOSTILE}"), "a person answers"
+    assert "箱も替えてください" in await looked.card()
+    assert world.slack.pings(CHANNEL) == []
+
+    await looked.resolves()
+    card = await looked.card()
+    assert "解決 @高木・交換を手配・初回返信まで" in card
+    assert await looked.labels() == []
+    assert await person.case() is None
+
+    asked = await person.waits(DAY_MS)
+    assert "先日の件は、その後いかがでしょうか。" in asked
+    assert "お知らせいただき、ありがとうございます。" in await person.taps("解決した")
+    assert "お客さま「解決した」" in await looked.card()
+    assert await looked.kinds() == ["opened", "claimed", "reply", "wrote", "resolved", "asked", "solved"]
+    audit = await world.koe.store.read(lambda tx: tx.audit_entries())
+    mine = [entry.action for entry in reversed(audit) if entry.subject == person.customer_id]
+    assert mine == ["case.claim", "case.reply", "case.resolve"]
+
+
+async def test_still_a_problem_opens_the_case_again_and_nobody_is_asked_twice(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.presses("claim")
+    await looked.resolves()
+    await looked.person.waits(DAY_MS)
+    said = await looked.person.taps("まだ困っている")
+    assert "まだお困りとのこと、申し訳ございません。" in said
+    assert "17:00までにこのトークでご連絡します。" in said
+    case = await looked.case()
+    assert (case.state, case.assignee, case.after) == ("claimed", "U0STAFF", "still")
+    assert "「まだ困っている」とのお返事です" in await looked.card()
+    await looked.resolves(outcome="refund")
+    assert "いかがでしょうか" not in await looked.person.waits(5 * DAY_MS)
+    assert (await looked.case()).state == "settled"
+
+
+async def test_words_after_the_end_open_it_again_but_thanks_do_not(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.replies("交換いたします。")
+    await looked.resolves()
+    await looked.person.says("ご対応ありがとうございました")
+    assert (await looked.case()).state == "settled"
+    await looked.person.says("まだ届きません")
+    case = await looked.case()
+    assert (case.state, case.settled_ms) == ("claimed", None)
+    assert "対応を再開します" in await looked.card()
+    await looked.resolves(outcome="resend")
+    await world.advance(8 * DAY_MS)
+    await looked.person.says("営業時間を教えてください")
+    assert (await looked.case()).state == "settled", "a week later it is another matter"
+
+
+async def test_a_fresh_reply_token_is_used_and_a_push_otherwise(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.replies("ご不便をおかけしました。")
+    pushes = looked.person.pushes()
+    await world.line.says(looked.person.user_id, "今すぐ返事をください")
+    await looked.replies("はい、承ります。")
+    assert "はい、承ります。" in looked.person.looks()
+    assert looked.person.pushes() == pushes
+    await world.advance(5 * MINUTE_MS)
+    await looked.replies("追ってご案内します。")
+    assert looked.person.pushes() == pushes + 1
+
+
+async def test_words_before_anybody_looks_after_a_customer_belong_to_the_shop(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.person.says("営業時間を教えてください")
+    assert "wrote" not in await looked.kinds()
+
+
+async def test_a_clear_answer_to_an_open_survey_stays_one_while_staff_are_talking(world: World) -> None:
+    person = await invited(world)
+    await person.taps("不満")
+    await world.advance(6 * MINUTE_MS)
+    case = await person.case()
+    assert case is not None
+    looked = Looked(world, person, case.id)
+    await looked.replies("どのような点でお困りでしょうか。")
+    await person.says("箱が開いていました")
+    assert "箱が開いていました" in await looked.card()
+    await person.says("2")
+    assert (await person.answers())["nps"].value == "2"
+
+
+async def test_hand_over_call_note_and_snooze(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.opens("hand_over")
+    await looked.submits(to="U0SECOND", note="常連の方です")
+    assert (await looked.case()).assignee == "U0SECOND"
+    card = await looked.card()
+    assert "対応中 @中島" in card
+    assert "@高木から@中島に引き継ぎました。" in card
+    assert "常連の方です" in card
+    await looked.opens("call", "U0SECOND")
+    await looked.submits("U0SECOND", reached="yes", note="交換をご希望")
+    assert "電話（通話できました）@中島" in await looked.card()
+    assert (await looked.case()).replied_ms is not None
+    await looked.opens("snooze", "U0SECOND")
+    until_s = world.clock.now_ms() // 1000 + 7200
+    await looked.submits("U0SECOND", until=until_s)
+    assert "まで保留" in await looked.card()
+    await world.advance(2 * HOUR_MS)
+    assert "保留の時間が終わりました。" in await looked.card()
+    assert (await looked.case()).snoozed_ms is None
+    await looked.resolves("U0SECOND")
+
+
+async def test_a_case_is_not_handed_to_who_may_not_look_after_cases(world: World) -> None:
+    looked = await unhappy(world)
+    stranger = world.slack.add_user("新人")
+    await looked.opens("hand_over")
+    await looked.submits(to=stranger)
+    assert (await looked.case()).state == "open"
+    assert "引き継げません" in looked.told()
+
+
+async def test_who_may_not_look_after_cases_is_told_so_and_nothing_happens(world: World) -> None:
+    looked = await unhappy(world)
+    stranger = world.slack.add_user("見学者")
+    world.slack.channels[CHANNEL].members.append(stranger)
+    await looked.presses("claim", stranger)
+    assert (await looked.case()).state == "open"
+    assert "権限がありません" in looked.told(stranger)
+    await looked.clicks("reply", stranger)
+    await eventually(world, lambda: len(world.slack.ephemerals(stranger)) >= 2)
+    assert world.slack.modal(stranger) is None
+    world.slack.channels[CHANNEL].members.remove(stranger)
+
+
+# ------------------------------------------------------------------------------------------------- promises
+
+
+async def test_a_missed_promise_is_told_to_staff_first_and_to_the_customer_once(tmp_path: Path) -> None:
+    world = await opened(tmp_path)
+    try:
+        looked = await unhappy(world)
+        await looked.person.taps("連絡を希望する")
+        case = await looked.case()
+        assert case.due_ms == at(20, 17), "Thursday's promise is Friday's closing time"
+        await world.advance_to(at(20, 17) + MINUTE_MS)
+        assert "お約束の時間（11/20（金）17:00）を過ぎました" in await looked.card()
+        assert "期限を過ぎています。お客さまには未連絡です。" in await looked.card()
+        assert "お約束した時間" not in looked.person.looks()
+        # Saturday, Sunday and the holiday on Monday do not count: the customer hears on Tuesday
+        await world.advance_to(at(24, 10, 59))
+        assert "お約束した時間" not in looked.person.looks()
+        await world.advance_to(at(24, 11, 1))
+        told = looked.person.looks()
+        assert "お約束した時間までにお返事できず、申し訳ございません。" in told
+        assert "11月25日（水）17:00までに、担当のお客さま窓口からご連絡します。" in told
+        await world.advance_to(at(30, 12))
+        assert "お約束した時間" not in looked.person.looks(), "once"
+        assert (await looked.kinds()).count("overdue") == 2, "staff are told of the second one, too"
+    finally:
+        await world.close()
+
+
+async def test_who_is_waiting_too_long_in_working_hours_is_shown_to_more_people(tmp_path: Path) -> None:
+    world = await opened(tmp_path)
+    try:
+        looked = await unhappy(world)
+        opened_ms = (await looked.case()).opened_ms
+        answered = await unhappy(world)
+        await answered.replies("ご連絡ありがとうございます。")
+        await world.advance_to(opened_ms + 4 * HOUR_MS - MINUTE_MS)
+        assert world.slack.pings(CHANNEL) == []
+        await world.advance_to(opened_ms + 4 * HOUR_MS + MINUTE_MS)
+        assert world.slack.pings(CHANNEL) == ["<@U0MANAGER>"]
+        # two days are 48 hours of work, at seven hours a day
+        await world.advance_to(at(27, 9))
+        assert "<!subteam^S0LEADS>" not in world.slack.pings(CHANNEL)
+        await world.advance_to(at(1, 17, month=12))
+        assert "<!subteam^S0LEADS>" in world.slack.pings(CHANNEL)
+        assert "escalated" not in await answered.kinds()
+    finally:
+        await world.close()
+
+
+# ------------------------------------------------------------------------------------------------- in between
+
+
+async def test_a_double_click_claims_once(world: World) -> None:
+    looked = await unhappy(world)
+    message = await looked.message()
+    first, second = await world.slack.double_clicks("U0STAFF", CHANNEL, message.ts, "koe.case.claim")
+    await world.advance(3_000)
+    assert (first.ok, second.ok) == (True, True)
+    assert (await looked.kinds()).count("claimed") == 1
+
+
+async def test_of_two_who_claim_in_the_same_second_one_has_it_and_the_other_is_told(world: World) -> None:
+    looked = await unhappy(world)
+    acks = await asyncio.gather(looked.clicks("claim", "U0STAFF"), looked.clicks("claim", "U0SECOND"))
+    assert all(ack.ok for ack in acks)
+    await world.advance(3_000)
+    case = await looked.case()
+    loser, winner = ("U0SECOND", "高木") if case.assignee == "U0STAFF" else ("U0STAFF", "中島")
+    assert (await looked.kinds()).count("claimed") == 1
+    assert f"@{winner}さんがすでに担当しています。" in looked.told(loser)
+
+
+async def test_a_case_resolved_while_a_reply_is_typed_keeps_the_words_and_sends_nothing(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.opens("reply")
+    await looked.resolves("U0SECOND")
+    looked.person.looks()
+    await world.slack.submits("U0STAFF", {"text.damaged": "これから交換します。"})
+    errors = world.slack.modal_errors("U0STAFF")
+    assert errors == {"text.damaged": "この対応は、すでに終わっています。何も送信・変更していません。"}
+    assert "これから交換します。" in json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+    await world.slack.closes("U0STAFF")
+
+    # between the preview and its button, too
+    second = await unhappy(world)
+    await second.opens("reply")
+    await world.slack.submits("U0STAFF", {"text.damaged": "これから交換します。"})
+    await second.resolves("U0SECOND")
+    second.person.looks()
+    await second.submits()
+    shown = json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+    assert "すでに終わっています" in shown
+    assert "これから交換します。" in shown
+    assert second.person.looks() == ""
+    await world.slack.closes("U0STAFF", all_views=True)
+
+
+async def test_a_window_sent_after_its_case_was_erased_does_nothing(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.opens("reply")
+    await world.koe.store.write(lambda tx: tx.erase_customer(looked.person.customer_id, world.clock.now_ms()))
+    await world.slack.submits("U0STAFF", {"text.damaged": "こんにちは"})
+    assert "消去しました" in "".join(world.slack.modal_errors("U0STAFF").values())
+    await world.slack.closes("U0STAFF")
+    await world.advance(MINUTE_MS)
+    assert "こんにちは" not in world.line.transcript(looked.person.user_id)
+
+
+async def test_one_window_sent_twice_is_one_reply(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.opens("reply")
+    await world.slack.submits("U0STAFF", {"text.damaged": "一度だけお送りします。"})
+    view = world.slack.modal("U0STAFF")
+    payload = {**world.slack._interaction("U0STAFF", "view_submission"), "view": view, "response_urls": []}
+    again = {**world.slack._interaction("U0STAFF", "view_submission"), "view": view, "response_urls": []}
+    acks = await asyncio.gather(world.slack._send("interactive", payload), world.slack._send("interactive", again))
+    assert all(ack.ok for ack in acks)
+    await world.advance(3_000)
+    assert looked.person.looks().count("一度だけお送りします。") == 1
+    await world.slack.closes("U0STAFF", all_views=True)
+
+
+async def test_a_deleted_channel_loses_no_case_and_the_next_change_posts_its_card(tmp_path: Path) -> None:
+    world = await opened(tmp_path)
+    try:
+        channel = world.slack.channels.pop(CHANNEL)
+        person = await invited(world)
+        await person.taps("不満")
+        await world.advance(10 * MINUTE_MS)
+        case = await person.case()
+        assert case is not None
+        assert (case.state, case.card_ref) == ("open", "")
+        dead = await world.koe.store.read(lambda tx: tx.jobs(state="dead", kind="send"))
+        assert [job.error for job in dead] == ["channel_not_found"]
+        world.slack.channels[CHANNEL] = channel
+        await person.says("2")
+        await world.line.says(person.user_id, "使えません")
+        await person.waits(8_000)
+        await person.says("1")
+        await person.taps("連絡を希望する")
+        await world.advance(HOUR_MS)
+        case = await person.case()
+        assert case is not None
+        assert case.card_ref
+        assert "使えません" in world.slack.transcript(CHANNEL)
+    finally:
+        await world.close()
+
+
+async def test_a_token_without_the_scope_to_look_at_the_channel_shows_neither_words_nor_names(tmp_path: Path) -> None:
+    world = await opened(tmp_path)
+    try:
+        world.slack.scopes = frozenset({"chat:write", "im:write", "users:read", "commands", "groups:history"})
+        looked = await unhappy(world, "秘密の文句")
+        await looked.presses("claim")
+        await looked.replies("ご連絡ありがとうございます。")
+        await looked.person.says("秘密の返事")
+        shown = world.slack.transcript(CHANNEL)
+        assert "秘密" not in shown
+        assert looked.person.customer_id not in shown
+        assert "お客さまから返信がありました（このチャンネルには表示しません）" in shown
+        assert "対応中" in shown
+    finally:
+        await world.close()
+
+
+@pytest.mark.parametrize("fault", ["ratelimited:7", "reset_before", "reset_after_accept", "500json"])
+async def test_slack_in_trouble_delays_the_card_and_loses_no_click(tmp_path: Path, fault: str) -> None:
+    world = await opened(tmp_path)
+    try:
+        looked = await unhappy(world)
+        world.slack.fail_next("users.info", fault, 2)
+        world.slack.fail_next("chat.update", fault, 2)
+        assert (await looked.clicks("claim")).ok
+        await world.advance(10 * MINUTE_MS)
+        assert (await looked.case()).assignee == "U0STAFF"
+        assert "対応中 @" in await looked.card()
+        world.slack.fail_next("chat.postMessage", fault, 1)
+        await looked.replies("お待たせいたしました。")
+        await world.advance(10 * MINUTE_MS)
+        assert (await looked.card()).count("お待たせいたしました。") == 1
+        assert looked.person.looks().count("お待たせいたしました。") == 1
+    finally:
+        await world.close()
+
+
+async def test_a_click_that_cannot_be_stored_is_not_acknowledged(world: World) -> None:
+    looked = await unhappy(world)
+    failpoints.arm("store.before_commit=raise")
+    try:
+        assert not (await looked.clicks("claim")).ok
+    finally:
+        failpoints.arm("")
+    await world.advance(3_000)
+    assert (await looked.case()).state == "open"
+    await looked.presses("claim")
+    assert (await looked.case()).state == "claimed"
+
+
+async def test_a_blocked_customer_is_not_written_to_and_the_card_says_so(world: World) -> None:
+    looked = await unhappy(world)
+    world.line.block(looked.person.user_id)
+    await world.advance(3_000)
+    assert "お客さまがブロック中のため届きません。電話かメールをご検討ください。" in await looked.card()
+    before = len(world.slack.ephemerals("U0STAFF"))
+    await looked.clicks("reply")
+    await eventually(world, lambda: len(world.slack.ephemerals("U0STAFF")) > before)
+    assert "ブロック中のため届きません" in looked.told() + world.slack.ephemerals("U0STAFF")[-1].text
+
+
+# ------------------------------------------------------------------------------------------------- privacy
+
+
+async def test_erasing_takes_the_words_from_the_card_and_from_the_thread(world: World) -> None:
+    looked = await unhappy(world, "秘密の苦情です")
+    await looked.replies("秘密の返信です。")
+    await looked.person.says("秘密の返事です")
+    await looked.opens("call")
+    await looked.submits(reached="yes", note="秘密のメモです")
+    assert (await looked.card()).count("秘密の") >= 4
+    await looked.person.says("削除")
+    await looked.person.taps("削除する")
+    await world.advance(HOUR_MS)
+    card = await looked.card()
+    assert "秘密の" not in card
+    assert card.count("お客さまのご希望により、内容を消去しました。") >= 4
+    assert all("秘密の" not in event.words for event in await looked.history())
+    await world.koe.store.compact()
+    assert "秘密のメモです".encode() not in b"".join(f.read_bytes() for f in world.directory.glob("koe.db*"))
+
+
+async def test_my_answers_shows_nothing_of_what_staff_wrote(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.replies("社内の言葉です。")
+    looked.person.looks()
+    mine = await looked.person.says("私の回答")
+    assert "社内の言葉" not in mine
+    assert "箱がつぶれて" in mine
+
+
+async def test_a_button_of_somebody_elses_case_does_nothing(world: World) -> None:
+    looked, other = await unhappy(world), await unhappy(world)
+    await looked.presses("claim")
+    await looked.resolves()
+    await looked.person.waits(DAY_MS)
+    button = next(b for b in world.line.tappables(looked.person.user_id) if b.label == "まだ困っている")
+    await world.line.taps(other.person.user_id, button.data, "まだ困っている")
+    await world.advance(3_000)
+    assert (await looked.case()).after == ""
+
+    def integrity(tx: Tx) -> list[str]:
+        return tx.check_integrity()
+
+    assert await world.koe.store.read(integrity) == []
