@@ -184,7 +184,7 @@ class Cases:
         if case is not None:
             talking = case.state == "claimed" or case.replied_ms is not None or case.contact == "yes"
             return case if talking and case.state != "grace" else None
-        case = tx.latest_case(customer_id)
+        case = next(reversed(tx.cases_of(customer_id)), None)
         if case is None or case.settled_ms is None or now_ms - case.settled_ms > rules.REOPENS_MS:
             return None
         answered = case.replied_ms is not None or case.assignee

@@ -1521,7 +1521,8 @@ class Tx:
         """Cases that staff know of and that are not settled, the one promised soonest first."""
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE state NOT IN ('grace', 'settled')"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE state NOT IN ('grace', 'settled')"
             " ORDER BY due_ms IS NULL, due_ms, opened_ms, id LIMIT :limit",
             {"limit": limit},
         )
@@ -1602,7 +1603,8 @@ class Tx:
         """Every case of this customer, oldest first; none for ""."""
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE customer_id = :customer_id AND customer_id <> ''"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id = :customer_id AND customer_id <> ''"
             " ORDER BY opened_ms, id",
             {"customer_id": customer_id},
         )
@@ -1618,17 +1620,6 @@ class Tx:
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [Case(*row) for row in rows]
-
-    def latest_case(self, customer_id: str) -> Case | None:
-        """The case of this customer that was opened last, settled or not."""
-        row = self._db.one(
-            "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id = :customer_id"
-            " AND customer_id <> '' ORDER BY opened_ms DESC, id DESC LIMIT 1",
-            {"customer_id": customer_id},
-        )
-        return Case(*row) if row else None
 
     def note_case_event(self, event: CaseEvent) -> None:
         """Add to a case's history. Nothing when the case is not there (its customer was erased meanwhile)."""
@@ -1797,7 +1788,8 @@ class Tx:
         )
         cases = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
-            " settled_ms, card_ref FROM cases WHERE customer_id >= :first AND customer_id <= :last"
+            " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id >= :first AND customer_id <= :last"
             " AND customer_id <> '' AND opened_ms >= :since_ms ORDER BY customer_id, opened_ms, id",
             params,
         )
@@ -2015,8 +2007,8 @@ class Tx:
                 " (SELECT id FROM cases WHERE customer_id = :customer_id AND customer_id <> '')",
                 {"customer_id": customer_id},
             )
-        # messages about the person that belong to no session quote answers, too: cards for staff, 「私の回答」, what staff
-        # wanted to write
+        # messages about the person that belong to no session quote answers, too: cards for staff, 「私の回答」, what
+        # staff wanted to write
         self._db.run(
             "UPDATE jobs SET payload = '{}', error = '', key = '',"
             " state = CASE WHEN finished_ms IS NULL THEN 'cancelled' ELSE state END,"

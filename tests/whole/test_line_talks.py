@@ -256,7 +256,9 @@ async def test_undelivered_is_a_case_with_a_time_and_never_a_score(world: World)
     assert case is not None
     assert (case.reason, case.contact) == ("undelivered", "yes")
     assert await person.answers() == {}
-    assert await person.waits(9 * DAY_MS) == ""
+    later = await person.waits(9 * DAY_MS)
+    assert later.count("Koe:") == 1, "no reminder: only that the promised time was missed"
+    assert "お約束した時間までにお返事できず" in later
 
 
 async def test_unused_asks_once_more_in_a_week(world: World) -> None:

@@ -248,6 +248,7 @@ async def test_who_may_not_start_surveys_is_told_so(world: World) -> None:
     await eventually(world, lambda: bool(world.slack.ephemerals(stranger)))
     assert "権限がありません" in world.slack.ephemerals(stranger)[0].text
     assert world.slack.modal(stranger) is None
+    world.slack.channels["C0ALERTS"].members.remove(stranger)  # words stand only where everybody may read them
 
 
 # ------------------------------------------------------------------------------------------------- cards
