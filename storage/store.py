@@ -1522,7 +1522,8 @@ class Tx:
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE state NOT IN ('grace', 'settled')"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE state NOT IN ('grace', 'settled')"
             " ORDER BY due_ms IS NULL, due_ms, opened_ms, id LIMIT :limit",
             {"limit": limit},
         )
@@ -1594,7 +1595,8 @@ class Tx:
         row = self._db.one(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE id = :id",
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE id = :id",
             {"id": case_id},
         )
         return Case(*row) if row else None
@@ -1604,7 +1606,8 @@ class Tx:
         rows = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id = :customer_id AND customer_id <> ''"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE customer_id = :customer_id AND customer_id <> ''"
             " ORDER BY opened_ms, id",
             {"customer_id": customer_id},
         )
@@ -1789,7 +1792,8 @@ class Tx:
         cases = self._db.all(
             "SELECT id, customer_id, session_id, reason, words, state, contact, opened_ms, due_ms, outcome,"
             " settled_ms, card_ref, assignee, assignee_name, claimed_ms, snoozed_ms, replied_ms, overdue_ms,"
-            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases WHERE customer_id >= :first AND customer_id <= :last"
+            " apologised_ms, asked_ms, after, reply_token, reply_token_ms FROM cases"
+            " WHERE customer_id >= :first AND customer_id <= :last"
             " AND customer_id <> '' AND opened_ms >= :since_ms ORDER BY customer_id, opened_ms, id",
             params,
         )
