@@ -610,10 +610,14 @@ def _promises(facts: list[_Fact], said: set[tuple[str, str]], tz: tzinfo) -> Ite
 
 
 def _contact(case: Case) -> Entry | None:
-    """Koe itself promised this customer a contact by a time: the promise is kept when the case is settled by then."""
+    """Koe itself promised this customer a contact by a time: kept when somebody had answered or settled it by then. A
+    customer who had to be told of another time was promised one that was missed."""
     if case.contact != "yes" or case.due_ms is None or case.outcome == "erased":
         return None
-    return _promise(f"case:{case.id}", case.due_ms, case.settled_ms, (case.id,))
+    if case.apologised_ms is not None:
+        return _promise(f"case:{case.id}", case.overdue_ms or case.apologised_ms, None, (case.id,))
+    met_ms = min((at_ms for at_ms in (case.replied_ms, case.settled_ms) if at_ms is not None), default=None)
+    return _promise(f"case:{case.id}", case.due_ms, met_ms, (case.id,))
 
 
 def _promise(id_: str, due_ms: int, kept_ms: int | None, names: tuple[str, ...]) -> Entry:

@@ -369,6 +369,10 @@ def test_a_contact_that_koe_promised_is_a_promise() -> None:
     assert derived(cases=(case("K1"),)) == [("promise_broken", 1)]
     settled = case("K1", state="settled", outcome="resolved", settled_ms=MONDAY + HOUR_MS)
     assert derived(cases=(settled,)) == [("promise_kept", 0.042)]
+    answered = case("K1", replied_ms=MONDAY + HOUR_MS, state="settled", outcome="resolved", settled_ms=MONDAY + day(5))
+    assert derived(cases=(answered,)) == [("promise_kept", 0.042)]
+    told = case("K1", due_ms=MONDAY + day(3), overdue_ms=MONDAY + day(1), apologised_ms=MONDAY + day(1.1))
+    assert derived(cases=(replace(told, replied_ms=MONDAY + day(2)),)) == [("promise_broken", 1)]
     assert derived(cases=(case("K1", contact=""), case("K2", outcome="erased"))) == []
 
 
