@@ -170,6 +170,7 @@ class Digests:
             "primary_metric": shop.primary_metric,
             "digest": {"id": rule.id, "language": rule.language or shop.language, "where": rule.where},
             "targets": shop.targets,
+            "repeat_interval_ms": shop.repeat_interval_ms,
             "country": shop.country,
             "benchmarks": [benchmark.model_dump(mode="json") for benchmark in shop.benchmarks],
             "contact": {

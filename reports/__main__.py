@@ -81,6 +81,7 @@ class Request(_Model):
     targets: dict[str, float] = Field(default_factory=dict)
     country: str = "JP"
     benchmarks: tuple[Benchmark, ...] = ()
+    repeat_interval_ms: int | None = None
     contact: Contact = Contact()
     experiments: tuple[Trial, ...] = ()
     free_text: FreeTextSettings = FreeTextSettings()
@@ -155,6 +156,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
         limits=limits,
         country=request.country,
         benchmarks=request.benchmarks,
+        repeat_interval_ms=request.repeat_interval_ms,
     )
     rule = DigestRule(
         request.digest.id,

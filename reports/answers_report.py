@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +22,15 @@ from typing import Any
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
-from reports.event_tables import event_tables, local_date
+from reports.event_tables import EventTables, event_tables, local_date
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
 from reports.kpi_report import SAID, KpiReport, flag_sentences, hints_of, linkage_sentences, metric_name, report_of
 from reports.kpi_words import group_words, kpi_name, kpi_note, kpi_variant
-from reports.kpis import KpiSettings, Window, midnight_ms
+from reports.kpis import KpiSettings, Window, midnight_ms, usual_interval
 from reports.linkage import Said
 from reports.metrics import (
+    INTERVAL_BOUND,
     InstrumentSpec,
     Result,
     Span,
@@ -37,13 +39,16 @@ from reports.metrics import (
     Unit,
     captive_share,
     clustered,
+    is_off_interval,
     measure,
+    off_interval,
     parse_value,
     record,
 )
 from reports.reading import Readers
 from reports.respondents import Respondents
 from reports.segments import (
+    DAY_MS,
     PSY_INSTRUMENTS,
     Deed,
     Given,
@@ -274,6 +279,26 @@ class _Counting:
         except OverflowError:  # the last day of the calendar
             return str(at.date())
 
+    def leave_out_off_interval(self, tables: EventTables, interval_ms: int) -> Counter[int]:
+        """Takes repeat intentions that were given too early or too late after the customer's last purchase out of the
+        counts; id of a cell → how many of its answers that were."""
+        bought: dict[str, list[int]] = {}
+        for customer, at_ms in zip(tables.purchases["customer"], tables.purchases["at_ms"], strict=True):
+            bought.setdefault(customer, []).append(int(at_ms))
+        for times in bought.values():
+            times.sort()
+        out: Counter[int] = Counter()
+        for (instrument, _, _), customers in self.latest.items():
+            if instrument not in INTERVAL_BOUND:
+                continue
+            for customer, (at_ms, cell, answer) in customers.items():
+                times = bought.get(customer, [])
+                before = bisect_right(times, at_ms)
+                if is_off_interval(at_ms, times[before - 1] if before else None, interval_ms):
+                    cell.add(answer, -1)
+                    out[id(cell)] += 1
+        return out
+
     def captive(self, window: Span) -> list[Result]:
         """repeat_intent with the share of those who would leave if that cost nothing, where both were asked."""
         out: list[Result] = []
@@ -407,7 +432,9 @@ def measure_file(
             loyalty; none without it. The figures' window is that of the events, from the first day to the last.
         since_ms: an earlier instant: how customers moved between the segments from then to the end of the window; the
             figures' window begins there, and earlier events are what was before.
-        settings: what only the shop knows, for the figures.
+        settings: what only the shop knows, for the figures, and its usual time between two purchases: with it, or else
+            the median seen in `deeds`, repeat intentions given too early or too late after a customer's last purchase
+            are left out and flagged `off_interval`.
         targets: name → target, for what to do below it.
         benchmarks: published figures to stand beside the scores.
         today: by which a figure is stale when no row of the file has a time; else the end of the window is.
@@ -468,9 +495,14 @@ def measure_file(
             out.unknown[instrument] = out.unknown.get(instrument, 0) + 1
     window = counting.window()
     out.anonymous = bool(counting.cells) and not counting.any_customer and unit == "latest_per_customer"
+    tables = None if deeds is None else event_tables(deeds, tz)
+    off: Counter[int] = Counter()
+    if tables is not None and (days := _interval_days(tables, settings)) is not None:
+        off = counting.leave_out_off_interval(tables, round(days * DAY_MS))
     for (instrument, stratum), cell in counting.cells.items():
         spec = specs[instrument]
         found = measure(spec, cell.tally(), stratum=stratum, window=window, unit=unit)
+        found = off_interval(found, off[id(cell)])
         if unit == "per_event" and spec.kind != "multi":
             found = clustered(found, spec, cell.by_customer())
         out.results.extend(found)
@@ -482,14 +514,22 @@ def measure_file(
     if benchmarks:
         on = date.fromisoformat(window.end) if window.end else today
         out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)
-    if deeds is not None:
-        out.kpis = _kpis(deeds, counting.said or (), out.results, tz, since_ms, settings, targets)
+    if deeds is not None and tables is not None:
+        out.kpis = _kpis(tables, deeds, counting.said or (), out.results, tz, since_ms, settings, targets)
     out.batteries = frozenset(indices_of(specs))
     out.free_text = analyse_comments(gathered.comments(), readers or Readers(), window=window)
     return out
 
 
+def _interval_days(tables: EventTables, settings: KpiSettings | None) -> float | None:
+    """The usual time between two purchases: the shop's own figure, by which it asks, else the one that was seen."""
+    if settings is not None and settings.repeat_interval_days is not None:
+        return settings.repeat_interval_days
+    return None if tables.last_ms is None else usual_interval(tables, tables.last_ms + 1, None)[0]
+
+
 def _kpis(
+    tables: EventTables,
     deeds: Sequence[Deed],
     said: Sequence[Said],
     results: Iterable[Result],
@@ -499,7 +539,6 @@ def _kpis(
     targets: Mapping[str, float] | None,
 ) -> KpiReport | None:
     """What the events of a file came to, seen from the end of its last day; None when it has none that count."""
-    tables = event_tables(deeds, tz)
     if tables.first_ms is None or tables.last_ms is None:
         return None
     first, last = (local_date(at_ms, tz) for at_ms in (tables.first_ms, tables.last_ms))

@@ -28,6 +28,7 @@ from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.indices import battery_results, battery_scores
 from reports.metrics import (
     CAUTION_BELOW,
+    INTERVAL_BOUND,
     SUPPRESS_BELOW,
     InstrumentSpec,
     Result,
@@ -37,7 +38,9 @@ from reports.metrics import (
     Tally,
     difference,
     estimate,
+    is_off_interval,
     measure,
+    off_interval,
     parse_value,
     record,
     statistics_of,
@@ -90,6 +93,8 @@ class Shop:
     limits: Limits = field(default_factory=Limits)
     country: str = "JP"
     benchmarks: tuple[Benchmark, ...] = ()
+    repeat_interval_ms: int | None = None
+    """Usual time between two purchases of a customer; None when the shop does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +334,23 @@ class _Group:
 
 
 @dataclass(frozen=True, slots=True)
+class _Latest:
+    """A customer's latest valid answer in a window."""
+
+    customer: str
+    wording: _Wording
+    segment: str
+    value: str
+    off_interval: bool
+    """Given too early or too late to be read; False for instruments whose time does not matter."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Counted:
     tallies: Mapping[_Wording, Tally]
     langs: Mapping[_Wording, tuple[str, ...]]
+    off_interval: Mapping[_Wording, int]
+    """Answers left out of the tallies because they were given too early or too late to be read."""
 
     def of(self, wording: _Wording) -> Tally:
         return self.tallies.get(wording, Tally())
@@ -342,9 +361,17 @@ class _Source:
     not."""
 
     def __init__(
-        self, tx: Tx, specs: Mapping[str, InstrumentSpec], rule: DigestRule, week: _Window, tz: ZoneInfo
+        self,
+        tx: Tx,
+        specs: Mapping[str, InstrumentSpec],
+        rule: DigestRule,
+        week: _Window,
+        tz: ZoneInfo,
+        *,
+        repeat_interval_ms: int | None,
     ) -> None:
         self._tx = tx
+        self._repeat_interval_ms = repeat_interval_ms
         self._specs = specs
         self._rule = rule
         self._tz = tz
@@ -400,7 +427,14 @@ class _Source:
         cells = self._cells(group, window)
         wordings = sorted({(cell.wording_id, cell.label_set) for cell in cells if self._valid(cell)})
         values: dict[_Wording, list[tuple[object, int]]] = {wording: [] for wording in wordings}
-        if window.weeks == 1:
+        off: Counter[_Wording] = Counter()
+        if self._bound(group):
+            for row in self._latest_rows(group, window) if wordings else ():
+                if self._rule.segment in ("", row.segment) and row.wording in values:
+                    off[row.wording] += row.off_interval
+                    if not row.off_interval:
+                        values[row.wording].append((row.value, 1))
+        elif window.weeks == 1:
             for cell in cells:
                 if not cell.missing and (cell.wording_id, cell.label_set) in values:
                     count = cell.customers if self._valid(cell) else cell.answers
@@ -410,9 +444,9 @@ class _Source:
             latest = self._tx.latest_values(group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms)
             values[wordings[0]] = list(latest.items())
         elif wordings:
-            for _, wording, segment, value in self._latest_rows(group, window):
-                if self._rule.segment in ("", segment) and wording in values:
-                    values[wording].append((value, 1))
+            for row in self._latest_rows(group, window):
+                if self._rule.segment in ("", row.segment) and row.wording in values:
+                    values[row.wording].append((row.value, 1))
         out: dict[_Wording, Tally] = {}
         langs: dict[_Wording, tuple[str, ...]] = {}
         for wording in wordings:
@@ -420,15 +454,21 @@ class _Source:
             missing = sum(cell.answers for cell in mine if cell.missing)
             valid = sum(cell.answers for cell in mine if self._valid(cell))
             found = tally(self._specs[group.instrument], values[wording], missing=missing)
-            out[wording] = replace(found, superseded=max(0, valid - found.n))
+            out[wording] = replace(found, superseded=max(0, valid - found.n - off[wording]))
             langs[wording] = tuple(sorted({cell.lang for cell in mine if self._valid(cell)}))
-        return _Counted(out, langs)
+        return _Counted(out, langs, off)
 
-    def _latest_rows(self, group: _Group, window: _Window) -> list[tuple[str, _Wording, str, str]]:
-        """(customer, wording, segment, value) of each customer's latest valid answer."""
+    def _bound(self, group: _Group) -> bool:
+        """Whether answers count only near the usual time of the next purchase."""
+        return group.instrument in INTERVAL_BOUND and self._repeat_interval_ms is not None
+
+    def _latest_rows(self, group: _Group, window: _Window) -> list[_Latest]:
+        """Each customer's latest valid answer."""
         start_ms, end_ms = self._bounds(window)
         spec = self._specs[group.instrument]
-        latest: dict[str, tuple[tuple[int, str], tuple[str, _Wording, str, str]]] = {}
+        interval_ms = self._repeat_interval_ms if self._bound(group) else None
+        bought = {} if interval_ms is None else self._tx.bought_before(start_ms, end_ms, instrument=group.instrument)
+        latest: dict[str, tuple[tuple[int, str], _Latest]] = {}
         for answer in self._tx.answers_between(start_ms, end_ms, instrument=group.instrument):
             if (answer.survey_kind, answer.touchpoint) != (group.survey_kind, group.touchpoint):
                 continue
@@ -438,7 +478,9 @@ class _Source:
             # without a customer every answer counts as one, as in the roll-up
             who = answer.customer_id or f"answer:{answer.id}"
             if who not in latest or latest[who][0] < at:
-                latest[who] = (at, (who, (answer.wording_id, answer.label_set), answer.segment, answer.value))
+                off = interval_ms is not None and is_off_interval(at[0], bought.get(answer.id), interval_ms)
+                wording = (answer.wording_id, answer.label_set)
+                latest[who] = (at, _Latest(who, wording, answer.segment, answer.value, off))
         return [row for _, row in latest.values()]
 
     def asked(self, window: _Window) -> list[Asked]:
@@ -477,9 +519,15 @@ class _Source:
         n_earlier = sum(found.n for found in self.counted(group, earlier).tallies.values())
         if not n_later or not n_earlier:
             return False
-        if self._rule.segment:
-            before = {row[0] for row in self._latest_rows(group, earlier) if row[2] == self._rule.segment}
-            after = {row[0] for row in self._latest_rows(group, later) if row[2] == self._rule.segment}
+        if self._rule.segment or self._bound(group):
+            before, after = (
+                {
+                    row.customer
+                    for row in self._latest_rows(group, window)
+                    if self._rule.segment in ("", row.segment) and not row.off_interval
+                }
+                for window in (earlier, later)
+            )
             both = len(before & after)
         else:
             start_ms, end_ms = self._bounds(earlier.joined(later))
@@ -545,7 +593,7 @@ def gather(
         known = ", ".join(sorted(instruments))
         raise ValueError(f"primary_metric {shop.primary_metric!r} is no instrument that is scored; there are: {known}")
     this_week = _Window(parse_week(week), 1)
-    source = _Source(tx, instruments, digest_rule, this_week, tz)
+    source = _Source(tx, instruments, digest_rule, this_week, tz, repeat_interval_ms=shop.repeat_interval_ms)
     primary_group, primary_wording = _primary(source, shop.primary_metric, this_week, _asides(trials, this_week, tz))
     week_n = source.counted(primary_group, this_week).of(primary_wording).n
     rolling = _weeks_before(this_week, back=ROLLING_WEEKS - 1, weeks=ROLLING_WEEKS)
@@ -697,6 +745,7 @@ def _draft(
         segment=segment,
         flags=("mixed_lang",) if lang == "mixed" else (),
     )
+    results = off_interval(results, counted.off_interval.get(wording, 0))
     statistic = statistics_of(spec)[0]
 
     def compare(against: Against, before: _Window) -> Comparison:
@@ -1024,6 +1073,9 @@ def _mix(
     return mix, at_old_mix, ("mix_shift",)
 
 
+_TOLD_FLAGS = ("mixed_lang", "clustered", "low_reliability", "off_interval")
+
+
 def _flags(rows: Iterable[Row], indices: Iterable[_IndicesDraft], more: tuple[str, ...]) -> tuple[str, ...]:
     found = set(more)
     told: list[tuple[Result, tuple[Comparison | None, ...]]] = [(row.result, (row.change, row.longer)) for row in rows]
@@ -1032,7 +1084,7 @@ def _flags(rows: Iterable[Row], indices: Iterable[_IndicesDraft], more: tuple[st
     for result, comparisons in told:
         if result.status in ("suppressed", "no_data"):
             continue
-        found.update(flag for flag in result.flags if flag in ("mixed_lang", "clustered", "low_reliability"))
+        found.update(flag for flag in result.flags if flag in _TOLD_FLAGS)
         for comparison in comparisons:
             if comparison is not None:
                 found.update(comparison.flags)

@@ -500,6 +500,28 @@ def _score(statistic: Statistic, counts: Mapping[int, int]) -> float:
     return estimate(statistic, Tally(counts)).score or 0.0
 
 
+INTERVAL_BOUND = frozenset({"repeat_intent", "repeat_intent_noswitch"})
+"""Instruments whose answer can be read only near the time when a customer usually buys again."""
+
+
+def is_off_interval(answered_ms: int, bought_ms: int | None, interval_ms: int) -> bool:
+    """Whether the answer was given before half, or after one and a half, of the usual interval between two purchases,
+    reckoned from the customer's last one. Without a known purchase nobody can say so: False."""
+    if bought_ms is None:
+        return False
+    age = (answered_ms - bought_ms) / interval_ms
+    return not 0.5 <= age <= 1.5
+
+
+def off_interval(results: Sequence[Result], excluded: int) -> tuple[Result, ...]:
+    """The results of an instrument of which so many answers were left out for their time: flagged `off_interval`, their
+    number among the counts of the leading one."""
+    if not excluded:
+        return tuple(results)
+    lead, *others = (replace(result, flags=("off_interval", *result.flags)) for result in results)
+    return (replace(lead, counts={**lead.counts, "off_interval": excluded}), *others)
+
+
 def captive_share(pairs: Mapping[tuple[int, int], int]) -> Estimate:
     """Share of customers who say they will buy again (4–5) and would not if switching cost nothing (1–3).
 

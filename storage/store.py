@@ -994,6 +994,17 @@ class Tx:
         )
         return [_comment(row) for row in rows]
 
+    def bought_before(self, start_ms: int, end_ms: int, *, instrument: str) -> dict[str, int]:
+        """Answer → when its customer's last purchase before it took place, of counted answers given in [start, end);
+        those of customers without one are left out."""
+        rows = self._db.all(
+            "SELECT a.id, MAX(e.occurred_ms) FROM answers AS a JOIN events AS e ON e.customer_id = a.customer_id"
+            " WHERE a.answered_ms >= :start_ms AND a.answered_ms < :end_ms AND a.instrument = :instrument"
+            " AND a.customer_id <> '' AND e.type = 'purchase' AND e.occurred_ms <= a.answered_ms GROUP BY a.id",
+            {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument},
+        )
+        return dict(rows)
+
     def latest_values(
         self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
     ) -> dict[str, int]:
