@@ -424,7 +424,7 @@ class Koe:
             for case in tx.open_cases(limit=_CASES_AT_A_GLANCE):
                 customer = tx.find_customer(case.customer_id)
                 name = "" if customer is None else customer.name
-                cases.append(HomeCase(case.customer_id, name, case.opened_ms, case.due_ms))
+                cases.append(HomeCase(case.customer_id, name, case.opened_ms, case.due_ms, case.assignee))
             digests = [(json.loads(job.payload)["digest"], job.due_ms) for job in tx.jobs(kind="digest", state="ready")]
             return HomeFacts(
                 now_ms=now_ms,

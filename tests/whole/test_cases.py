@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, at, invited
 
+from bot.config import Staff
+from bot.staff.card import VERBS
 from bot.standins.demo import World, open_world
 from bot.standins.slack import Ack, SlackMessage
 from storage import failpoints
@@ -301,6 +303,64 @@ async def test_who_may_not_look_after_cases_is_told_so_and_nothing_happens(world
     await eventually(world, lambda: len(world.slack.ephemerals(stranger)) >= 2)
     assert world.slack.modal(stranger) is None
     world.slack.channels[CHANNEL].members.remove(stranger)
+
+
+@pytest.mark.parametrize("who", ["guest", "bot", "stranger", "gone", "unlisted"])
+async def test_nobody_who_may_not_does_anything_to_a_case_with_any_button(world: World, who: str) -> None:
+    looked = await unhappy(world)
+    user = world.slack.add_user(
+        who, is_bot=who == "bot", is_restricted=who == "guest", team_id="T9OTHER" if who == "stranger" else None
+    )
+    world.slack.users[user].deleted = who == "gone"
+    world.slack.channels[CHANNEL].members.append(user)
+    before, kinds = await looked.case(), await looked.kinds()
+    for count, verb in enumerate(VERBS, 1):
+        await looked.presses(verb, user)
+        async with asyncio.timeout(5):
+            while len(await refusals(world, user)) < count:  # noqa: ASYNC110 - the audit tells nobody that it grew
+                await asyncio.sleep(0.01)
+    assert await looked.case() == before
+    assert await looked.kinds() == kinds
+    assert world.slack.modal(user) is None
+    world.slack.channels[CHANNEL].members.remove(user)
+
+
+@pytest.mark.parametrize("verb", ["reply", "hand_over", "call", "snooze", "resolve"])
+async def test_a_window_of_somebody_who_lost_the_permission_meanwhile_does_nothing(
+    world: World, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = await unhappy(world)
+    await looked.opens(verb, "U0SECOND")
+    view = world.slack.modal("U0SECOND")
+    assert view is not None
+    before, kinds = await looked.case(), await looked.kinds()
+    assert world.koe.access is not None
+    monkeypatch.setattr(world.koe.access, "_staff", Staff(may_handle_cases=("U0STAFF",)))
+    texts = [block["block_id"] for block in view["blocks"] if block["block_id"].startswith("text.")]
+    filled: dict[str, dict[str, Any]] = {
+        "reply": dict.fromkeys(texts, "交換します。"),
+        "hand_over": {"to": "U0STAFF"},
+        "call": {"reached": "yes"},
+        "snooze": {"until": (world.clock.now_ms() + DAY_MS) // 1000},
+        "resolve": {"outcome": "exchange"},
+    }
+    values = filled[verb]
+    await world.slack.submits("U0SECOND", values)
+    if verb == "reply":
+        await world.slack.submits("U0SECOND")
+    await world.advance(3_000)
+    assert await refusals(world, "U0SECOND")
+    assert await looked.case() == before
+    assert await looked.kinds() == kinds
+    assert "交換します。" not in world.line.transcript(looked.person.user_id)
+    if world.slack.modal("U0SECOND") is not None:
+        await world.slack.closes("U0SECOND", all_views=True)
+
+
+async def refusals(world: World, user: str) -> list[str]:
+    """What this person tried and may not do, as the audit has it."""
+    entries = await world.koe.store.read(lambda tx: tx.audit_entries(limit=1_000))
+    return [entry.detail for entry in entries if entry.action == "refused" and entry.actor.endswith(f":{user}")]
 
 
 # ------------------------------------------------------------------------------------------------- promises
