@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_rows import DAY, NOON, WEEK, WEEK_BEFORE, answer, new_id, session
+from store_rows import DAY, NOON, WEEK, WEEK_BEFORE, answer, customer, event, new_id, session
 
 from storage.errors import Conflict
 from storage.records import Answer, Comment
@@ -265,3 +265,30 @@ async def test_free_text_comes_with_the_latest_rating_of_its_session(store: Stor
         Comment("reason", "transactional", "purchase", "渋谷", "reason.score", "C001", NOON, "丁寧でした", "9", True),
         Comment("reason", "transactional", "purchase", "", "reason.score", "C001", NOON + 1, "", "", False),
     ]
+
+
+async def test_answers_to_several_questions_and_the_purchase_before_each_are_found(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        tx.put_customer(customer())
+        for number, (occurred_ms, type_) in enumerate(
+            ((1, "purchase"), (3, "purchase"), (4, "return"), (6, "purchase"))
+        ):
+            tx.note_event(event(f"E{number}", type_, occurred_ms=NOON + occurred_ms))
+        for number, instrument in enumerate(("nps", "repeat_intent", "jcsi6_e1")):
+            given = answer(
+                id=f"A{number}", session_id=f"S{number}", question=instrument, instrument=instrument, wave_id="W1"
+            )
+            tx.record_answer(replace(given, answered_ms=NOON + 5))
+        tx.record_answer(
+            answer(id="A9", session_id="S9", customer_id="C002", instrument="repeat_intent", answered_ms=NOON + 5)
+        )
+
+    await store.write(unit)
+    several = ("jcsi6_e1", "nps")
+    found = await store.read(lambda tx: tx.answers_between(NOON, NOON + 9, instruments=several))
+    assert [(a.instrument, a.wave_id) for a in found] == [("nps", "W1"), ("jcsi6_e1", "W1")]
+    bought = await store.read(lambda tx: tx.bought_before(NOON, NOON + 9, instrument="repeat_intent"))
+    assert bought == {"A1": NOON + 3}
+    await store.write(lambda tx: tx.retract_answer("S0", "nps", NOON + 9))
+    history = await store.read(lambda tx: tx.answers_of("C001", history=True))
+    assert {a.wave_id for a in history} == {"W1"}

@@ -220,6 +220,33 @@ async def test_customers_are_due_when_reachable_and_not_lately_planned(store: St
     assert [row.id for row in later] == ["C2"]
 
 
+async def test_the_sessions_of_a_wave_are_one_invitation_of_the_day_of_the_first(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        tx.put_customer(customer())
+        tx.put_address(address())
+        for part in (1, 2, 3):
+            at_ms = NOON + part * DAY
+            tx.new_session(session(f"W{part}", wave_id="W1"))
+            tx.put_invitation(
+                invitation(
+                    f"w{part}", survey_kind="relational", sent_ms=at_ms, planned_ms=at_ms, session_id=f"W{part}",
+                    wave_id="W1", part=part, trigger_id="yearly",
+                )
+            )  # fmt: skip
+
+    await store.write(unit)
+    seen = await store.read(lambda tx: tx.contacts("C001", event_id="", touchpoint="", now_ms=NOON + 5 * DAY))
+    assert (seen.invitations_365d, seen.last_invitation_ms, seen.last_relational_ms) == (1, NOON + DAY, NOON + DAY)
+    assert (await store.read(lambda tx: tx.response_counts(NOON, NOON + 9 * DAY))).invited == 1
+    since_ms = NOON + 2 * DAY
+    due = await store.read(lambda tx: tx.customers_due("yearly", since_ms, after="", limit=9))
+    assert [found.id for found in due] == ["C001"], "the rhythm runs from the first session"
+    again = await store.read(lambda tx: tx.find_invitation("w3"))
+    assert again is not None
+    assert (again.wave_id, again.part) == ("W1", 3)
+    assert {found.wave_id for found in await store.read(lambda tx: tx.sessions_of("C001"))} == {"W1"}
+
+
 async def test_a_customer_has_one_case_that_is_not_settled(store: Store) -> None:
     await store.write(lambda tx: tx.put_case(case("K1")))
     with pytest.raises(Conflict):
