@@ -485,7 +485,7 @@ def metrics(
     if lang not in ("", "ja", "en"):
         raise _fail(f"--lang is {lang!r}: ja and en work.", EXIT_CONFIG)
     counted: Unit = "per_event" if unit == "per_event" else "latest_per_customer"
-    instruments, shop = _measuring(config)
+    instruments, blocks, shop = _measuring(config)
     tz: tzinfo = ZoneInfo("Asia/Tokyo") if shop is None else shop.tz
     language = lang or ("ja" if shop is None else shop.language)
     words: Literal["ja", "en"] = "en" if language == "en" else "ja"
@@ -507,6 +507,7 @@ def metrics(
                 since_ms=int(since.replace(tzinfo=tz).timestamp() * 1000) if since is not None else None,
                 settings=None if shop is None else _kpi_settings(shop),
                 targets={} if shop is None else shop.targets,
+                blocks=blocks,
                 benchmarks=() if shop is None else [Benchmark(**figure.model_dump()) for figure in shop.benchmarks],
                 country="JP" if shop is None else shop.country,
                 today=datetime.fromtimestamp(SystemClock().now_ms() / 1000, tz).date(),
@@ -562,13 +563,14 @@ def _deeds(file: Path, tz: tzinfo) -> list[Deed]:
     return list(found.values())
 
 
-def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Shop | None]:
-    """The shop's instruments and its koe.yaml; the instruments that come with Koe and None where there is none.
+def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Mapping[str, tuple[str, ...]], Shop | None]:
+    """The shop's instruments, its blocks of touchpoints and its koe.yaml; what comes with Koe and None where there is
+    none.
 
     A koe.yaml that was named must be there and right; of one that only lies about, what is wrong is left out.
     """
     from bot.config import read_settings, read_shop
-    from reports.instruments import bundled_instruments
+    from reports.instruments import bundled_blocks, bundled_instruments, items_of
 
     problems: list[Problem] = []
     settings = read_settings(os.environ, Path(".env"), problems)
@@ -582,8 +584,9 @@ def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Shop | No
             typer.echo(
                 "The shop's own files have problems (koe check names them); what is wrong is left out.", err=True
             )
-    instruments = bundled_instruments() if library is None else library.instruments
-    return instruments, shop
+    if library is None:
+        return bundled_instruments(), bundled_blocks(), shop
+    return library.instruments, {name: items_of(block) for name, block in library.blocks.items()}, shop
 
 
 @contextmanager

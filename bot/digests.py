@@ -182,6 +182,9 @@ class Digests:
             "experiments": experiments.described(shop, self._config.library),
             "free_text": shop.free_text.model_dump(mode="json"),
             "trust": shop.trust.rules,
+            "blocks": {
+                name: [item.instrument for item in block.items] for name, block in self._config.library.blocks.items()
+            },
             "instruments": {
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },

@@ -24,7 +24,7 @@ from reports.benchmarks import Benchmark
 from reports.digest import ROLLING_WEEKS, DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
 from reports.experiments import Trial
 from reports.free_text import Comment, Weeks, analyse_comments, gather_comments
-from reports.instruments import bundled_instruments, specs_of
+from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
 from reports.trust import Rules
@@ -87,6 +87,8 @@ class Request(_Model):
     free_text: FreeTextSettings = FreeTextSettings()
     trust: Rules | None = None
     """Rules of the trust balance; null leaves the portfolio out."""
+    blocks: dict[str, tuple[str, ...]] | None = None
+    """Block → its touchpoints, when the shop has its own; the bundled ones otherwise."""
     instruments: dict[str, Instrument] | None = None
     """Library.instruments, dumped (`{id: instrument.model_dump(mode="json")}`), when the shop has its own;
     the bundled ones otherwise."""
@@ -157,6 +159,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
         country=request.country,
         benchmarks=request.benchmarks,
         repeat_interval_ms=request.repeat_interval_ms,
+        blocks=bundled_blocks() if request.blocks is None else request.blocks,
     )
     rule = DigestRule(
         request.digest.id,

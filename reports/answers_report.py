@@ -25,6 +25,7 @@ from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
 from reports.event_tables import EventTables, event_tables, local_date
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
+from reports.instruments import bundled_blocks
 from reports.kpi_report import SAID, KpiReport, flag_sentences, hints_of, linkage_sentences, metric_name, report_of
 from reports.kpi_words import group_words, kpi_name, kpi_note, kpi_variant
 from reports.kpis import KpiSettings, Window, midnight_ms, usual_interval
@@ -172,13 +173,20 @@ class _Counting:
     """Rows in, counts out."""
 
     def __init__(
-        self, specs: Mapping[str, InstrumentSpec], tz: tzinfo, unit: Unit, since_ms: int | None = None
+        self,
+        specs: Mapping[str, InstrumentSpec],
+        tz: tzinfo,
+        unit: Unit,
+        *,
+        blocks: Mapping[str, tuple[str, ...]],
+        since_ms: int | None = None,
     ) -> None:
         self._specs = specs
         self._tz = tz
         self._unit = unit
         self._since_ms = since_ms
         self._respondents = Respondents(specs)
+        self._blocks = blocks
         self._sittings = Sittings(is_wanted)
         self.said: list[Said] | None = None
         """Named and dated answers that meet behaviour; None where there is none to meet."""
@@ -321,7 +329,7 @@ class _Counting:
 
     def drivers(self, window: Span) -> tuple[DriverAnalysis, ...]:
         """What goes with the recommendation, of each block of touchpoints."""
-        return analyse(self._sittings, self._specs, window=window)
+        return analyse(self._sittings, self._specs, blocks=self._blocks, window=window)
 
     def recommending_and_staying(self, window: Span) -> list[Result]:
         """NPS × NRS of the customers with both."""
@@ -407,6 +415,7 @@ def measure_file(
     unit: Unit = "latest_per_customer",
     deeds: Sequence[Deed] | None = None,
     since_ms: int | None = None,
+    blocks: Mapping[str, tuple[str, ...]] | None = None,
     benchmarks: Sequence[Benchmark] = (),
     country: str = "JP",
     today: date = date.max,
@@ -436,6 +445,7 @@ def measure_file(
             the median seen in `deeds`, repeat intentions given too early or too late after a customer's last purchase
             are left out and flagged `off_interval`.
         targets: name → target, for what to do below it.
+        blocks: block → touchpoints that are asked about together; those that come with Koe when None.
         benchmarks: published figures to stand beside the scores.
         today: by which a figure is stale when no row of the file has a time; else the end of the window is.
         country: where the customers were asked: figures of other countries are not comparable.
@@ -445,7 +455,8 @@ def measure_file(
         AnswersFileError: the file cannot be read as a whole.
     """
     file = AnswersFile(path, progress)
-    counting = _Counting(specs, tz, unit, since_ms)
+    blocks = bundled_blocks() if blocks is None else blocks
+    counting = _Counting(specs, tz, unit, blocks=blocks, since_ms=since_ms)
     counting.said = None if deeds is None else []
     out = Measured(unused=file.unused)
     scored = frozenset(specs)

@@ -24,8 +24,10 @@ from flows.survey import WAVE_MS
 from reports import procedures
 from reports.answers_file import Row as Given
 from reports.benchmarks import Benchmark, Standing, standings
+from reports.drivers import DriverAnalysis, gather_drivers
 from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.indices import battery_results, battery_scores
+from reports.instruments import bundled_blocks
 from reports.metrics import (
     CAUTION_BELOW,
     INTERVAL_BOUND,
@@ -48,6 +50,7 @@ from reports.metrics import (
     tally,
 )
 from reports.portfolio import Portfolio, gather_portfolio
+from reports.quality import SATISFACTION, Quality, gather_quality
 from reports.respondents import Asked, Respondents
 from reports.rounding import rounded
 from reports.trust import Rules
@@ -95,6 +98,8 @@ class Shop:
     benchmarks: tuple[Benchmark, ...] = ()
     repeat_interval_ms: int | None = None
     """Usual time between two purchases of a customer; None when the shop does not know it."""
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=bundled_blocks)
+    """Touchpoints that are asked about together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,10 @@ class DigestContext:
     """S10: the primary score at last week's mix of channels, where the mix moved and the two differ."""
     benchmarks: tuple[Standing, ...]
     """The published figures of koe.yaml beside our leading results."""
+    drivers: tuple[DriverAnalysis, ...]
+    """What moves the recommendation, of the quarter before: in the first digest of everything after its end."""
+    quality: Quality
+    """Checks of the last four weeks, in a digest of everything; empty in others."""
     care: Care
     late: int
     """Answers to the primary question in the week given after their survey had expired."""
@@ -249,6 +258,8 @@ class DigestContext:
     filtered: str
     """The `where` of the rule in words of data ("" = everything)."""
     limits: Limits
+    specs: Mapping[str, InstrumentSpec]
+    """Every instrument that is scored: names for what is spoken of outside the rows."""
 
 
 # ---------------------------------------------------------------------------------------------------- weeks
@@ -646,6 +657,19 @@ def gather(
     shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
     until_ms = min(now_ms, _midnight_ms(this_week.end, tz))
     experiments = reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
+    whole = not digest_rule.segment and not digest_rule.touchpoint
+    quarter = _quarter_over(this_week.end) if whole else None
+    drivers: tuple[DriverAnalysis, ...] = ()
+    if quarter is not None:
+        first, end = quarter
+        drivers = gather_drivers(
+            tx,
+            _midnight_ms(first, tz),
+            _midnight_ms(end, tz),
+            specs=instruments,
+            blocks=shop.blocks,
+            window=Span(first.isoformat(), end.isoformat()),
+        )
     return DigestContext(
         digest_id=digest_rule.id,
         period=week,
@@ -674,6 +698,8 @@ def gather(
             country=shop.country,
             on=this_week.end,
         ),
+        drivers=drivers,
+        quality=_quality(tx, source, rolling, now_ms, tz, instruments) if whole else Quality(),
         care=_care(tx, this_week, now_ms, tz),
         late=_late(tx, primary_group, this_week, tz),
         first=_is_first(tx, shop.primary_metric, this_week, has_past=has_past),
@@ -681,11 +707,14 @@ def gather(
         flags=_flags([primary_row, *rows], indices, mix_flags),
         experiments=experiments,
         trust=_trust(tx, digest_rule, this_week, until_ms, tz, trust_rules),
-        missing_blocks=tuple(block for block in _BLOCKS if block != "experiments" or not experiments),
+        missing_blocks=tuple(
+            block for block in _BLOCKS if not {"experiments": experiments, "drivers": drivers}.get(block)
+        ),
         shows_nps="nps" in [spec.id for spec in (primary.spec, *(row.spec for row in rows))]
         or any(found.spec is not None and found.spec.id == "nps" for found in experiments),
         filtered=" · ".join(part for part in (digest_rule.touchpoint, digest_rule.segment) if part),
         limits=shop.limits,
+        specs=instruments,
     )
 
 
@@ -694,6 +723,38 @@ def _asides(trials: Sequence[Trial], week: _Window, tz: ZoneInfo) -> set[tuple[s
     start_ms, end_ms = _midnight_ms(week.first, tz), _midnight_ms(week.end, tz)
     running = [trial for trial in trials if trial.start_ms < end_ms and start_ms < trial.end_ms]
     return {(instrument, (wording, labels)) for trial in running for instrument, wording, labels in trial.asides}
+
+
+def _quarter_over(week_end: date) -> tuple[date, date] | None:
+    """[first day, end) of the calendar quarter that ended in the week before this Monday, None when none did."""
+    if week_end.day > 7 or week_end.month not in (1, 4, 7, 10):
+        return None
+    end = week_end.replace(day=1)
+    return (date(end.year - 1, 10, 1) if end.month == 1 else date(end.year, end.month - 3, 1)), end
+
+
+def _quality(
+    tx: Tx, source: _Source, window: _Window, now_ms: int, tz: ZoneInfo, instruments: Mapping[str, InstrumentSpec]
+) -> Quality:
+    scored: list[tuple[Result, Tally]] = []
+    by_channel: list[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = []
+    for group in source.groups(window):
+        spec = instruments[group.instrument]
+        for wording, counted in source.counted(group, window).tallies.items():
+            stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
+            scored.append((measure(spec, counted, stratum=stratum, window=window.span())[0].shown(), counted))
+            if spec.id in SATISFACTION:
+                by_channel.append((spec, stratum, source.by_channel(group, wording, window)))
+    return gather_quality(
+        tx,
+        _midnight_ms(window.first, tz),
+        _midnight_ms(window.end, tz),
+        now_ms=now_ms,
+        specs=instruments,
+        window=window.span(),
+        scored=scored,
+        by_channel=by_channel,
+    )
 
 
 def _primary(

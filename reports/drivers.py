@@ -32,13 +32,6 @@ OUTCOME = "nps"
 EXPERIENCE = "exp_"
 COMPANIONS = ("ces_effort", "ces_ease", "expect_gap")
 """Drivers beside the touchpoints, where they were asked in the same sitting."""
-BLOCKS: Mapping[str, tuple[str, ...]] = {
-    "purchase": ("exp_product", "exp_price", "exp_info", "exp_delivery", "exp_packaging"),
-    "digital": ("exp_site", "exp_checkout", "exp_info", "exp_followup"),
-    "support": ("exp_response", "exp_support", "exp_trouble", "exp_consistency"),
-    "brand": ("exp_story", "exp_community", "exp_product", "exp_price"),
-}
-"""Touchpoints that are asked about together, so that they are observed together."""
 OTHER_BLOCK = "other"
 """Sittings whose touchpoints are in no block together, such as those of another tool."""
 
@@ -295,15 +288,23 @@ def is_wanted(instrument: str) -> bool:
 
 
 def gather_drivers(
-    tx: Tx, start_ms: int, end_ms: int, *, specs: Mapping[str, InstrumentSpec], window: Span
+    tx: Tx,
+    start_ms: int,
+    end_ms: int,
+    *,
+    specs: Mapping[str, InstrumentSpec],
+    blocks: Mapping[str, tuple[str, ...]],
+    window: Span,
 ) -> tuple[DriverAnalysis, ...]:
     """The analyses of a stored window [start, end), by the time the touchpoints were rated; a quarter is a good length.
 
     Reads the sessions with a touchpoint in them, and of these the questions that matter here.
     """
     wanted = [name for name in specs if is_wanted(name)]
-    rows = tx.answers_beside(start_ms, end_ms, prefix=EXPERIENCE, instruments=wanted)
-    return analyse(sittings_of(rows, specs), specs, window=window)
+    rows = tx.answers_beside(
+        start_ms, end_ms, anchors=[n for n in wanted if n.startswith(EXPERIENCE)], instruments=wanted
+    )
+    return analyse(sittings_of(rows, specs), specs, blocks=blocks, window=window)
 
 
 def analyse(
@@ -311,12 +312,15 @@ def analyse(
     specs: Mapping[str, InstrumentSpec],
     *,
     window: Span,
-    blocks: Mapping[str, tuple[str, ...]] = BLOCKS,
+    blocks: Mapping[str, tuple[str, ...]],
 ) -> tuple[DriverAnalysis, ...]:
     """One analysis per kind of survey, touchpoint, wording of the rating and block, in order of these; blocks of which
     nobody was asked are left out.
 
     Of each customer the latest sitting with a rating counts; a sitting without a customer counts for itself.
+
+    Args:
+        blocks: block → its touchpoints, always asked about together.
     """
     groups: dict[tuple[str, str, Words, str], dict[str, Sitting]] = {}
     for sitting in sittings:

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import yaml
 
-from flows.survey import Instrument
+from flows.survey import Block, Instrument
 from reports.metrics import InstrumentSpec, Item
 
 _EXCLUSIVE = "none"
@@ -64,6 +64,23 @@ def specs_of(instruments: Mapping[str, Instrument]) -> dict[str, InstrumentSpec]
     """Instrument → scoring, for all that have one."""
     found = {name: spec_of(instrument) for name, instrument in instruments.items()}
     return {name: spec for name, spec in found.items() if spec is not None}
+
+
+@cache
+def bundled_blocks() -> dict[str, tuple[str, ...]]:
+    """The touchpoints that are asked about together, by block, as they come with Koe; do not change the mapping."""
+    found: dict[str, tuple[str, ...]] = {}
+    folder = files("flows") / "data" / "blocks"
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".yaml"):
+            for name, data in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+                found[name] = items_of(Block.model_validate(data))
+    return found
+
+
+def items_of(block: Block) -> tuple[str, ...]:
+    """The instruments of a block, those for some situations only included."""
+    return tuple(item.instrument for item in block.items)
 
 
 @cache

@@ -253,7 +253,9 @@ def bootstrap(values: Sequence[float] | Floats, statistic: Callable[[Floats], Fl
     data = np.asarray(values, dtype=np.float64)
     if data.size < BOOTSTRAP_MIN:
         return None
-    return _percentiles(np.concatenate([statistic(data[index]) for index in _draws(data.size)]))
+    return _percentiles(
+        np.concatenate([statistic(data[index]) for index in resamples(data.size, rows=_rows_at_once(data.size))])
+    )
 
 
 def paired_bootstrap(
@@ -264,18 +266,11 @@ def paired_bootstrap(
     one, other = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if one.size < BOOTSTRAP_MIN:
         return None
-    drawn = np.concatenate([statistic(one[index], other[index]) for index in _draws(one.size)])
+    drawn = np.concatenate(
+        [statistic(one[index], other[index]) for index in resamples(one.size, rows=_rows_at_once(one.size))]
+    )
     drawn = drawn[np.isfinite(drawn)]
     return _percentiles(drawn) if drawn.size else None
-
-
-def _draws(size: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The resamples of S7, some rows at a time: the generator gives the same numbers as for all rows at once, which
-    would not fit in memory for a hundred thousand orders."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    rows = max(1, _DRAWN_AT_ONCE // size)
-    for first in range(0, BOOTSTRAP_ROUNDS, rows):
-        yield rng.integers(0, size, size=(min(rows, BOOTSTRAP_ROUNDS - first), size))
 
 
 def cluster_bootstrap(
@@ -308,6 +303,10 @@ def resamples(n: int, *, rows: int, rng: np.random.Generator | None = None) -> I
     rng = np.random.default_rng(BOOTSTRAP_SEED) if rng is None else rng
     for start in range(0, BOOTSTRAP_ROUNDS, rows):
         yield rng.integers(0, n, size=(min(rows, BOOTSTRAP_ROUNDS - start), n))
+
+
+def _rows_at_once(n: int) -> int:
+    return max(1, _DRAWN_AT_ONCE // n)
 
 
 def money_difference(

@@ -9,11 +9,13 @@ header).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reports import drivers, quality
 from reports.benchmarks import sentence
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.indices import own_label, owners, variant_name
@@ -23,7 +25,7 @@ from reports.words import Language, Words
 SECTION_CHARS = 2900
 HEADER_CHARS = 150
 NOTICE_CHARS = 300
-FIGURES_CHARS = 2000
+ASIDE_CHARS = 2000
 TOTAL_CHARS = 11_000
 """Slack refuses messages of roughly 13,000 characters in all blocks without documenting it."""
 
@@ -72,11 +74,25 @@ class _Parts:
         return "\n".join(text for text in (self.part("change"), self.part("todo")) if text)
 
     def benchmarks(self, limit: int) -> str:
-        """Our scores beside published figures: as many as fit into so many characters of mrkdwn; "" without any."""
+        """Our scores beside published figures; "" without any."""
         figures = [sentence(standing, self._context.language) for standing in self._context.benchmarks]
-        figures = [figure for figure in figures if figure]
-        for shown in range(len(figures), -1, -1):
-            text = self.part("benchmarks", figures=figures[:shown], hidden_figures=len(figures) - shown)
+        return self._fitting("benchmarks", [figure for figure in figures if figure], limit)
+
+    def drivers(self, limit: int) -> str:
+        """What moves the recommendation; "" but after the end of a quarter."""
+        lang, specs = self._context.language, self._context.specs
+        found = [(drivers.title(a, lang), drivers.sentences(a, specs, lang)) for a in self._context.drivers]
+        return self._fitting("drivers", found, limit)
+
+    def checks(self, limit: int) -> str:
+        """Whether the answers can be trusted; "" where every check is fine."""
+        found = quality.sentences(self._context.quality, self._context.specs, self._context.language)
+        return self._fitting("quality", found, limit)
+
+    def _fitting(self, name: str, pieces: Sequence[object], limit: int) -> str:
+        """The part with as many of the pieces as fit into so many characters of mrkdwn; it counts the others."""
+        for shown in range(len(pieces), -1, -1):
+            text = self.part(name, pieces=pieces[:shown], hidden=len(pieces) - shown)
             if len(to_mrkdwn(text)) <= limit:
                 return text
         return ""
@@ -146,7 +162,14 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
         {"type": "context", "elements": [_mrkdwn(to_mrkdwn(_clip(parts.part("title"), NOTICE_CHARS)))]},
         _section(parts.lead()),
     ]
-    pieces = (parts.part("groups"), parts.benchmarks(FIGURES_CHARS), parts.part("experiments"), parts.part("care"))
+    pieces = (
+        parts.part("groups"),
+        parts.benchmarks(ASIDE_CHARS),
+        parts.drivers(ASIDE_CHARS),
+        parts.part("experiments"),
+        parts.part("care"),
+        parts.checks(ASIDE_CHARS),
+    )
     after = [_section(text) for text in pieces if text]
     blocks.append(_section(parts.part("numbers")))
     blocks.extend(_table(parts, len(to_mrkdwn(notes + foot)) + sum(map(_chars, [*blocks, *after]))))
@@ -185,8 +208,9 @@ def render_text(context: DigestContext) -> str:
     blocks.append(parts.part("numbers"))
     if context.rows or context.indices:
         blocks.append("\n".join([parts.part("table"), *parts.rows()]))
-    blocks += [parts.part("groups"), parts.benchmarks(TOTAL_CHARS)]
-    blocks += [*(parts.part(name) for name in ("experiments", "care", "notes")), parts.foot()]
+    blocks += [parts.part("groups"), parts.benchmarks(TOTAL_CHARS), parts.drivers(TOTAL_CHARS)]
+    blocks += [parts.part("experiments"), parts.part("care"), parts.checks(TOTAL_CHARS)]
+    blocks += [parts.part("notes"), parts.foot()]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
@@ -235,6 +259,8 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             }
             for standing in context.benchmarks
         ],
+        "drivers": [record for analysis in context.drivers for record in analysis.to_json()],
+        "quality": context.quality.to_json(),
         "care": {
             "opened": context.care.opened,
             "open_now": context.care.open_now,

@@ -17,8 +17,6 @@ from reports.metrics import InstrumentSpec, parse_value
 from reports.values import Parsed
 from storage.records import Answer
 
-_SECOND_MS = 1000.0
-
 
 class Words(NamedTuple):
     """How a question was asked. Answers to different words are never put together."""
@@ -48,12 +46,6 @@ class Sitting:
     channel: str
     replies: dict[str, Reply] = field(default_factory=dict)
     """Instrument → the latest reply to it."""
-    seconds: float | None = None
-    """From seeing a question to answering it, added up over all questions but the first; None when that is not known.
-
-    The first question came with the invitation: how long it waited says nothing about how it was read."""
-    questions: int = 0
-    """How many questions `seconds` is of."""
 
     @property
     def at_ms(self) -> int:
@@ -106,10 +98,9 @@ class Sittings:
 def sittings_of(answers: Iterable[Answer], specs: Mapping[str, InstrumentSpec]) -> list[Sitting]:
     """The sittings of stored answers, in order of their sessions' first appearance.
 
-    Invalid values, selections of several and instruments without a spec are no replies; their time counts all the same.
+    Invalid values, selections of several and instruments without a spec are no replies.
     """
     found: dict[str, Sitting] = {}
-    spent: dict[str, list[tuple[int, int]]] = {}
     for answer in answers:
         if answer.replaced_ms is not None:
             continue
@@ -123,7 +114,6 @@ def sittings_of(answers: Iterable[Answer], specs: Mapping[str, InstrumentSpec]) 
                 answer.lang,
                 answer.channel,
             )
-        spent.setdefault(answer.session_id, []).append((answer.shown_ms, answer.answered_ms))
         spec = specs.get(answer.instrument)
         if spec is None or spec.kind == "multi":
             continue
@@ -131,14 +121,4 @@ def sittings_of(answers: Iterable[Answer], specs: Mapping[str, InstrumentSpec]) 
         if parsed.kind != "invalid":
             words = Words(answer.wording_id, answer.label_set)
             sitting.reply(answer.instrument, Reply(parsed.code, words, answer.answered_ms))
-    for session, times in spent.items():
-        found[session].seconds, found[session].questions = _answer_time(times)
     return list(found.values())
-
-
-def _answer_time(times: list[tuple[int, int]]) -> tuple[float | None, int]:
-    later = sorted(times)[1:]
-    # answers that were imported have one time only: nobody knows how long they took
-    if not later or all(shown >= answered for shown, answered in times):
-        return None, 0
-    return sum(max(0, answered - shown) for shown, answered in later) / _SECOND_MS, len(later)

@@ -396,6 +396,34 @@ class SentConversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Invited:
+    """One invitation that was sent, and whether it was answered."""
+
+    customer_id: str
+    channel: str
+    sent_ms: int
+    answered: bool
+    """At least one valid answer, in time, within 7 days."""
+    undeliverable: bool
+    """Known not to have arrived: blocked or refused by the platform."""
+    first_event_ms: int | None
+    """The customer's first event that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayCount:
+    """Customers whose latest answer to a question was this one, by how soon after the invitation it came."""
+
+    survey_kind: str
+    touchpoint: str
+    wording_id: str
+    label_set: str
+    early: bool
+    value: str
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Digest:
     """One digest of one period. `posted_ms` is None until the platform accepted it."""
 

@@ -33,11 +33,13 @@ from storage.records import (
     Consent,
     Contacts,
     Customer,
+    DelayCount,
     Digest,
     Dossier,
     Event,
     Exposure,
     Invitation,
+    Invited,
     Job,
     MatchKey,
     Rating,
@@ -956,9 +958,11 @@ class Tx:
         )
         return [_answer(row) for row in rows]
 
-    def answers_beside(self, start_ms: int, end_ms: int, *, prefix: str, instruments: Sequence[str]) -> list[Answer]:
-        """Counted answers to these instruments, by session, of the sessions in which an instrument whose id begins with
-        `prefix` was answered in [start, end); answered ones and skipped ones."""
+    def answers_beside(
+        self, start_ms: int, end_ms: int, *, anchors: Sequence[str], instruments: Sequence[str]
+    ) -> list[Answer]:
+        """Counted answers to `instruments`, by session, of the sessions in which one of the `anchors` was answered or
+        skipped in [start, end); skipped ones too. Nothing without anchors."""
         rows = self._db.all(
             "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable,"
@@ -966,14 +970,13 @@ class Tx:
             " message_ids, NULL, quote_ok FROM answers"
             " WHERE session_id IN (SELECT session_id FROM answers"
             " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms"
-            " AND SUBSTR(instrument, 1, :length) = :prefix)"
+            " AND REPLACE(:anchors, :mark || instrument || :mark, '') <> :anchors)"
             " AND REPLACE(:instruments, :mark || instrument || :mark, '') <> :instruments"
             " ORDER BY session_id, question",
             {
                 "start_ms": start_ms,
                 "end_ms": end_ms,
-                "prefix": prefix,
-                "length": len(prefix),
+                "anchors": _marked(anchors),
                 "instruments": _marked(instruments),
                 "mark": _MARK,
             },
@@ -1095,6 +1098,72 @@ class Tx:
             {"start_ms": start_ms, "end_ms": end_ms, "after_ms": after[0], "after_id": after[1], "limit": limit},
         )
         return [SentConversation(*row) for row in rows]
+
+    def invited_between(self, start_ms: int, end_ms: int) -> list[Invited]:
+        """Invitations sent in [start, end) to customers who are known, in order of time; of a wave the first session is
+        the invitation. What counts as answered and as undeliverable: see `response_counts`."""
+        rows = self._db.all(
+            "SELECT i.customer_id, i.channel, i.sent_ms,"
+            " CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.session_id = i.session_id"
+            " AND a.missing = '' AND a.late = 0 AND a.answered_ms < i.sent_ms + 604800000) THEN 1 ELSE 0 END,"
+            " CASE WHEN s.started_ms IS NULL AND (s.status = 'blocked' OR EXISTS (SELECT 1 FROM jobs AS j"
+            " WHERE j.session_id = i.session_id AND j.session_id <> '' AND j.kind = 'send' AND j.state = 'dead'))"
+            " THEN 1 ELSE 0 END,"
+            " (SELECT MIN(e.occurred_ms) FROM events AS e WHERE e.customer_id = i.customer_id)"
+            " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.part = 1 AND i.customer_id <> ''"
+            " ORDER BY i.sent_ms, i.id",
+            {"start_ms": start_ms, "end_ms": end_ms},
+        )
+        return [Invited(row[0], row[1], row[2], bool(row[3]), bool(row[4]), row[5]) for row in rows]
+
+    def events_of_invited(self, start_ms: int, end_ms: int, *, types: Sequence[str], since_ms: int) -> list[Event]:
+        """Events of these types in [since, end) of the customers who were invited in [start, end), oldest first."""
+        rows = self._db.all(
+            "SELECT e.id, e.type, e.occurred_ms, e.received_ms, e.customer_id, e.data, e.imported"
+            " FROM (SELECT DISTINCT customer_id FROM invitations"
+            " WHERE sent_ms >= :start_ms AND sent_ms < :end_ms AND part = 1 AND customer_id <> '') AS who"
+            " JOIN events AS e ON e.customer_id = who.customer_id"
+            " AND e.occurred_ms >= :since_ms AND e.occurred_ms < :end_ms"
+            " WHERE REPLACE(:types, :mark || e.type || :mark, '') <> :types"
+            " ORDER BY e.occurred_ms, e.id",
+            {"start_ms": start_ms, "end_ms": end_ms, "since_ms": since_ms, "types": _marked(types), "mark": _MARK},
+        )
+        return [_event(row) for row in rows]
+
+    def values_by_delay(self, instrument: str, start_ms: int, end_ms: int, *, early_ms: int) -> list[DelayCount]:
+        """Latest valid answers to an instrument, one per customer, survey_kind and touchpoint, of those who were
+        invited in [start, end), counted by value and by whether they came within `early_ms` of the invitation."""
+        rows = self._db.all(
+            "SELECT survey_kind, touchpoint, wording_id, label_set, early, value, COUNT(*) FROM ("
+            "SELECT a.survey_kind, a.touchpoint, a.wording_id, a.label_set, a.value, a.customer_id,"
+            " CASE WHEN a.answered_ms < i.sent_ms + :early_ms THEN 1 ELSE 0 END AS early,"
+            " ROW_NUMBER() OVER (PARTITION BY a.customer_id, a.survey_kind, a.touchpoint"
+            " ORDER BY a.answered_ms DESC, a.id DESC) AS place"
+            " FROM invitations AS i JOIN answers AS a ON a.session_id = i.session_id"
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.session_id <> ''"
+            " AND a.instrument = :instrument AND a.missing = '' AND a.countable = 1) AS valid"
+            " WHERE place = 1 OR customer_id = ''"
+            " GROUP BY survey_kind, touchpoint, wording_id, label_set, early, value"
+            " ORDER BY survey_kind, touchpoint, wording_id, label_set, early, value",
+            {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument, "early_ms": early_ms},
+        )
+        return [DelayCount(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in rows]
+
+    def quick_sessions(self, start_ms: int, end_ms: int, *, ms_per_question: int) -> list[str]:
+        """Sessions of [start, end) whose questions took less than so long on average from being shown to being
+        answered, the first one left out: it waited with the invitation. Not those of one question, nor those without
+        any times, as imported ones are."""
+        rows = self._db.all(
+            "SELECT session_id FROM (SELECT session_id, CASE WHEN answered_ms > shown_ms THEN answered_ms - shown_ms"
+            " ELSE 0 END AS spent, ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY shown_ms, answered_ms) AS place"
+            " FROM answers WHERE answered_ms >= :start_ms AND answered_ms < :end_ms) AS timed"
+            " GROUP BY session_id HAVING COUNT(*) > 1 AND SUM(spent) > 0"
+            " AND SUM(CASE WHEN place > 1 THEN spent ELSE 0 END) < :ms_per_question * (COUNT(*) - 1)"
+            " ORDER BY session_id",
+            {"start_ms": start_ms, "end_ms": end_ms, "ms_per_question": ms_per_question},
+        )
+        return [row[0] for row in rows]
 
     def _latest(self, customer_id: str, week: str, instrument: str, survey_kind: str, touchpoint: str) -> Row | None:
         """The customer's latest valid answer of this week: time, id, then the eleven columns of its cell."""

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Shop, gather
 from reports.instruments import bundled_instruments, specs_of
-from storage.records import Answer, Case, Customer, Digest, Invitation, Session
+from storage.records import Answer, Case, Customer, Digest, Event, Invitation, Session
 from storage.store import Tx, open_store
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -46,6 +46,7 @@ class History:
     sessions: list[Session] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
     def _session(self, customer: str, at_ms: int, *, kind: str, touchpoint: str, status: str = "completed") -> str:
@@ -170,6 +171,8 @@ class History:
             tx.record_answer(answer)
         for case in self.cases:
             tx.put_case(case)
+        for event in self.events:
+            tx.note_event(event)
         for digest in self.digests:
             tx.put_digest(digest)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, date
 from pathlib import Path
 
 import pytest
 from report_history import SHOP, History, digest_of
+from typer.testing import CliRunner
 
+from bot.cli import app
+from bot.config import Settings
 from reports.answers_report import measure_file, render_json, render_table
 from reports.benchmarks import Benchmark, Standing, is_stale, sentence, standings
 from reports.instruments import bundled_instruments, specs_of
@@ -196,20 +197,19 @@ benchmarks:
 """
 
 
-def test_koe_metrics_takes_the_figures_of_the_koe_yaml_that_is_named(tmp_path: Path) -> None:
-    (tmp_path / "answers.csv").write_text("survey_kind,instrument,value\n" + "transactional,nps,9\n" * 40, "utf-8")
-    (tmp_path / "shop.yaml").write_text(SHOP_FILE, "utf-8")
-
-    def koe(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bot.cli", "metrics", "answers.csv", *arguments],
-            cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-
-    done = koe("--config", "shop.yaml", "--lang", "en")
+def test_koe_metrics_takes_the_figures_of_the_koe_yaml_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.names():
+        monkeypatch.delenv(name, raising=False)
+    Path("answers.csv").write_text("survey_kind,instrument,value\n" + "transactional,nps,9\n" * 40, "utf-8")
+    Path("shop.yaml").write_text(SHOP_FILE, "utf-8")
+    koe = CliRunner()
+    done = koe.invoke(app, ["metrics", "answers.csv", "--config", "shop.yaml", "--lang", "en"])
+    assert done.exit_code == 0
     assert "NPS® +10.0: retail, JP, 2025, A study." in done.stdout
     assert "Terms of use: free to quote." in done.stdout
-    wrong = koe("--config", "other.yaml")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
+    wrong = koe.invoke(app, ["metrics", "answers.csv", "--config", "other.yaml"])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "other.yaml" in wrong.stderr

@@ -31,7 +31,7 @@ from reports.drivers import (
     share_intervals,
     title,
 )
-from reports.instruments import bundled_instruments, specs_of
+from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.metrics import Span
 from reports.procedures import resamples
 from reports.sittings import Reply, Sitting, Words
@@ -214,7 +214,7 @@ def customers(
 
 
 def only(sittings: list[Sitting]) -> DriverAnalysis:
-    (found,) = analyse(sittings, SPECS, window=WEEKS)
+    (found,) = analyse(sittings, SPECS, blocks=bundled_blocks(), window=WEEKS)
     return found
 
 
@@ -363,7 +363,7 @@ def test_each_block_is_analysed_by_itself_and_the_latest_sitting_of_a_customer_c
     ]
     sittings += customers(150)  # everybody once more
     sittings.append(sitting(9000, {"nps": 5, "exp_site": 3, "exp_product": 3}))
-    found = analyse(sittings, SPECS, window=WEEKS)
+    found = analyse(sittings, SPECS, blocks=bundled_blocks(), window=WEEKS)
     assert [(a.block, a.n) for a in found] == [("digital", 120), ("other", 1), ("purchase", 150)]
 
 
@@ -379,7 +379,7 @@ def test_surveys_touchpoints_and_wordings_stay_apart() -> None:
         sitting(700 + row, {"nps": 5, "exp_price": 3, "exp_product": 4}, wordings={"nps": "nps.family"})
         for row in range(5)
     ]
-    found = analyse(sittings, SPECS, window=WEEKS)
+    found = analyse(sittings, SPECS, blocks=bundled_blocks(), window=WEEKS)
     assert [(a.stratum.survey_kind, a.stratum.wording_id, a.n) for a in found] == [
         ("relational", "nps.1", 5), ("transactional", "nps.1", 120), ("transactional", "nps.family", 5),
     ]  # fmt: skip
@@ -467,9 +467,15 @@ async def test_the_drivers_of_a_stored_quarter_are_those_of_its_sittings(tmp_pat
 
     await store.write(write)
     try:
-        found = await store.read(lambda tx: gather_drivers(tx, start, start + 90 * DAY_MS, specs=SPECS, window=WEEKS))
+        found = await store.read(
+            lambda tx: gather_drivers(
+                tx, start, start + 90 * DAY_MS, specs=SPECS, blocks=bundled_blocks(), window=WEEKS
+            )
+        )
         rows = await store.read(
-            lambda tx: tx.answers_beside(start, start + 90 * DAY_MS, prefix="exp_", instruments=["nps", "exp_price"])
+            lambda tx: tx.answers_beside(
+                start, start + 90 * DAY_MS, anchors=["exp_price"], instruments=["nps", "exp_price"]
+            )
         )
     finally:
         await store.close()
