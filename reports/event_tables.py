@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 import pandas as pd
@@ -173,7 +173,7 @@ def local_days(at_ms: pd.Series, tz: tzinfo) -> pd.Series:
 
 def local_date(at_ms: int, tz: tzinfo) -> date:
     """The local day of an instant."""
-    return date(1970, 1, 1) + timedelta(days=int(local_days(pd.Series([at_ms]), tz).iloc[0]))
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(tz).date()
 
 
 def deadline_ms(value: object, tz: tzinfo) -> int | None:

@@ -110,7 +110,7 @@ def gather_kpis(
 
     Everything is computed anew from the stored events, so events that came late are in it. Read are the events of 65
     weeks, older orders of the customers who seem new, and all contracts; they go through as pages and stay as columns
-    (about 0.3 kB an event). Lifetime values are those of the 365 days before the end of the week.
+    (about 0.4 kB an event). Lifetime values are those of the 365 days before the end of the week.
 
     Args:
         tx: a reading transaction.

@@ -51,6 +51,47 @@ async def test_events_are_found_by_customer_type_and_time(store: Store) -> None:
     assert [row.id for row in await read(lambda tx: tx.events_between(NOON, NOON + 2, type="delivery"))] == ["e1"]
 
 
+async def test_events_come_in_pages_in_order_of_time_and_id(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        for number in (3, 1, 2, 4, 0):
+            tx.note_event(event(f"e{number}", occurred_ms=NOON + number // 2))
+        tx.note_event(event("other", "visit"))
+        tx.note_event(event("later", occurred_ms=NOON + 9))
+
+    await store.write(unit)
+    seen: list[str] = []
+    last = None
+    while True:
+        page = await store.read(
+            lambda tx, after=last: tx.events_page(NOON, NOON + 9, types=("purchase", "return"), after=after, limit=2)
+        )
+        seen += [row.id for row in page]
+        if len(page) < 2:
+            break
+        last = page[-1]
+    assert seen == ["e0", "e1", "e2", "e3", "e4"]
+
+
+async def test_conversations_of_sent_invitations_come_in_pages(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        for number in range(5):
+            tx.put_invitation(invitation(f"i{number}", session_id=f"S{number}", sent_ms=NOON + number // 2))
+            tx.new_session(session(f"S{number}", invitation_id=f"i{number}", state=f"[{number}]"))
+        tx.put_invitation(invitation("early", session_id="S0", sent_ms=NOON - 1))
+        tx.put_invitation(invitation("unsent", session_id="S0", sent_ms=None))
+
+    await store.write(unit)
+    seen: list[str] = []
+    after = (-1, "")
+    while True:
+        page = await store.read(lambda tx, after=after: tx.conversations_sent(NOON, NOON + 9, after=after, limit=2))
+        seen += [found.state for found in page]
+        if len(page) < 2:
+            break
+        after = (page[-1].sent_ms, page[-1].invitation_id)
+    assert seen == ["[0]", "[1]", "[2]", "[3]", "[4]"]
+
+
 async def test_a_customer_is_filled_in_and_never_emptied(store: Store) -> None:
     await store.write(lambda tx: tx.put_customer(customer(name="", language="ja")))
     await store.write(lambda tx: tx.put_customer(customer(name="山田", language="", created_ms=NOON + 5)))
