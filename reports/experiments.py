@@ -8,6 +8,7 @@ Source: docs/metrics.md ("A/B tests").
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
@@ -292,20 +293,35 @@ class _Cut:
     """In order of customer."""
     at_ms: int
 
+    @cached_property
+    def _arms(self) -> dict[str, list[Participant]]:
+        found: dict[str, list[Participant]] = {arm.id: [] for arm in self.trial.arms}
+        for person in self.people.values():
+            if person.entered_ms < self.at_ms:
+                found[person.arm].append(person)
+        return found
+
     def of(self, arm: str) -> list[Participant]:
-        return [person for person in self.people.values() if person.arm == arm and person.entered_ms < self.at_ms]
+        return self._arms[arm]
 
     def ripe(self, arm: str, window_ms: int) -> list[Participant]:
         return [person for person in self.of(arm) if person.entered_ms + window_ms <= self.at_ms]
 
+    @cached_property
+    def _tallies(self) -> dict[str, Tally]:
+        assert self.spec is not None
+        found: dict[str, Tally] = {}
+        for arm, mine in self._arms.items():
+            latest = (
+                next((value for at_ms, value in reversed(person.outcomes) if at_ms < self.at_ms), None)
+                for person in mine
+            )
+            found[arm] = tally(self.spec, Counter(value for value in latest if value is not None).items())
+        return found
+
     def tally(self, arm: str) -> Tally:
         """One answer of each customer: the latest before the cut."""
-        assert self.spec is not None
-        latest = (
-            next((value for at_ms, value in reversed(person.outcomes) if at_ms < self.at_ms), None)
-            for person in self.of(arm)
-        )
-        return tally(self.spec, ((value, 1) for value in latest if value is not None))
+        return self._tallies[arm]
 
     def spent(self, arm: str) -> list[float]:
         """What each customer bought in their time; nothing is 0."""
@@ -344,12 +360,13 @@ class _Cut:
             return Estimate(sum(spent) / len(spent) if spent else None, low, high, "bootstrap")
         return estimate(statistics_of(self.spec)[0], self.tally(arm))
 
+    @cached_property
     def differences(self) -> tuple[Contrast, ...]:
         """Each treatment against the control."""
         level = self.trial.confidence
         control, *others = (arm.id for arm in self.trial.arms)
         if self.trial.metric == RESPONSE_RATE:
-            return self.response_differences()
+            return self.response_differences
         if self.spec is None:
             found = [
                 procedures.money_difference(self.spent(control), self.spent(arm), confidence=level) for arm in others
@@ -359,6 +376,7 @@ class _Cut:
             found = [difference(statistic, counted, self.tally(arm), confidence=level) for arm in others]
         return self._judged(others, found)
 
+    @cached_property
     def response_differences(self) -> tuple[Contrast, ...]:
         control, *others = (arm.id for arm in self.trial.arms)
         first = self.responses(control)
@@ -422,8 +440,8 @@ def judge(
             _day(at.at_ms - 1, tz),
             look,
             tuple(_arm(at, arm.id, told=told) for arm in trial.arms),
-            at.differences() if told else (),
-            at.response_differences() if told and trial.metric != RESPONSE_RATE else (),
+            at.differences if told else (),
+            at.response_differences if told and trial.metric != RESPONSE_RATE else (),
             at.sample_p,
             changed,
         )
@@ -445,7 +463,7 @@ def judge(
         if min(at.n(arm.id) for arm in trial.arms) < SUPPRESS_BELOW:
             state: State = "few" if last else "counting"
         else:
-            found = last or any(contrast.real for contrast in at.differences())
+            found = last or any(contrast.real for contrast in at.differences)
             state = "decided" if found else "look"
         if state in ("few", "decided") or number == due[-1][1]:
             return report(state, at, number)

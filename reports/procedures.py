@@ -365,8 +365,8 @@ def family(p_values: Sequence[float]) -> tuple[Kept, ...]:
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """p-values of several arms against one control, adjusted so that the chance of any false alarm keeps its level
     (Holm 1979); in the order given."""
-    if not p_values:
-        return ()
+    if len(p_values) < 2:
+        return tuple(p_values)  # the library collects garbage on each call: nothing to pay for without need
     _, adjusted, _, _ = multipletests(list(p_values), method="holm")
     return tuple(_finite(p) for p in adjusted)
 

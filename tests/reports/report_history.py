@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from itertools import count
@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Shop, gather
+from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
 from storage.records import Answer, Case, Customer, Digest, Event, Invitation, Session
 from storage.store import Tx, open_store
@@ -186,6 +187,7 @@ async def digest_of(
     week: str = WEEK,
     now_ms: int = NOW_MS,
     tz: ZoneInfo = TOKYO,
+    trials: Sequence[Trial] = (),
 ) -> DigestContext:
     """The digest of a history, through a real database file."""
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=now_ms)
@@ -193,7 +195,16 @@ async def digest_of(
         await store.write(history.store)
         specs = specs_of(bundled_instruments())
         return await store.read(
-            lambda tx: gather(tx, shop=shop, digest_rule=rule, week=week, now_ms=now_ms, tz=tz, instruments=specs)
+            lambda tx: gather(
+                tx,
+                shop=shop,
+                digest_rule=rule,
+                week=week,
+                now_ms=now_ms,
+                tz=tz,
+                instruments=specs,
+                trials=trials,
+            )
         )
     finally:
         await store.close()

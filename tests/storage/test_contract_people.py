@@ -21,8 +21,8 @@ from store_rows import (
 )
 
 from storage.errors import Conflict
-from storage.records import Contacts
-from storage.store import Store, Tx
+from storage.records import Contacts, Exposure, Registration
+from storage.store import Store, Tx, registrations_in
 
 
 async def test_an_event_is_stored_once_and_a_platform_event_is_seen_once(store: Store) -> None:
@@ -427,3 +427,45 @@ async def test_answers_given_before_anybody_knew_the_customer_are_erased_with_th
     assert await store.write(unit) == 1
     assert await store.read(lambda tx: tx.answers_of_session("S1")) == []
     assert await store.read(lambda tx: tx.check_integrity()) == []
+
+
+async def test_a_customer_comes_into_an_experiment_once_and_leaves_it_when_erased(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        for number, (who, arm, state, sent) in enumerate(
+            (
+                ("C001", "A", "sent", NOON + DAY),
+                ("C001", "A", "sent", NOON + 9 * DAY),
+                ("C002", "B", "skipped", None),
+                ("C003", "", "sent", NOON),
+            )
+        ):
+            tx.put_invitation(
+                invitation(
+                    f"i{number}", customer_id=who, experiment="x" if arm else "", arm=arm, state=state,
+                    planned_ms=NOON + number, sent_ms=sent, session_id=f"S{number}",
+                )
+            )  # fmt: skip
+        for number, at_ms in ((0, NOON + 2 * DAY), (3, NOON + 3 * DAY)):
+            tx.new_session(session(f"S{number}"))
+            tx.record_answer(answer("9", session_id=f"S{number}", answered_ms=at_ms))
+
+    await store.write(unit)
+    assert await store.read(lambda tx: tx.exposures("x")) == [
+        Exposure("C001", "A", NOON, NOON + DAY),
+        Exposure("C002", "B", NOON + 2, None),
+    ]
+    found = await store.read(lambda tx: tx.answers_in_experiment("x"))
+    assert [row.session_id for row in found] == ["S0"]
+    assert await store.read(lambda tx: tx.exposures("")) == []
+    await store.write(lambda tx: tx.erase_customer("C001", NOON + 10 * DAY))
+    assert [row.customer_id for row in await store.read(lambda tx: tx.exposures("x"))] == ["C002"]
+    assert await store.read(lambda tx: tx.answers_in_experiment("x")) == []
+
+
+async def test_an_experiment_keeps_its_time_until_it_is_another(store: Store, tmp_path: Path) -> None:
+    first, same, other = (Registration("x", text, at) for text, at in (("{1}", 1), ("{1}", 2), ("{2}", 3)))
+    for registration, kept in ((first, first), (same, first), (other, other)):
+        await store.write(lambda tx, r=registration: tx.register_experiment(r))  # type: ignore[misc]
+        assert await store.read(lambda tx: tx.registrations()) == [kept]
+    assert registrations_in(f"sqlite:///{tmp_path / 'nowhere.db'}") == []
+    assert not (tmp_path / "nowhere.db").exists()
