@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +13,11 @@ from bot.cases import Cases
 from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.outbox import Outbox
-from bot.staff.card import WORDED, CardFacts, Delivery, NoteFacts, Rating, render_card, render_note
+from bot.staff.card import WORDED, CardFacts, Delivery, NoteFacts, Rating, ledger_line, render_card, render_note
 from bot.voice import Voice
 from flows.cases import RESOLVED
 from flows.texts import item_name
+from reports import trust
 from storage.records import Answer, Case, CaseEvent, Job, Session
 from storage.store import Store, Tx
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _STILL_POSTING_MS = 5_000
 _EARLIER = 3
+_LINES = 3
+_WORTH_SHOWING = 0.05
+"""Points of a trust balance that do not round to nothing."""
 
 
 class Cards:
@@ -198,6 +202,7 @@ class Cards:
             first_reply_ms=None if case.replied_ms is None else case.replied_ms - case.opened_ms,
             after=case.after,
             suggestion=suggestion,
+            ledger=tuple(self._ledger(tx, case, lang)) if named else (),
             timezone=self._shop.timezone,
         )
 
@@ -251,6 +256,27 @@ class Cards:
         if new is None:
             return None
         return self._voice.answer_label(tx, old, lang), self._voice.answer_label(tx, new, lang)
+
+    def _ledger(self, tx: Tx, case: Case, lang: str) -> Iterator[str]:
+        """What weighs on the customer's trust balance now, and what was done for it, newest first; answers stand
+        elsewhere on the card."""
+        shop, now_ms = self._shop, self._clock.now_ms()
+        rules = shop.trust.rules
+        entries = trust.read_entries(tx, case.customer_id, now_ms, rules=rules, tz=shop.tz, types=trust.RELEVANT_TYPES)
+        lines = [
+            line
+            for line in reversed(trust.ledger(entries, now_ms, rules).lines)
+            if abs(line.contribution) >= _WORTH_SHOWING and line.code is None
+        ]
+        if lines:
+            yield ledger_line(
+                [
+                    (line.at_ms, trust.type_name(line.type, "en" if lang == "en" else "ja"), line.contribution)
+                    for line in lines[:_LINES]
+                ],
+                lang,
+                shop.tz,
+            )
 
     def _earlier(self, tx: Tx, case: Case, lang: str) -> list[Rating]:
         former = [

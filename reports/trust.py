@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Literal
 
+from flows.cases import RESOLVED
 from reports.rounding import signed
 from storage.records import Case, Event, Relationship
 
@@ -657,7 +658,9 @@ def _complaints(
     """A complaint that is not solved in time: ignored when nobody reacted either."""
     if rules.resolve_ms is None:
         return
-    solved_cases = [case.settled_ms for case in cases if case.outcome == "resolved" and case.settled_ms is not None]
+    settled = [(case.settled_ms, case.outcome) for case in cases if case.settled_ms and case.outcome in RESOLVED]
+    solved_cases = [at_ms for at_ms, outcome in settled if outcome != "unreached"]
+    answered_cases = [*(at_ms for at_ms, _ in settled), *(case.replied_ms for case in cases if case.replied_ms)]
     for incident, complaint in complaints.items():
         end_ms = complaint.at_ms + rules.resolve_ms
         if ("incident_id", incident) in said:
@@ -675,7 +678,8 @@ def _complaints(
         }
         if reactions & _SOLVED or any(complaint.at_ms <= at_ms <= end_ms for at_ms in solved_cases):
             continue
-        type_ = "complaint_unresolved" if reactions else "complaint_ignored"
+        heard = reactions or any(complaint.at_ms <= at_ms <= end_ms for at_ms in answered_cases)
+        type_ = "complaint_unresolved" if heard else "complaint_ignored"
         yield Entry(f"{complaint.id}:{type_}", end_ms, type_, names=(incident, complaint.id))
 
 

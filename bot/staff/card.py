@@ -7,6 +7,7 @@ in text that Slack does not parse, and with what identifies other people (phone,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -16,6 +17,7 @@ from bot.channel import JsonObject
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape
 from bot.staff.survey import day_text, time_text
+from reports.rounding import signed
 
 Reason = Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]
 
@@ -57,6 +59,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "customer": ("お客さま：{who}", "Customer: {who}"),
     "order": ("ご注文：{order}", "Order: {order}"),
     "delivered": ("{day}お届け", "delivered {day}"),
+    "ledger": ("信頼の記録：{lines}", "Trust record: {lines}"),
     "before": ("これまで：{answers}", "Before: {answers}"),
     "open": ("担当：未定", "Unclaimed"),
     "claimed": ("対応中 @{staff}（{since}から）", "In progress, @{staff} since {since}"),
@@ -192,7 +195,7 @@ class CardFacts:
     suggestion: str = ""
     """A reply to start from."""
     ledger: tuple[str, ...] = ()
-    """Promises kept and broken lately, a line each."""
+    """What stands in the account of the customer's trust (`ledger_line`)."""
     timezone: str = "Asia/Tokyo"
 
 
@@ -332,6 +335,13 @@ def _lines(card: CardFacts, lang: str, tz: ZoneInfo, due: str, dot: str) -> list
         lines.append(_say("before", lang, answers=("; " if lang == "en" else "、").join(answers)))
     lines += card.ledger
     return lines
+
+
+def ledger_line(entries: Sequence[tuple[int, str, float]], lang: str, tz: ZoneInfo) -> str:
+    """Entries of a trust account as (time, what, points): 「信頼の記録：11/10 お届けの遅れ -3.9」."""
+    comma = ", " if lang == "en" else " "
+    told = [f"{_short_day(at_ms, lang, tz)}{comma}{what} {signed(points, 1)}" for at_ms, what, points in entries]
+    return _say("ledger", lang, lines=("; " if lang == "en" else "、").join(told))
 
 
 def _state_line(card: CardFacts, lang: str, tz: ZoneInfo) -> str:

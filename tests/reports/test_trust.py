@@ -388,6 +388,9 @@ def test_a_complaint_is_resolved_unresolved_or_ignored() -> None:
     assert derived(complaint, late) == [("complaint_ignored", 7), ("complaint_resolved", 8)]
     by_koe = case("K1", contact="", state="settled", outcome="resolved", settled_ms=MONDAY + day(1))
     assert derived(complaint, cases=(by_koe,)) == []
+    assert derived(complaint, cases=(replace(by_koe, outcome="exchange"),)) == []
+    for heard in (replace(by_koe, outcome="unreached"), case("K2", contact="", replied_ms=MONDAY + HOUR_MS)):
+        assert derived(complaint, cases=(heard,)) == [("complaint_unresolved", 7)]
     off = entries_of(Relationship("C1", (complaint,)), rules=replace(DEFAULT, resolve_ms=None), tz=TOKYO)
     assert off == []
 

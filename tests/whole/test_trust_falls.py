@@ -40,7 +40,9 @@ async def test_a_very_late_delivery_brings_one_case_and_one_card(world: World) -
     assert (found.customer_id, found.high, found.case_id) == (buyer.customer_id, 0.0, case.id)
     assert found.balance == pytest.approx(-8, abs=0.02)
     assert (case.reason, case.state, case.words) == ("trust_drop", "open", "")
-    assert "信頼残高が下がりました" in world.slack.transcript(ALERTS)
+    card = world.slack.transcript(ALERTS)
+    assert "信頼残高が下がりました" in card
+    assert "信頼の記録：11/19 お届けの大幅な遅れ -8.0" in card
     assert await cases(world, other) == []
     # the same fall is not found again, night after night
     await world.advance(3 * DAY_MS)
