@@ -146,6 +146,7 @@ class Experiment(_Section):
 
     id: Name
     name: Text | None = None
+    """What a digest calls it; at most 60 characters in each language."""
     trigger: Name | None = None
     """The rule whose invitations take part; or `flow`: all rules that ask it."""
     flow: Annotated[str, Field(min_length=1)] | None = None
@@ -166,6 +167,8 @@ class Experiment(_Section):
     def _consistent(self) -> Experiment:
         if (self.trigger is None) == (self.flow is None):
             raise ValueError("an experiment is about either `trigger: <rule>` or `flow: <survey>`; write exactly one")
+        if self.name is not None and max(len(self.name.ja), len(self.name.en)) > 60:
+            raise ValueError("name is longer than 60 characters; a digest has no room for it")
         ids = [arm.id for arm in self.arms]
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"the arm {twice[0]} stands twice; each needs its own id")

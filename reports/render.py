@@ -108,6 +108,11 @@ class _Parts:
         names = {line.result.variant: variant_name(row.battery, line.result.variant, lang) for line in row.lines}
         return self.part("indices", row=row, label=own_label(row.battery, lang), names=names)
 
+    def experiments(self, limit: int) -> list[str]:
+        """The A/B tests in as few texts of at most `limit` characters as hold them."""
+        told = (self.part("experiment", e=found) for found in self._context.experiments)
+        return _packed([_clip(text, limit // 2) for text in told], limit)
+
     def foot(self) -> str:
         return self.part("foot", owners=owners(self._context.language))
 
@@ -166,7 +171,7 @@ def render_slack(context: DigestContext) -> dict[str, Any]:
         parts.part("groups"),
         parts.benchmarks(ASIDE_CHARS),
         parts.drivers(ASIDE_CHARS),
-        parts.part("experiments"),
+        *parts.experiments(SECTION_CHARS),
         parts.part("care"),
         parts.checks(ASIDE_CHARS),
     )
@@ -209,7 +214,7 @@ def render_text(context: DigestContext) -> str:
     if context.rows or context.indices:
         blocks.append("\n".join([parts.part("table"), *parts.rows()]))
     blocks += [parts.part("groups"), parts.benchmarks(TOTAL_CHARS), parts.drivers(TOTAL_CHARS)]
-    blocks += [parts.part("experiments"), parts.part("care"), parts.checks(TOTAL_CHARS)]
+    blocks += [*parts.experiments(TOTAL_CHARS), parts.part("care"), parts.checks(TOTAL_CHARS)]
     blocks += [parts.part("notes"), parts.foot()]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 

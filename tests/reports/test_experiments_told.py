@@ -279,6 +279,16 @@ async def test_the_digest_tells_the_result_in_both_languages(tmp_path: Path) -> 
     assert (written["state"], written["comparisons"][0]["real"], written["arms"][1]["n"]) == ("decided", True, 160)
 
 
+async def test_many_experiments_with_names_to_be_escaped_fit_into_slacks_sections(tmp_path: Path) -> None:
+    h, plan = history()
+    many = [plan.model_copy(update={"name": {"ja": "<" * 60, "en": "&" * 60}}) for _ in range(6)]
+    context = await digest_of(h, tmp_path, trials=many)
+    for found in (context, replace(context, language="en")):
+        told = [b["text"]["text"] for b in render_slack(found)["blocks"] if "A/B" in str(b) and b["type"] == "section"]
+        assert sum(text.count("A/B") for text in told) == 6
+        assert max(map(len, told)) <= 3000
+
+
 async def test_before_the_end_the_digest_counts_and_says_so(tmp_path: Path) -> None:
     h, plan = history()
     context = await digest_of(h, tmp_path, trials=[replace_end(plan, weeks=12)])
