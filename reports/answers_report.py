@@ -785,6 +785,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "unused": "使っていない列：{names}",
         "bad": "読めなかった行：{count}行（集計していません）",
         "undated": "answered_at を読めなかった行：{count}行（回答は集計しています）",
+        "incomplete": "必要な項目がない業務イベント：{count}件（集計していません）",
         "anonymous": "customer がないため、すべての回答を数えました。",
         "between": "、",
         "nps": (
@@ -811,6 +812,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "unused": "Columns not used: {names}",
         "bad": "Rows that could not be read, not counted: {count}",
         "undated": "Rows whose answered_at could not be read; their answers count: {count}",
+        "incomplete": "Business events without a field that their figure needs, not counted: {count}",
         "anonymous": "No row names a customer: every answer counts.",
         "between": ", ",
         "nps": (
@@ -842,6 +844,8 @@ def _notes(measured: Measured, lang: Language) -> list[str]:
         out.append(own["bad"].format(count=number(measured.bad)))
     if measured.undated:
         out.append(own["undated"].format(count=number(measured.undated)))
+    if measured.kpis is not None and measured.kpis.incomplete:
+        out.append(own["incomplete"].format(count=number(measured.kpis.incomplete)))
     if measured.anonymous:
         out.append(own["anonymous"])
     return out

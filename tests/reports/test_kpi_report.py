@@ -221,6 +221,12 @@ def test_a_file_without_events_that_count_has_no_figures(tmp_path: Path) -> None
     assert found.kpis.linkages == ()
 
 
+def test_events_without_a_field_they_need_are_counted_and_named(tmp_path: Path) -> None:
+    found = measured(tmp_path, [*year(), happened("a", "return", window().start_ms)], answered())
+    assert "Business events without a field that their figure needs, not counted: 1" in found.notes("en")
+    assert measured(tmp_path, year(), answered()).notes("ja") == []
+
+
 @pytest.mark.parametrize("lang", ["ja", "en"])
 def test_the_table_says_what_to_do_and_that_its_intervals_are_a_guide(tmp_path: Path, lang: Language) -> None:
     found = measured(tmp_path, year(), answered(), targets={"repeat_rate": 90, "nps": 90, "aov": 1})
