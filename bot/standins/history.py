@@ -20,6 +20,8 @@ _WAVES = (4, 5, 6)
 week, and the last one is there when the demo begins."""
 _ASKED_MS = 100 * 60_000
 """Longer than the delays of the demo's koe.yaml."""
+_LOOKED_AT_MS = 2 * 3_600_000
+"""After the answers of a wave came: within the time that was promised."""
 _BUYERS_A_WAVE = 17
 _CASES_A_WAVE = 4
 _ANSWERING = 0.66
@@ -155,12 +157,11 @@ async def live_through(world: World, weeks: int, progress: Callable[[int], None]
     """`weeks` weeks of purchases, support cases and answers, from the clock's present on."""
     for week in range(weeks):
         start_ms = world.clock.now_ms()
-        heard: list[Visitor] = []
         for day in _WAVES:
             await world.advance_to(start_ms + day * DAY_MS)
-            heard += await _wave(world, week)
-        await world.advance(DAY_MS // 2)
-        await _look_after(world, heard)
+            heard = await _wave(world, week)
+            await world.advance(_LOOKED_AT_MS)
+            await _look_after(world, heard)
         await world.advance_to(start_ms + 7 * DAY_MS)
         progress(week + 1)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from bot.standins.demo import DAY_MS, TOKYO, Buyer, World
+from bot.standins.slack import SlackStandin
 
 Lang = Literal["ja", "en"]
 
 _THINKS_MS = 3_000
 _IDLE_S = 3.0
 _SOON_MS = 15 * 60_000
+_STAFF = "U0STAFF"
+_ALERTS = "C0ALERTS"
 _WEEKDAYS = "月火水木金土日"
 
 
@@ -117,6 +121,7 @@ class Play:
             await world.purchase(buyer)
         await self._content_customer(content)
         await self._detractor(detractor)
+        await self._looked_after(detractor)
         await self._slack_customer(colleague)
         tired = world.new_buyer("ja")
         await world.support_case(tired)
@@ -169,6 +174,45 @@ class Play:
         await self._step("skips one", line.says(user, "skip"), user, "sorry")
         self._show(f"LINE · {buyer.name} (detractor)", line.transcript(user))
         await self._alerted("the card reaches staff", "crushed")
+
+    async def _looked_after(self, buyer: Buyer) -> None:
+        """From the card to the customer's chat and back: claimed, answered, written back, settled, asked once more."""
+        world, line, slack = self.world, self.world.line, self.world.slack
+        user = buyer.line_user_id
+        card = next(m for m in slack.messages(_ALERTS) if not m.thread_ts and "crushed" in json.dumps(m.blocks))
+
+        async def clicks(verb: str) -> None:
+            await slack.clicks(_STAFF, _ALERTS, card.ts, f"koe.case.{verb}")
+
+        async def window(verb: str) -> dict[str, Any]:
+            await clicks(verb)
+            await _seen(slack, lambda: slack.modal(_STAFF) is not None)
+            return slack.modal(_STAFF) or {}
+
+        def shown() -> str:
+            return slack.transcript(_ALERTS)
+
+        await clicks("claim")
+        await world.advance(_THINKS_MS)
+        self._check("担当者がカードのボタンで担当する", "対応中 @高木" in shown(), shown())
+        field = next(b["block_id"] for b in (await window("reply"))["blocks"] if b["block_id"].startswith("text."))
+        await slack.submits(_STAFF, {field: "We'll send a new box today, free of charge."})
+        preview = json.dumps(slack.modal(_STAFF), ensure_ascii=False)
+        self._check("送る前に、お客さまに届く文章を確かめる", "This is 高木 from Koe Store." in preview, preview)
+        await self._step("the reply reaches the customer in LINE", slack.submits(_STAFF), user, "a new box today")
+        self._check("送信の結果がカードに出る", "LINEが送信を受け付けました" in shown(), shown())
+        await line.says(user, "Thank you. Could it come on Saturday?")
+        await world.advance(_THINKS_MS)
+        self._check("お客さまの返信がカードのスレッドに届く", "Could it come on Saturday?" in shown(), shown())
+        await window("resolve")
+        await slack.submits(_STAFF, {"outcome": "resend"})
+        await world.advance(_THINKS_MS)
+        self._check("対応を終える", "解決 @高木・再送を手配・初回返信まで" in shown(), shown())
+        asked = await world.until(lambda: "How are things now?" in line.transcript(user), within_ms=3 * DAY_MS)
+        self._check("asked once whether all is well", asked, line.transcript(user))
+        await self._step("it is", line.taps_label(user, "Solved"), user, "Thank you for letting us know")
+        self._check("お客さまの答えがカードに出る", "お客さま「解決した」" in shown(), shown())
+        self._show(f"LINE · {buyer.name} (looked after)", _tail(line.transcript(user), 14))
 
     async def _slack_customer(self, buyer: Buyer) -> None:
         world, slack = self.world, self.world.slack
@@ -238,6 +282,22 @@ class Play:
 
     def _show(self, title: str, transcript: str) -> None:
         self.say(f"\n── {title} " + "─" * max(0, 60 - len(title)) + f"\n{transcript}\n")
+
+
+async def _seen(slack: SlackStandin, happened: Callable[[], bool]) -> None:
+    """Returns when it is on the screen: the bot acknowledges a click first and opens its window afterwards. Gives up
+    after a while; the step that follows says what was there instead."""
+    changed = asyncio.Event()
+    slack.on_change.append(changed.set)
+    try:
+        async with asyncio.timeout(_IDLE_S):
+            while not happened():
+                await changed.wait()
+                changed.clear()
+    except TimeoutError:
+        return
+    finally:
+        slack.on_change.remove(changed.set)
 
 
 def _tail(text: str, lines: int) -> str:
