@@ -194,7 +194,7 @@ class Cards:
             staff=case.assignee_name,
             claimed_ms=case.claimed_ms,
             snoozed_ms=case.snoozed_ms,
-            overdue_ms=None if case.overdue_ms is None or not waiting else self._overdue_by(case),
+            overdue_ms=self._overdue_by(tx, case) if waiting else None,
             customer_told=case.apologised_ms is not None,
             delivery=self._delivery(tx, reply),
             blocked=waiting and address is not None and address.blocked_ms is not None,
@@ -211,9 +211,13 @@ class Cards:
             return "resolved" if case.outcome in RESOLVED else "erased" if case.outcome == "erased" else "settled"
         return "claimed" if case.state == "claimed" else "open"
 
-    def _overdue_by(self, case: Case) -> int | None:
-        late_ms = 0 if case.due_ms is None else self._clock.now_ms() - case.due_ms
-        return late_ms if late_ms >= 0 and case.replied_ms is None else None
+    def _overdue_by(self, tx: Tx, case: Case) -> int | None:
+        """For how long the promised time has passed without an answer; None when it has not."""
+        if case.overdue_ms is None or case.due_ms is None or case.overdue_ms < case.due_ms:
+            return None
+        answers = [event.at_ms for event in tx.case_events(case.id) if event.kind in ("reply", "call")]
+        answered = max(answers, default=0) >= case.overdue_ms
+        return None if answered else self._clock.now_ms() - case.due_ms
 
     def _delivery(self, tx: Tx, reply: CaseEvent | None) -> Delivery:
         """What is known of the latest reply. Accepted is not delivered, and neither is read."""

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from scipy import stats
 
 from flows.survey import WAVE_MS
-from reports import procedures
+from reports import kpis, procedures
 from reports.answers_file import Row as Given
 from reports.benchmarks import Benchmark, Standing, standings
 from reports.drivers import DriverAnalysis, gather_drivers
@@ -193,7 +193,14 @@ class Care:
     open_now: int
     overdue: int
     closed_loop: Result
-    """Settled within 48 hours / opened in the week at least 48 hours ago."""
+    """Answered or settled within 48 hours / opened in the week at least 48 hours ago."""
+    first_reply: Result
+    """Median hours from the opening to the first reply, of the cases of the week that were answered."""
+    solved: Result
+    """Said "solved" / answered the question that followed a settled case, asked in the week."""
+    recovered: Result
+    """Likelihood to recommend after a settled case, minus that which opened it: mean over customers asked again,
+    cases settled within CASES_BACK_MS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1052,11 +1059,68 @@ def _care(tx: Tx, week: _Window, now_ms: int, tz: ZoneInfo) -> Care:
         open_now=len(waiting),
         overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < now_ms),
         closed_loop=_rate("closed_loop_rate", sum(map(_closed_in_time, ripe)), len(ripe), week),
+        first_reply=_of_cases(
+            "case_first_reply_h",
+            "median",
+            kpis.sampled([hours for case in in_week if (hours := _first_reply_h(case)) is not None], "median"),
+            sum(case.replied_ms is not None for case in in_week),
+            week,
+            "hours",
+        ),
+        solved=_solved(cases, start_ms, end_ms, week),
+        recovered=_recovered(tx, cases, now_ms, week),
     )
 
 
 def _closed_in_time(case: Case) -> bool:
-    return case.settled_ms is not None and case.settled_ms - case.opened_ms <= CLOSED_LOOP_MS
+    followed_up = [at_ms for at_ms in (case.replied_ms, case.settled_ms) if at_ms is not None]
+    return bool(followed_up) and min(followed_up) - case.opened_ms <= CLOSED_LOOP_MS
+
+
+def _first_reply_h(case: Case) -> float | None:
+    return None if case.replied_ms is None else (case.replied_ms - case.opened_ms) / 3_600_000
+
+
+def _solved(cases: list[Case], start_ms: int, end_ms: int, week: _Window) -> Result:
+    asked = [case for case in cases if case.asked_ms is not None and start_ms <= case.asked_ms < end_ms and case.after]
+    return _rate("case_solved", sum(case.after == "solved" for case in asked), len(asked), week)
+
+
+def _recovered(tx: Tx, cases: list[Case], now_ms: int, week: _Window) -> Result:
+    changes: list[float] = []
+    for case in cases:
+        if case.settled_ms is None or not case.session_id or not case.customer_id:
+            continue
+        given = [a for a in tx.answers_of(case.customer_id) if a.instrument == "nps" and not a.missing]
+        before = next((a for a in given if a.session_id == case.session_id), None)
+        later = [a for a in given if a.session_id != case.session_id and case.settled_ms < a.answered_ms <= now_ms]
+        if before is not None and later:
+            changes.append(float(min(later, key=lambda a: a.answered_ms).value) - float(before.value))
+    return _of_cases("case_recovered", "mean_change", procedures.mean_of(changes, -10, 10), len(changes), week, "mean")
+
+
+def _of_cases(
+    metric: str, variant: str, found: procedures.Estimate, n: int, week: _Window, form: Literal["hours", "mean"]
+) -> Result:
+    return Result(
+        metric=metric,
+        variant=variant,
+        stratum=Stratum(),
+        window=week.span(),
+        segment="",
+        unit="per_event",
+        n_valid=n,
+        n_missing=0,
+        n_invalid=0,
+        n_superseded=0,
+        counts={},
+        score=found.score,
+        ci_low=found.low,
+        ci_high=found.high,
+        ci_method=found.method,
+        status=status_of(n),
+        form=form,
+    ).shown()
 
 
 def _late(tx: Tx, group: _Group, week: _Window, tz: ZoneInfo) -> int:

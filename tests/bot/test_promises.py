@@ -127,3 +127,32 @@ def test_how_long_answers_are_kept_is_told(written: str, ja: str, en: str, days:
     by = promises(retention=written)
     assert (by.retention_text("ja"), by.retention_text("en")) == (ja, en)
     assert Shop.model_validate(SHOP | {"retention": written}).retention_days == days
+
+
+@pytest.mark.parametrize(
+    ("start", "hours", "end"),
+    [
+        ("2026-11-19T10:00", 0, "2026-11-19T10:00"),
+        ("2026-11-19T10:00", 4, "2026-11-19T14:00"),
+        ("2026-11-19T10:00", 8, "2026-11-19T18:00"),
+        ("2026-11-19T17:00", 2, "2026-11-20T11:00"),
+        ("2026-11-19T03:00", 1, "2026-11-19T11:00"),  # the night does not count
+        ("2026-11-20T17:30", 1, "2026-11-24T10:30"),  # over the weekend and 勤労感謝の日
+        ("2026-11-21T12:00", 0, "2026-11-24T10:00"),  # nobody is there before Tuesday
+        ("2026-11-19T10:00", 24, "2026-11-24T18:00"),
+    ],
+)
+def test_hours_of_work_pass_only_while_somebody_is_there(start: str, hours: float, end: str) -> None:
+    assert promises().working_after_ms(at(start), round(hours * 3_600_000)) == at(end)
+
+
+@given(
+    start=st.integers(at("2026-01-01T00:00"), at("2027-12-31T00:00")),
+    first=st.integers(0, 100 * 3_600_000),
+    second=st.integers(1, 100 * 3_600_000),
+)
+def test_two_stretches_of_work_are_as_long_as_their_sum(start: int, first: int, second: int) -> None:
+    shop = promises()
+    whole = shop.working_after_ms(start, first + second)
+    assert whole == shop.working_after_ms(shop.working_after_ms(start, first), second)
+    assert whole >= start + first + second

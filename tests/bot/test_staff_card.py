@@ -8,7 +8,16 @@ from typing import Any, get_args
 
 import pytest
 
-from bot.staff.card import CardFacts, Rating, Reason, masked, render_card
+from bot.staff.card import (
+    WORDED,
+    CardFacts,
+    NoteFacts,
+    Rating,
+    Reason,
+    masked,
+    render_card,
+    render_note,
+)
 from bot.standins.blocks import validate_message
 
 DUE_MS = 1_795_510_800_000  # Tuesday 2026-11-24 18:00 in Tokyo
@@ -137,3 +146,79 @@ def test_a_correction_an_end_and_an_erasure_are_said() -> None:
 def test_a_comment_of_any_length_stays_within_the_limits() -> None:
     facts = replace(JA, words="長" * 50_000, item="品" * 5000, customer_name="名" * 5000, earlier=JA.earlier * 50)
     assert validate_message(render_card(facts, "ja", with_words=True)) == []
+
+
+AT_MS = 1_795_485_720_000  # Tuesday 2026-11-24 11:02 in Tokyo
+
+
+@pytest.mark.parametrize(
+    ("changes", "ja", "en"),
+    [
+        (
+            {"state": "claimed", "staff": "高木", "claimed_ms": AT_MS},
+            "対応中 @高木（11/24 11:02から）",
+            "In progress, @高木 since 24 Nov 11:02",
+        ),
+        (
+            {"overdue_ms": 3_700_000},
+            "担当：未定・期限を1時間過ぎています。お客さまには未連絡です。",
+            "Unclaimed 1 hour overdue. The customer has not been told.",
+        ),
+        (
+            {"delivery": "accepted"},
+            "担当：未定・LINEが送信を受け付けました（届いたか、読まれたかは分かりません）。",
+            "Unclaimed Accepted by LINE (delivery and reading cannot be known).",
+        ),
+        (
+            {"blocked": True, "delivery": "accepted"},
+            "担当：未定・お客さまがブロック中のため届きません。電話かメールをご検討ください。",
+            "Unclaimed The customer has blocked the account. Consider phone or e-mail.",
+        ),
+        (
+            {"state": "resolved", "staff": "高木", "outcome": "exchange", "first_reply_ms": 7_800_000},
+            "解決 @高木・交換を手配・初回返信まで2時間10分",
+            "Resolved, @高木, exchange arranged, first reply 2 h 10 min",
+        ),
+    ],
+)
+def test_the_state_line_reads_as_the_copy_deck_says(changes: dict[str, Any], ja: str, en: str) -> None:
+    facts = replace(JA, **changes)
+    assert lines(render_card(facts, "ja", with_words=True))[-1] == ja
+    assert lines(render_card(facts, "en", with_words=True))[-1] == en
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+@pytest.mark.parametrize("state", ["open", "claimed", "settled", "resolved", "erased"])
+def test_a_case_that_waits_has_buttons_and_a_settled_one_has_none(state: Any, lang: str) -> None:
+    card = render_card(replace(JA, state=state, case_id="K1", staff="<!channel>"), lang, with_words=True)
+    assert validate_message(card) == []
+    ids = [e["action_id"] for b in card["blocks"] if b["type"] == "actions" for e in b["elements"]]
+    assert bool(ids) == (state in ("open", "claimed"))
+    assert ("koe.case.claim" in ids) == (state == "open")
+    assert "<!channel>" not in card["text"]
+
+
+NOTES = [*WORDED, "sent_photo", "sent_sticker", "sent_other", "handed_over", "reopened", "overdue", "apologised"]
+NOTES += ["escalated", "woke", "solved", "still", "reply_failed", "erased"]
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+@pytest.mark.parametrize("kind", NOTES)
+def test_every_entry_of_a_thread_is_a_sentence_in_which_no_word_is_live(kind: str, lang: str) -> None:
+    hostile = "<!channel> <@U0EVIL> <https://evil.example|銀行> *太字*"
+    words = "U0BOSS S0LEADS <!channel> <@U0EVIL>" if kind == "escalated" else hostile
+    note = NoteFacts(kind, words=words, staff=hostile, to=hostile, assignee="U0STAFF", due_ms=DUE_MS)
+    message = render_note(note, lang, with_words=True)
+    assert validate_message(message) == []
+    live = [b["text"]["text"] for b in message["blocks"] if b["type"] == "section"]
+    assert all(set(text.split()) <= {"<@U0STAFF>", "<@U0BOSS>", "<!subteam^S0LEADS>"} for text in live)
+    assert "<" not in message["text"]
+
+
+@pytest.mark.parametrize("kind", sorted(WORDED))
+def test_where_comments_may_not_be_read_a_thread_quotes_nobody(kind: str) -> None:
+    note = NoteFacts(kind, words="秘密の言葉", staff="高木")
+    assert "秘密" in json.dumps(render_note(note, "ja", with_words=True), ensure_ascii=False)
+    hidden = json.dumps(render_note(note, "ja", with_words=False), ensure_ascii=False)
+    assert "秘密" not in hidden
+    assert "（このチャンネルには表示しません）" in hidden

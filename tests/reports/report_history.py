@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Shop, gather
@@ -148,13 +149,13 @@ class History:
                 )
             )  # fmt: skip
 
-    def case(self, *, opened_ms: int, due_ms: int | None = None, settled_ms: int | None = None) -> None:
+    def case(self, *, opened_ms: int, due_ms: int | None = None, settled_ms: int | None = None, **others: Any) -> None:
         number = next(self.numbers)
         self.cases.append(
             Case(
                 id=f"k{number:06}", customer_id=f"c{number:06}", session_id="", reason="unhappy", words="",
                 state="open" if settled_ms is None else "settled", contact="", opened_ms=opened_ms,
-                due_ms=due_ms, settled_ms=settled_ms,
+                due_ms=due_ms, settled_ms=settled_ms, **others,
             )
         )  # fmt: skip
 

@@ -423,6 +423,39 @@ async def test_late_answers_count_and_are_named(tmp_path: Path) -> None:
     assert "期限後に届いた回答 1件" in render_text(context)
 
 
+async def test_how_soon_customers_were_answered_and_whether_it_was_solved_is_told_from_ten_on(tmp_path: Path) -> None:
+    start = monday_ms()
+
+    async def care_of(answered: int) -> tuple[Any, str]:
+        h = scene("first week")
+        for n in range(answered):
+            opened_ms = start + n * 60_000
+            h.case(
+                opened_ms=opened_ms,
+                settled_ms=opened_ms + 60 * HOUR_MS,
+                replied_ms=opened_ms + (n + 1) * HOUR_MS,
+                asked_ms=start + 4 * DAY_MS,
+                after="solved" if n % 4 else "still",
+                outcome="exchange",
+            )
+        folder = tmp_path / str(answered)
+        folder.mkdir()
+        context = await digest_of(h, folder)
+        return context.care, render_text(context)
+
+    care, text = await care_of(12)
+    # a reply counts for the 48 hours although the case was settled later
+    assert care.closed_loop.score == pytest.approx(100.0)
+    assert care.first_reply.score == pytest.approx(6.5)
+    assert (care.solved.score, care.solved.n_valid) == (pytest.approx(75.0), 12)
+    assert "初回返信まで中央値 6.5時間" in text
+    assert "その後「解決した」 75.0%" in text
+    few, text = await care_of(9)
+    assert (few.first_reply.score, few.solved.score) == (None, None)
+    assert "初回返信" not in text
+    assert "解決した" not in text
+
+
 async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> None:
     h = scene("first week")
     start = monday_ms()

@@ -529,7 +529,10 @@ async def test_a_token_without_the_scope_to_look_at_the_channel_shows_neither_wo
         await world.close()
 
 
-@pytest.mark.parametrize("fault", ["ratelimited:7", "reset_before", "reset_after_accept", "500json"])
+LONGER = [pytest.param(fault, marks=pytest.mark.prove) for fault in ("reset_before", "500json")]
+
+
+@pytest.mark.parametrize("fault", ["ratelimited:7", "reset_after_accept", *LONGER])
 async def test_slack_in_trouble_delays_the_card_and_loses_no_click(tmp_path: Path, fault: str) -> None:
     world = await opened(tmp_path)
     try:
