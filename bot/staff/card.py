@@ -333,6 +333,7 @@ def _lines(card: CardFacts, lang: str, tz: ZoneInfo, due: str, dot: str) -> list
             comma = ", " if day and lang == "en" else " " if day else ""
             answers.append(f"{day}{comma}{rating.name} {rating.label}")
         lines.append(_say("before", lang, answers=("; " if lang == "en" else "、").join(answers)))
+    lines += card.ledger
     return lines
 
 

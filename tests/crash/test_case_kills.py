@@ -1,4 +1,4 @@
-"""P1, P2 for staff: a click on a card and a sent reply survive kill -9 right after they were stored, and happen once."""
+"""P1, P2 for staff: a click on a card and a sent reply survive kill -9 once they were stored, and happen once."""
 
 from __future__ import annotations
 
