@@ -174,6 +174,7 @@ class Koe:
                 "trust": self.trust.due,
             },
             on_sent=self._sent,
+            on_overtaken=self._overtaken,
             on_given_up=self._given_up,
             owner=owner,
             pacer=Pacer(),
@@ -341,6 +342,11 @@ class Koe:
             tx.set_case_event_ref(rest, ref)
         elif kind == "reply":
             self.conversation.cases.reply_ended(tx, rest, outbox, accepted=True)
+
+    def _overtaken(self, tx: Tx, job: Job, ref: str, outbox: Outbox) -> None:
+        """What follows when a message arrived although it had been cancelled on its way."""
+        if job.key.startswith(("card:", "note:")):
+            self.cards.overtaken(tx, ref, outbox)
 
     def _given_up(self, tx: Tx, job: Job, outbox: Outbox) -> None:
         """What follows when a message was given up."""

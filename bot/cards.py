@@ -13,7 +13,17 @@ from bot.cases import Cases
 from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.outbox import Outbox
-from bot.staff.card import WORDED, CardFacts, Delivery, NoteFacts, Rating, ledger_line, render_card, render_note
+from bot.staff.card import (
+    WORDED,
+    CardFacts,
+    Delivery,
+    NoteFacts,
+    Rating,
+    erased_message,
+    ledger_line,
+    render_card,
+    render_note,
+)
 from bot.voice import Voice
 from flows.cases import RESOLVED
 from flows.texts import item_name
@@ -157,6 +167,22 @@ class Cards:
             tx.put_case(case)
             if case.state != "open":
                 self._cases.show(tx, case, outbox)
+
+    def overtaken(self, tx: Tx, ref: str, outbox: Outbox) -> None:
+        """The customer was erased, or erased their answers, while a message about them was on its way: its words go."""
+        update = {"method": "chat.update", "args": erased_message(self._shop.language), "ref": ref}
+        outbox.put(
+            tx,
+            Job(
+                id=outbox.new_id(),
+                kind="send",
+                due_ms=outbox.now_ms,
+                payload=msgspec.json.encode(update).decode(),
+                lane=f"slack:{ref.partition(':')[0]}",
+                channel="slack",
+                created_ms=outbox.now_ms,
+            ),
+        )
 
     def facts(self, tx: Tx, case: Case, lang: str, *, named: bool) -> CardFacts:
         """What the card says of a case as it stands now; `named=False` leaves out who it is."""

@@ -61,6 +61,8 @@ class Worker:
     units: Mapping[str, UnitHandler]
     tasks: Mapping[str, TaskHandler]
     on_sent: SentHook
+    on_overtaken: SentHook
+    """What follows when a keyed message was accepted although it had been cancelled while it was on its way."""
     on_given_up: GivenUpHook
     owner: str
     pacer: Pacer
@@ -316,6 +318,8 @@ class Worker:
                 if job.asks and ref:
                     tx.put_prompt_ref(job.session_id, job.asks, ref)
                 self.on_sent(tx, job, ref, outbox)
+            elif job.key:
+                self.on_overtaken(tx, job, ref, outbox)
 
         await self._finish(job, unit)
         hit("worker.finished")

@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, at, invited
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from bot.config import Staff
+from bot.clock import Chance
+from bot.config import Config, Staff
+from bot.person import erase
 from bot.staff.card import VERBS
 from bot.standins.demo import World, open_world
 from bot.standins.slack import Ack, SlackMessage
+from bot.standins.wire import serve
 from storage import failpoints
 from storage.records import Case, CaseEvent
 from storage.store import Tx
@@ -620,3 +627,89 @@ async def test_a_button_of_somebody_elses_case_does_nothing(world: World) -> Non
         return tx.check_integrity()
 
     assert await world.koe.store.read(integrity) == []
+
+
+async def test_koe_person_erase_takes_the_words_from_slack_while_the_server_runs(world: World) -> None:
+    looked = await unhappy(world, "極秘の苦情です")
+    await looked.replies("極秘の返信です。")
+    card = await looked.message()
+    koe = world.koe
+    config = Config(settings=koe.settings, shop=koe.shop, library=koe.library)
+    erased = await erase(config, looked.person.customer_id, clock=world.clock, chance=Chance(3))
+    assert erased.by_server
+    await world.advance(MINUTE_MS)
+    shown = [m for m in world.slack.messages(CHANNEL) if card.ts in (m.ts, m.thread_ts)]
+    assert len(shown) == 2
+    for message in shown:
+        assert "極秘" not in json.dumps(message.blocks, ensure_ascii=False) + message.text
+        assert "内容を消去しました" in json.dumps(message.blocks, ensure_ascii=False)
+
+
+async def test_a_card_that_arrives_after_its_customer_was_erased_loses_its_words(world: World) -> None:
+    person = await invited(world)
+    await person.taps("不満")
+    await world.line.says(person.user_id, "1")
+    await person.waits(3_000)
+    await person.says("極秘の苦情が遅れて届く")
+    await person.waits(8_000)
+    posted = len(world.slack.messages(CHANNEL))
+    world.slack.fail_next("chat.postMessage", "slow:0.6")
+    advancing = asyncio.ensure_future(world.advance(6 * MINUTE_MS))
+    await eventually(world, lambda: len(world.slack.messages(CHANNEL)) > posted)
+    await world.koe.store.write(lambda tx: tx.erase_customer(person.customer_id, world.clock.now_ms()))
+    await advancing
+    await world.advance(MINUTE_MS)
+    assert "極秘" not in json.dumps(world.slack.messages(CHANNEL)[-1].blocks, ensure_ascii=False)
+
+
+async def test_a_customer_in_slack_is_answered_in_their_direct_messages(world: World) -> None:
+    buyer = world.new_buyer("en", channel="slack")
+    await world.event("purchase", buyer, order="#slack", amount=5000, product="mug", store="kyoto")
+    await world.event("delivery", buyer, order="#slack")
+    place = world.slack.dm_of(buyer.slack_user_id)
+    await world.until(lambda: bool(world.slack.messages(place)), within_ms=DAY_MS)
+    await world.slack.says(buyer.slack_user_id, place, "dissatisfied")
+    await world.advance(6 * MINUTE_MS)
+    case = await world.koe.store.read(lambda tx: tx.open_case(buyer.customer_id))
+    assert case is not None
+    looked = Looked(world, Person(world, buyer.customer_id, ""), case.id)
+    await looked.replies(f"We'll replace it. {HOSTILE}")
+    dm = world.slack.transcript(place)
+    assert "This is 高木 from Koe Store." in dm
+    assert "You can reply right here." in dm
+    assert world.slack.pings(place) == []
+    assert "Slackが送信を受け付けました" in await looked.card()
+    await world.slack.says(buyer.slack_user_id, place, "Thank you, tomorrow would be fine")
+    await world.advance(3_000)
+    assert "tomorrow would be fine" in await looked.card()
+    await looked.resolves()
+    await world.advance(DAY_MS)
+    asked = world.slack.messages(place)[-1]
+    button = next(e for b in asked.blocks if b["type"] == "actions" for e in b["elements"] if "still" in e["value"])
+    await world.slack.clicks(buyer.slack_user_id, place, asked.ts, button["action_id"], value=button["value"])
+    await world.advance(3_000)
+    assert (await looked.case()).state == "claimed"
+
+
+async def test_with_a_relay_the_shops_tool_hears_it_too_and_keeps_the_token(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def tool(request: Request) -> Response:
+        heard.append(await request.body())
+        return Response("ok")
+
+    served = await serve(Starlette(routes=[Route("/hook", tool, methods=["POST"])]))
+    world = await opened(tmp_path, settings={"LINE_RELAY_URL": f"{served.url}/hook"})
+    try:
+        looked = await unhappy(world)
+        await looked.replies("ご不便をおかけしました。")
+        pushes = looked.person.pushes()
+        await world.line.says(looked.person.user_id, "今すぐ返事をください")
+        await world.advance(1_000)
+        assert any("今すぐ返事をください".encode() in body for body in heard)
+        assert "今すぐ返事をください" in await looked.card()
+        await looked.replies("はい、承ります。")
+        assert looked.person.pushes() == pushes + 1
+    finally:
+        await world.close()
+        await served.close()
