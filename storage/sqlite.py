@@ -104,9 +104,9 @@ class SqliteEngine(Generic[S]):
             raise
         return cls(path, lock, writer, readers, glances)
 
-    async def write(self, unit: Callable[[S], T]) -> T:
-        """What `unit` returned, once it is durable."""
-        return await self._writer.submit(unit)
+    async def write(self, unit: Callable[[S], T], *, first: bool = False) -> T:
+        """What `unit` returned, once it is durable. `first`: it runs before those that wait already."""
+        return await self._writer.submit(unit, first=first)
 
     async def read(self, unit: Callable[[S], T]) -> T:
         """What `unit` returned, from a snapshot of the last commit."""
@@ -360,11 +360,14 @@ class _Lane(Generic[S]):
         lane._idle = list(lane._links)
         return lane
 
-    async def submit(self, unit: Callable[[S], T]) -> T:
+    async def submit(self, unit: Callable[[S], T], *, first: bool = False) -> T:
         if self._closed:
             raise StoreError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.append((unit, future))
+        if first:
+            self._queue.appendleft((unit, future))
+        else:
+            self._queue.append((unit, future))
         if not self._wanted:
             self._start_drain()
         return await future

@@ -2354,7 +2354,7 @@ class Store:
     def __init__(self, engine: SqliteEngine[Tx]) -> None:
         self._engine = engine
 
-    async def write(self, unit: Unit[T]) -> T:
+    async def write(self, unit: Unit[T], *, first: bool = False) -> T:
         """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is stored.
 
         A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any other.
@@ -2363,7 +2363,7 @@ class Store:
             StoreBusy: the database is locked or the disk is full; nothing was stored.
             StoreError: it is closed, or refused a statement.
         """
-        return await self._engine.write(unit)
+        return await self._engine.write(unit, first=first)
 
     async def read(self, unit: Unit[T]) -> T:
         """What `unit` returned from a snapshot of the last commit. A unit that writes is refused (StoreError)."""
