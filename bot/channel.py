@@ -94,13 +94,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One call to a platform, its final body included: rendered before it is stored, sent as stored."""
+    """One call to a platform, with all that it says."""
 
     payload: JsonObject
+    """What `send` is given: this very object, or after a restart what was stored."""
     asks: str = ""
     """The question this message asks: its reference (Slack ts) is kept so that the message can be updated later."""
     updates: str = ""
     """The question whose message this call updates: the worker hands over the kept reference as `ref`."""
+    stored: str = ""
+    """The payload as JSON text, where a channel stores it more compactly than it is; "" for plain JSON of it."""
 
 
 @dataclass(frozen=True, slots=True)

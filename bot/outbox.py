@@ -29,10 +29,10 @@ class Outbox:
     next_due_ms: int | None = None
 
     payloads: dict[str, JsonObject] = field(default_factory=dict)
-    """By job id: what a leased job's payload was encoded from, so that sending need not decode it again."""
+    """By job id: what a leased job's payload was made from, so that sending need not decode it again."""
 
     def put(self, tx: Tx, job: Job, payload: JsonObject | None = None) -> bool:
-        """Queue it in this transaction; False when its key is used. `payload` is what `job.payload` encodes."""
+        """Queue it in this transaction; False when its key is used. `payload` is what `job.payload` was made from."""
         if job.due_ms > self.now_ms:
             queued = tx.put_job(job)
             self.expect(job.due_ms)

@@ -134,7 +134,7 @@ class Voice:
                     id=job_id,
                     kind="send",
                     due_ms=outbox.now_ms,
-                    payload=msgspec.json.encode(call.payload).decode(),
+                    payload=call.stored or msgspec.json.encode(call.payload).decode(),
                     key=key or (f"{UNASKED}{job_id}" if unasked else ""),
                     lane=f"{name}:{workspace}:{external_id}",
                     channel=name,

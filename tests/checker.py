@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.line.messages import render_messages, unpack_bubbles
 from bot.slack import messages as slack_messages
 from bot.standins.line import LineStandin
 from bot.standins.slack import SlackStandin
@@ -362,5 +363,7 @@ class _History:
 
 
 def _messages(job: dict[str, Any]) -> list[Any]:
-    found = json.loads(job["payload"]).get("messages")
-    return found if isinstance(found, list) else []
+    payload = json.loads(job["payload"])
+    if "bubbles" not in payload:
+        return []
+    return render_messages(unpack_bubbles(payload["bubbles"]), payload["session"], payload["lang"])

@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 
 from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
-from bot.line.messages import encode_messages
+from bot.line.messages import encode_messages, pack_bubbles, unpack_bubbles
 from flows.engine import Ask
 
 T = TypeVar("T")
@@ -121,22 +121,25 @@ class LineChannel:
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
         """One call with all bubbles of the turn; none when there is nothing to show.
 
-        The payload is {"to", "messages", "reply_token", "reply_until_ms", "push"}, the messages as JSON that is
-        encoded already (msgspec.Raw); `reply_until_ms` is 0 without a token. Messages of LINE cannot be changed
-        later, so `updates` stays empty.
+        The payload is {"to", "bubbles", "session", "lang", "reply_token", "reply_until_ms", "push"}. It is stored with
+        its bubbles packed (bot.line.messages.pack_bubbles), and `send` makes messages of them. `reply_until_ms` is 0
+        without a token. Messages of LINE cannot be changed later, so `updates` stays empty.
         """
-        messages = encode_messages(turn.bubbles, turn.session_id, turn.lang)
-        if not messages:
+        packed = pack_bubbles(turn.bubbles)
+        if not packed:
             return []
         asked = [bubble.question for bubble in turn.bubbles if isinstance(bubble, Ask)]
         payload = {
             "to": external_id,
-            "messages": msgspec.Raw(messages),
+            "bubbles": turn.bubbles,
+            "session": turn.session_id,
+            "lang": turn.lang,
             "reply_token": reply_token,
             "reply_until_ms": at_ms + REPLY_WITHIN_MS if reply_token else 0,
             "push": True,
         }
-        return [Outgoing(payload=payload, asks=asked[-1] if asked else "")]
+        stored = msgspec.json.encode({**payload, "bubbles": msgspec.Raw(packed.encode("utf-8", "replace"))}).decode()
+        return [Outgoing(payload=payload, stored=stored, asks=asked[-1] if asked else "")]
 
     async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
         """By the reply token while it is fresh, else as a push with `job_id` as its retry key.
@@ -157,7 +160,7 @@ class LineChannel:
         token = payload.get("reply_token") or ""
         if token and now_ms < payload["reply_until_ms"] and not trail.token_spent:
             may_have_arrived, trail.reply_open = trail.reply_open, True  # so it stays if this is cancelled
-            delivery = await self._post("reply", {"replyToken": token, "messages": payload["messages"]}, retry_key=None)
+            delivery = await self._post("reply", {"replyToken": token, "messages": _messages(payload)}, retry_key=None)
             if not _is_spent_token(delivery):
                 trail.reply_open = may_have_arrived or isinstance(delivery, Unknown)
                 return delivery
@@ -172,7 +175,7 @@ class LineChannel:
             trail.pushed_ms = _made_ms(job_id, now_ms) if attempt > 1 else now_ms
         if now_ms - trail.pushed_ms > _RETRY_KEY_MS:
             return Unknown("the retry key is too old to repeat this push safely", retry=False)
-        return await self._post("push", {"to": payload["to"], "messages": payload["messages"]}, retry_key=job_id)
+        return await self._post("push", {"to": payload["to"], "messages": _messages(payload)}, retry_key=job_id)
 
     def _trail(self, job_id: str, payload: JsonObject, attempt: int) -> _Trail:
         trail = self._trails.get(job_id)
@@ -270,6 +273,14 @@ class LineChannel:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: an answer that is not what the SDK's models expect
             raise LineError(f"LINE could not be asked: {type(error).__name__}") from error
+
+
+def _messages(payload: JsonObject) -> msgspec.Raw:
+    """The message objects of a payload, fresh from `render` or decoded from storage."""
+    bubbles = payload["bubbles"]
+    if isinstance(bubbles, list):
+        bubbles = unpack_bubbles(bubbles)
+    return msgspec.Raw(encode_messages(bubbles, payload["session"], payload["lang"]))
 
 
 def _is_spent_token(delivery: Delivery) -> bool:

@@ -7,9 +7,11 @@ repeat it on phones, under the last message. Sources: https://developers.line.bi
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
@@ -77,7 +79,7 @@ def encode_messages(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) 
     Customers are asked the same questions: what was rendered once is kept, and only the session, which every button
     names, is put in. What says something of one customer alone (a name, an item, a comment) is not kept.
     """
-    if not session_id or not all(isinstance(bubble, Ask) and bubble.shared for bubble in bubbles):
+    if not session_id or not _shared(bubbles):
         messages = render_messages(bubbles, session_id, lang)
         return msgspec.json.encode(messages) if messages else b""
     return _encoded(bubbles, lang).replace(_ANY_SESSION.encode(), session_id.encode())
@@ -87,6 +89,58 @@ def encode_messages(bubbles: tuple[Say | Ask, ...], session_id: str, lang: str) 
 def _encoded(bubbles: tuple[Say | Ask, ...], lang: str) -> bytes:
     messages = render_messages(bubbles, _ANY_SESSION, lang)
     return msgspec.json.encode(messages) if messages else b""
+
+
+def _shared(bubbles: tuple[Say | Ask, ...]) -> bool:
+    return all(isinstance(bubble, Ask) and bubble.shared for bubble in bubbles)
+
+
+# ------------------------------------------------------------------------------------------- bubbles as they are stored
+
+_SAY, _ASK = "say", "ask"
+
+
+def pack_bubbles(bubbles: tuple[Say | Ask, ...]) -> str:
+    """The bubbles as JSON text, for storage: a tenth of the messages that are rendered from them. "" when a customer
+    would see nothing."""
+    if not any(
+        isinstance(bubble, Ask) or bubble.choices or _clean(bubble.text, _TEXT_UNITS).strip() for bubble in bubbles
+    ):
+        return ""
+    return _packed_once(bubbles) if _shared(bubbles) else _packed(bubbles)
+
+
+def unpack_bubbles(packed: Sequence[Any]) -> tuple[Say | Ask, ...]:
+    """The bubbles that were packed, from the decoded JSON."""
+    return tuple(_unpacked(kind, values) for kind, *values in packed)
+
+
+def _packed(bubbles: tuple[Say | Ask, ...]) -> str:
+    rows = [
+        (_SAY if isinstance(bubble, Say) else _ASK, *(getattr(bubble, each.name) for each in fields(bubble)))
+        for bubble in bubbles
+    ]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"), default=_choice)
+
+
+_packed_once = lru_cache(maxsize=1024)(_packed)
+
+
+def _choice(choice: Choice) -> tuple[str, ...]:
+    return (choice.label, choice.node, choice.value, choice.tap_text)
+
+
+def _unpacked(kind: str, values: Sequence[Any]) -> Say | Ask:
+    made: Any = Say if kind == _SAY else Ask
+    bubble: Say | Ask = made(**{each.name: _restored(value) for each, value in zip(fields(made), values, strict=False)})
+    return bubble
+
+
+def _restored(value: Any) -> Any:
+    """JSON knows lists only: choices and chosen codes are tuples."""
+    if not isinstance(value, list):
+        return value
+    return tuple(Choice(*item) if isinstance(item, list) else item for item in value)
 
 
 # ---------------------------------------------------------------------------------------------------- bubbles

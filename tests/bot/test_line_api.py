@@ -16,6 +16,7 @@ import pytest
 
 from bot.channel import Delivery, JsonObject, Refused, RetryLater, Sent, Turn, Unknown
 from bot.line import BotInfo, LineChannel, LineError, Profile, Quota, api
+from bot.line.messages import unpack_bubbles
 from flows.engine import Ask, Choice, Say
 
 NOW_MS = 1_763_625_600_000
@@ -118,7 +119,9 @@ async def channel(line: Line, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 def payload(*, token: bool = True, push: bool = True) -> JsonObject:
     return {
         "to": USER,
-        "messages": [{"type": "text", "text": "こんにちは"}],
+        "bubbles": [["say", "こんにちは", []]],
+        "session": "",
+        "lang": "ja",
         "reply_token": "a" * 32 if token else "",
         "reply_until_ms": NOW_MS + 50_000 if token else 0,
         "push": push,
@@ -401,7 +404,10 @@ async def test_the_next_bubbles_are_one_call_with_the_token_for_fifty_seconds(ch
     turn = Turn(session_id="0197a3c2-1111-7000-8000-000000000001", lang="ja", bubbles=(Say("はい。"), ask))
     [call] = channel.render(turn, external_id=USER, reply_token="t", at_ms=NOW_MS)
     assert (call.asks, call.updates) == ("nps", "")
-    assert [message["type"] for message in msgspec.json.decode(call.payload["messages"])] == ["text", "flex"]
+    assert call.payload["bubbles"] == (Say("はい。"), ask)
+    stored = msgspec.json.decode(call.stored)
+    assert unpack_bubbles(stored.pop("bubbles")) == (Say("はい。"), ask)
+    assert stored == {key: value for key, value in call.payload.items() if key != "bubbles"}
     assert {key: call.payload[key] for key in ("to", "reply_token", "reply_until_ms", "push")} == {
         "to": USER,
         "reply_token": "t",

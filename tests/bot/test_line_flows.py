@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import pytest
@@ -10,7 +11,7 @@ from linebot.v3.messaging import Message
 from bot import buttons
 from bot.channel import JsonObject
 from bot.line import messages, validate_messages
-from bot.line.messages import encode_messages, render_messages
+from bot.line.messages import encode_messages, pack_bubbles, render_messages, unpack_bubbles
 from flows.builtin import builtin_library
 from flows.engine import Ask, Begin, Content, Dates, Media, Reply, Say, State, Tap, Typed, new_state, step
 
@@ -100,6 +101,7 @@ def test_every_bubble_of_the_flow_is_valid_and_shows_all_that_can_be_tapped(flow
     turns = walk(flow_id, lang)
     assert len(turns) > 10
     for bubbles in turns:
+        assert unpack_bubbles(json.loads(pack_bubbles(bubbles))) == bubbles, "what was stored is sent after a restart"
         messages = render_messages(bubbles, SESSION, lang)
         assert validate_messages(messages) == []
         assert len(messages) == len(bubbles)
