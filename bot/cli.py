@@ -132,6 +132,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,  # nobody here asks who called: signatures say it
             timeout_graceful_shutdown=3,
         )
     )

@@ -68,6 +68,8 @@ BY_CUSTOMER = "customer"
 """`requested_by` of an invitation that the customer put off."""
 _AFTERWORDS_MS = 3 * _DAY_MS
 """How long after its end a conversation still understands an answer in words; its buttons work for good."""
+_REMEMBERED = 4_096
+"""Open sessions kept in memory, latest first to stay: some 10 MB."""
 _RACES = 5
 """How often a unit is repeated when another process moved the same session first."""
 
@@ -114,6 +116,7 @@ class Conversation:
         self._relay = relay
         self._tz: tzinfo = shop.tz
         self._week = (-1, "")
+        self._recent: dict[str, tuple[Session, State]] = {}
         self.cases = Cases(shop=shop, promises=promises, voice=voice, relay=relay)
         self._rights = Rights(voice=voice, cases=self.cases, stop=self.stop, shop=shop, promises=promises)
 
@@ -140,9 +143,17 @@ class Conversation:
                 measures.dead_jobs.labels("inbound").inc()
                 return await self._store.write(partial(self._keep, inbound=inbound, outbox=outbox, reason=str(bug)))
             hit("conversation.stored")
+            self._remember(outbox)
             self._on_queued(outbox)
             return fresh
         raise Conflict(f"session of {inbound.channel} event {inbound.event_id} kept moving; ask the platform to repeat")
+
+    def _remember(self, outbox: Outbox) -> None:
+        """Keep what was just made durable: the next tap of this customer needs not read and parse it again."""
+        for session, state in outbox.moved:
+            self._recent[session.id] = (session, state)
+            if len(self._recent) > _REMEMBERED:
+                del self._recent[next(iter(self._recent))]
 
     def outbox(self, now_ms: int) -> Outbox:
         return Outbox(owner=self._owner, now_ms=now_ms, chance=self._chance)
@@ -201,7 +212,11 @@ class Conversation:
             if not self.cases.followed_up(tx, inbound, outbox):
                 self._nothing_open(tx, inbound, outbox)
             return
-        session = self._session_of(tx, inbound)
+        # Whoever takes it out of the memory is the only one to rely on it; that it still stands is seen when the session
+        # is saved, by its version.
+        session, state = self._recent.pop(inbound.session_id, (None, None))
+        if session is None or not _is_at(session, inbound):
+            session, state = self._session_of(tx, inbound), None
         if session is None:
             self._nothing_open(tx, inbound, outbox)
             return
@@ -226,6 +241,7 @@ class Conversation:
             reply_to=ReplyTo(token=inbound.reply_token, at_ms=inbound.at_ms),
             silent=inbound.standby,
             not_ours=partial(self._nothing_open, tx, inbound, outbox),
+            state=state,
         )
 
     def _concerns(self, tx: Tx, session: Session, reply: Reply) -> bool:
@@ -248,9 +264,8 @@ class Conversation:
     def _session_of(self, tx: Tx, inbound: Inbound) -> Session | None:
         if inbound.session_id:
             session = tx.find_session(inbound.session_id)
-            at = (inbound.channel, inbound.workspace, inbound.external_id)
             # a button names its session; it must be this person's own
-            if session is None or (session.channel, session.workspace, session.external_id) != at:
+            if session is None or not _is_at(session, inbound):
                 return None
             return session if session.state else None
         session = tx.current_session(inbound.channel, inbound.workspace, inbound.external_id)
@@ -269,8 +284,7 @@ class Conversation:
         if address is None or not address.customer_id:
             return None
         latest = next(iter(tx.sessions_of(address.customer_id, limit=1)), None)
-        at = (inbound.channel, inbound.workspace, inbound.external_id)
-        if latest is None or (latest.channel, latest.workspace, latest.external_id) != at:
+        if latest is None or not _is_at(latest, inbound):
             return None
         recent = latest.ended_ms is not None and inbound.at_ms - latest.ended_ms < _AFTERWORDS_MS
         return latest if recent and latest.state else None
@@ -373,15 +387,17 @@ class Conversation:
         silent: bool = False,
         last_offer: bool = False,
         not_ours: Callable[[], None] | None = None,
+        state: State | None = None,
     ) -> Session:
         """One step of a session, with all that follows from it; `not_ours` is called when the reply turns out to
-        belong to the shop. Raises Conflict when somebody else moved it first."""
+        belong to the shop. `state` is the session's, where the caller has it already. Raises Conflict when somebody
+        else moved it first."""
         flow = self._voice.flow(tx, session)
         if isinstance(event, Reply) and isinstance(event.content, Unsent):
             # the words go from the history and from a case as well; what remains is recorded again below
             tx.forget_words(session.id, event.content.message_id, event.at_ms)
             self.cases.forget_words(tx, session)
-        result = step(flow, State.parse(session.state), event)
+        result = step(flow, State.parse(session.state) if state is None else state, event)
         started_ms, status, ended_ms = session.started_ms, session.status, session.ended_ms
         bubbles: list[Say | Ask] = []
         recorded: list[Record] = []
@@ -427,6 +443,8 @@ class Conversation:
         )
         if not tx.save_session(moved):
             raise Conflict(f"session {session.id} moved meanwhile")
+        if status == "open" and not erased:
+            outbox.moved.append((moved, result.state))
         if status == "completed" and session.status == "open":
             self._next_part(tx, moved, flow, outbox)
         if erased:
@@ -582,6 +600,14 @@ class Conversation:
             day = datetime.fromtimestamp(at_ms / 1000, self._tz).date()
             self._week = (minute, (day - timedelta(days=day.weekday())).isoformat())
         return self._week[1]
+
+
+def _is_at(session: Session, inbound: Inbound) -> bool:
+    return (session.channel, session.workspace, session.external_id) == (
+        inbound.channel,
+        inbound.workspace,
+        inbound.external_id,
+    )
 
 
 def _value_text(value: int | str | tuple[str, ...] | None) -> str:

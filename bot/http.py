@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -55,15 +55,18 @@ async def read_body(request: Request, limit: int, within_s: float) -> bytes:
     size = 0
     try:
         async with asyncio.timeout(within_s):
-            async for part in request.stream():
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete")
+                part, more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
                 if size > limit:
                     raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
                 parts.append(part)
     except TimeoutError:
         raise _BodyRefused(408, "too_slow", f"the body did not arrive within {within_s:g} s") from None
-    except ClientDisconnect:
-        raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete") from None
     return b"".join(parts)
 
 
@@ -87,6 +90,9 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
 
         return endpoint
 
+    received_from_line = measures.received.labels("line")
+    taken = Response(b"{}", media_type="application/json")
+
     async def line_webhook(request: Request) -> Response:
         body = await read_body(request, _LINE_BODY, body_within_s)
         if not koe.settings.line_on:
@@ -109,9 +115,9 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
                 if isinstance(outcome, BaseException):
                     raise outcome
         measures.answer_seconds.observe(time.perf_counter() - started)
-        measures.received.labels("line").inc(len(inbounds))
+        received_from_line.inc(len(inbounds))
         hit("http.before_answer")
-        return Response(b"{}", media_type="application/json")
+        return taken
 
     async def slack_events(request: Request) -> Response:
         if koe.slack is None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from bot.channel import JsonObject
 from bot.clock import Chance
-from storage.records import Job
+from flows.engine import State
+from storage.records import Job, Session
 from storage.store import Tx
 
 LEASE_MS = 60_000
@@ -31,6 +32,12 @@ class Outbox:
     payloads: dict[str, JsonObject] = field(default_factory=dict)
     """By job id: what a leased job's payload was made from, so that sending need not decode it again."""
 
+    behind: set[str] = field(default_factory=set)
+    """Lanes in which a due job waits for another to end."""
+
+    moved: list[tuple[Session, State]] = field(default_factory=list)
+    """Open sessions that this unit moved, as they stand once it is durable."""
+
     def put(self, tx: Tx, job: Job, payload: JsonObject | None = None) -> bool:
         """Queue it in this transaction; False when its key is used. `payload` is what `job.payload` was made from."""
         if job.due_ms > self.now_ms:
@@ -44,6 +51,8 @@ class Outbox:
             self.claimed.append(queued)
             if payload is not None:
                 self.payloads[queued.id] = payload
+        else:
+            self.behind.add(queued.lane)
         return True
 
     def new_id(self) -> str:

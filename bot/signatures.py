@@ -192,6 +192,6 @@ def _signed(scheme: Scheme, timestamp: bytes, message_id: bytes, body: bytes) ->
 
 
 def _signature(scheme: Scheme, key: bytes, signed: bytes) -> bytes:
-    digest = hmac.new(key, signed, hashlib.sha256).digest()
+    digest = hmac.digest(key, signed, hashlib.sha256)
     encoded = base64.b64encode(digest) if scheme.encoding == "base64" else digest.hex().encode()
     return scheme.prefix.encode() + encoded

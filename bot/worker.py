@@ -71,6 +71,8 @@ class Worker:
     _handed: list[Job] = field(default_factory=list)
     _payloads: dict[str, JsonObject] = field(default_factory=dict)
     _signal: asyncio.Event = field(default_factory=asyncio.Event)
+    _awaited: set[str] = field(default_factory=set)
+    """Lanes in which somebody may wait for a running job to end."""
     _accepted: list[Job] = field(default_factory=list)
     _noting: bool = False
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -85,6 +87,7 @@ class Worker:
 
     def take(self, outbox: Outbox) -> None:
         """What a durable unit queued: leased jobs start at once, later ones are remembered."""
+        self._awaited |= outbox.behind
         if outbox.claimed:
             self._handed.extend(outbox.claimed)
             self._payloads.update(outbox.payloads)
@@ -143,7 +146,7 @@ class Worker:
                 self._start(self._send(job))
             else:
                 self._payloads.pop(job.id, None)
-                self._expect(now_ms)  # a follower of its lane may have been waiting
+                self._ended(job)
         for job in jobs:
             if job.kind in self.tasks:
                 self._start(self._guard(job, self._at_length(job, self.tasks[job.kind](job))))
@@ -165,6 +168,7 @@ class Worker:
             jobs: list[Job] = []
             if left or (due_ms is not None and due_ms <= now_ms):
                 jobs, due_ms = await self.store.write(claim)
+                self._awaited |= {job.lane for job in jobs if job.lane}  # left by another process, or by one before: nobody knows
         except StoreError:
             self._look_ms = now_ms
             raise
@@ -296,15 +300,17 @@ class Worker:
         """
         taken: list[Job] = []
 
-        def unit(tx: Tx) -> bool:
+        def unit(tx: Tx) -> None:
             self._noting = False
             taken[:], self._accepted = self._accepted, []
-            return _finish_all(tx, jobs=taken, at_ms=self.clock.now_ms())
+            at_ms = self.clock.now_ms()
+            for job in taken:
+                tx.finish_job(job, state="done", at_ms=at_ms)
 
         try:
             while True:
                 try:
-                    lanes_are_free = await self.store.write(unit, first=True)
+                    await self.store.write(unit, first=True)
                     break
                 except StoreError as error:
                     # they are sent; only the note of it is missing
@@ -314,8 +320,8 @@ class Worker:
                         return
                     await asyncio.sleep(0.2)
             hit("worker.finished")
-            if not lanes_are_free:
-                self._expect(self.clock.now_ms())
+            for job in taken:
+                self._ended(job)
         except Exception:
             log.exception("finish_failed")
             self._noting = False
@@ -373,13 +379,14 @@ class Worker:
         self.take(outbox)
 
     async def _finish(self, job: Job, unit: Callable[[Tx], object]) -> None:
-        """Run the unit that ends a job; whoever waited behind it in its lane is looked for at once."""
+        """Run the unit that ends a job."""
+        await self.store.write(unit)
+        self._ended(job)
 
-        def end(tx: Tx) -> bool:
-            unit(tx)
-            return tx.lane_is_free(job.lane)
-
-        if not await self.store.write(end):
+    def _ended(self, job: Job) -> None:
+        """Whoever waited behind it in its lane is looked for at once."""
+        if job.lane in self._awaited:
+            self._awaited.discard(job.lane)
             self._expect(self.clock.now_ms())
 
     def paused(self) -> tuple[tuple[str, int], ...]:
@@ -431,11 +438,3 @@ class Worker:
             self._signal.set()
             await asyncio.sleep(0.001)
 
-
-def _finish_all(tx: Tx, *, jobs: list[Job], at_ms: int) -> bool:
-    """Whether nobody waits in any of their lanes."""
-    free = True
-    for job in jobs:
-        tx.finish_job(job, state="done", at_ms=at_ms)
-        free = tx.lane_is_free(job.lane) and free
-    return free

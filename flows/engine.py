@@ -218,6 +218,10 @@ class Ask:
     """True when nothing in it comes from this customer but the choices they made: a rendering may be kept and shown to
     others."""
 
+    def __hash__(self) -> int:
+        # renderings are kept by question: its many choices need not be gone through to find one
+        return hash((self.question, self.intro, self.text))
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -324,6 +328,9 @@ class _Part:
     text: str
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
 @dataclass(slots=True)
 class State:
     """Where one conversation stands. To everybody but the engine it is a value: `step` never changes the one given."""
@@ -366,15 +373,16 @@ class State:
     ended_ms: int = 0
     reminded_ms: int = 0
     """When the invitation was repeated; 0: it was not."""
+    _opening: str = field(default="", repr=False, compare=False)
+    """How the text begins: what never changes once the first question was asked."""
 
     def dump(self) -> str:
         """The state as text, for storage."""
-        return json.dumps(
+        opening = self._opening or _to_json([2, self.lang, self.vars, self.facts])[:-1]
+        if self.phase != "new":
+            self._opening = opening
+        rest = _to_json(
             [
-                2,
-                self.lang,
-                self.vars,
-                self.facts,
                 self.phase,
                 self.outcome,
                 self.parity,
@@ -397,10 +405,9 @@ class State:
                 self.photo_ms,
                 self.ended_ms,
                 self.reminded_ms,
-            ],
-            ensure_ascii=True,
-            separators=(",", ":"),
+            ]
         )
+        return f"{opening},{rest[1:]}"
 
     @classmethod
     def parse(cls, text: str) -> State:
@@ -502,6 +509,7 @@ class State:
             self.photo_ms,
             self.ended_ms,
             self.reminded_ms,
+            self._opening,
         )
 
 
@@ -638,6 +646,9 @@ class _Turn:
         self.voice = _voice(flow, state.lang)
         self.dates = _NO_DATES
         self.message_id = ""
+        self.changes = 0
+        """How often the answers changed in this turn: a path is good until then."""
+        self.paths: dict[tuple[bool, bool, bool, int], list[Question]] = {}
 
     # ---------------------------------------------------------------------------------------------- inputs
 
@@ -649,7 +660,7 @@ class _Turn:
         state.seed = begin.sample
         block = self.draw_block()
         if block:
-            state.facts["block"] = block
+            state.facts = {**state.facts, "block": block}
         state.n = self.flow.longest(self.course(), state.facts, lambda question: not question.follows)
         state.phase = "asking"
         first = next(iter(self.path()), None)
@@ -1245,6 +1256,7 @@ class _Turn:
         on_path = {question.id for question in self.path()}
         for question_id in [found for found in state.answers if found not in on_path]:
             del state.answers[question_id]
+            self.changes += 1
             state.kept.pop(question_id, None)
             self.out.append(Retract(question_id))
         unhappy = self.unhappy()
@@ -1305,6 +1317,7 @@ class _Turn:
                     self.out.append(Say(self.say_text("stop").split("\n", 1)[0]))
             case Tap("@control", "erase") if state.outcome in ("break_off", "completed", "exited", "expired"):
                 state.answers, state.kept, state.last = {}, {}, ""
+                self.changes += 1
                 state.outcome = "erased"
                 self.out.append(EraseAnswers())
                 self.out.append(Say(self.say_text("erase.done")))
@@ -1455,6 +1468,7 @@ class _Turn:
         before = state.answers.get(question.id)
         at_ms = max(self.at_ms, before.at_ms) if before is not None and question.kind == "text" else self.at_ms
         state.answers[question.id] = _Given(value, missing, shown_ms, at_ms, ids)
+        self.changes += 1
         label = _label(question, value, state.lang)
         self.out.append(Record(question.id, value, missing, shown_ms, late, ids, label))
 
@@ -1541,6 +1555,12 @@ class _Turn:
         self.move_to(question)
         if picked and (keep or question.kind == "multi"):
             state.chosen = picked
+        common: tuple[object, ...] | None = None
+        if text is None and choices is None and controls is None and chosen is None and small is None and not alt:
+            common = self.common(question, intro, ends=ends, first=first, exits=exits)
+            if common is not None and (shown := self.voice.asks.get(common)) is not None:
+                self.out.append(shown)
+                return
         wording = question.wordings[state.lang]
         if text is None:
             values = self.question_values(question)
@@ -1551,32 +1571,44 @@ class _Turn:
                 small = wording.small.fill(values)
         if question.kind == "multi" and chosen is None:
             chosen = tuple(code for code in question.codes if isinstance(code, str) and code in (state.chosen or ()))
-        self.out.append(
-            Ask(
-                question=question.id,
-                kind=question.kind,
-                text=text,
-                intro=intro,
-                low=wording.low if ends else "",
-                high=wording.high if ends else "",
-                choices=self.choices(question) if choices is None else choices,
-                controls=self.controls(question) if controls is None else controls,
-                exits=self.voice.exits if first or exits else (),
-                small=small or "",
-                small_choices=self.voice.small_choices if first else (),
-                chosen=chosen or None if isinstance(chosen, tuple) else chosen,
-                alt=alt or self.say_text("alt.question", {"i": str(self.position(question))}),
-                invitation=invitation,
-                shared=not first and self.is_shared(question),
-            )
+        made = Ask(
+            question=question.id,
+            kind=question.kind,
+            text=text,
+            intro=intro,
+            low=wording.low if ends else "",
+            high=wording.high if ends else "",
+            choices=self.choices(question) if choices is None else choices,
+            controls=self.controls(question) if controls is None else controls,
+            exits=self.voice.exits if first or exits else (),
+            small=small or "",
+            small_choices=self.voice.small_choices if first else (),
+            chosen=chosen or None if isinstance(chosen, tuple) else chosen,
+            alt=alt or self.say_text("alt.question", {"i": str(self.position(question))}),
+            invitation=invitation,
+            shared=not first and self.is_shared(question),
         )
+        if common is not None:
+            self.voice.keep(common, made)
+        self.out.append(made)
+
+    def common(
+        self, question: Question, intro: str, *, ends: bool, first: bool, exits: bool
+    ) -> tuple[object, ...] | None:
+        """What a question that is asked in the same words of many customers depends on; None for any other."""
+        if first or question.shuffle or question.kind == "multi" or not self.is_shared(question):
+            return None
+        state = self.state
+        place = (self.position(question), state.n, self.course().part)
+        spoken = tuple(state.vars.get(name) for name in _THE_SHOPS)
+        return (question.id, intro, ends, exits, place, spoken)
 
     # ----------------------------------------------------------------------------------- looking things up
 
     def is_shared(self, question: Question) -> bool:
         """Whether the question's words are the same for every customer: no blank of theirs, no event's own `brand`."""
         blanks = self.voice.blanks[question.id]
-        return blanks is not None and blanks.isdisjoint(self.state.facts)
+        return blanks is not None and self.voice.common_alt and blanks.isdisjoint(self.state.facts)
 
     def current(self) -> Question | None:
         return self.flow.find(self.state.at)
@@ -1601,6 +1633,14 @@ class _Turn:
         `spared` includes the questions about feelings and the block, which an unhappy customer is spared: not asked,
         yet a tap on one that was shown before counts.
         """
+        state = self.state
+        key = (spared, state.case, state.unhappy, self.changes)
+        found = self.paths.get(key)
+        if found is None:
+            found = self.paths[key] = self.walk(spared=spared)
+        return found
+
+    def walk(self, *, spared: bool) -> list[Question]:
         state = self.state
         facts: dict[str, object] = dict(state.facts)
         facts["lang"] = state.lang
@@ -1712,8 +1752,12 @@ class _Turn:
 _NO_DATES = Dates(reply_by="", later="", again="")
 _WEEK_ZERO = date(1970, 1, 5).toordinal()
 _COMPUTED = frozenset({"n", "i", "part", "parts", "reply_by", "date"})
-_SHOPS_OWN = frozenset({"brand", "team", "here", "privacy_url", "retention", "support_hours", "n", "i"})
+_THE_SHOPS = ("brand", "team", "here", "privacy_url", "retention", "support_hours")
+_SHOPS_OWN = frozenset({*_THE_SHOPS, "n", "i"})
 """Blanks that say the same to every customer."""
+
+
+_KEPT_ASKS = 1000
 
 
 class _Voice:
@@ -1724,6 +1768,8 @@ class _Voice:
         self._lang = lang
         self._templates: dict[str, Template] = {}
         self._ranges: dict[str, str] = {}
+        self.asks: dict[tuple[object, ...], Ask] = {}
+        self.common_alt = _SHOPS_OWN.issuperset(self.template("alt.question").blanks)
         self.choices: dict[str, tuple[Choice, ...]] = {}
         self.controls: dict[str, tuple[Choice, ...]] = {}
         self.blanks: dict[str, frozenset[str] | None] = {}
@@ -1799,6 +1845,12 @@ class _Voice:
         """The button that leaves this question out; it names it, so that a late tap leaves out no other."""
         text_id = "button.continue_without" if question.kind == "text" else "button.skip"
         return self._button(text_id, "@control", f"skip:{question.id}")
+
+    def keep(self, common: tuple[object, ...], ask: Ask) -> None:
+        """Show it to the next customer as well (see _Turn.common)."""
+        if len(self.asks) >= _KEPT_ASKS:
+            self.asks.clear()
+        self.asks[common] = ask
 
     def template(self, text_id: str) -> Template:
         template = self._templates.get(text_id)
