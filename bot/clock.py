@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import struct
 import time
 from typing import Protocol
 
@@ -92,7 +93,7 @@ class Chance:
     def __init__(self, seed: int | None = None) -> None:
         self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 - seeded runs only
         self._seeded = seed is not None
-        self._pool = b""
+        self._pool: list[int] = []
         self._last_ms = 0
         self._counter = 0
 
@@ -101,9 +102,8 @@ class Chance:
         if self._seeded:
             return self._random.getrandbits(64)
         if not self._pool:
-            self._pool = os.urandom(4096)
-        taken, self._pool = self._pool[-8:], self._pool[:-8]
-        return int.from_bytes(taken, "big")
+            self._pool = list(struct.unpack("512Q", os.urandom(4096)))
+        return self._pool.pop()
 
     def draw(self) -> float:
         """0 ≤ x < 1."""

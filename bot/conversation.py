@@ -212,8 +212,8 @@ class Conversation:
             if not self.cases.followed_up(tx, inbound, outbox):
                 self._nothing_open(tx, inbound, outbox)
             return
-        # Whoever takes it out of the memory is the only one to rely on it; that it still stands is seen when the session
-        # is saved, by its version.
+        # Whoever takes it out of the memory is the only one to rely on it. Whether it still stands is seen when the
+        # session is saved, by its version.
         session, state = self._recent.pop(inbound.session_id, (None, None))
         if session is None or not _is_at(session, inbound):
             session, state = self._session_of(tx, inbound), None
@@ -433,14 +433,7 @@ class Conversation:
                     # by their keys: the session's other jobs, with all their messages, need not be looked through
                     for timer in ("remind", "expire"):
                         tx.cancel_jobs(outbox.now_ms, key=f"{timer}:{session.id}")
-        moved = replace(
-            session,
-            state=result.state.dump(),
-            version=session.version + 1,
-            started_ms=started_ms,
-            status=status,
-            ended_ms=ended_ms,
-        )
+        moved = session.moved(state=result.state.dump(), started_ms=started_ms, status=status, ended_ms=ended_ms)
         if not tx.save_session(moved):
             raise Conflict(f"session {session.id} moved meanwhile")
         if status == "open" and not erased:

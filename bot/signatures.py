@@ -90,7 +90,7 @@ def why_refused(
     wanted = [name for name in (scheme.signature, scheme.timestamp, scheme.message_id) if name]
     found: dict[str, bytes] = {}
     for raw_name, raw_value in headers.items() if isinstance(headers, Mapping) else headers:
-        name = (raw_name.decode("latin-1") if isinstance(raw_name, bytes) else raw_name).lower()
+        name = (str(raw_name, "latin-1") if isinstance(raw_name, bytes) else raw_name).lower()
         if name not in wanted:
             continue
         if name in found:

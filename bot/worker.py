@@ -168,7 +168,9 @@ class Worker:
             jobs: list[Job] = []
             if left or (due_ms is not None and due_ms <= now_ms):
                 jobs, due_ms = await self.store.write(claim)
-                self._awaited |= {job.lane for job in jobs if job.lane}  # left by another process, or by one before: nobody knows
+                self._awaited |= {
+                    job.lane for job in jobs if job.lane
+                }  # left by another process, or by one before: nobody knows
         except StoreError:
             self._look_ms = now_ms
             raise
@@ -437,4 +439,3 @@ class Worker:
             self._expect(0)
             self._signal.set()
             await asyncio.sleep(0.001)
-

@@ -1579,9 +1579,10 @@ class Tx:
         return [Job(*row) for row in rows]
 
     def job_counts(self) -> dict[tuple[str, str], int]:
-        """(kind, state) → count."""
+        """(kind, state) → count, of those that wait, run, or ended otherwise than done."""
         rows = self._db.all(
-            "SELECT kind, state, COUNT(*) FROM jobs WHERE finished_ms IS NOT NULL GROUP BY kind, state"
+            "SELECT kind, state, COUNT(*) FROM jobs WHERE finished_ms IS NOT NULL AND state <> 'done'"
+            " GROUP BY kind, state"
             " UNION ALL SELECT kind, state, COUNT(*) FROM jobs WHERE finished_ms IS NULL GROUP BY kind, state"
         )
         return {(kind, state): count for kind, state, count in rows}
@@ -2358,6 +2359,7 @@ class Store:
         """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is stored.
 
         A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any other.
+        `first` puts it before the units that wait already: for a short one that makes theirs cheaper.
 
         Raises:
             StoreBusy: the database is locked or the disk is full; nothing was stored.

@@ -76,7 +76,8 @@ async def test_every_end_of_a_job_frees_its_lane(store: Store, end: str) -> None
         (first,) = claim(tx)
         tx.finish_job(first, state=end, at_ms=NOON)
         assert [row.id for row in claim(tx)] == ["2"]
-        assert tx.job_counts() == {("send", end): 1, ("send", "leased"): 1}
+        ended = {} if end == "done" else {("send", end): 1}
+        assert tx.job_counts() == {**ended, ("send", "leased"): 1}
 
     await store.write(unit)
     assert await store.read(lambda tx: tx.check_integrity()) == []
