@@ -21,7 +21,7 @@ from typing import Any
 
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.benchmarks import Benchmark, Standing, sentence, standings
-from reports.drivers import DriverAnalysis, analyse, is_wanted, sentences, title
+from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted, sentences, title
 from reports.event_tables import EventTables, event_tables, local_date
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
@@ -187,7 +187,7 @@ class _Counting:
         self._since_ms = since_ms
         self._respondents = Respondents(specs)
         self._blocks = blocks
-        self._sittings = Sittings(is_wanted)
+        self._sittings = Sittings(is_touchpoint, is_wanted)
         self.said: list[Said] | None = None
         """Named and dated answers that meet behaviour; None where there is none to meet."""
         self.earlier: dict[_Group, dict[str, _Latest]] = {}
@@ -224,7 +224,7 @@ class _Counting:
             self.any_customer = True
         cell.invalid_codes += parsed.invalid_codes
         self._respondents.take(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
-        self._sittings.take(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
+        self._sittings.begin(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
         if parsed.kind == "missing":
             cell.missing += 1
         elif parsed.kind == "invalid":
@@ -327,8 +327,20 @@ class _Counting:
         """The indices of several questions."""
         return self._respondents.results(window, dated_from=_NO_TIME + 1)
 
-    def drivers(self, window: Span) -> tuple[DriverAnalysis, ...]:
-        """What goes with the recommendation, of each block of touchpoints."""
+    def drivers(self, window: Span, again: Callable[[], Iterable[Row | BadRow]]) -> tuple[DriverAnalysis, ...]:
+        """What goes with the recommendation, of each block of touchpoints.
+
+        Args:
+            again: a second look at the rows; not asked for in a file without touchpoints.
+        """
+        if not self._sittings:
+            return ()
+        known = frozenset(self._specs)
+        for row in again():
+            if isinstance(row, Row) and is_wanted(instrument := named(row.instrument, known)):
+                at_ms = self.instant(row)
+                parsed = self._parse(instrument, row.value)
+                self._sittings.join(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
         return analyse(self._sittings, self._specs, blocks=self._blocks, window=window)
 
     def recommending_and_staying(self, window: Span) -> list[Result]:
@@ -521,7 +533,7 @@ def measure_file(
     out.results.extend(counting.batteries(window))
     out.results.extend(counting.recommending_and_staying(window))
     out.results.extend(counting.loyalty(window, deeds))
-    out.drivers = counting.drivers(window)
+    out.drivers = counting.drivers(window, file.rows)
     if benchmarks:
         on = date.fromisoformat(window.end) if window.end else today
         out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)

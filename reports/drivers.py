@@ -282,9 +282,14 @@ def _flags(driver: Driver, more: tuple[str, ...]) -> tuple[str, ...]:
     return (*more, *(name for name, holds in own.items() if holds))
 
 
+def is_touchpoint(instrument: str) -> bool:
+    """Whether the instrument rates a touchpoint: without one there is nothing to analyse."""
+    return instrument.startswith(EXPERIENCE)
+
+
 def is_wanted(instrument: str) -> bool:
     """Whether a driver analysis needs the answers to this instrument."""
-    return instrument == OUTCOME or instrument in COMPANIONS or instrument.startswith(EXPERIENCE)
+    return instrument == OUTCOME or instrument in COMPANIONS or is_touchpoint(instrument)
 
 
 def gather_drivers(
@@ -302,7 +307,7 @@ def gather_drivers(
     """
     wanted = [name for name in specs if is_wanted(name)]
     rows = tx.answers_beside(
-        start_ms, end_ms, anchors=[n for n in wanted if n.startswith(EXPERIENCE)], instruments=wanted
+        start_ms, end_ms, anchors=[name for name in wanted if is_touchpoint(name)], instruments=wanted
     )
     return analyse(sittings_of(rows, specs), specs, blocks=blocks, window=window)
 
@@ -325,7 +330,7 @@ def analyse(
     groups: dict[tuple[str, str, Words, str], dict[str, Sitting]] = {}
     for sitting in sittings:
         rating = sitting.replies.get(OUTCOME)
-        asked = [name for name in sitting.replies if name.startswith(EXPERIENCE)]
+        asked = [name for name in sitting.replies if is_touchpoint(name)]
         if rating is None or rating.code is None or not asked:
             continue
         key = (sitting.survey_kind, sitting.touchpoint, rating.words, _block_of(asked, blocks))

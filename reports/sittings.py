@@ -71,25 +71,36 @@ def together(row: Row) -> Together | None:
 
 
 class Sittings:
-    """Rows of a file in, sittings out. Holds one entry for each wanted row."""
+    """Rows of a file in, the sittings with an anchor out. Holds one entry for each row of these, however many others
+    there are: what else was answered beside an anchor is told in a second look at the file."""
 
-    def __init__(self, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, anchor: Callable[[str], bool], wanted: Callable[[str], bool]) -> None:
+        self._anchor = anchor
         self._wanted = wanted
         self._sittings: dict[Together, Sitting] = {}
         self._words: dict[Words, Words] = {}
 
-    def take(self, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
-        """One row; instruments that are not wanted are passed over."""
-        if not self._wanted(instrument) or parsed.kind == "invalid":
-            return
-        key = together(row)
-        if key is None:
-            return
-        sitting = self._sittings.get(key)
-        if sitting is None:
-            sitting = self._sittings[key] = Sitting(*key, row.lang, row.channel)
+    def begin(self, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
+        """One row in the first look: an anchor begins a sitting, or stands in one that was begun."""
+        if self._anchor(instrument) and parsed.kind != "invalid" and (key := together(row)) is not None:
+            sitting = self._sittings.get(key)
+            if sitting is None:
+                sitting = self._sittings[key] = Sitting(*key, row.lang, row.channel)
+            self._reply(sitting, row, instrument, parsed, at_ms)
+
+    def join(self, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
+        """One row in the second look: other wanted instruments, in sittings with an anchor."""
+        if self._wanted(instrument) and not self._anchor(instrument) and parsed.kind != "invalid":
+            key = together(row)
+            if key is not None and (sitting := self._sittings.get(key)) is not None:
+                self._reply(sitting, row, instrument, parsed, at_ms)
+
+    def _reply(self, sitting: Sitting, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
         words = Words(row.wording_id, row.label_set)
         sitting.reply(instrument, Reply(parsed.code, self._words.setdefault(words, words), at_ms))
+
+    def __bool__(self) -> bool:
+        return bool(self._sittings)
 
     def __iter__(self) -> Iterator[Sitting]:
         return iter(self._sittings.values())
