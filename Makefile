@@ -44,8 +44,8 @@ prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "prove or not prove" --hypothesis-profile=prove --timeout=1800 $(PYTEST_ARGS)
 
 lock: # needs uv; versions and hashes only, no addresses
-	for part in build run dev ja; do \
-	  case $$part in build) src=requirements/build.in; extra=;; run) src=pyproject.toml; extra=;; dev) src=pyproject.toml; extra="--extra dev --extra ja -c requirements/run.txt";; ja) src=pyproject.toml; extra="--extra ja -c requirements/run.txt";; esac; \
+	for part in build run dev ja parquet; do \
+	  case $$part in build) src=requirements/build.in; extra=;; run) src=pyproject.toml; extra=;; dev) src=pyproject.toml; extra="--extra dev --extra ja --extra parquet -c requirements/run.txt";; *) src=pyproject.toml; extra="--extra $$part -c requirements/run.txt";; esac; \
 	  uv pip compile $$src $$extra --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links -o requirements/$$part.txt >/dev/null || exit 1; \
 	done

@@ -245,7 +245,7 @@ def repeat_customers(tables: EventTables, window: Window) -> Result:
     named = _named(tables.purchases)
     first = _first_days(tables, window.tz, window.end_ms)
     inside = window.of(named)
-    again = inside[inside["day"] > inside["customer"].map(first)]
+    again = inside[inside["day"].to_numpy() > first.reindex(inside["customer"]).to_numpy()]
     n = inside["customer"].nunique()
     return _count(window, "repeat_customers", again["customer"].nunique(), n, unit="per_customer")
 
