@@ -53,6 +53,8 @@ def _worker(store: Store, clock: StoryClock, channel: Notebook, owner: str) -> W
         units={},
         tasks={},
         on_sent=lambda tx, job, ref, outbox: None,
+        on_overtaken=lambda tx, job, ref, outbox: None,
+        on_given_up=lambda tx, job, outbox: None,
         owner=owner,
         pacer=Pacer(),
         opens_ms=lambda now_ms: now_ms,
