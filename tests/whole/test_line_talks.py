@@ -384,6 +384,9 @@ async def test_english_customers_are_spoken_to_in_english(world: World) -> None:
     assert "How satisfied are you with our support" in await person.says("two")
     await person.says("Satisfied")
     ended = await person.says("skip")
+    for _ in range(4):  # every other customer is asked about the touchpoints of support
+        if "[Skip]" in ended:
+            ended = await person.says("skip")
     assert "Thank you for your answers." in ended
     assert (await person.answers())["effort"].value == "2"
 
