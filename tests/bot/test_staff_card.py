@@ -198,8 +198,8 @@ def test_a_case_that_waits_has_buttons_and_a_settled_one_has_none(state: Any, la
     assert "<!channel>" not in card["text"]
 
 
-NOTES = [*sorted(WORDED), "sent_photo", "sent_sticker", "sent_other", "handed_over", "reopened", "overdue", "apologised"]
-NOTES += ["escalated", "woke", "solved", "still", "reply_failed", "erased"]
+NOTES = [*sorted(WORDED), "sent_photo", "sent_sticker", "sent_other", "handed_over", "reopened", "overdue"]
+NOTES += ["apologised", "escalated", "woke", "solved", "still", "reply_failed", "erased"]
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])
