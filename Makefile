@@ -38,7 +38,7 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+	$(BIN)/python -m tests.bench$(if $(BENCH),.$(BENCH)) $(BENCH_ARGS)
 
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "prove or not prove" --hypothesis-profile=prove --timeout=1800 $(PYTEST_ARGS)
