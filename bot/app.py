@@ -203,7 +203,15 @@ class Koe:
         reason = ""
 
         def unit(tx: Tx) -> bool:
-            stored = store_event(tx, event, occurred_ms, outbox, workspaces=self.workspaces, match_key=self._match_key)
+            stored = store_event(
+                tx,
+                event,
+                occurred_ms,
+                outbox,
+                workspaces=self.workspaces,
+                match_key=self._match_key,
+                rewarded=self.shop.rewards_referrals,
+            )
             if stored is None:
                 return False
             if reason:

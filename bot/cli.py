@@ -647,6 +647,7 @@ async def _import_events(config: Config, file: Path) -> int:
                 tz=config.shop.tz,
                 workspaces=workspaces,
                 match_key=config.settings.secret_key.get_secret_value().encode(),
+                rewarded=config.shop.rewards_referrals,
                 progress=lambda rows: bar.advance(task, rows),
             )
     finally:

@@ -243,6 +243,17 @@ class Alerts(_Section):
     escalate: tuple[Escalation, ...] = ()
 
 
+class Referral(_Section):
+    """The invitation to refer somebody, shown after a survey to anyone without an open case, whatever the score."""
+
+    reward: Words | None = None
+    """What both receive; null: nothing. It never depends on answers."""
+    url: Url | None = None
+    """Where the friend begins."""
+    every_ms: Span = Field(default=180 * 86_400_000, alias="every")
+    """How long a customer is not asked again."""
+
+
 class DigestWhere(_Section):
     """What a digest is limited to."""
 
@@ -519,6 +530,7 @@ class Shop(_Section):
     flows: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
     free_text: FreeTextSettings = FreeTextSettings()
+    referral: Referral | None = None
 
     @model_validator(mode="after")
     def _once_each(self) -> Shop:
@@ -544,6 +556,11 @@ class Shop(_Section):
         """For how many days answers are kept; a month counts 31, a year 366."""
         count, unit = self.retention
         return count * {"y": 366, "mo": 31, "d": 1}[unit]
+
+    @property
+    def rewards_referrals(self) -> bool:
+        """Whether who refers somebody receives something: such referrals are counted apart."""
+        return self.referral is not None and self.referral.reward is not None
 
     def brand_in(self, lang: str) -> str:
         """The shop's name as the customer knows it."""

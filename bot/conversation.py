@@ -21,6 +21,7 @@ from bot.cases import Cases
 from bot.channel import Blocked, Followed, Ignored, Inbound, Turn
 from bot.clock import Chance, Clock
 from bot.outbox import Outbox
+from bot.referrals import Referrals
 from bot.rights import Rights, person_of
 from bot.voice import NO_REPLY, ReplyTo, Voice, address_of
 from flows.cases import NODE
@@ -118,6 +119,7 @@ class Conversation:
         self._week = (-1, "")
         self._recent: dict[str, tuple[Session, State]] = {}
         self.cases = Cases(shop=shop, promises=promises, voice=voice, relay=relay)
+        self._referrals = Referrals(voice=voice, rule=shop.referral)
         self._rights = Rights(voice=voice, cases=self.cases, stop=self.stop, shop=shop, promises=promises)
 
     # ------------------------------------------------------------------------------------------------- inbound
@@ -206,7 +208,7 @@ class Conversation:
             case Blocked():
                 self._blocked(tx, inbound, outbox)
                 return
-        if self._rights.take_in(tx, inbound, outbox):
+        if self._rights.take_in(tx, inbound, outbox) or self._referrals.take_in(tx, inbound, outbox):
             return
         if isinstance(inbound.content, Tap) and inbound.content.node == NODE:
             if not self.cases.followed_up(tx, inbound, outbox):
@@ -439,7 +441,11 @@ class Conversation:
         if status == "open" and not erased:
             outbox.moved.append((moved, result.state))
         if status == "completed" and session.status == "open":
-            self._next_part(tx, moved, flow, outbox)
+            another = self._next_part(tx, moved, flow, outbox)
+            # at most two bubbles a turn; who is told more than a goodbye is asked another time
+            wanted = not (another or silent or len(bubbles) > 1)
+            if wanted and (offer := self._referrals.offer(tx, moved, outbox)) is not None:
+                bubbles.append(offer)
         if erased:
             # after the session was saved, because it moves on once more; before the goodbye is queued, which stays
             tx.erase_answers(session.customer_id, outbox.now_ms, session_id=session.id)
@@ -520,16 +526,19 @@ class Conversation:
         due_ms = self._promises.again_ms(outbox.now_ms, defer.kind)
         self._plan_again(tx, invitation, due_ms, outbox, requested_by=BY_CUSTOMER, part=invitation.part)
 
-    def _next_part(self, tx: Tx, session: Session, flow: Flow, outbox: Outbox) -> None:
-        """A session of a wave came to its end: plan the one that follows, if anything was answered in this one."""
+    def _next_part(self, tx: Tx, session: Session, flow: Flow, outbox: Outbox) -> bool:
+        """A session of a wave came to its end: plan the one that follows, if anything was answered in this one. Whether
+        one follows."""
         invitation = tx.find_invitation(session.invitation_id)
         if flow.wave is None or invitation is None or session.started_ms is None:
-            return
-        if invitation.part < flow.parts:
+            return False
+        follows = invitation.part < flow.parts
+        if follows:
             due_ms = self._promises.morning_ms(outbox.now_ms, -(-flow.wave.gap_ms // _DAY_MS))
             # what the customer put off was one session, not the next
             by = "" if invitation.requested_by == BY_CUSTOMER else invitation.requested_by
             self._plan_again(tx, invitation, due_ms, outbox, requested_by=by, part=invitation.part + 1)
+        return follows
 
     def _plan_again(
         self,

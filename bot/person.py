@@ -244,6 +244,7 @@ def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, shop: S
             for d in found.trust_drops
         ],
     )
+    yield from _section("Referral code", [found.referral_code] if found.referral_code else [])
     waiting = [job for job in found.jobs if job.state in _WAITING]
     yield from _section("Jobs waiting", [f"{at(j.due_ms)} {j.kind} {j.channel} ({j.state})" for j in waiting])
     yield f"\nJobs done: {len(found.jobs) - len(waiting)} (messages sent keep their text; --format json shows it)"

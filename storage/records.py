@@ -517,6 +517,8 @@ class Dossier:
     """What waits to be done, and what was done: a message that was sent keeps its text until it is erased."""
     audit: tuple[AuditEntry, ...]
     trust_drops: tuple[TrustDrop, ...] = ()
+    referral_code: str = ""
+    """Under which they refer others; "" when they never asked for one."""
 
     def __bool__(self) -> bool:
         """Whether anything is stored (the audit, which outlives everything, aside)."""

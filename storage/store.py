@@ -1268,6 +1268,39 @@ class Tx:
                 params,
             )
 
+    # --- referrals
+
+    def referral_offered_ms(self, customer_id: str) -> int | None:
+        """When this customer was last asked to refer somebody; None: never."""
+        row = self._db.one(
+            "SELECT offered_ms FROM referrers WHERE customer_id = :customer_id", {"customer_id": customer_id}
+        )
+        return row[0] if row else None
+
+    def note_referral_offer(self, customer_id: str, at_ms: int) -> None:
+        """This customer is asked now to refer somebody."""
+        self._db.run(
+            "INSERT INTO referrers (customer_id, code, offered_ms) VALUES (:customer_id, '', :at_ms)"
+            " ON CONFLICT (customer_id) DO UPDATE SET offered_ms = excluded.offered_ms",
+            {"customer_id": customer_id, "at_ms": at_ms},
+        )
+
+    def referral_code(self, customer_id: str, drawn: str, at_ms: int) -> str:
+        """The code of this customer: `drawn` (free, see customer_of_referral_code) when there was none yet."""
+        self._db.run(
+            "INSERT INTO referrers (customer_id, code, offered_ms) VALUES (:customer_id, :drawn, :at_ms)"
+            " ON CONFLICT (customer_id) DO UPDATE SET code = excluded.code WHERE referrers.code = ''",
+            {"customer_id": customer_id, "drawn": drawn, "at_ms": at_ms},
+        )
+        row = self._db.one("SELECT code FROM referrers WHERE customer_id = :customer_id", {"customer_id": customer_id})
+        assert row is not None
+        return str(row[0])
+
+    def customer_of_referral_code(self, code: str) -> str | None:
+        """Whose code this is."""
+        row = self._db.one("SELECT customer_id FROM referrers WHERE code = :code AND code <> ''", {"code": code})
+        return row[0] if row else None
+
     # --- jobs
 
     def put_job(self, job: Job, *, claim_for: str = "", lease_until_ms: int = 0) -> Job | None:
@@ -2030,6 +2063,7 @@ class Tx:
             " ORDER BY id",
             params,
         )
+        referrer = self._db.one("SELECT code FROM referrers WHERE customer_id = :customer_id", params)
         trust_drops = self._db.all(
             "SELECT customer_id, at_ms, high, balance, case_id FROM trust_drops"
             " WHERE customer_id = :customer_id AND customer_id <> '' ORDER BY at_ms",
@@ -2055,6 +2089,7 @@ class Tx:
             jobs=tuple(Job(*row) for row in jobs),
             audit=tuple(AuditEntry(*row) for row in audit),
             trust_drops=tuple(TrustDrop(*row) for row in trust_drops),
+            referral_code=referrer[0] if referrer else "",
         )
 
     def erase_answers(self, customer_id: str, at_ms: int, *, session_id: str = "") -> int:
@@ -2244,6 +2279,15 @@ class Tx:
             self._db.run("DELETE FROM consents WHERE customer_id = :bare", at_address)
         self._db.run("DELETE FROM consents WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM trust_drops WHERE customer_id = :customer_id", params)
+        self._db.run("DELETE FROM referrers WHERE customer_id = :customer_id", params)
+        # Those they referred stay customers; who referred them goes. Reads all events, and erasing is rare.
+        for event_id, data in self._db.all("SELECT id, data FROM events WHERE type = 'referral'"):
+            told = json.loads(data)
+            if isinstance(told, dict) and told.get("referrer") == customer_id:
+                self._db.run(
+                    "UPDATE events SET data = :data WHERE id = :id",
+                    {"id": event_id, "data": json.dumps({**told, "referrer": ""}, ensure_ascii=False)},
+                )
         self._db.run("DELETE FROM match_keys WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM addresses WHERE customer_id = :customer_id AND customer_id <> ''", params)
         self._db.run("DELETE FROM customers WHERE id = :customer_id", params)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from bot.outbox import Outbox
+from bot.referrals import note_referral
 from storage.records import Address, Customer, Event
 from storage.store import Tx
 
@@ -130,9 +131,11 @@ def store_event(
     workspaces: dict[str, str],
     match_key: bytes = b"",
     imported: bool = False,
+    rewarded: bool = False,
 ) -> Event | None:
-    """Note the event and whom it names. None when its id is known (nothing happens twice). An event about a customer
-    who was erased comes back as it was stored, without the person: no rule may plan anything for them."""
+    """Note the event, whom it names and who referred them (`rewarded`: for something in return). None when its id is
+    known (nothing happens twice). An event about a customer who was erased comes back as it was stored, without the
+    person: no rule may plan anything for them."""
     customer = event.customer
     stored = Event(
         id=event.id,
@@ -156,6 +159,7 @@ def store_event(
         for channel, external_id in (("line", customer.line_user_id), ("slack", customer.slack_user_id)):
             if external_id:
                 _link(tx, channel, workspaces.get(channel, ""), external_id, customer, outbox, imported)
+        note_referral(tx, stored, rewarded=rewarded)
     return stored
 
 

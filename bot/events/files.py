@@ -131,6 +131,7 @@ async def import_events(
     tz: tzinfo,
     workspaces: dict[str, str],
     match_key: bytes = b"",
+    rewarded: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Imported:
     """Store a file's events, a batch per transaction; repeating the import changes nothing."""
@@ -143,7 +144,14 @@ async def import_events(
         def unit(tx: Tx) -> int:
             return sum(
                 store_event(
-                    tx, row.event, row.occurred_ms, outbox, workspaces=workspaces, match_key=match_key, imported=True
+                    tx,
+                    row.event,
+                    row.occurred_ms,
+                    outbox,
+                    workspaces=workspaces,
+                    match_key=match_key,
+                    imported=True,
+                    rewarded=rewarded,
                 )
                 is not None
                 for row in batch
