@@ -21,10 +21,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.survey import Instrument
 from reports.benchmarks import Benchmark
-from reports.digest import ROLLING_WEEKS, DigestContext, DigestRule, Shop, gather, last_complete_week, parse_week
+from reports.digest import (
+    ROLLING_WEEKS,
+    DigestContext,
+    DigestRule,
+    Every,
+    LineMessages,
+    Shop,
+    gather,
+    last_complete_period,
+    parse_period,
+    with_texts,
+)
 from reports.experiments import Trial
 from reports.free_text import Comment, Weeks, analyse_comments, gather_comments
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
+from reports.kpis import KpiSettings
 from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
 from reports.trust import Rules
@@ -52,6 +64,7 @@ class Where(_Model):
 
     segment: str = ""
     touchpoint: str = ""
+    channel: str = ""
 
 
 class Rule(_Model):
@@ -60,6 +73,7 @@ class Rule(_Model):
     id: str = Field(min_length=1)
     language: Literal["ja", "en"] | None = None
     where: Where = Where()
+    every: Every = "week"
 
 
 class Request(_Model):
@@ -69,7 +83,7 @@ class Request(_Model):
     database: str
     """Here rather than among the arguments, which every user of the machine can read."""
     period: str | None = None
-    """ISO week "2026-W46"; null is the last complete one before `now_ms`."""
+    """ISO week "2026-W46", or month "2026-11" of a monthly digest; null is the last complete one before `now_ms`."""
     now_ms: int
     """Time of the computation."""
     brand: dict[str, str]
@@ -85,6 +99,9 @@ class Request(_Model):
     contact: Contact = Contact()
     experiments: tuple[Trial, ...] = ()
     free_text: FreeTextSettings = FreeTextSettings()
+    kpis: KpiSettings = KpiSettings()
+    line: LineMessages | None = None
+    """LINE's count of this month's messages; null when LINE is off or was not asked."""
     trust: Rules | None = None
     """Rules of the trust balance; null leaves the portfolio out."""
     blocks: dict[str, tuple[str, ...]] | None = None
@@ -106,7 +123,7 @@ class Request(_Model):
     @classmethod
     def _week_exists(cls, name: str | None) -> str | None:
         if name is not None:
-            parse_week(name)
+            parse_period(name)
         return name
 
 
@@ -159,6 +176,8 @@ async def make_digest(request: Request) -> dict[str, Any]:
         country=request.country,
         benchmarks=request.benchmarks,
         repeat_interval_ms=request.repeat_interval_ms,
+        kpis=request.kpis,
+        line=request.line,
         blocks=bundled_blocks() if request.blocks is None else request.blocks,
     )
     rule = DigestRule(
@@ -166,45 +185,54 @@ async def make_digest(request: Request) -> dict[str, Any]:
         language=request.digest.language,
         segment=request.digest.where.segment,
         touchpoint=request.digest.where.touchpoint,
+        channel=request.digest.where.channel,
+        every=request.digest.every,
     )
     instruments = specs_of(request.instruments if request.instruments is not None else bundled_instruments())
-    period = request.period or last_complete_week(request.now_ms, tz)
+    period = request.period or last_complete_period(request.now_ms, tz, rule.every)
     if request.primary_metric not in instruments:
         raise RequestError(f"primary_metric {request.primary_metric!r} is no instrument that is scored")
-
-    weeks = Weeks.until(parse_week(period), weeks=ROLLING_WEEKS, tz=tz)
+    reported = parse_period(period)
+    if reported.every != rule.every:
+        raise RequestError(
+            f"period {period!r} is a {reported.every}, and digest {rule.id!r} is made every {rule.every}"
+        )
+    read = max(ROLLING_WEEKS, reported.weeks.weeks)
+    weeks = Weeks.until(reported.weeks.last(1).first, weeks=read, tz=tz)
 
     def unit(tx: Tx) -> tuple[DigestContext, list[Comment]]:
         context = gather(
             tx,
             shop=shop,
             digest_rule=rule,
-            week=period,
+            period=period,
             now_ms=request.now_ms,
             tz=tz,
             instruments=instruments,
             trials=request.experiments,
             trust_rules=request.trust,
         )
-        return context, gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment)
+        comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
+        return context, comments
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
         context, comments = await store.read(unit)
     finally:
         await store.close()
-    texts = analyse_comments(
+    found = analyse_comments(
         comments,
         Readers(request.free_text),
         window=weeks,
         segment=rule.segment,
         seed=f"{rule.id} {period}",
     )
+    context = with_texts(context, found)
     return {
         "period": period,
         "slack": render_slack(context),
         "text": render_text(context),
-        "json": {**render_json(context), "free_text": texts.to_json()},
+        "json": render_json(context),
     }
 
 

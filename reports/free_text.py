@@ -337,15 +337,18 @@ class FreeTexts:
 # ------------------------------------------------------------------------------------------------------ gathering
 
 
-def gather_comments(tx: Tx, window: Weeks, *, touchpoint: str = "", segment: str = "") -> list[Comment]:
+def gather_comments(
+    tx: Tx, window: Weeks, *, touchpoint: str = "", segment: str = "", channel: str = ""
+) -> list[Comment]:
     """What customers wrote in a window and in the weeks that its last week is compared with, masked, each with the
-    rating of the same session; of one touchpoint and segment, or all ("").
+    rating of the same session; of one touchpoint, segment and channel, or all ("").
 
     Analysing a hundred thousand takes most of a minute: do that when the transaction is over.
     """
     gathered = Gathered()
     for row in tx.comments_between(min(window.start_ms, window.earlier_ms), window.end_ms, rated_by=RATED_BY):
-        if touchpoint in ("", row.touchpoint) and segment in ("", row.segment):
+        where = ((touchpoint, row.touchpoint), (segment, row.segment), (channel, row.channel))
+        if all(wanted in ("", found) for wanted, found in where):
             gathered.comment(
                 row.words,
                 instrument=row.instrument,

@@ -128,7 +128,7 @@ def gather_kpis(
     read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - READ_BACK_MS - LOOK_BACK_MS if linked else now_ms)
 
     def deeds() -> Iterator[Deed]:
-        yield from _deeds(tx, read_from, now_ms, EVENT_TYPES)
+        yield from deeds_between(tx, read_from, now_ms, EVENT_TYPES)
 
     tables = _tables(tx, deeds, read_from, windows[0].start_ms, tz)
     recent = list(said_between(tx, this.start_ms, now_ms, specs, only=("csat5", "sat5")))
@@ -165,7 +165,7 @@ def _deed(event: Event) -> Deed:
     return Deed(event.customer_id, event.type, event.occurred_ms, data if isinstance(data, dict) else {})
 
 
-def _deeds(tx: Tx, start_ms: int, end_ms: int, types: Sequence[str]) -> Iterator[Deed]:
+def deeds_between(tx: Tx, start_ms: int, end_ms: int, types: Sequence[str]) -> Iterator[Deed]:
     page: list[Event] = tx.events_page(start_ms, end_ms, types=types)
     while page:
         yield from map(_deed, page)
@@ -178,7 +178,7 @@ def _tables(tx: Tx, deeds: Callable[[], Iterable[Deed]], read_from_ms: int, firs
     first: dict[str, int] = {}
 
     def every() -> Iterator[Deed]:
-        yield from _deeds(tx, 0, read_from_ms, CONTRACT_TYPES)
+        yield from deeds_between(tx, 0, read_from_ms, CONTRACT_TYPES)
         for deed in deeds():
             if deed.type == "purchase" and deed.customer:
                 first.setdefault(deed.customer, deed.at_ms)

@@ -10,14 +10,16 @@ header).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports import drivers, quality
+from reports import drivers, kpi_report, quality
 from reports.benchmarks import sentence
 from reports.digest import Comparison, DigestContext, IndexRow, Row
+from reports.free_text import FreeTexts
 from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
 from reports.words import Language, Words
@@ -251,6 +253,8 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             "rate": context.response.rate.to_json(),
             "completion": context.response.completion.to_json(),
         },
+        "every": context.every,
+        "pause": context.pause,
         "mix": dict(context.mix),
         "standardised": context.standardised,
         "benchmarks": [
@@ -266,6 +270,16 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         ],
         "drivers": [record for analysis in context.drivers for record in analysis.to_json()],
         "quality": context.quality.to_json(),
+        "segments": [result.to_json() for result in context.segments],
+        "kpis": None if context.kpis is None else kpi_report.to_json(context.kpis),
+        "reach": {
+            "line": None if context.reach.line is None else asdict(context.reach.line),
+            "left": context.reach.left,
+            "left_at_month_end": context.reach.left_at_month_end,
+            "blocked": context.reach.blocked.to_json(),
+            "linked": context.reach.linked.to_json(),
+        },
+        "free_text": (context.texts or FreeTexts()).to_json(),
         "care": {
             "opened": context.care.opened,
             "open_now": context.care.open_now,
@@ -275,15 +289,18 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         "experiments": [found.to_json() for found in context.experiments],
         "trust": [] if context.trust is None else [found.shown().to_json() for found in context.trust.results],
         "late": context.late,
-        "revision": None
-        if context.revision is None
-        else {
-            "before": context.revision.before,
-            "after": context.revision.after,
-            "added": context.revision.added,
-        },
+        "revisions": [
+            {
+                "period": revision.period,
+                "window": asdict(revision.window),
+                "before": revision.before,
+                "after": revision.after,
+                "added": revision.added,
+            }
+            for revision in context.revisions
+        ],
         "flags": list(context.flags),
-        "missing_blocks": list(context.missing_blocks),
+        "missing_blocks": [asdict(gap) for gap in context.missing_blocks],
         "spec_version": SPEC_VERSION,
     }
 
@@ -295,6 +312,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "change": _comparison_json(row.change),
         "longer": _comparison_json(row.longer) if row.longer is not None else None,
         "target": row.target,
+        "trend": [result.to_json() for result in row.trend],
     }
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from flows.experiments import RESPONSE_RATE
 from reports.experiments import ExperimentReport
-from reports.metrics import Form, InstrumentSpec, Result
+from reports.metrics import Form, InstrumentSpec, Result, Span
 from reports.rounding import rounded, signed
 
 Language = Literal["ja", "en"]
@@ -221,6 +221,10 @@ class Words:
     def window(self, start: date, end: date) -> str:
         """The same for a half-open window [start, end)."""
         return self.dates(start, end - timedelta(days=1))
+
+    def span(self, window: Span) -> str:
+        """The same for the window of a record, as dates."""
+        return self.window(date.fromisoformat(window.start), date.fromisoformat(window.end))
 
     def metric(self, spec: InstrumentSpec) -> str:
         """The name of a metric; a shop's own instrument brings its name, or is called by its id."""

@@ -197,6 +197,7 @@ class Comment:
     rating: str
     """"" when there is none."""
     quote_ok: bool
+    channel: str
 
 
 JobState = Literal["ready", "leased", "done", "cancelled", "expired", "dead", "uncertain", "held"]

@@ -990,7 +990,7 @@ class Tx:
             "SELECT instrument, survey_kind, touchpoint, segment, wording_id, customer_id, answered_ms, value, missing,"
             " COALESCE((SELECT rating.value FROM answers AS rating WHERE rating.session_id = answers.session_id"
             " AND rating.instrument = :rated_by AND rating.missing = ''"
-            " ORDER BY rating.answered_ms DESC, rating.id DESC LIMIT 1), ''), quote_ok FROM answers"
+            " ORDER BY rating.answered_ms DESC, rating.id DESC LIMIT 1), ''), quote_ok, channel FROM answers"
             " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND countable = 0 AND instrument <> ''"
             " ORDER BY answered_ms, id",
             {"start_ms": start_ms, "end_ms": end_ms, "rated_by": rated_by},
@@ -1070,6 +1070,33 @@ class Tx:
             undeliverable=undeliverable,
             skipped=tuple((reason, count) for reason, count in skipped),
         )
+
+    def blocks_after_invitations(self, start_ms: int, end_ms: int, *, within_ms: int) -> tuple[int, int]:
+        """(people invited on LINE in [start, end), those of them who blocked the account within so long after it)."""
+        row = self._db.one(
+            "SELECT COUNT(DISTINCT s.external_id),"
+            " COUNT(DISTINCT CASE WHEN a.blocked_ms >= i.sent_ms AND a.blocked_ms < i.sent_ms + :within_ms"
+            " THEN s.external_id END)"
+            " FROM invitations AS i JOIN sessions AS s ON s.id = i.session_id"
+            " LEFT JOIN addresses AS a ON a.channel = s.channel AND a.workspace = s.workspace"
+            " AND a.external_id = s.external_id"
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND s.channel = 'line'",
+            {"start_ms": start_ms, "end_ms": end_ms, "within_ms": within_ms},
+        )
+        assert row is not None
+        return row[0], row[1]
+
+    def buyers_linked(self, start_ms: int, end_ms: int) -> tuple[int, int]:
+        """(customers with a purchase in [start, end), those of them who can be written to on LINE now)."""
+        row = self._db.one(
+            "SELECT COUNT(*), COUNT(CASE WHEN EXISTS (SELECT 1 FROM addresses AS a WHERE a.customer_id = b.customer_id"
+            " AND a.customer_id <> '' AND a.channel = 'line' AND a.blocked_ms IS NULL) THEN 1 END)"
+            " FROM (SELECT DISTINCT customer_id FROM events WHERE type = 'purchase' AND customer_id <> ''"
+            " AND occurred_ms >= :start_ms AND occurred_ms < :end_ms) AS b",
+            {"start_ms": start_ms, "end_ms": end_ms},
+        )
+        assert row is not None
+        return row[0], row[1]
 
     def responses_by_flow(self, start_ms: int, end_ms: int) -> list[tuple[str, int, int]]:
         """(flow id, invited, answered) of invitations sent in [start, end), counted as in `response_counts`; those who
@@ -2390,7 +2417,7 @@ def _answer(row: Row) -> Answer:
 
 
 def _comment(row: Row) -> Comment:
-    return Comment(*(*row[:7], "" if row[8] else row[7], row[9], bool(row[10])))
+    return Comment(*(*row[:7], "" if row[8] else row[7], row[9], bool(row[10]), row[11]))
 
 
 class Store:

@@ -200,7 +200,7 @@ async def digest_of(
                 tx,
                 shop=shop,
                 digest_rule=rule,
-                week=week,
+                period=week,
                 now_ms=now_ms,
                 tz=tz,
                 instruments=specs,

@@ -30,7 +30,7 @@ from report_history import (
     weeks_ago,
 )  # fmt: skip
 
-from reports.digest import DigestRule, last_complete_week, parse_week, week_name
+from reports.digest import DigestRule, last_complete_period, parse_week, week_name
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Stratum
@@ -549,7 +549,7 @@ async def test_answers_that_arrived_after_the_last_digest_are_a_correction(tmp_p
     assert "訂正：前週の +13.3 は、遅れて届いた3件を加えて +7.9 になりました。" in render_text(context)
     h.digests[0] = replace(digest, content="{}")
     (tmp_path / "other").mkdir()
-    assert (await digest_of(h, tmp_path / "other")).revision is None
+    assert (await digest_of(h, tmp_path / "other")).revisions == ()
 
 
 def test_weeks_by_name() -> None:
@@ -561,10 +561,10 @@ def test_weeks_by_name() -> None:
             parse_week(wrong)
 
 
-def test_the_last_complete_week_is_that_of_the_shops_zone() -> None:
+def test_the_last_complete_period_is_that_of_the_shops_zone() -> None:
     monday_in_tokyo = monday_ms() + 60_000
-    assert last_complete_week(monday_in_tokyo, ZoneInfo("Asia/Tokyo")) == "2026-W46"
-    assert last_complete_week(monday_in_tokyo, ZoneInfo("America/New_York")) == "2026-W45"
+    assert last_complete_period(monday_in_tokyo, ZoneInfo("Asia/Tokyo")) == "2026-W46"
+    assert last_complete_period(monday_in_tokyo, ZoneInfo("America/New_York")) == "2026-W45"
 
 
 async def test_a_slow_change_of_another_metric_is_named_against_four_weeks(tmp_path: Path) -> None:

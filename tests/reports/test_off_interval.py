@@ -46,7 +46,9 @@ async def _digest(tmp_path: Path, h: History, ages: dict[str, int], interval_ms:
         await store.write(happened)
         shop = replace(SHOP, repeat_interval_ms=interval_ms)
         return await store.read(
-            lambda tx: gather(tx, shop=shop, digest_rule=WEEKLY, week=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=SPECS)
+            lambda tx: gather(
+                tx, shop=shop, digest_rule=WEEKLY, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=SPECS
+            )
         )
 
 

@@ -14,6 +14,8 @@ from report_history import NOW_MS, History, digest_of
 
 from reports import trust
 from reports.__main__ import RequestError, read_request
+from reports.digest import with_texts
+from reports.free_text import FreeTexts
 from reports.instruments import bundled_instruments
 from reports.render import render_json, render_slack, render_text
 
@@ -31,7 +33,7 @@ def run(request: dict[str, Any] | bytes, *options: str) -> subprocess.CompletedP
 async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
     h = History()
     h.nps(20, 10, 45)
-    context = await digest_of(h, tmp_path)
+    context = with_texts(await digest_of(h, tmp_path), FreeTexts())
     request = {"database": f"sqlite:///{tmp_path / 'koe.db'}", "period": "2026-W47", "now_ms": NOW_MS, "brand": BRAND,
                "digest": {"id": "weekly", "language": "ja", "where": {}}, "timezone": "Asia/Tokyo", "targets": {},
                "primary_metric": "nps"}  # fmt: skip
@@ -42,7 +44,7 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
         "period": "2026-W47",
         "slack": render_slack(context),
         "text": render_text(context),
-        "json": {**render_json(context), "free_text": {"found": [], "unread": 0}},
+        "json": render_json(context),
     }
     by_options = run(
         {"brand": BRAND}, "--database", str(request["database"]), "--id", "weekly", "--now-ms", str(NOW_MS)

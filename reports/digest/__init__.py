@@ -1,0 +1,35 @@
+"""The weekly digest: gather → is there enough to say? → a typed context that any renderer can print safely.
+
+`gather` reads the roll-up and bounded windows only: its input does not grow with the history of the shop.
+What may not be shown (fewer than ten answers) has left the context already, so no template can print it.
+
+Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and completion").
+"""
+
+from reports.digest.context import DigestContext, Missing
+from reports.digest.gather import ROLLING_WEEKS, gather, with_texts
+from reports.digest.reach import LineMessages, Reach
+from reports.digest.scores import Comparison, IndexLine, IndexRow, Row
+from reports.digest.shop import DigestRule, Shop
+from reports.digest.weeks import Every, last_complete_period, parse_period, parse_week, week_name
+
+__all__ = [
+    "ROLLING_WEEKS",
+    "Comparison",
+    "DigestContext",
+    "DigestRule",
+    "Every",
+    "IndexLine",
+    "IndexRow",
+    "LineMessages",
+    "Missing",
+    "Reach",
+    "Row",
+    "Shop",
+    "gather",
+    "last_complete_period",
+    "parse_period",
+    "parse_week",
+    "week_name",
+    "with_texts",
+]

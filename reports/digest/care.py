@@ -1,0 +1,92 @@
+"""How unhappy customers are looked after: counts, never names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from reports import kpis, procedures
+from reports.digest.response import rate
+from reports.digest.weeks import WeekRange
+from reports.metrics import Result, Span, record
+from storage.records import Case
+from storage.store import Tx
+
+CASES_BACK_MS = 90 * 86_400_000
+CLOSED_LOOP_MS = 48 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """Unhappy customers: counts, never names."""
+
+    opened: int
+    """In the week."""
+    open_now: int
+    overdue: int
+    closed_loop: Result
+    """Answered or settled within 48 hours / opened in the week at least 48 hours ago."""
+    first_reply: Result
+    """Median hours from the opening to the first reply, of the cases of the week that were answered."""
+    solved: Result
+    """Said "solved" / answered the question that followed a settled case, asked in the week."""
+    recovered: Result
+    """Likelihood to recommend after a settled case, minus that which opened it: mean over customers asked again,
+    cases settled within CASES_BACK_MS."""
+
+
+def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
+    """The cases of these weeks, and those that wait at `now_ms`."""
+    start_ms, end_ms = week.instants(tz)
+    span = week.span()
+    cases = [
+        case
+        for case in tx.cases_between(min(start_ms, now_ms - CASES_BACK_MS), max(end_ms, now_ms + 1))
+        if case.state != "grace" and case.opened_ms <= now_ms
+    ]
+    in_week = [case for case in cases if start_ms <= case.opened_ms < end_ms]
+    ripe = [case for case in in_week if case.opened_ms + CLOSED_LOOP_MS <= now_ms]
+    waiting = [case for case in cases if case.state in ("open", "claimed")]
+    return Care(
+        opened=len(in_week),
+        open_now=len(waiting),
+        overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < now_ms),
+        closed_loop=rate("closed_loop_rate", sum(map(_closed_in_time, ripe)), len(ripe), span),
+        first_reply=_first_reply(in_week, span),
+        solved=_solved(cases, start_ms, end_ms, span),
+        recovered=_recovered(tx, cases, now_ms, span),
+    )
+
+
+def _closed_in_time(case: Case) -> bool:
+    followed_up = [at_ms for at_ms in (case.replied_ms, case.settled_ms) if at_ms is not None]
+    return bool(followed_up) and min(followed_up) - case.opened_ms <= CLOSED_LOOP_MS
+
+
+def _first_reply(cases: list[Case], span: Span) -> Result:
+    hours = [(case.replied_ms - case.opened_ms) / 3_600_000 for case in cases if case.replied_ms is not None]
+    found = kpis.sampled(hours, "median")
+    return record(
+        "case_first_reply_h", "median", found, len(hours), form="hours", window=span, unit="per_event"
+    ).shown()
+
+
+def _solved(cases: list[Case], start_ms: int, end_ms: int, span: Span) -> Result:
+    asked = [case for case in cases if case.asked_ms is not None and start_ms <= case.asked_ms < end_ms and case.after]
+    return rate("case_solved", sum(case.after == "solved" for case in asked), len(asked), span)
+
+
+def _recovered(tx: Tx, cases: list[Case], now_ms: int, span: Span) -> Result:
+    changes: list[float] = []
+    for case in cases:
+        if case.settled_ms is None or not case.session_id or not case.customer_id:
+            continue
+        given = [a for a in tx.answers_of(case.customer_id) if a.instrument == "nps" and not a.missing]
+        before = next((a for a in given if a.session_id == case.session_id), None)
+        later = [a for a in given if a.session_id != case.session_id and case.settled_ms < a.answered_ms <= now_ms]
+        if before is not None and later:
+            changes.append(float(min(later, key=lambda a: a.answered_ms).value) - float(before.value))
+    found = procedures.mean_of(changes, -10, 10)
+    return record(
+        "case_recovered", "mean_change", found, len(changes), form="mean", window=span, unit="per_event"
+    ).shown()

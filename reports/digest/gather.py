@@ -1,0 +1,317 @@
+"""One digest, gathered from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from reports.benchmarks import standings
+from reports.digest.care import care_of
+from reports.digest.context import DigestContext, Missing
+from reports.digest.counting import Group, Source, Wording
+from reports.digest.history import CORRECTED, SILENT, is_first, leading_result, pause_of, revisions_of
+from reports.digest.loyalty import segments_at
+from reports.digest.reach import reach_of
+from reports.digest.response import response_of
+from reports.digest.scores import (
+    Against,
+    Mode,
+    draft_of,
+    flags_of,
+    index_drafts,
+    judge,
+    leading,
+    mix_of,
+    reading_order,
+    row_of,
+)
+from reports.digest.shop import DigestRule, Shop
+from reports.digest.weeks import Period, WeekRange, parse_period
+from reports.drivers import DriverAnalysis, gather_drivers
+from reports.experiments import Trial, reports_of
+from reports.free_text import FreeTexts
+from reports.kpi_report import KpiReport, gather_kpis
+from reports.kpis import midnight_ms
+from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Result, Span, Stratum, Tally, measure
+from reports.portfolio import gather_portfolio
+from reports.quality import SATISFACTION, Quality, gather_quality
+from reports.trust import Rules
+from storage.store import Tx
+
+ROLLING_WEEKS = 4
+HISTORY_WEEKS = 2 * ROLLING_WEEKS
+
+
+def gather(
+    tx: Tx,
+    *,
+    shop: Shop,
+    digest_rule: DigestRule,
+    period: str,
+    now_ms: int,
+    tz: ZoneInfo,
+    instruments: Mapping[str, InstrumentSpec],
+    trials: Sequence[Trial] = (),
+    trust_rules: Rules | None = None,
+) -> DigestContext:
+    """The digest of one period, ready to be rendered but for the words of comments (`with_texts`).
+
+    Args:
+        tx: a reading transaction (a unit for `Store.read`).
+        shop: brand, language, primary metric, targets, contact limits, what LINE says is left.
+        digest_rule: which digest; what it is narrowed to narrows scores, not the response figures.
+        period: "2026-W46", or "2026-11" for a digest of months.
+        now_ms: the time of the computation: what is overdue, which invitations may still be answered.
+        tz: zone of the shop; weeks begin on Monday 00:00 there.
+        instruments: instrument → how it is scored. Answers to others are left out.
+        trials: the shop's experiments; they are told as of the end of the period.
+        trust_rules: of the account; without them there is no portfolio.
+
+    Raises:
+        ValueError: the period does not exist or is of the other kind, or the primary metric is no instrument.
+    """
+    if shop.primary_metric not in instruments:
+        known = ", ".join(sorted(instruments))
+        raise ValueError(f"primary_metric {shop.primary_metric!r} is no instrument that is scored; there are: {known}")
+    reported = parse_period(period)
+    if reported.every != digest_rule.every:
+        example = "2026-W46" if digest_rule.every == "week" else "2026-11"
+        raise ValueError(f"digest {digest_rule.id!r} is made every {digest_rule.every}: {period!r} is no {example}")
+    weeks, previous = reported.weeks, reported.earlier().weeks
+    looked_at = weeks.last(HISTORY_WEEKS) if reported.every == "week" else previous.joined(weeks)
+    oldest = reported.earlier(CORRECTED[reported.every]).weeks.last(ROLLING_WEEKS)
+    read = WeekRange(oldest.first, (weeks.end - oldest.first).days // 7)
+    source = Source(tx, instruments, digest_rule, read, tz, repeat_interval_ms=shop.repeat_interval_ms)
+    lead = leading(source, shop.primary_metric, weeks, looked_at=looked_at, asides=_asides(trials, weeks, tz))
+    week_n = source.counted(lead[0], weeks).of(lead[1]).n
+    has_past = any(looked_at.has(cell.week) and not weeks.has(cell.week) for cell in source.cells)
+    mode: Mode = "month" if reported.every == "month" else "week"
+    window, pooled = weeks, None
+    earlier: tuple[Against, WeekRange] = ("previous_month" if mode == "month" else "previous_week", previous)
+    if mode == "week" and week_n < CAUTION_BELOW and has_past:
+        mode, window = "rolling", weeks.last(ROLLING_WEEKS)
+        earlier = ("previous_rolling", window.before(ROLLING_WEEKS))
+    elif mode == "week":
+        pooled = weeks.before(ROLLING_WEEKS)
+
+    keys = [(group, wording) for group in source.groups(window) for wording in source.counted(group, window).tallies]
+    if lead not in keys:
+        keys.insert(0, lead)
+    drafts = [
+        draft_of(source, group, wording, instruments[group.instrument], window, earlier, pooled, digest_rule.segment)
+        for group, wording in keys
+    ]
+    indices = index_drafts(source, window, earlier, digest_rule.segment)
+    primary = next(draft for draft in drafts if (draft.group, draft.wording) == lead)
+    others = sorted((draft for draft in drafts if draft is not primary), key=reading_order)
+    judge(primary, [*others, *(line for row in indices for line in row.lines)])
+
+    week_result = leading_result(source, *lead, primary.spec, weeks, segment=digest_rule.segment)
+    rest_n = primary.results[0].n_valid - week_result.n_valid
+    language = digest_rule.language or shop.language
+    rows = tuple(row_of(draft, shop) for draft in others)
+    primary_row = row_of(primary, shop)
+    mix, standardised, mix_flags = mix_of(source, primary, window, mode)
+    shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
+    until_ms = min(now_ms, midnight_ms(weeks.end, tz))
+    experiments = reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
+    whole = not digest_rule.narrowed
+    asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
+    segments = segments_at(tx, weeks, tz, instruments) if whole and asked & {"affinity", "nrs"} else ()
+    portfolio = None
+    if whole and trust_rules is not None:
+        portfolio = gather_portfolio(
+            tx, midnight_ms(weeks.first, tz), until_ms, rules=trust_rules, tz=tz, window=weeks.span()
+        )
+    kpis = _kpis(tx, reported, now_ms, tz, instruments, shop) if whole else None
+    drivers = _drivers(tx, reported, tz, instruments, shop) if whole else ()
+    silent = not any(
+        source.groups(reported.earlier(back).weeks if back else weeks) for back in range(SILENT[reported.every])
+    )
+    context = DigestContext(
+        digest_id=digest_rule.id,
+        period=period,
+        every=reported.every,
+        language=language,
+        brand=shop.brand.get(language) or next(iter(shop.brand.values()), ""),
+        computed_ms=now_ms,
+        week_start=weeks.first,
+        week_end=weeks.end,
+        window_start=window.first,
+        mode=mode,
+        primary_spec=primary.spec,
+        primary=primary_row,
+        week_result=week_result,
+        # four weeks minus one week would give the other three away if those are few
+        show_week_result=mode == "rolling"
+        and week_result.status == "caution"
+        and rest_n >= SUPPRESS_BELOW
+        and primary_row.trend[-1].status == "caution",
+        rows=rows,
+        indices=tuple(row.done() for row in indices),
+        strata_shown=len({(draft.group.survey_kind, draft.group.touchpoint) for draft in drafts}) > 1,
+        response=response_of(tx, weeks, now_ms, tz),
+        mix=mix,
+        standardised=standardised,
+        benchmarks=standings(
+            [primary_row.result, *(row.result for row in rows)],
+            shop.benchmarks,
+            instruments,
+            country=shop.country,
+            on=weeks.end,
+        ),
+        drivers=drivers,
+        segments=segments,
+        kpis=kpis,
+        reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
+        quality=_quality(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments) if whole else Quality(),
+        care=care_of(tx, weeks, now_ms, tz),
+        late=_late(tx, lead[0], weeks, tz),
+        first=not has_past and is_first(tx, shop.primary_metric, weeks),
+        revisions=revisions_of(tx, digest_rule, reported, source=source, specs=instruments),
+        flags=flags_of([primary_row, *rows], indices, mix_flags),
+        experiments=experiments,
+        trust=portfolio,
+        texts=None,
+        pause=pause_of(tx, digest_rule, reported, silent=silent),
+        missing_blocks=(),
+        shows_nps="nps" in [spec.id for spec in (primary.spec, *(row.spec for row in rows))]
+        or any(found.spec is not None and found.spec.id == "nps" for found in experiments),
+        filtered=" · ".join(
+            part for part in (digest_rule.touchpoint, digest_rule.segment, digest_rule.channel) if part
+        ),
+        limits=shop.limits,
+        specs=instruments,
+    )
+    return replace(context, missing_blocks=_missing(context, whole=whole, ledger=trust_rules is not None))
+
+
+def with_texts(context: DigestContext, texts: FreeTexts) -> DigestContext:
+    """The digest with what its comments come to, which is found out when the transaction is over."""
+    missing = tuple(gap for gap in context.missing_blocks if gap.block != "topics")
+    if not texts.found and not texts.unread:
+        missing = (*missing, Missing("topics", "no_comments"))
+    return replace(context, texts=texts, missing_blocks=missing)
+
+
+def _missing(context: DigestContext, *, whole: bool, ledger: bool) -> tuple[Missing, ...]:
+    """The blocks that are not there, in the order in which they would stand."""
+    out: list[Missing] = []
+    if not context.segments:
+        out.append(Missing("segments", "no_answers" if whole else "narrowed"))
+    if context.trust is None:
+        out.append(Missing("trust", "not_set" if whole and not ledger else "narrowed"))
+    if context.kpis is None:
+        out.append(Missing("kpis", "no_events" if whole else "narrowed"))
+        out.append(Missing("linkage", "no_events" if whole else "narrowed"))
+    elif not context.kpis.linkages:
+        out.append(
+            Missing("linkage", "no_answers" if is_first_of_month(context.every, context.week_end) else "monthly")
+        )
+    if not context.drivers:
+        due = quarter_over(parse_period(context.period)) is not None
+        out.append(Missing("drivers", "narrowed" if not whole else "no_answers" if due else "quarterly"))
+    if not context.experiments:
+        out.append(Missing("experiments", "not_set"))
+    if context.texts is None:
+        out.append(Missing("topics", "no_comments"))
+    if context.reach.line is None:
+        out.append(Missing("line", "unknown"))
+    return tuple(out)
+
+
+def is_first_of_month(every: str, week_end: date) -> bool:
+    """Whether a digest is the first one after the end of a month, as each of a month is."""
+    return every == "month" or week_end.day <= 7
+
+
+def quarter_over(period: Period) -> tuple[date, date] | None:
+    """[first day, end) of the calendar quarter that ended with the period or in its last week, None when none did."""
+    if period.every == "month":
+        year, month = map(int, period.name.split("-"))
+        end = date(year + month // 12, month % 12 + 1, 1)
+    elif period.weeks.end.day <= 7:
+        end = period.weeks.end.replace(day=1)
+    else:
+        return None
+    if end.month not in (1, 4, 7, 10):
+        return None
+    return (date(end.year - 1, 10, 1) if end.month == 1 else date(end.year, end.month - 3, 1)), end
+
+
+def _kpis(
+    tx: Tx, period: Period, now_ms: int, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec], shop: Shop
+) -> KpiReport | None:
+    """The figures of the last week of the period; None where there are none."""
+    found = gather_kpis(
+        tx,
+        monday=period.weeks.last(1).first,
+        now_ms=now_ms,
+        tz=tz,
+        specs=specs,
+        settings=shop.kpis,
+        targets=shop.targets,
+        linked=is_first_of_month(period.every, period.weeks.end),
+    )
+    return found if any(result.status != "no_data" for result in found.results) else None
+
+
+def _drivers(
+    tx: Tx, period: Period, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec], shop: Shop
+) -> tuple[DriverAnalysis, ...]:
+    quarter = quarter_over(period)
+    if quarter is None:
+        return ()
+    first, end = quarter
+    return gather_drivers(
+        tx,
+        midnight_ms(first, tz),
+        midnight_ms(end, tz),
+        specs=specs,
+        blocks=shop.blocks,
+        window=Span(first.isoformat(), end.isoformat()),
+    )
+
+
+def _asides(trials: Sequence[Trial], week: WeekRange, tz: ZoneInfo) -> set[tuple[str, Wording]]:
+    """(instrument, wording) that only the treatment of a running experiment asks."""
+    start_ms, end_ms = week.instants(tz)
+    running = [trial for trial in trials if trial.start_ms < end_ms and start_ms < trial.end_ms]
+    return {(instrument, (wording, labels)) for trial in running for instrument, wording, labels in trial.asides}
+
+
+def _quality(
+    tx: Tx, source: Source, window: WeekRange, now_ms: int, tz: ZoneInfo, instruments: Mapping[str, InstrumentSpec]
+) -> Quality:
+    scored: list[tuple[Result, Tally]] = []
+    by_channel: list[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = []
+    for group in source.groups(window):
+        spec = instruments[group.instrument]
+        for wording, counted in source.counted(group, window).tallies.items():
+            stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
+            scored.append((measure(spec, counted, stratum=stratum, window=window.span())[0].shown(), counted))
+            if spec.id in SATISFACTION:
+                by_channel.append((spec, stratum, source.by_channel(group, wording, window)))
+    return gather_quality(
+        tx,
+        *window.instants(tz),
+        now_ms=now_ms,
+        specs=instruments,
+        window=window.span(),
+        scored=scored,
+        by_channel=by_channel,
+    )
+
+
+def _late(tx: Tx, group: Group, week: WeekRange, tz: ZoneInfo) -> int:
+    start_ms, end_ms = week.instants(tz)
+    return sum(
+        1
+        for answer in tx.answers_between(start_ms, end_ms, instrument=group.instrument)
+        if answer.late
+        and answer.replaced_ms is None
+        and not answer.missing
+        and (answer.survey_kind, answer.touchpoint) == (group.survey_kind, group.touchpoint)
+    )
