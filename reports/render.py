@@ -221,6 +221,25 @@ def render_text(context: DigestContext) -> str:
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
+def page_words(context: DigestContext) -> dict[str, str]:
+    """The sentences of a digest by part, as plain text, for a renderer that has shapes of its own; "" where a part has
+    nothing to say."""
+    parts = _Parts(context)
+    found = {
+        "title": parts.part("title"),
+        "head": parts.part("head"),
+        "lead": parts.lead(),
+        "numbers": parts.part("numbers"),
+        "benchmarks": parts.benchmarks(TOTAL_CHARS),
+        "experiments": "\n".join(parts.experiments(TOTAL_CHARS)),
+        "care": parts.part("care"),
+        "checks": parts.checks(TOTAL_CHARS),
+        "notes": parts.part("notes"),
+        "foot": parts.foot(),
+    }
+    return {name: _plain(text) for name, text in found.items()}
+
+
 # ------------------------------------------------------------------------------------------------------- JSON
 
 

@@ -377,6 +377,19 @@ class RollupCell:
 
 
 @dataclass(frozen=True, slots=True)
+class LatestCell:
+    """Customers whose latest valid answer in a window is this one (see Tx.latest_cells)."""
+
+    wording_id: str
+    label_set: str
+    segment: str
+    channel: str
+    lang: str
+    value: str
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseCounts:
     """Invitations and sessions of a window [start, end) by the time the invitation was sent."""
 

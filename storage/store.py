@@ -41,6 +41,7 @@ from storage.records import (
     Invitation,
     Invited,
     Job,
+    LatestCell,
     MatchKey,
     Rating,
     Registration,
@@ -1030,6 +1031,30 @@ class Tx:
             },
         )
         return dict(rows)
+
+    def latest_cells(
+        self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
+    ) -> list[LatestCell]:
+        """What `latest_values` counts, by wording, segment, channel and language of that latest answer."""
+        rows = self._db.all(
+            "SELECT wording_id, label_set, segment, channel, lang, value, COUNT(*) FROM"
+            " (SELECT wording_id, label_set, segment, channel, lang, value, customer_id, ROW_NUMBER() OVER"
+            " (PARTITION BY customer_id ORDER BY answered_ms DESC, id DESC) AS place FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND instrument = :instrument"
+            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
+            " AND missing = '' AND countable = 1) AS valid"
+            " WHERE place = 1 OR customer_id = ''"
+            " GROUP BY wording_id, label_set, segment, channel, lang, value"
+            " ORDER BY wording_id, label_set, segment, channel, lang, value",
+            {
+                "instrument": instrument,
+                "survey_kind": survey_kind,
+                "touchpoint": touchpoint,
+                "start_ms": start_ms,
+                "end_ms": end_ms,
+            },
+        )
+        return [LatestCell(*row) for row in rows]
 
     def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts:
         """Invitations sent in [start, end) and what became of them; of a wave the first session is the invitation.

@@ -1,0 +1,755 @@
+"""Charts: one drawing for the page (SVG) and for Slack (a PNG of the same SVG), with the table behind it.
+
+Geometry is reckoned here, templates/charts/ draws. Colours are classes, so that one drawing serves light, dark and
+print; blue and orange stay apart for every kind of colour vision, and no chart says something by colour alone. The PNG
+is made with a font of our own that has the Japanese glyphs: a font of the machine may print blanks without an error.
+No sending, no "today"; the serving process never loads this module's renderer.
+
+Source: docs/decisions/0016-one-drawing.md.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.drivers import DriverAnalysis, name_of
+from reports.metrics import Form, InstrumentSpec, Result
+from reports.rounding import rounded
+from reports.views import HeatRow, Point, Trend
+from reports.words import Language, Words
+
+WIDTH = 680
+PNG_SCALE = 2.0
+FONT_FAMILY = "IPAexGothic"
+SLACK_LABEL = 20
+SLACK_TITLE = 50
+_STEPS = 6
+
+Colours = Mapping[str, str]
+LIGHT: Colours = {
+    "paper": "#ffffff", "plot": "#f6f8fb", "ink": "#1b2430", "mute": "#515c6b", "grid": "#dfe4ea", "axis": "#8a94a3",
+    "accent": "#1d5fa6", "band": "#c9dcf2", "warm": "#b3530a", "pale": "#c3cad4", "on": "#ffffff", "off": "#eceff3",
+    "h0": "#eaf1fa", "h1": "#cadcf1", "h2": "#a2c3e6", "h3": "#6f9fd4", "h4": "#3a75b8", "h5": "#17508f",
+}  # fmt: skip
+"""Name → colour on white paper. Text reaches 4.5:1 on what it stands on; the browser test measures it."""
+DARK: Colours = {
+    "paper": "#14181e", "plot": "#1b2129", "ink": "#eef2f7", "mute": "#aab4c2", "grid": "#2b333e", "axis": "#7b8696",
+    "accent": "#7db4f0", "band": "#24405f", "warm": "#f0a35e", "pale": "#55606e", "on": "#10151b", "off": "#222932",
+    "h0": "#1d2b3b", "h1": "#20405f", "h2": "#235585", "h3": "#4d89c4", "h4": "#7db4f0", "h5": "#b4d6fa",
+}  # fmt: skip
+_RULES = """
+.chart text{font-family:%(font)s;font-size:13px;fill:%(ink)s}
+.chart .k-mute{fill:%(mute)s}.chart .k-small{font-size:11.5px}.chart .k-strong{font-weight:600}
+.chart .k-title{font-size:16px;font-weight:600}
+.chart .k-on{fill:%(on)s}
+.k-mid{text-anchor:middle}.k-end{text-anchor:end}
+.k-grid{stroke:%(grid)s;stroke-width:1}.k-axis{stroke:%(axis)s;stroke-width:1}.k-dash{stroke-dasharray:4 4}
+.k-plot{fill:%(plot)s}.k-band{fill:%(band)s}
+.k-line{fill:none;stroke:%(accent)s;stroke-width:2;stroke-linejoin:round}
+.k-dot{fill:%(accent)s;stroke:%(paper)s;stroke-width:1.5}.k-dot-open{fill:%(paper)s;stroke:%(accent)s;stroke-width:2}
+.k-bar{stroke:%(accent)s;stroke-width:3;stroke-linecap:round}.k-whisker{stroke:%(axis)s;stroke-width:1}
+.k-accent{fill:%(accent)s}.k-warm{fill:%(warm)s}.k-pale{fill:%(pale)s}.k-off{fill:%(off)s}
+.k-h0{fill:%(h0)s}.k-h1{fill:%(h1)s}.k-h2{fill:%(h2)s}.k-h3{fill:%(h3)s}.k-h4{fill:%(h4)s}.k-h5{fill:%(h5)s}
+"""
+
+
+def style(colours: Colours, *, font: str) -> str:
+    """The style sheet of every chart in one set of colours; the values may be CSS variables."""
+    return _RULES % {**colours, "font": font}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a chart shows, in words: for those who do not see it, and for copying."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing that is not yet placed: the same chart may stand on a page and in Slack."""
+
+    title: str
+    desc: str
+    """What somebody reads instead of seeing it."""
+    lang: Language
+    width: int
+    height: int
+    table: Table
+    kind: str
+    parts: Mapping[str, Any] = field(repr=False)
+
+    def svg(self, id: str, *, heading: bool = False) -> Markup:  # noqa: A002 - what it becomes in the document
+        """The drawing; `id` is unique on the page, `heading` writes the title above it."""
+        templates = _templates()
+        body = Markup(templates.get_template(f"{self.kind}.svg.j2").render(**self.parts))  # noqa: S704 - autoescaped
+        drawn = templates.get_template("frame.svg.j2").render(c=self, body=body, id=id, heading=heading)
+        return Markup(drawn)  # noqa: S704 - our own template, autoescaped
+
+    def png(self) -> bytes:
+        """The same drawing on white paper with its title, twice as many pixels as units."""
+        import resvg_py
+
+        drawn: bytes = resvg_py.svg_to_bytes(
+            svg_string=str(self.svg("c", heading=True)),
+            style_sheet=style(LIGHT, font=FONT_FAMILY),
+            background=LIGHT["paper"],
+            skip_system_fonts=True,
+            font_files=[str(font_file())],
+            font_family=FONT_FAMILY,
+            sans_serif_family=FONT_FAMILY,
+            zoom=PNG_SCALE,
+        )
+        return bytes(drawn)
+
+
+def font_file() -> Path:
+    """IPAexGothic (IPA Font License), of the package that carries it; the package itself is not loaded."""
+    spec = importlib.util.find_spec("matplotlib_fontja")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("matplotlib-fontja is not installed: run `make` again, or install requirements/run.txt")
+    return Path(spec.origin).parent / "fonts" / "ipaexg.ttf"
+
+
+def _finalize(value: object) -> object:
+    """XML has no control characters, not even escaped; a half of a surrogate pair is no character."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return clean(value)
+
+
+def clean(text: str) -> str:
+    """Text that may stand in HTML and XML: control characters, halves of pairs and reversed writing are gone."""
+    return "".join(
+        char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs", "Cn", "Cf", "Co")
+    )
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("reports", "templates/charts"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- measures
+
+
+def text_width(text: str, size: float = 13.0) -> float:
+    """About how wide a text is: full-width characters one em, others a little over half of one."""
+    return size * sum(1.0 if unicodedata.east_asian_width(char) in "WFA" else 0.56 for char in text)
+
+
+def fitting(text: str, width: float, size: float = 13.0) -> str:
+    """The text, cut with an ellipsis where it is wider than that."""
+    text = clean(text).replace("\n", " ")
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers that cover [low, high], at most so many and one more at either end.
+
+    >>> ticks(-12, 33)
+    [-20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 40.0]
+    """
+    span = max(high - low, 1e-6)
+    size = 10.0 ** math.floor(math.log10(span / most))
+    step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= most)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 10) for place in range(first, last + 1)]
+
+
+def _limits(form: Form, spec: InstrumentSpec) -> tuple[float, float]:
+    match form:
+        case "net":
+            return -100.0, 100.0
+        case "mean":
+            return float(spec.low), float(spec.high)
+        case _:
+            return 0.0, 100.0
+
+
+def _tick_label(value: float) -> str:
+    return rounded(value, 0) if value == int(value) else rounded(value, 2).rstrip("0")
+
+
+def _xy(x: float, y: float) -> str:
+    return f"{x:.1f},{y:.1f}"
+
+
+def _runs(points: Sequence[Point]) -> Iterable[list[int]]:
+    """Places of the weeks that follow each other with a number."""
+    run: list[int] = []
+    for place, point in enumerate(points):
+        if point.result is not None and point.result.score is not None:
+            run.append(place)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+# ---------------------------------------------------------------------------------------------------------- charts
+
+
+def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = "") -> Chart | None:
+    """A score week by week with the band of its interval and its n; None below two weeks with a number."""
+    say, words = _SAY[lang], Words(lang)
+    shown = [point.result for point in found.points if point.result is not None and point.result.score is not None]
+    if len(shown) < 2:
+        return None
+    form = shown[0].form
+    values = [v for r in shown for v in (r.score, r.ci_low, r.ci_high) if v is not None]
+    marks = _axis(values, form, spec)
+    left, right, top, bottom, height = 58.0, WIDTH - 24.0, 22.0, 218.0, 284
+
+    def y(value: float) -> float:
+        return round(bottom - (value - marks[0]) / (marks[-1] - marks[0]) * (bottom - top), 1)
+
+    gap = (right - left) / len(found.points)
+    xs = [round(left + gap * (place + 0.5), 1) for place in range(len(found.points))]
+    scored = [(place, p.result) for place, p in enumerate(found.points) if p.result and p.result.score is not None]
+    last = scored[-1][0]
+    bands, lines = [], []
+    for run in _runs(found.points):
+        results = [(xs[place], found.points[place].result) for place in run]
+        lines.append(" ".join(_xy(x, y(r.score)) for x, r in results if r and r.score is not None))
+        sure = [(x, r.ci_low, r.ci_high) for x, r in results if r and r.ci_low is not None and r.ci_high is not None]
+        if len(sure) == 1:  # a week between two hidden ones keeps its interval
+            x, low, high = sure[0]
+            sure = [(x - gap / 5, low, high), (x + gap / 5, low, high)]
+        bands.append(" ".join([_xy(x, y(hi)) for x, _, hi in sure] + [_xy(x, y(lo)) for x, lo, _ in reversed(sure)]))
+    title = say["trend"].format(metric=words.metric(spec), whose=f"・{whose}" if whose and lang == "ja" else
+                                (f", {whose}" if whose else ""), weeks=len(found.points))  # fmt: skip
+    drawn = []
+    for place, (x, point) in enumerate(zip(xs, found.points, strict=True)):
+        r = point.result
+        score = None if r is None else r.score
+        value = words.score(r) if r is not None and place == last else ""
+        drawn.append(
+            SimpleNamespace(
+                x=x,
+                y=None if score is None else y(score),
+                caution=r is not None and r.status == "caution",
+                value=value,
+                label_x=min(x, WIDTH - 6 - text_width(value) / 2),
+                label_y=None if score is None else max(12.0, y(score) - 11),
+                day=_day(point, lang),
+                n=words.count(r.n_valid) if r is not None else ("0" if point.hidden == "none" else "–"),
+            )
+        )
+    parts = {
+        "left": left, "right": right, "bottom": bottom, "points": drawn, "bands": bands, "lines": lines,
+        "ticks": [SimpleNamespace(y=y(m), label=_tick_label(m), zero=m == 0) for m in marks],
+        "legend": say["trend_legend"] + (say["hidden_legend"] if any(p.hidden not in ("", "none")
+                                                                     for p in found.points) else ""),
+    }  # fmt: skip
+    newest = scored[-1][1]
+    desc = say["trend_desc"].format(
+        first=words.score(scored[0][1]), last=words.score(newest), n=words.count(newest.n_valid)
+    )
+    return Chart(title, desc, lang, WIDTH, height, _weeks_table(found.points, words), "trend", parts)
+
+
+def _axis(values: Sequence[float], form: Form, spec: InstrumentSpec) -> list[float]:
+    least, most = _limits(form, spec)
+    low, high = max(least, min(values)), min(most, max(values))
+    narrow = (most - least) / 10 - (high - low)
+    if narrow > 0:  # a flat line must not look like a storm
+        low, high = max(least, low - narrow / 2), min(most, high + narrow / 2)
+    return ticks(low, high)
+
+
+def _day(point: Point, lang: Language) -> str:
+    words = Words(lang)
+    return f"{point.monday.month}/{point.monday.day}" if lang == "ja" else words.day(point.monday).rsplit(" ", 1)[0]
+
+
+def _weeks_table(points: Sequence[Point], words: Words) -> Table:
+    say = _SAY[words.lang]
+    rows = []
+    for point in points:
+        r = point.result
+        if r is None or r.score is None:
+            rows.append((_day(point, words.lang), why(point.hidden, words.lang), "", ""))
+        else:
+            rows.append((_day(point, words.lang), words.score(r), between(r, words), words.count(r.n_valid)))
+    return Table((say["week_of"], say["score"], say["ci"], "n"), tuple(rows))
+
+
+def between(result: Result, words: Words) -> str:
+    """The interval of a result, "" without one."""
+    if result.ci_low is None or result.ci_high is None:
+        return ""
+    return words.interval(result.ci_low, result.ci_high, result.form)
+
+
+def why(hidden: str, lang: Language) -> str:
+    """The sentence in place of a number that is not shown."""
+    return _SAY[lang][f"hidden_{hidden}"] if hidden else ""
+
+
+def group_css(spec: InstrumentSpec, code: int) -> str:
+    """The class of a code of a scale: its good end, its bad end, what lies between."""
+    if code in spec.positive:
+        return "k-accent"
+    return "k-warm" if code in spec.negative else "k-pale"
+
+
+def distribution(results: Sequence[Result], spec: InstrumentSpec, lang: Language) -> Chart | None:
+    """How many gave which answer, as shares of the valid ones; None for a result without counts."""
+    say, words = _SAY[lang], Words(lang)
+    lead = results[0]
+    if lead.status not in ("caution", "ok") or spec.kind == "multi":
+        return None
+    if spec.kind == "yes_no":
+        answers = [(say["yes"], lead.counts.get("yes", 0), "k-accent"), (say["no"], lead.counts.get("no", 0), "k-pale")]
+    else:
+        codes = range(spec.low, spec.high + 1)
+        answers = [(str(code), lead.counts.get(str(code), 0), group_css(spec, code)) for code in codes]
+    left, right, top, bottom = 24.0, WIDTH - 24.0, 30.0, 168.0
+    gap = (right - left) / len(answers)
+    width = min(gap * 0.72, 64.0)
+    most = max(count for _, count, _ in answers) / lead.n_valid
+    bars = []
+    for place, (label, count, css) in enumerate(answers):
+        share = count / lead.n_valid
+        tall = 0.0 if not most else share / most * (bottom - top)
+        x = round(left + gap * (place + 0.5) - width / 2, 1)
+        bars.append(
+            SimpleNamespace(css=css, x=x, y=round(bottom - tall, 1), width=round(width, 1), height=round(tall, 1),
+                            value=f"{rounded(100 * share, 1)}%", label=label)
+        )  # fmt: skip
+    keys = _keys([(name, css) for name, css in _groups(spec, lang)], left) if spec.kind == "scale" else []
+    table = Table(
+        (say["answer"], say["count"], say["share"]),
+        tuple((label, words.count(n), f"{rounded(100 * n / lead.n_valid, 1)}%") for label, n, _ in answers),
+    )
+    title = say["distribution"].format(metric=words.metric(spec), n=words.count(lead.n_valid))
+    parts = {"left": left, "right": right, "bottom": bottom, "bars": bars, "ends": [], "keys": keys}
+    desc = say["distribution_desc"].format(top=max(answers, key=lambda answer: answer[1])[0])
+    return Chart(title, desc, lang, WIDTH, 234, table, "columns", parts)
+
+
+def _groups(spec: InstrumentSpec, lang: Language) -> list[tuple[str, str]]:
+    """(name with its codes, class) of the good end, the middle and the bad end, those that there are."""
+    names = _GROUPS[lang].get(spec.id, _GROUPS[lang][""])
+    middle = tuple(c for c in range(spec.low, spec.high + 1) if c not in spec.positive and c not in spec.negative)
+    found = []
+    for name, codes, css in zip(
+        names, (spec.negative, middle, spec.positive), ("k-warm", "k-pale", "k-accent"), strict=True
+    ):
+        if codes:
+            ends = sorted({min(codes), max(codes)})
+            span = ("〜" if lang == "ja" else "–").join(map(str, ends))
+            found.append((f"{name} {span}" if lang == "en" else f"{name}（{span}）", css))
+    return found
+
+
+def _keys(named: Sequence[tuple[str, str]], left: float) -> list[SimpleNamespace]:
+    keys, x = [], left
+    for label, css in named:
+        keys.append(SimpleNamespace(css=css, x=round(x, 1), label=label))
+        x += 18 + text_width(label, 11.5) + 24
+    return keys
+
+
+def shares(results: Sequence[Result], spec: InstrumentSpec, lang: Language) -> Chart | None:
+    """The two ends and the middle of a scale as parts of one bar, with their intervals in the table."""
+    say, words = _SAY[lang], Words(lang)
+    lead = results[0]
+    if lead.status not in ("caution", "ok") or spec.kind != "scale" or not spec.negative:
+        return None
+    counts = {"k-warm": 0, "k-pale": 0, "k-accent": 0}
+    for code in range(spec.low, spec.high + 1):
+        counts[group_css(spec, code)] += lead.counts.get(str(code), 0)
+    named = [(name, css, 100 * counts[css] / lead.n_valid) for name, css in _groups(spec, lang)]
+    x, parts, keys = 12.0, [], []
+    for _, css, share in named:
+        width = (WIDTH - 24.0) * share / 100
+        value = f"{rounded(share, 1)}%"
+        parts.append(
+            SimpleNamespace(css=css, x=round(x, 1), width=round(max(0.0, width - 2), 1), value=value,
+                            inside=width > text_width(value) + 12, ink="k-ink" if css == "k-pale" else "k-on")
+        )  # fmt: skip
+        x += width
+    x = 12.0
+    for name, css, share in named:
+        label = f"{name} {rounded(share, 1)}%"
+        keys.append(SimpleNamespace(css=css, x=round(x, 1), y=60.0, label=label))
+        x += 18 + text_width(label, 11.5) + 22
+    by_name = {r.variant: r for r in results}
+    rows = []
+    for name, css, share in named:
+        companion = next(
+            (r for r in by_name.values() if r.form == "share" and r.score is not None
+             and r.counts is lead.counts and math.isclose(r.score, share) and r.variant.startswith("share_")
+             and not r.variant[6:].isdigit()), None,
+        )  # fmt: skip
+        rows.append((name, words.count(counts[css]), f"{rounded(share, 1)}%", between(companion, words)
+                     if companion is not None else ""))  # fmt: skip
+    table = Table((say["group"], say["count"], say["share"], say["ci"]), tuple(rows))
+    title = say["shares"].format(metric=words.metric(spec), n=words.count(lead.n_valid))
+    desc = say["comma"].join(f"{name} {rounded(share, 1)}%" for name, _, share in named)
+    return Chart(title, desc, lang, WIDTH, 84, table, "shares", {"parts": parts, "keys": keys})
+
+
+def intervals(
+    title: str, rows: Sequence[tuple[str, Result | None, str]], spec: InstrumentSpec, lang: Language
+) -> Chart | None:
+    """Scores side by side, each with its interval.
+
+    Args:
+        rows: (name, result, why there is none).
+    """
+    say, words = _SAY[lang], Words(lang)
+    shown = [r for _, r, _ in rows if r is not None and r.score is not None]
+    if not shown:
+        return None
+    values = [v for r in shown for v in (r.score, r.ci_low, r.ci_high) if v is not None]
+    marks = _axis(values, shown[0].form, spec)
+    left, right = 190.0, WIDTH - 168.0
+    bottom = 16.0 + 32 * len(rows)
+
+    def x(value: float) -> float:
+        return round(left + (value - marks[0]) / (marks[-1] - marks[0]) * (right - left), 1)
+
+    drawn = []
+    lines = []
+    for place, (name, r, reason) in enumerate(rows):
+        y = 28.0 + 32 * place
+        if r is None or r.score is None:
+            drawn.append(SimpleNamespace(y=y, label=fitting(name, 160), x=None, low=None, value=reason))
+            lines.append((name, reason, "", ""))
+            continue
+        drawn.append(
+            SimpleNamespace(
+                y=y, label=fitting(name, 160), x=x(r.score), caution=r.status == "caution",
+                low=None if r.ci_low is None else x(max(marks[0], r.ci_low)),
+                high=None if r.ci_high is None else x(min(marks[-1], r.ci_high)),
+                value=f"{words.score(r)}（n={words.count(r.n_valid)}）" if lang == "ja"
+                else f"{words.score(r)} (n={words.count(r.n_valid)})",
+            )
+        )  # fmt: skip
+        lines.append((name, words.score(r), between(r, words), words.count(r.n_valid)))
+    table = Table((say["name"], say["score"], say["ci"], "n"), tuple(lines))
+    desc = say["intervals_desc"].format(k=len(rows))
+    parts = {
+        "rows": drawn, "bottom": bottom, "width": WIDTH,
+        "ticks": [SimpleNamespace(x=x(m), label=_tick_label(m), zero=m == 0) for m in marks],
+    }  # fmt: skip
+    return Chart(title, desc, lang, WIDTH, int(bottom + 26), table, "intervals", parts)
+
+
+def driver_map(found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang: Language) -> Chart | None:
+    """Importance to the right, performance upwards, the two cut lines, each driver by the number of its priority; None
+    where there are no drivers."""
+    if not found.drivers:
+        return None
+    say, words = _SAY[lang], Words(lang)
+    left, right, top, bottom = 58.0, 430.0, 34.0, 330.0
+    high = max([d.share for d in found.drivers] + [d.high or 0.0 for d in found.drivers])
+    x_marks = ticks(0.0, min(100.0, high))
+    ys = [d.performance for d in found.drivers]
+    middle = sum(ys) / len(ys)
+    reach = max(5.0, *(abs(v - middle) * 1.25 for v in ys))
+    y_marks = ticks(max(0.0, middle - reach), min(100.0, middle + reach))
+
+    def x(value: float) -> float:
+        return round(left + min(1.0, max(0.0, value / x_marks[-1])) * (right - left), 1)
+
+    def y(value: float) -> float:
+        return round(bottom - (value - y_marks[0]) / (y_marks[-1] - y_marks[0]) * (bottom - top), 1)
+
+    points, keys, lines = [], [], []
+    step = min(30.0, (bottom - top) / len(found.drivers))
+    for number, driver in enumerate(found.drivers, 1):
+        name = name_of(driver, specs, lang)
+        first = driver.place == "improve" and not driver.undecided
+        points.append(
+            SimpleNamespace(
+                number=number, x=x(driver.share), y=y(driver.performance), css="k-warm" if first else "k-accent",
+                ink="k-on", low=None if driver.low is None else x(driver.low),
+                high=None if driver.high is None else x(driver.high),
+            )
+        )  # fmt: skip
+        keys.append(SimpleNamespace(x=right + 22, y=top + 10 + step * (number - 1),
+                                    label=fitting(f"{number}  {name}", WIDTH - right - 30, 11.5)))  # fmt: skip
+        interval = "" if driver.low is None or driver.high is None else words.interval(driver.low, driver.high, "share")
+        lines.append(
+            (str(number), name, f"{rounded(driver.share, 1)}%", interval, rounded(driver.performance, 1),
+             say[f"place_{driver.place}"] + (say["undecided"] if driver.undecided else ""))
+        )  # fmt: skip
+    quarters = [
+        SimpleNamespace(x=left + 8, y=top + 16, right=False, label=say["place_overdone"]),
+        SimpleNamespace(x=right - 8, y=top + 16, right=True, label=say["place_keep"]),
+        SimpleNamespace(x=left + 8, y=bottom - 8, right=False, label=say["place_watch"]),
+        SimpleNamespace(x=right - 8, y=bottom - 8, right=True, label=say["place_improve"]),
+    ]
+    parts = {
+        "left": left, "right": right, "top": top, "bottom": bottom, "points": points, "keys": keys,
+        "quarters": quarters, "cut_x": x(100.0 / len(found.drivers)), "cut_y": y(middle),
+        "x_ticks": [SimpleNamespace(x=x(m), label=f"{_tick_label(m)}%") for m in x_marks],
+        "y_ticks": [SimpleNamespace(y=y(m), label=_tick_label(m)) for m in y_marks],
+        "x_name": say["importance"], "y_name": say["performance"],
+    }  # fmt: skip
+    table = Table(("", say["driver"], say["importance"], say["ci"], say["performance"], say["reading"]), tuple(lines))
+    title = say["drivers"].format(n=words.count(found.n))
+    return Chart(title, say["drivers_desc"], lang, WIDTH, 376, table, "map", parts)
+
+
+def heat_map(rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language) -> Chart | None:
+    """Touchpoints by week, darker is higher, each cell with its number; None where no cell has one."""
+    say, words = _SAY[lang], Words(lang)
+    shown = [p.result for row in rows for p in row.points if p.result is not None and p.result.score is not None]
+    if not shown:
+        return None
+    form = shown[0].form
+    marks = _axis([r.score for r in shown if r.score is not None], form, spec)
+    low, high = marks[0], marks[-1]
+    left, gap = 118.0, (WIDTH - 118.0 - 12) / len(rows[0].points)
+    drawn, lines = [], []
+    for place, row in enumerate(rows):
+        cells = []
+        for week, point in enumerate(row.points):
+            r = point.result
+            step = None if r is None or r.score is None else _step(r.score, low, high)
+            cells.append(
+                SimpleNamespace(
+                    x=round(left + gap * week, 1), width=round(gap - 3, 1),
+                    css="k-off" if step is None else f"k-h{step}",
+                    ink="k-mute" if step is None else ("k-on" if step >= _STEPS - 2 else "k-ink"),
+                    value="–" if r is None or r.score is None else _short(r.score, form),
+                )
+            )  # fmt: skip
+        name = words.touchpoint(row.stratum.touchpoint)
+        drawn.append(SimpleNamespace(y=30.0 + 42 * place, label=fitting(name, left - 20), cells=cells))
+        texts = [
+            why(p.hidden, lang)
+            if p.result is None or p.result.score is None
+            else say["with_n"].format(score=words.score(p.result), n=words.count(p.result.n_valid))
+            for p in row.points
+        ]
+        lines.append((name, *texts))
+    foot = 30.0 + 42 * len(rows) + 12
+    start = WIDTH - 12 - 22 * _STEPS - 90
+    parts = {
+        "rows": drawn,
+        "days": [SimpleNamespace(x=round(left + gap * (w + 0.5) - 1.5, 1), label=_day(p, lang))
+                 for w, p in enumerate(rows[0].points)],
+        "steps": [SimpleNamespace(css=f"k-h{step}", x=start + 22 * step) for step in range(_STEPS)],
+        "foot": foot, "low_name": _tick_label(low), "high_name": _tick_label(high),
+    }  # fmt: skip
+    days = tuple(_day(point, lang) for point in rows[0].points)
+    title = say["heat"].format(metric=words.metric(spec), weeks=len(days))
+    table = Table((say["touchpoint"], *days), tuple(lines))
+    return Chart(title, say["heat_desc"], lang, WIDTH, int(foot + 24), table, "heat", parts)
+
+
+def _step(score: float, low: float, high: float) -> int:
+    return min(_STEPS - 1, max(0, int((score - low) / (high - low) * _STEPS)))
+
+
+def _short(score: float, form: Form) -> str:
+    """A score in a narrow cell: whole points, a mean with one digit; the table has all digits."""
+    written = rounded(score, 1 if form == "mean" else 0)
+    return f"+{written}" if form == "net" and float(written) > 0 else written
+
+
+def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | None:
+    """The last weeks of one figure, without axes: its numbers stand beside it. None below two of them."""
+    say, words = _SAY[lang], Words(lang)
+    values = [(place, r) for place, r in enumerate(results) if r.status in ("caution", "ok") and r.score is not None]
+    scores = [r.score for _, r in values if r.score is not None]
+    if len(scores) < 2:
+        return None
+    low, high = min(scores), max(scores)
+    width, height, edge = 132, 34, 5.0
+
+    def x(place: int) -> float:
+        return round(edge + (width - 2 * edge) * place / max(1, len(results) - 1), 1)
+
+    def y(value: float) -> float:
+        share = 0.5 if high == low else (value - low) / (high - low)
+        return round(height - edge - share * (height - 2 * edge), 1)
+
+    last = values[-1][0]
+    points = [
+        SimpleNamespace(x=x(place), y=y(r.score), last=place == last) for place, r in values if r.score is not None
+    ]
+    lines: list[list[str]] = []
+    for before, (place, r) in zip([None, *(p for p, _ in values)], values, strict=False):
+        if before is None or place != before + 1:
+            lines.append([])
+        if r.score is not None:
+            lines[-1].append(_xy(x(place), y(r.score)))
+    table = Table(
+        (say["week_of"], say["score"], "n"),
+        tuple(
+            (r.window.start, words.score(r), words.count(r.n_valid)) if r.status in ("caution", "ok") and
+            r.score is not None else (r.window.start, why("few" if r.status == "suppressed" else "none", lang), "")
+            for r in results
+        ),
+    )  # fmt: skip
+    title = say["spark"].format(name=name, weeks=len(results))
+    parts = {"bands": [], "lines": [" ".join(line) for line in lines], "points": points}
+    return Chart(title, title, lang, width, height, table, "spark", parts)
+
+
+# ----------------------------------------------------------------------------------------------------------- Slack
+
+
+def native(found: Trend, spec: InstrumentSpec, lang: Language) -> dict[str, Any] | None:
+    """The trend as a block of Slack's own, where the workspace takes it: weeks with a number only, for Slack asks for
+    one point per category. None below two of them.
+
+    Source: https://docs.slack.dev/reference/block-kit/blocks/data-visualization-block (title 50, labels 20 characters).
+    """
+    say, words = _SAY[lang], Words(lang)
+    weeks = [(_day(p, lang), p.result) for p in found.points if p.result is not None and p.result.score is not None]
+    if len(weeks) < 2:
+        return None
+    series = [("score", [(day, r.score) for day, r in weeks])]
+    if all(r.ci_low is not None and r.ci_high is not None for _, r in weeks):
+        series += [("low", [(day, r.ci_low) for day, r in weeks]), ("high", [(day, r.ci_high) for day, r in weeks])]
+    return {
+        "type": "data_visualization",
+        "title": say["trend"].format(metric=words.metric(spec), whose="", weeks=len(found.points))[:SLACK_TITLE],
+        "chart": {
+            "type": "line",
+            "axis_config": {"categories": [day for day, _ in weeks]},
+            "series": [
+                {
+                    "name": (words.metric(spec) if name == "score" else say[f"ci_{name}"])[:SLACK_LABEL],
+                    "data": [{"label": day, "value": round(value or 0.0, 1)} for day, value in values],
+                }
+                for name, values in series
+            ],
+        },
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------- words
+
+_GROUPS: dict[Language, dict[str, tuple[str, str, str]]] = {
+    "ja": {
+        "nps": ("批判者", "中立者", "推奨者"),
+        "nrs": ("離脱者", "中立者", "継続者"),
+        "ces_effort": ("手間が多い", "どちらでもない", "手間が少ない"),
+        "": ("低い評価", "中間", "高い評価"),
+    },
+    "en": {
+        "nps": ("Detractors", "Passives", "Promoters"),
+        "nrs": ("Leavers", "Neutral", "Repeaters"),
+        "ces_effort": ("Much effort", "In between", "Little effort"),
+        "": ("Low", "In between", "High"),
+    },
+}
+_SAY: dict[Language, dict[str, str]] = {
+    "ja": {
+        "trend": "{metric}の推移{whose}（{weeks}週）",
+        "trend_desc": "最初の週は {first}、最後の週は {last}（n={n}）です。週ごとの値は表にあります。",
+        "trend_legend": "帯：95%信頼区間　白丸：参考値（n=10〜29）",
+        "hidden_legend": "　–：非表示",
+        "distribution": "{metric}の回答の分布（n={n}）",
+        "distribution_desc": "最も多い回答は {top} です。",
+        "shares": "{metric}の内訳（n={n}）",
+        "drivers": "要因の優先度（n={n}）",
+        "drivers_desc": "横軸は重要度、縦軸は評価です。番号は優先順です。",
+        "heat": "接点と週：{metric}（{weeks}週）",
+        "heat_desc": "行は接点、列は週です。濃いほど値が高いことを示します。",
+        "spark": "{name}の推移（{weeks}週）",
+        "intervals_desc": "{k}件の値と95%信頼区間です。",
+        "with_n": "{score}（n={n}）",
+        "hidden_none": "回答なし",
+        "hidden_few": "n<10 のため非表示",
+        "hidden_derivable": "非表示（逆算防止）",
+        "week_of": "週のはじめ",
+        "score": "値",
+        "ci": "95%信頼区間",
+        "ci_low": "95%区間の下限",
+        "ci_high": "95%区間の上限",
+        "answer": "回答",
+        "count": "件数",
+        "share": "割合",
+        "group": "区分",
+        "name": "対象",
+        "touchpoint": "接点",
+        "driver": "要因",
+        "importance": "重要度（説明への寄与）",
+        "performance": "評価（0〜100）",
+        "reading": "読み方",
+        "place_improve": "最優先で改善",
+        "place_keep": "強みとして維持",
+        "place_watch": "様子見",
+        "place_overdone": "過剰の可能性",
+        "undecided": "（判定保留）",
+        "yes": "はい",
+        "no": "いいえ",
+        "comma": "、",
+    },
+    "en": {
+        "trend": "{metric} week by week{whose} ({weeks} weeks)",
+        "trend_desc": "{first} in the first week, {last} in the last (n={n}). The table has every week.",
+        "trend_legend": "Band: 95% CI · open circle: for reference only (n=10 to 29)",
+        "hidden_legend": " · –: not shown",
+        "distribution": "{metric}: who answered what (n={n})",
+        "distribution_desc": "The most frequent answer is {top}.",
+        "shares": "{metric}: groups (n={n})",
+        "drivers": "What to work on first (n={n})",
+        "drivers_desc": "Importance to the right, rating upwards. Numbers are the order of priority.",
+        "heat": "Touchpoints by week: {metric} ({weeks} weeks)",
+        "heat_desc": "Rows are touchpoints, columns are weeks. Darker is higher.",
+        "spark": "{name} week by week ({weeks} weeks)",
+        "intervals_desc": "{k} values, each with its 95% CI.",
+        "with_n": "{score} (n={n})",
+        "hidden_none": "no answers",
+        "hidden_few": "not shown, n<10",
+        "hidden_derivable": "not shown (derivable)",
+        "week_of": "Week of",
+        "score": "Value",
+        "ci": "95% CI",
+        "ci_low": "95% CI, lower",
+        "ci_high": "95% CI, upper",
+        "answer": "Answer",
+        "count": "Count",
+        "share": "Share",
+        "group": "Group",
+        "name": "Whose",
+        "touchpoint": "Touchpoint",
+        "driver": "Driver",
+        "importance": "Importance (share of what is explained)",
+        "performance": "Rating (0 to 100)",
+        "reading": "Reading",
+        "place_improve": "improve first",
+        "place_keep": "keep as a strength",
+        "place_watch": "watch",
+        "place_overdone": "possibly overdone",
+        "undecided": " (undecided)",
+        "yes": "Yes",
+        "no": "No",
+        "comma": ", ",
+    },
+}

@@ -1,0 +1,587 @@
+"""The page behind a digest: one HTML file that needs nothing else – the numbers of the digest, charts, and beside each
+number how it was made.
+
+What may not be shown has left the context and the views already: no filter hides it, it is not in the file. Comments
+are never on the page, for a link can be passed on. No "today", no sending.
+
+Source: docs/report-page.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import charts, drivers
+from reports.charts import Chart, between, clean, why
+from reports.digest import Comparison, DigestContext, Row
+from reports.metrics import InstrumentSpec, Result
+from reports.render import page_words
+from reports.views import EVERYBODY, Scope, View, Views
+from reports.words import Language, Words
+
+_FONT = "system-ui,'Hiragino Sans','Yu Gothic UI','Noto Sans CJK JP','Noto Sans JP',sans-serif"
+
+
+def render_page(context: DigestContext, views: Views) -> dict[str, str]:
+    """{"html": the whole document, "csp": the policy that goes with it as a header}.
+
+    The policy allows the document's own style sheet and script by their SHA-256 and nothing else.
+    """
+    css = _style()
+    script = _file("page.js")
+    policy = (
+        f"default-src 'none'; style-src '{_hashed(css)}'; script-src '{_hashed(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    made = _Page(context, views).parts()
+    # our own two files, inlined as they are
+    inlined = {"css": Markup(css), "script": Markup(script)}  # noqa: S704
+    html = _templates().get_template("page.html.j2").render(**made, **inlined, csp=policy)
+    # who may frame a page is obeyed in a header only
+    return {"html": html, "csp": f"{policy}; frame-ancestors 'none'"}
+
+
+def _hashed(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _file(name: str) -> str:
+    return (Path(__file__).parent / "templates" / "page" / name).read_text(encoding="utf-8").strip()
+
+
+@cache
+def _style() -> str:
+    def variables(colours: charts.Colours) -> str:
+        return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+    light, dark = variables(charts.LIGHT), variables(charts.DARK)
+    named = {name: f"var(--{name})" for name in charts.LIGHT}
+    return "\n".join(
+        (
+            f":root{{color-scheme:light;{light}}}",
+            "@media screen and (prefers-color-scheme:dark){"
+            f":root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}",
+            f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}",
+            _file("page.css"),
+            charts.style(named, font=_FONT).strip(),
+        )
+    )
+
+
+def _finalize(value: object) -> object:
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("reports", "templates/page"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+
+
+class _Page:
+    """What the template is given. Each number is (name, score, what stands around it, how it was made)."""
+
+    def __init__(self, context: DigestContext, views: Views) -> None:
+        self._context = context
+        self._views = views
+        self._lang: Language = context.language
+        self._say = _SAY[context.language]
+        self._words = Words(context.language, limits=context.limits)
+        self._figures = 0
+
+    def parts(self) -> dict[str, Any]:
+        context, say, words = self._context, self._say, self._words
+        texts = page_words(context)
+        return {
+            "lang": context.language,
+            "say": say,
+            "title": texts["title"],
+            "computed": _instant(context.computed_ms),
+            "head": texts["head"],
+            "lead": _lines(texts["lead"]),
+            "metric": words.metric(context.primary_spec),
+            "panels": self._panels(),
+            "lines": self._trends(),
+            "scope_groups": self._scope_groups(),
+            "periods": [
+                SimpleNamespace(value=weeks, name=say["weeks"].format(weeks=weeks), chosen=weeks == self._weeks)
+                for weeks in sorted({view.weeks for view in self._views.views})
+            ],
+            "view_notes": self._view_notes(),
+            "sides": self._sides(),
+            "metrics_window": words.window(context.window_start, context.week_end),
+            "numbers": [self._row(row) for row in (context.primary, *context.rows)] + self._indices(),
+            "heat": self._figure(
+                None
+                if self._views.heat_spec is None
+                else charts.heat_map(self._views.heat, self._views.heat_spec, self._lang)
+            ),
+            "drivers": self._drivers(),
+            "sparks": self._sparks(),
+            "blocks": self._blocks(texts),
+            "foot": _lines(texts["foot"]),
+        }
+
+    @property
+    def _weeks(self) -> int:
+        """The period that is open at first: the digest's own."""
+        return (self._context.week_end - self._context.window_start).days // 7
+
+    def _figure(self, chart: Chart | None) -> SimpleNamespace | None:
+        if chart is None:
+            return None
+        self._figures += 1
+        return SimpleNamespace(id=f"c{self._figures}", chart=chart)
+
+    def _figured(self, *found: Chart | None) -> list[SimpleNamespace]:
+        return [figure for figure in map(self._figure, found) if figure is not None]
+
+    # ------------------------------------------------------------------------------------------- the leading metric
+
+    def _panels(self) -> list[SimpleNamespace]:
+        panels = []
+        for view in self._views.views:
+            place = self._views.scopes.index(view.scope)
+            spec = self._views.spec
+            figures = (
+                self._figured(
+                    charts.shares(view.results, spec, self._lang), charts.distribution(view.results, spec, self._lang)
+                )
+                if view.results
+                else []
+            )
+            first, end = date.fromisoformat(view.window.start), date.fromisoformat(view.window.end)
+            panels.append(
+                SimpleNamespace(
+                    scope=place,
+                    weeks=view.weeks,
+                    first=place == 0 and view.weeks == self._weeks,
+                    title=self._say["panel"].format(
+                        whose=self._whose(view.scope), window=self._words.window(first, end)
+                    ),
+                    number=self._view_number(view),
+                    figures=figures,
+                )
+            )
+        return panels
+
+    def _view_number(self, view: View) -> SimpleNamespace:
+        name = self._whose(view.scope)
+        if view.results:
+            return self._number(name, view.results[0], self._views.spec, big=True)
+        terms = [(self._say["not_shown"], self._say[f"why_{view.hidden}"])]
+        return SimpleNamespace(name=name, big=True, score=why(view.hidden, self._lang), around="", how=terms, notes=[])
+
+    def _trends(self) -> list[SimpleNamespace]:
+        found = []
+        for place, scope in enumerate(self._views.scopes):
+            whose = "" if scope == EVERYBODY else self._whose(scope)
+            chart = charts.trend(self._views.trend(scope), self._views.spec, self._lang, whose=whose)
+            found.append(SimpleNamespace(scope=place, first=place == 0, figures=self._figured(chart)))
+        return found
+
+    def _whose(self, scope: Scope) -> str:
+        match scope.dimension:
+            case "all":
+                return self._say["everybody"]
+            case "segment":
+                return scope.value
+            case "channel":
+                return self._words.channel(scope.value)
+
+    def _scope_groups(self) -> list[SimpleNamespace]:
+        groups: dict[str, list[SimpleNamespace]] = {}
+        for place, scope in enumerate(self._views.scopes):
+            name = "" if scope == EVERYBODY else self._say[scope.dimension]
+            groups.setdefault(name, []).append(SimpleNamespace(value=place, name=self._whose(scope)))
+        return [SimpleNamespace(name=name, options=options) for name, options in groups.items()]
+
+    def _view_notes(self) -> list[str]:
+        notes = [self._say["derivable_note"]] if any(v.hidden == "derivable" for v in self._views.views) else []
+        if self._views.left_out:
+            notes.append(self._say["left_out"].format(n=self._views.left_out))
+        return notes
+
+    def _sides(self) -> list[SimpleNamespace]:
+        """Segments and channels side by side, for each period."""
+        found = []
+        for dimension in ("segment", "channel"):
+            scopes = [scope for scope in self._views.scopes if scope.dimension == dimension]
+            for weeks in sorted({view.weeks for view in self._views.views}) if scopes else ():
+                chosen = [self._views.view(scope, weeks) for scope in scopes]
+                rows = [
+                    (self._whose(v.scope), v.results[0] if v.results else None, why(v.hidden, self._lang))
+                    for v in chosen
+                ]
+                title = self._say[f"{dimension}s"].format(
+                    metric=self._words.metric(self._views.spec), weeks=self._say["weeks"].format(weeks=weeks)
+                )
+                figures = self._figured(charts.intervals(title, rows, self._views.spec, self._lang))
+                if figures:
+                    found.append(
+                        SimpleNamespace(
+                            id=f"h-{dimension}-{weeks}",
+                            title=self._say[dimension],
+                            weeks=weeks,
+                            first=weeks == self._weeks,
+                            figures=figures,
+                        )
+                    )
+        return found
+
+    # -------------------------------------------------------------------------------------------------- the numbers
+
+    def _row(self, row: Row) -> SimpleNamespace:
+        name = self._words.metric(row.spec)
+        if self._context.strata_shown:
+            name += ("・" if self._lang == "ja" else ", ") + self._words.touchpoint(row.result.stratum.touchpoint)
+        if row.wording_shown:
+            name += (
+                f" [{' '.join(part for part in (row.result.stratum.wording_id, row.result.stratum.label_set) if part)}]"
+            )
+        number = self._number(name, row.result, row.spec)
+        if row.target is not None:
+            number.notes.append(self._say["target"].format(value=self._words.value(row.target, row.result.form)))
+        number.how += self._moved(row.change, row.result)
+        return number
+
+    def _indices(self) -> list[SimpleNamespace]:
+        from reports.indices import own_label, variant_name
+
+        return [
+            self._number(
+                f"{own_label(row.battery, self._lang)} {variant_name(row.battery, line.result.variant, self._lang)}",
+                line.result,
+                None,
+            )
+            for row in self._context.indices
+            for line in row.lines
+        ]
+
+    def _number(self, name: str, result: Result, spec: InstrumentSpec | None, *, big: bool = False) -> SimpleNamespace:
+        say, words = self._say, self._words
+        if result.status in ("suppressed", "no_data"):
+            hidden = "few" if result.status == "suppressed" else "none"
+            if "sibling" in result.flags:
+                hidden = "derivable"
+            return SimpleNamespace(
+                name=name, big=big, score=why(hidden, self._lang), around="", notes=[],
+                how=[(say["not_shown"], say[f"why_{hidden}"])],
+            )  # fmt: skip
+        if result.score is None:
+            return SimpleNamespace(
+                name=name, big=big, score=say["no_score"], around="", notes=[], how=self._made(result, spec)
+            )
+        around = [f"{say['ci']} {between(result, words)}"] if between(result, words) else []
+        around.append(f"n={words.count(result.n_valid)}")
+        if result.status == "caution":
+            around.append(say["reference"])
+        return SimpleNamespace(
+            name=name,
+            big=big,
+            score=words.score(result),
+            around=say["comma"].join(around),
+            notes=[words.basis(spec, result)] if spec is not None else [],
+            how=self._made(result, spec),
+        )
+
+    def _made(self, result: Result, spec: InstrumentSpec | None) -> list[tuple[str, str]]:
+        """Formula, counts in and out, what was left out and why."""
+        say, words = self._say, self._words
+        terms = [(say["formula"], self._formula(result, spec))]
+        if result.window.start and result.window.end:
+            first, end = date.fromisoformat(result.window.start), date.fromisoformat(result.window.end)
+            terms.append((say["window"], words.window(first, end)))
+        terms.append((say["unit"], say[f"unit_{result.unit}"]))
+        counted = say["counts"].format(
+            n=words.count(result.n_valid),
+            missing=words.count(result.n_missing),
+            invalid=words.count(result.n_invalid),
+            superseded=words.count(result.n_superseded),
+        )
+        terms.append((say["in_out"], counted))
+        method = _METHODS[self._lang].get(result.ci_method, "")
+        if result.ci_low is not None and method:
+            terms.append((say["ci"], method))
+        elif result.ci_low is None:
+            terms.append((say["ci"], say["no_ci"]))
+        terms.append((say["not_shown"], say["all_shown"] if result.status == "ok" else say["why_caution"]))
+        return terms
+
+    def _formula(self, result: Result, spec: InstrumentSpec | None) -> str:
+        say, words = self._say, self._words
+        if spec is not None and result.counts and spec.kind == "scale" and result.form in ("net", "share"):
+            good = [code for code in range(spec.low, spec.high + 1) if code in spec.positive]
+            bad = [code for code in range(spec.low, spec.high + 1) if code in spec.negative]
+            up = sum(result.counts.get(str(code), 0) for code in good)
+            down = sum(result.counts.get(str(code), 0) for code in bad)
+            numbers = {
+                "good": _codes(good, self._lang),
+                "bad": _codes(bad, self._lang),
+                "up": words.count(up),
+                "down": words.count(down),
+                "n": words.count(result.n_valid),
+                "score": words.score(result),
+            }
+            if result.form == "net":
+                return say["formula_net"].format(**numbers)
+            if result.variant == "top2":
+                return say["formula_share"].format(**numbers)
+        if spec is not None and spec.kind == "yes_no" and result.counts:
+            return say["formula_yes"].format(
+                up=words.count(result.counts["yes"]), n=words.count(result.n_valid), score=words.score(result)
+            )
+        return say.get(f"formula_{result.form}_plain", say["formula_plain"]).format(n=words.count(result.n_valid))
+
+    def _moved(self, change: Comparison, result: Result) -> list[tuple[str, str]]:
+        say, words = self._say, self._words
+        if change.delta is None or change.low is None or change.high is None or change.p is None:
+            reason = f"moved_{change.why_not}"
+            return [(say["change"], say[reason])] if reason in say else []
+        told = say["moved"].format(
+            verdict=say[change.verdict],
+            delta=words.delta(change.delta, result.form),
+            interval=words.interval(change.low, change.high, result.form, change=True),
+            p=words.p_value(change.p),
+        )
+        if change.p_adjusted is not None:
+            told += say["adjusted"].format(p=words.p_value(change.p_adjusted))
+        return [(say["change"], told)]
+
+    # ------------------------------------------------------------------------------------------------------ the rest
+
+    def _drivers(self) -> list[SimpleNamespace]:
+        context, lang = self._context, self._lang
+        return [
+            SimpleNamespace(
+                id=f"h-drivers-{place}",
+                title=drivers.title(found, lang),
+                figures=self._figured(charts.driver_map(found, context.specs, lang)),
+                lines=drivers.sentences(found, context.specs, lang),
+            )
+            for place, found in enumerate(context.drivers)
+        ]
+
+    def _sparks(self) -> list[SimpleNamespace]:
+        return []
+
+    def _blocks(self, texts: Mapping[str, str]) -> list[SimpleNamespace]:
+        context = self._context
+        numbers: dict[str, Sequence[tuple[str, Result]]] = {
+            "numbers": [("response_rate", context.response.rate), ("completion_rate", context.response.completion)],
+            "care": [("closed_loop_rate", context.care.closed_loop)],
+        }
+        found = []
+        for name, title in _BLOCKS[self._lang].items():
+            if texts.get(name):
+                found.append(
+                    SimpleNamespace(
+                        id=f"h-{name}",
+                        title=title,
+                        lines=_lines(texts[name]),
+                        numbers=[self._number(self._say[n], r, None) for n, r in numbers.get(name, ())],
+                    )
+                )
+        return found
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _codes(codes: Iterable[int], lang: Language) -> str:
+    ends = sorted(codes)
+    return ("〜" if lang == "ja" else "–").join(map(str, sorted({ends[0], ends[-1]}))) if ends else ""
+
+
+def _instant(at_ms: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+# ----------------------------------------------------------------------------------------------------------- words
+
+_METHODS: dict[Language, dict[str, str]] = {
+    "ja": {
+        "add3": "調整Wald法（架空の3件を加えて計算）の95%信頼区間です。",
+        "wilson": "Wilson法の95%信頼区間です。",
+        "t": "t分布による95%信頼区間です。尺度の両端で打ち切ります。",
+        "bootstrap": "ブートストラップ法（2,000回）の95%信頼区間です。",
+        "cluster_bootstrap": "お客さま単位のブートストラップ法（2,000回）の95%信頼区間です。",
+    },
+    "en": {
+        "add3": "95% interval by the adjusted Wald method, with three imaginary answers added.",
+        "wilson": "95% interval by Wilson's method.",
+        "t": "95% interval by Student's t, cut at the ends of the scale.",
+        "bootstrap": "95% interval by bootstrap, 2,000 rounds.",
+        "cluster_bootstrap": "95% interval by bootstrap over customers, 2,000 rounds.",
+    },
+}
+_BLOCKS: dict[Language, dict[str, str]] = {
+    "ja": {
+        "numbers": "回答の状況",
+        "benchmarks": "他社・業界の公表値との比較",
+        "experiments": "A/Bテスト",
+        "care": "お客さま対応",
+        "checks": "データの確認",
+        "notes": "補足",
+    },
+    "en": {
+        "numbers": "Response",
+        "benchmarks": "Beside published figures",
+        "experiments": "A/B tests",
+        "care": "Looking after customers",
+        "checks": "Data quality",
+        "notes": "Notes",
+    },
+}
+_SAY: dict[Language, dict[str, str]] = {
+    "ja": {
+        "skip": "本文へ進む",
+        "computed": "集計：{at}",
+        "theme": "明るさを切り替え",
+        "filters": "表示の絞り込み",
+        "whose": "対象",
+        "period": "期間",
+        "weeks": "直近{weeks}週",
+        "everybody": "全体",
+        "segment": "セグメント",
+        "channel": "回答の経路",
+        "segments": "{metric}：セグメント別（{weeks}）",
+        "channels": "{metric}：回答の経路別（{weeks}）",
+        "panel": "{whose}（{window}）",
+        "no_trend": "推移を描ける週が2つありません。",
+        "derivable_note": "「非表示（逆算防止）」の値を出すと、ほかの値との引き算で10件未満の値が分かります。",
+        "left_out": "表示できる値のないセグメントと経路が{n}件あります。",
+        "metrics": "指標",
+        "no_metrics": "この期間の指標はありません。",
+        "touchpoints": "接点ごとの推移",
+        "kpis": "KPI",
+        "as_table": "表で見る",
+        "how": "計算方法",
+        "how_of": "：{name}",
+        "target": "目標 {value}",
+        "formula": "計算式",
+        "window": "期間",
+        "unit": "数え方",
+        "unit_latest_per_customer": "お客さま1人につき、期間内の最新の有効な回答1件を数えます。",
+        "unit_per_event": "1回の出来事ごとに1件を数えます。",
+        "unit_per_customer": "お客さま1人を1件と数えます。",
+        "in_out": "件数",
+        "counts": "有効 {n}・無回答 {missing}・無効 {invalid}・同じ方の以前の回答 {superseded}（有効のみ計算に使用）",
+        "ci": "95%信頼区間",
+        "no_ci": "区間は計算できません（件数が少ないか、回答がすべて同じです）。",
+        "not_shown": "非表示の扱い",
+        "all_shown": "30件以上のため、そのまま表示しています。",
+        "why_caution": "10〜29件のため、参考値として表示しています。",
+        "why_few": "10件未満のため、値・区間・内訳を表示しません。ファイルにも含めていません。",
+        "why_derivable": "ほかの値との引き算で10件未満の値が分かるため、表示しません。ファイルにも含めていません。",
+        "why_none": "この期間の回答はありません。",
+        "no_score": "計算できません",
+        "reference": "参考値",
+        "formula_net": "100 ×（{good}の件数 {up} − {bad}の件数 {down}）÷ 有効 {n} = {score}",
+        "formula_share": "100 ×（{good}の件数 {up}）÷ 有効 {n} = {score}",
+        "formula_yes": "100 ×（「はい」の件数 {up}）÷ 有効 {n} = {score}",
+        "formula_mean_plain": "有効な回答 {n}件の平均",
+        "formula_share_plain": "100 × 当てはまる件数 ÷ 全体 {n}",
+        "formula_index_plain": "{n}人の指数（0〜100）の平均",
+        "formula_plain": "{n}件から計算",
+        "change": "増減の判定",
+        "moved": "{verdict}（差 {delta}、95%信頼区間 {interval}、{p}）",
+        "adjusted": "。同時に調べた比較の数を調整した後は {p}",
+        "rise": "有意に上昇",
+        "fall": "有意に低下",
+        "noise": "誤差の範囲",
+        "moved_no_earlier": "比べる期間の回答がありません。",
+        "moved_few_earlier": "比べる期間が10件未満のため、比べません。",
+        "moved_few_now": "10件未満のため、比べません。",
+        "moved_no_variance": "回答にばらつきがないため、判定できません。",
+        "response_rate": "回答率",
+        "completion_rate": "完了率",
+        "closed_loop_rate": "48時間以内の解決率",
+        "comma": "・",
+    },
+    "en": {
+        "skip": "Skip to the report",
+        "computed": "Computed {at}",
+        "theme": "Light or dark",
+        "filters": "What is shown",
+        "whose": "Whose answers",
+        "period": "Period",
+        "weeks": "last {weeks} weeks",
+        "everybody": "Everybody",
+        "segment": "Segments",
+        "channel": "Channels",
+        "segments": "{metric} by segment ({weeks})",
+        "channels": "{metric} by channel ({weeks})",
+        "panel": "{whose} ({window})",
+        "no_trend": "There are no two weeks to draw a line through.",
+        "derivable_note": "“Not shown (derivable)”: a number under ten could be computed from it by subtraction.",
+        "left_out": "Segments and channels without a number that may be shown: {n}.",
+        "metrics": "Metrics",
+        "no_metrics": "No metrics in this period.",
+        "touchpoints": "Touchpoints week by week",
+        "kpis": "KPIs",
+        "as_table": "As a table",
+        "how": "How is this computed?",
+        "how_of": " {name}",
+        "target": "Target {value}",
+        "formula": "Formula",
+        "window": "Period",
+        "unit": "Counting",
+        "unit_latest_per_customer": "One answer per customer: the latest valid one in the period.",
+        "unit_per_event": "One for each event.",
+        "unit_per_customer": "One for each customer.",
+        "in_out": "In and out",
+        "counts": "Valid {n}; skipped {missing}, invalid {invalid}, replaced by a later one {superseded} (not counted)",
+        "ci": "95% CI",
+        "no_ci": "No interval: too few answers, or all of them equal.",
+        "not_shown": "What is hidden",
+        "all_shown": "30 or more answers: shown plainly.",
+        "why_caution": "10 to 29 answers: shown for reference only.",
+        "why_few": "Fewer than 10 answers: score, interval and breakdown are not shown, and not in this file.",
+        "why_derivable": "With this number, one under ten could be computed by subtraction. It is not in this file.",
+        "why_none": "No answers in this period.",
+        "no_score": "cannot be computed",
+        "reference": "for reference only",
+        "formula_net": "100 × (answers {good}: {up} − answers {bad}: {down}) ÷ valid {n} = {score}",
+        "formula_share": "100 × (answers {good}: {up}) ÷ valid {n} = {score}",
+        "formula_yes": "100 × (yes: {up}) ÷ valid {n} = {score}",
+        "formula_mean_plain": "Mean of {n} valid answers",
+        "formula_share_plain": "100 × those that match ÷ all {n}",
+        "formula_index_plain": "Mean of the index (0 to 100) of {n} respondents",
+        "formula_plain": "Computed from {n}",
+        "change": "Did it move",
+        "moved": "{verdict} (difference {delta}, 95% CI {interval}, {p})",
+        "adjusted": "; {p} after adjusting for the comparisons made together",
+        "rise": "significant rise",
+        "fall": "significant fall",
+        "noise": "within noise",
+        "moved_no_earlier": "No answers in the period before.",
+        "moved_few_earlier": "Not compared: fewer than 10 answers in the period before.",
+        "moved_few_now": "Not compared: fewer than 10 answers.",
+        "moved_no_variance": "Cannot be tested: all answers are equal.",
+        "response_rate": "Response rate",
+        "completion_rate": "Completion rate",
+        "closed_loop_rate": "Settled within 48 hours",
+        "comma": ", ",
+    },
+}

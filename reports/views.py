@@ -1,0 +1,328 @@
+"""The leading metric seen from several sides: weeks, periods, segments, channels – each number computed beforehand, and
+only those that may stand side by side on one page (`reports.disclosure`).
+
+Reads the roll-up of twelve weeks and counts of latest answers; its input does not grow with the history of the shop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from reports.digest import DigestContext
+from reports.disclosure import Ledger
+from reports.metrics import (
+    INTERVAL_BOUND,
+    SUPPRESS_BELOW,
+    InstrumentSpec,
+    Result,
+    Span,
+    Stratum,
+    measure,
+    parse_value,
+    tally,
+)
+from storage.records import LatestCell, RollupCell
+from storage.store import Tx
+
+WEEKS = 12
+PERIODS = (1, 4, 12)
+"""Weeks, all of which end with the digest's own; its own number of weeks is always among them."""
+MOST_VALUES = 8
+"""Segments that can be chosen, the largest first; and channels."""
+
+Dimension = Literal["all", "segment", "channel"]
+Hidden = Literal["", "none", "few", "derivable"]
+"""Why a number is not there: no answers, fewer than ten, or it would give such a number away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose answers: everybody's, or those of one segment or channel."""
+
+    dimension: Dimension = "all"
+    value: str = ""
+
+
+EVERYBODY = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The leading metric of a scope in a period. Without results where `hidden` says why."""
+
+    scope: Scope
+    weeks: int
+    window: Span
+    hidden: Hidden
+    results: tuple[Result, ...] = ()
+    """As `measure` gives them, the leading statistic first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One week of a line or a row; without a result where `hidden` says why."""
+
+    monday: date
+    hidden: Hidden
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """The leading metric of a scope, week by week, the oldest first."""
+
+    scope: Scope
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """One touchpoint, week by week."""
+
+    stratum: Stratum
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Everything the filters of a page can show."""
+
+    spec: InstrumentSpec
+    scopes: tuple[Scope, ...]
+    """Those with at least one number, everybody first."""
+    views: tuple[View, ...]
+    trends: tuple[Trend, ...]
+    heat_spec: InstrumentSpec | None
+    """The instrument that was asked at most touchpoints; None when none was asked at two."""
+    heat: tuple[HeatRow, ...]
+    left_out: int
+    """Segments and channels of which nothing may be shown."""
+    why_not: Literal["", "off_interval"] = ""
+    """Answers that count only near the time of the next purchase are not told apart by week and segment."""
+
+    def view(self, scope: Scope, weeks: int) -> View:
+        return next(view for view in self.views if view.scope == scope and view.weeks == weeks)
+
+    def trend(self, scope: Scope) -> Trend:
+        return next(trend for trend in self.trends if trend.scope == scope)
+
+
+_Key = tuple[str, str, str]
+"""(Monday, segment, channel)."""
+
+
+def gather_views(
+    tx: Tx, context: DigestContext, *, segment: str = "", tz: ZoneInfo, repeat_interval_ms: int | None = None
+) -> Views:
+    """The views of the leading metric of a digest, and the touchpoints of one instrument by week.
+
+    Args:
+        context: the digest. Its own numbers stand on the page first: a view may not give them away either.
+        segment: the one that the digest is about, "" for all.
+    """
+    spec, stratum = context.primary_spec, context.primary.result.stratum
+    mondays = [context.week_end - timedelta(weeks=back) for back in range(WEEKS, 0, -1)]
+    cells = [
+        cell
+        for cell in tx.rollup(mondays[0].isoformat(), mondays[-1].isoformat())
+        if cell.instrument in context.specs and segment in ("", cell.segment)
+    ]
+    heat_spec, heat = _heat(context, cells, mondays)
+    mine = [cell for cell in cells if cell.instrument == spec.id and _place(cell) == _place(stratum)]
+    if spec.id in INTERVAL_BOUND and repeat_interval_ms is not None:
+        return Views(spec, (), (), (), heat_spec, heat, 0, "off_interval")
+    valid = [cell for cell in mine if _is_valid(spec, cell)]
+    sizes: Counter[_Key] = Counter()
+    for cell in valid:
+        sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
+    ledger = Ledger(sizes)
+    for span in _printed(context, spec.id, stratum):
+        ledger.note(_within(sizes, span, EVERYBODY))
+    scopes = _scopes(sizes, by_segment=not segment)
+    own = (context.week_end - context.window_start).days // 7
+    spans = {
+        weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
+        for weeks in sorted({*PERIODS, own})
+    }
+    views: list[View] = []
+    weekly: dict[Scope, list[Point]] = {}
+    latest = {weeks: _latest(tx, stratum, spec.id, span, segment, tz) for weeks, span in spans.items()}
+    for scope in scopes:
+        for weeks, span in spans.items():
+            values = [(a.value, a.customers) for a in latest[weeks] if _belongs(scope, a.segment, a.channel)]
+            n = sum(count for value, count in values if parse_value(spec, value).kind == "valid")
+            hidden = _hidden(ledger, _within(sizes, span, scope), n)
+            inside = [cell for cell in mine if _belongs(scope, cell.segment, cell.channel) and _has(span, cell.week)]
+            found = () if hidden else _measured(spec, values, inside, stratum, span, scope)
+            views.append(View(scope, weeks, span, hidden, found))
+        if scope == EVERYBODY:
+            weekly[scope] = _weekly(spec, mine, ledger, sizes, mondays, stratum, scope)
+    for scope in scopes[1:]:
+        weekly[scope] = _weekly(spec, mine, ledger, sizes, mondays, stratum, scope)
+    shown = tuple(
+        scope for scope in scopes if scope == EVERYBODY or any(view.scope == scope and view.results for view in views)
+    )
+    return Views(
+        spec=spec,
+        scopes=shown,
+        views=tuple(view for view in views if view.scope in shown),
+        trends=tuple(Trend(scope, tuple(weekly[scope])) for scope in shown),
+        heat_spec=heat_spec,
+        heat=heat,
+        left_out=len(scopes) - len(shown),
+    )
+
+
+def _place(of: RollupCell | Stratum) -> tuple[str, str, str, str]:
+    return of.survey_kind, of.touchpoint, of.wording_id, of.label_set
+
+
+def _is_valid(spec: InstrumentSpec, cell: RollupCell) -> bool:
+    return not cell.missing and parse_value(spec, cell.value).kind == "valid"
+
+
+def _has(span: Span, monday: str) -> bool:
+    return span.start <= monday < span.end
+
+
+def _belongs(scope: Scope, segment: str, channel: str) -> bool:
+    match scope.dimension:
+        case "all":
+            return True
+        case "segment":
+            return segment == scope.value
+        case "channel":
+            return channel == scope.value
+
+
+def _within(sizes: Iterable[_Key], span: Span, scope: Scope) -> list[_Key]:
+    return [key for key in sizes if _has(span, key[0]) and _belongs(scope, key[1], key[2])]
+
+
+def _printed(context: DigestContext, metric: str, stratum: Stratum) -> list[Span]:
+    """Windows whose score the digest itself prints."""
+    told: list[Result] = []
+    for row in (context.primary, *context.rows):
+        if row.result.metric == metric and _place(row.result.stratum) == _place(stratum):
+            told += [row.result, row.change.earlier]
+            told += [row.longer.earlier] if row.longer is not None else []
+    if metric == context.primary_spec.id and (context.mode == "week" or context.show_week_result):
+        told.append(context.week_result)
+    return [result.window for result in told if result.status in ("caution", "ok")]
+
+
+def _scopes(sizes: Mapping[_Key, int], *, by_segment: bool) -> list[Scope]:
+    """Everybody, then the segments and the channels by size; one alone is everybody once more."""
+    found = [EVERYBODY]
+    sides: list[tuple[Dimension, int]] = [("segment", 1), ("channel", 2)] if by_segment else [("channel", 2)]
+    for dimension, place in sides:
+        counts: Counter[str] = Counter()
+        for key, n in sizes.items():
+            counts[key[place]] += n
+        if len(counts) > 1:
+            largest = sorted(counts, key=lambda value: (-counts[value], value))
+            found += [Scope(dimension, value) for value in largest if value][:MOST_VALUES]
+    return found
+
+
+def _hidden(ledger: Ledger[_Key], cells: Sequence[_Key], n: int) -> Hidden:
+    if n == 0:
+        return "none"
+    if n < SUPPRESS_BELOW:
+        return "few"
+    return "" if ledger.admit(cells) else "derivable"
+
+
+def _latest(tx: Tx, stratum: Stratum, metric: str, span: Span, segment: str, tz: ZoneInfo) -> list[LatestCell]:
+    """Each customer's latest answer of a window, if it was to this wording."""
+    start_ms, end_ms = (
+        int(datetime.combine(date.fromisoformat(day), time(), tz).timestamp() * 1000) for day in (span.start, span.end)
+    )
+    return [
+        cell
+        for cell in tx.latest_cells(metric, stratum.survey_kind, stratum.touchpoint, start_ms, end_ms)
+        if (cell.wording_id, cell.label_set) == (stratum.wording_id, stratum.label_set)
+        and segment in ("", cell.segment)
+    ]
+
+
+def _measured(
+    spec: InstrumentSpec,
+    values: Iterable[tuple[str, int]],
+    inside: Sequence[RollupCell],
+    stratum: Stratum,
+    span: Span,
+    scope: Scope,
+) -> tuple[Result, ...]:
+    """The records of some latest answers; `inside` are all answers of the window, skipped ones too."""
+    langs = sorted({cell.lang for cell in inside if _is_valid(spec, cell)})
+    lang = langs[0] if len(langs) == 1 else ("mixed" if langs else "")
+    found = tally(spec, values, missing=sum(cell.answers for cell in inside if cell.missing))
+    valid = sum(cell.answers for cell in inside if _is_valid(spec, cell))
+    return measure(
+        spec,
+        replace(found, superseded=max(0, valid - found.n)),
+        stratum=replace(stratum, lang=lang),
+        window=span,
+        segment=scope.value if scope.dimension == "segment" else "",
+        flags=("mixed_lang",) if lang == "mixed" else (),
+    )
+
+
+def _weekly(
+    spec: InstrumentSpec,
+    mine: Sequence[RollupCell],
+    ledger: Ledger[_Key],
+    sizes: Mapping[_Key, int],
+    mondays: Sequence[date],
+    stratum: Stratum,
+    scope: Scope,
+) -> list[Point]:
+    """The weeks of a scope, the newest admitted first: it is the one people look at."""
+    points = []
+    for monday in reversed(mondays):
+        span = Span(monday.isoformat(), (monday + timedelta(weeks=1)).isoformat())
+        keys = _within(sizes, span, scope)
+        hidden = _hidden(ledger, keys, sum(sizes[key] for key in keys))
+        inside = [c for c in mine if c.week == span.start and _belongs(scope, c.segment, c.channel)]
+        values = [(cell.value, cell.customers) for cell in inside if _is_valid(spec, cell)]
+        result = None if hidden else _measured(spec, values, inside, stratum, span, scope)[0]
+        points.append(Point(monday, hidden, result))
+    return points[::-1]
+
+
+def _heat(
+    context: DigestContext, cells: Sequence[RollupCell], mondays: Sequence[date]
+) -> tuple[InstrumentSpec | None, tuple[HeatRow, ...]]:
+    """The touchpoints of the instrument that was asked at most of them; each in the wording that was asked most."""
+    asked: defaultdict[str, Counter[Stratum]] = defaultdict(Counter)
+    for cell in cells:
+        if context.specs[cell.instrument].item is None and _is_valid(context.specs[cell.instrument], cell):
+            stratum = Stratum(cell.survey_kind, cell.touchpoint, cell.wording_id, cell.label_set)
+            asked[cell.instrument][stratum] += cell.customers
+    places = {name: {(s.survey_kind, s.touchpoint) for s in found} for name, found in asked.items()}
+    wide = [name for name, found in places.items() if len(found) > 1]
+    if not wide:
+        return None, ()
+    chosen = min(wide, key=lambda name: (-len(places[name]), -asked[name].total(), name))
+    spec = context.specs[chosen]
+    rows = []
+    for kind, touchpoint in sorted(places[chosen]):
+        wordings = {s: n for s, n in asked[chosen].items() if (s.survey_kind, s.touchpoint) == (kind, touchpoint)}
+        stratum = min(wordings, key=lambda s: (-wordings[s], s.wording_id, s.label_set))
+        mine = [cell for cell in cells if cell.instrument == chosen and _place(cell) == _place(stratum)]
+        sizes: Counter[_Key] = Counter()
+        for cell in mine:
+            if _is_valid(spec, cell):
+                sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
+        ledger = Ledger(sizes)
+        for span in _printed(context, chosen, stratum):
+            ledger.note(_within(sizes, span, EVERYBODY))
+        points = _weekly(spec, mine, ledger, sizes, mondays, stratum, EVERYBODY)
+        rows.append(HeatRow(stratum, tuple(points)))
+    return spec, tuple(rows)
