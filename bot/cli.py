@@ -19,8 +19,10 @@ import typer
 if TYPE_CHECKING:
     from bot.app import Koe
     from bot.config import Config, DigestRule, Shop
+    from bot.exports import Exported, Wanted
     from flows.source import Problem
     from flows.survey import Instrument
+    from reports.export_columns import What
     from reports.kpis import KpiSettings
     from reports.metrics import Unit
     from reports.segments import Deed
@@ -35,6 +37,8 @@ app = typer.Typer(
 )
 import_app = typer.Typer(help="Bring data in from a file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(import_app, name="import")
+export_app = typer.Typer(help="Take data out, into a file.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(export_app, name="export")
 person_app = typer.Typer(
     help="Everything stored about one customer; remove it.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -698,6 +702,8 @@ async def _import_answers(config: Config, file: Path) -> int:
         (result.erased, "answers of erased customers were left out."),
         (result.cut, "texts were cut to their first 1,000 characters."),
         (result.dropped_codes, "unknown codes of multi-selects were left out of their answers."),
+        (result.own, "answers to questions of the shop's own were left out."),
+        (result.former, "answers that were corrected or withdrawn were left out."),
     ):
         if count:
             typer.echo(f"{count} {about}", err=True)
@@ -705,6 +711,162 @@ async def _import_answers(config: Config, file: Path) -> int:
         typer.echo(f"Columns not used: {', '.join(result.unused)}", err=True)
     typer.echo(f"{result.stored} stored, {result.known} known before, {result.bad} bad.")
     return result.bad
+
+
+_Format = Annotated[
+    str, typer.Option(help="csv, xlsx or parquet; by the ending of -o when left out, else csv.", show_default=False)
+]
+_From = Annotated[
+    datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day, in the shop's time.")
+]
+_To = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last day, itself included; now when left out."),
+]
+_Flow = Annotated[str, typer.Option(help="Only of this flow.")]
+_Segment = Annotated[str, typer.Option(help="Only of this segment.")]
+_Output = Annotated[
+    Path | None, typer.Option("-o", metavar="FILE", help="By default answers.csv, events.xlsx … in this folder.")
+]
+_Unmasked = Annotated[
+    bool, typer.Option("--unmasked", help="Customers' words as they were written; noted in the audit.")
+]
+_Resume = Annotated[bool, typer.Option("--resume", help="Go on with this export where it was interrupted.")]
+
+
+@export_app.command("answers")
+def export_answers(
+    format: _Format = "",  # noqa: A002
+    first: _From = None,
+    last: _To = None,
+    flow: _Flow = "",
+    segment: _Segment = "",
+    history: Annotated[
+        bool, typer.Option("--history", help="Also answers that no longer count: corrected or withdrawn.")
+    ] = False,
+    output: _Output = None,
+    unmasked: _Unmasked = False,
+    resume: _Resume = False,
+) -> None:
+    """Write answers, a row each, to a file that a spreadsheet, `koe metrics` and `koe import answers` read
+    (docs/exports.md).
+
+    Example: koe export answers --from 2026-10-01 --to 2026-10-31 -o october.xlsx
+    """
+    _export(
+        "answers", format, output, first=first, last=last, flow=flow, segment=segment, history=history,
+        unmasked=unmasked, resume=resume,
+    )  # fmt: skip
+
+
+@export_app.command("events")
+def export_events(
+    format: _Format = "",  # noqa: A002
+    first: _From = None,
+    last: _To = None,
+    output: _Output = None,
+    unmasked: _Unmasked = False,
+    resume: _Resume = False,
+) -> None:
+    """Write business events, a row each, to a file that a spreadsheet and `koe import events` read (docs/exports.md).
+
+    Example: koe export events --from 2026-10-01 -o events.csv
+    """
+    _export("events", format, output, first=first, last=last, unmasked=unmasked, resume=resume)
+
+
+@export_app.command("cases")
+def export_cases(
+    format: _Format = "",  # noqa: A002
+    first: _From = None,
+    last: _To = None,
+    flow: _Flow = "",
+    segment: _Segment = "",
+    output: _Output = None,
+    unmasked: _Unmasked = False,
+    resume: _Resume = False,
+) -> None:
+    """Write cases, a row each, with their times to the first reply and to their end (docs/exports.md).
+
+    Example: koe export cases --format xlsx
+    """
+    _export(
+        "cases", format, output, first=first, last=last, flow=flow, segment=segment, unmasked=unmasked, resume=resume
+    )
+
+
+def _export(
+    what: What,
+    form: str,
+    output: Path | None,
+    *,
+    first: datetime | None,
+    last: datetime | None,
+    unmasked: bool,
+    resume: bool,
+    flow: str = "",
+    segment: str = "",
+    history: bool = False,
+) -> None:
+    from bot.exports import CannotExport, Wanted
+    from reports.sheets import FORMS, Form
+
+    ending = "" if output is None else output.suffix.removeprefix(".").lower()
+    chosen: Form | None = next((one for one in FORMS if one == (form or ending)), None if form else "csv")
+    if chosen is None:
+        raise _fail(f"--format is {form!r}: csv, xlsx and parquet work.", EXIT_CONFIG)
+    path = output or Path(f"{what}.{chosen}")
+    wanted = Wanted(
+        what=what,
+        form=chosen,
+        path=path,
+        first_day=None if first is None else first.date(),
+        last_day=None if last is None else last.date(),
+        flow=flow,
+        segment=segment,
+        history=history,
+        unmasked=unmasked,
+        resume=resume,
+    )
+    config = _config()
+    try:
+        done = _run(_exported(config, wanted))
+    except CannotExport as error:
+        raise _fail(str(error)) from error
+    except KeyboardInterrupt:
+        raise _fail(f"Interrupted. Give the same command with --resume to go on with {path}.", 130) from None
+    if done.resumed_after:
+        typer.echo(f"Went on after {done.resumed_after:,} rows.", err=True)
+    if done.cut:
+        typer.echo(f"{done.cut:,} texts were cut to what a cell can hold; csv and parquet have all of them.", err=True)
+    words = "as they were written" if unmasked else "masked"
+    typer.echo(f"{done.rows:,} {what} in {path}, customers' words {words}; the columns are told in {done.dictionary}.")
+
+
+async def _exported(config: Config, wanted: Wanted) -> Exported:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from bot.clock import Chance, SystemClock
+    from bot.exports import export
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(wanted.path.name, total=None, rows=0)
+        return await export(
+            wanted,
+            database_url=config.settings.database_url,
+            tz=config.shop.tz,
+            clock=SystemClock(),
+            chance=Chance(),
+            progress=lambda done, span, rows: bar.update(task, completed=done, total=span, rows=rows),
+        )
 
 
 @person_app.command("show")

@@ -1,5 +1,5 @@
 """Answers in a CSV file of any tool, read row by row with the line each began on: `koe metrics` counts them,
-`koe import answers` stores them. Nothing is held in memory but the row at hand.
+`koe import answers` stores them, `koe export answers` writes such files. Nothing is held in memory but the row at hand.
 
 Source: docs/answers.md.
 """
@@ -12,10 +12,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+
+from reports.sheets import unguard
 
 COLUMNS = (
     "instrument",
@@ -34,6 +36,10 @@ COLUMNS = (
 )
 NEEDED = COLUMNS[:2]
 
+_OF_EXPORTS = ("question", "replaced_at")
+"""Columns that tell which rows of an export are no answers to be counted."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 _BLANKS = frozenset({"None", "none", "nan", "NaN", "NaT", "NULL", "null", "<NA>"})
 _PROGRESS_EVERY = 5_000
 _JAPANESE_DATE = re.compile(
@@ -96,8 +102,13 @@ class AnswersFile:
         names = [unicodedata.normalize("NFKC", name).strip().casefold() for name in header]
         self._width = len(names)
         self._place = {name: names.index(name) for name in COLUMNS if name in names}
-        self.unused: tuple[str, ...] = tuple(name for name in names if name and name not in COLUMNS)
+        self.unused: tuple[str, ...] = tuple(name for name in names if name and name not in (*COLUMNS, *_OF_EXPORTS))
         """Columns of the file that are not read, in its order."""
+        self._question_at, self._replaced_at = (names.index(name) if name in names else -1 for name in _OF_EXPORTS)
+        self.own = 0
+        """Rows left out by the latest reading: answers to questions of the shop's own, which have no instrument."""
+        self.former = 0
+        """The same: answers that no longer count, of an export with its history."""
         self._refuse(names)
 
     @property
@@ -127,6 +138,7 @@ class AnswersFile:
         Raises:
             AnswersFileError: at the first byte that is no UTF-8, or where the text is no CSV any more.
         """
+        self.own = self.former = 0
         places = [self._place.get(name, -1) for name in COLUMNS]
         value_at = self._place["value"]
         for line, cells in islice(self._records(), 1, None):
@@ -139,7 +151,15 @@ class AnswersFile:
             texts = [cells[place].strip() for place in places]
             if not _BLANKS.isdisjoint(texts):
                 texts = ["" if text in _BLANKS else text for text in texts]
-            texts[1] = value
+            if any(text[:1] == "'" for text in texts):
+                texts = [unguard(text) for text in texts]
+            texts[1] = unguard(value)
+            if self._replaced_at >= 0 and cells[self._replaced_at].strip():
+                self.former += 1
+                continue
+            if not texts[0] and self._question_at >= 0 and cells[self._question_at].strip():
+                self.own += 1
+                continue
             if not texts[0]:
                 yield BadRow(line, "instrument is empty: write which question was answered, such as nps.")
                 continue
@@ -223,9 +243,18 @@ def instant_ms(text: str, tz: tzinfo) -> int | None:
     if at.tzinfo is None:
         at = at.replace(tzinfo=tz)
     try:
-        return int(at.timestamp() * 1000)
-    except (OverflowError, ValueError):
+        return ms_of(at)
+    except OverflowError:
         return None
+
+
+def ms_of(at: datetime) -> int:
+    """Milliseconds UTC of a time with an offset, exactly: a float of seconds would lose one now and then.
+
+    >>> ms_of(datetime.fromisoformat("2026-11-21T14:38:08.123+09:00")) % 1000
+    123
+    """
+    return (at - _EPOCH) // _MS
 
 
 def named(instrument: str, known: frozenset[str]) -> str:

@@ -95,6 +95,10 @@ class Measured:
     """Free text and single choices → their rows, which have no score."""
     unused: tuple[str, ...] = ()
     """Columns of the file that nothing was made of."""
+    own: int = 0
+    """Rows left out: answers to questions of the shop's own, in an export."""
+    former: int = 0
+    """Rows left out: answers that no longer count, in an export with its history."""
     kpis: KpiReport | None = None
     """What the shop's events came to, with a file of them."""
     drivers: tuple[DriverAnalysis, ...] = ()
@@ -516,6 +520,7 @@ def measure_file(
             out.unscored[instrument] = out.unscored.get(instrument, 0) + 1
         else:
             out.unknown[instrument] = out.unknown.get(instrument, 0) + 1
+    out.own, out.former = file.own, file.former
     window = counting.window()
     out.anonymous = bool(counting.cells) and not counting.any_customer and unit == "latest_per_customer"
     tables = None if deeds is None else event_tables(deeds, tz)
@@ -795,6 +800,8 @@ _OWN: dict[Language, dict[str, str]] = {
         "unknown": "不明な設問（集計していません）：{names}",
         "unscored": "点数のない設問（集計していません）：{names}",
         "unused": "使っていない列：{names}",
+        "own": "お店独自の質問への回答：{count}件（集計していません）",
+        "former": "訂正などで集計から外れた回答：{count}件（集計していません）",
         "bad": "読めなかった行：{count}行（集計していません）",
         "undated": "answered_at を読めなかった行：{count}行（回答は集計しています）",
         "incomplete": "必要な項目がない業務イベント：{count}件（集計していません）",
@@ -822,6 +829,8 @@ _OWN: dict[Language, dict[str, str]] = {
         "unknown": "Unknown instruments, not counted: {names}",
         "unscored": "Questions without a score, not counted: {names}",
         "unused": "Columns not used: {names}",
+        "own": "Answers to questions of the shop's own, not counted: {count}",
+        "former": "Answers that were corrected or withdrawn, not counted: {count}",
         "bad": "Rows that could not be read, not counted: {count}",
         "undated": "Rows whose answered_at could not be read; their answers count: {count}",
         "incomplete": "Business events without a field that their figure needs, not counted: {count}",
@@ -852,6 +861,10 @@ def _notes(measured: Measured, lang: Language) -> list[str]:
         out.append(note)
     if measured.unused:
         out.append(own["unused"].format(names=own["between"].join(measured.unused[:20])))
+    if measured.own:
+        out.append(own["own"].format(count=number(measured.own)))
+    if measured.former:
+        out.append(own["former"].format(count=number(measured.former)))
     if measured.bad:
         out.append(own["bad"].format(count=number(measured.bad)))
     if measured.undated:

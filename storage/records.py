@@ -298,6 +298,18 @@ class CaseEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseOrigin:
+    """A case with the survey it came from; "" for one that came from none, or whose session was forgotten."""
+
+    case: Case
+    flow_id: str
+    survey_kind: str
+    touchpoint: str
+    segment: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rating:
     """One counted answer as the trust balance needs it."""
 

@@ -29,6 +29,7 @@ from storage.records import (
     AuditEntry,
     Case,
     CaseEvent,
+    CaseOrigin,
     Comment,
     Consent,
     Contacts,
@@ -146,15 +147,15 @@ class Tx:
         return [_event(row) for row in rows]
 
     def events_page(
-        self, start_ms: int, end_ms: int, *, types: Sequence[str], after: Event | None = None, limit: int = 2_000
+        self, start_ms: int, end_ms: int, *, types: Sequence[str] = (), after: Event | None = None, limit: int = 2_000
     ) -> list[Event]:
-        """The next events of these types that occurred in [start, end), oldest first: those behind `after`, the last
-        one of the page before. Fewer than `limit` are the last."""
+        """The next events of these types (or all) that occurred in [start, end), oldest first: those behind `after`,
+        the last one of the page before. Fewer than `limit` are the last."""
         rows = self._db.all(
             "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
             " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms"
             " AND (occurred_ms > :after_ms OR (occurred_ms = :after_ms AND id > :after_id))"
-            " AND REPLACE(:types, :mark || type || :mark, '') <> :types"
+            " AND (:types = '' OR REPLACE(:types, :mark || type || :mark, '') <> :types)"
             " ORDER BY occurred_ms, id LIMIT :limit",
             {
                 "start_ms": start_ms if after is None else after.occurred_ms,
@@ -167,6 +168,11 @@ class Tx:
             },
         )
         return [_event(row) for row in rows]
+
+    def events_span(self) -> tuple[int, int] | None:
+        """When the first and the last event occurred, in ms; None while there is none."""
+        row = self._db.one("SELECT (SELECT MIN(occurred_ms) FROM events), (SELECT MAX(occurred_ms) FROM events)")
+        return None if row is None or row[0] is None else (row[0], row[1])
 
     # --- who is who
 
@@ -958,6 +964,62 @@ class Tx:
             },
         )
         return [_answer(row) for row in rows]
+
+    def answers_page(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        after: Answer | None = None,
+        flow: str = "",
+        segment: str = "",
+        history: bool = False,
+        limit: int = 2_000,
+    ) -> list[Answer]:
+        """The next counted answers given in [start, end), oldest first: those behind `after`, the last one of the page
+        before; of one flow and segment, or all. With `history`, those that stopped counting, too. Fewer than `limit`
+        are the last."""
+        rows = self._db.all(
+            "SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
+            " message_ids, NULL AS replaced_ms, quote_ok, wave_id FROM answers"
+            " WHERE answered_ms >= :from_ms AND answered_ms < :end_ms"
+            " AND (answered_ms, session_id, question, id) > (:after_ms, :after_session, :after_question, :after_id)"
+            " AND (:flow = '' OR flow_id = :flow) AND (:segment = '' OR segment = :segment)"
+            " UNION ALL"
+            " SELECT id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
+            " missing, countable,"
+            " lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms, answered_ms, week, late,"
+            " message_ids, replaced_ms, quote_ok, wave_id FROM former_answers"
+            " WHERE answered_ms >= :from_ms AND answered_ms < :end_ms AND :history = 1"
+            " AND (answered_ms, session_id, question, id) > (:after_ms, :after_session, :after_question, :after_id)"
+            " AND (:flow = '' OR flow_id = :flow) AND (:segment = '' OR segment = :segment)"
+            " ORDER BY answered_ms, session_id, question, id LIMIT :limit",
+            {
+                "from_ms": start_ms if after is None else after.answered_ms,
+                "end_ms": end_ms,
+                "after_ms": start_ms - 1 if after is None else after.answered_ms,
+                "after_session": "" if after is None else after.session_id,
+                "after_question": "" if after is None else after.question,
+                "after_id": "" if after is None else after.id,
+                "flow": flow,
+                "segment": segment,
+                "history": int(history),
+                "limit": limit,
+            },
+        )
+        return [_answer(row) for row in rows]
+
+    def answers_span(self) -> tuple[int, int] | None:
+        """When the first and the last answer were given, former ones included, in ms; None while there is none."""
+        row = self._db.one(
+            "SELECT MIN(first_ms), MAX(last_ms) FROM (SELECT (SELECT MIN(answered_ms) FROM answers) AS first_ms,"
+            " (SELECT MAX(answered_ms) FROM answers) AS last_ms"
+            " UNION ALL SELECT (SELECT MIN(answered_ms) FROM former_answers),"
+            " (SELECT MAX(answered_ms) FROM former_answers)) AS both"
+        )
+        return None if row is None or row[0] is None else (row[0], row[1])
 
     def answers_beside(
         self, start_ms: int, end_ms: int, *, anchors: Sequence[str], instruments: Sequence[str]
@@ -1789,6 +1851,46 @@ class Tx:
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [Case(*row) for row in rows]
+
+    def cases_page(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        after: Case | None = None,
+        flow: str = "",
+        segment: str = "",
+        limit: int = 2_000,
+    ) -> list[CaseOrigin]:
+        """The next cases opened in [start, end), oldest first, with the survey they came from: those behind `after`,
+        the last one of the page before; of one flow and segment, or all. Fewer than `limit` are the last."""
+        rows = self._db.all(
+            "SELECT c.id, c.customer_id, c.session_id, c.reason, c.words, c.state, c.contact, c.opened_ms,"
+            " c.due_ms, c.outcome, c.settled_ms, c.card_ref, c.assignee, c.assignee_name, c.claimed_ms,"
+            " c.snoozed_ms, c.replied_ms, c.overdue_ms, c.apologised_ms, c.asked_ms, c.after, c.reply_token,"
+            " c.reply_token_ms, COALESCE(s.flow_id, ''), COALESCE(s.survey_kind, ''),"
+            " COALESCE(s.touchpoint, ''), COALESCE(s.segment, ''), COALESCE(s.channel, '')"
+            " FROM cases AS c LEFT JOIN sessions AS s ON s.id = c.session_id AND c.session_id <> ''"
+            " WHERE c.opened_ms >= :from_ms AND c.opened_ms < :end_ms"
+            " AND (c.opened_ms > :after_ms OR (c.opened_ms = :after_ms AND c.id > :after_id))"
+            " AND (:flow = '' OR s.flow_id = :flow) AND (:segment = '' OR s.segment = :segment)"
+            " ORDER BY c.opened_ms, c.id LIMIT :limit",
+            {
+                "from_ms": start_ms if after is None else after.opened_ms,
+                "end_ms": end_ms,
+                "after_ms": start_ms - 1 if after is None else after.opened_ms,
+                "after_id": "" if after is None else after.id,
+                "flow": flow,
+                "segment": segment,
+                "limit": limit,
+            },
+        )
+        return [CaseOrigin(Case(*row[:-5]), *row[-5:]) for row in rows]
+
+    def cases_span(self) -> tuple[int, int] | None:
+        """When the first and the last case were opened, in ms; None while there is none."""
+        row = self._db.one("SELECT (SELECT MIN(opened_ms) FROM cases), (SELECT MAX(opened_ms) FROM cases)")
+        return None if row is None or row[0] is None else (row[0], row[1])
 
     def note_case_event(self, event: CaseEvent) -> None:
         """Add to a case's history. Nothing when the case is not there (its customer was erased meanwhile)."""

@@ -52,6 +52,10 @@ class Imported:
     """Free texts of which the first 1,000 characters were stored."""
     dropped_codes: int = 0
     """Unknown codes of multi-selects that were left out of an answer."""
+    own: int = 0
+    """Rows left out: answers to questions of the shop's own, in an export."""
+    former: int = 0
+    """Rows left out: answers that no longer count, in an export with its history."""
     unused: tuple[str, ...] = ()
     """Columns of the file that nothing was made of."""
 
@@ -103,12 +107,12 @@ async def import_answers(
         )
     reading = _Reading(library, tz, clock.now_ms())
     result = Imported(unused=file.unused)
-    batch: list[Answer] = []
+    batch: list[_Item] = []
 
     async def flush() -> None:
-        answers = tuple(batch)
+        items = tuple(batch)
         batch.clear()
-        stored, known, erased = await store.write(lambda tx: _store(tx, answers))
+        stored, known, erased = await store.write(lambda tx: _store(tx, items))
         result.stored += stored
         result.known += known
         result.erased += erased
@@ -124,26 +128,33 @@ async def import_answers(
             continue
         result.cut += value.cut
         result.dropped_codes += value.dropped
-        batch.append(answer)
+        batch.append(_Item(answer, row.session))
         if len(batch) >= _BATCH:
             await flush()
     if batch:
         await flush()
+    result.own, result.former = file.own, file.former
     return result
 
 
-def _store(tx: Tx, answers: tuple[Answer, ...]) -> tuple[int, int, int]:
+class _Item(NamedTuple):
+    answer: Answer
+    session: str
+    """As the file names it; in an export, a session of a Koe database."""
+
+
+def _store(tx: Tx, items: tuple[_Item, ...]) -> tuple[int, int, int]:
     """Numbers of stored, known and erased."""
     stored = known = erased = 0
     gone: dict[str, bool] = {}
-    for answer in answers:
+    for answer, session in items:
         if answer.customer_id not in gone:
             gone[answer.customer_id] = tx.erased_ms(answer.customer_id) is not None
         if gone[answer.customer_id]:
             erased += 1
             continue
         before = tx.answers_of_session(answer.session_id, history=True)
-        if any(other.id == answer.id for other in before):
+        if any(other.id == answer.id for other in before) or _is_ours(tx, answer, session):
             known += 1
             continue
         counted = next((o for o in before if o.question == answer.question and o.replaced_ms is None), None)
@@ -154,6 +165,15 @@ def _store(tx: Tx, answers: tuple[Answer, ...]) -> tuple[int, int, int]:
             tx.record_answer(answer)
         stored += 1
     return stored, known, erased
+
+
+def _is_ours(tx: Tx, answer: Answer, session: str) -> bool:
+    """Whether the row was exported from this very database: its session is there, with this answer in it."""
+    return session != "" and any(
+        (ours.customer_id, ours.instrument, ours.answered_ms)
+        == (answer.customer_id, answer.instrument, answer.answered_ms)
+        for ours in tx.answers_of_session(session, history=True)
+    )
 
 
 class _Reading:

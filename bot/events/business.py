@@ -14,6 +14,7 @@ import msgspec
 
 from bot.outbox import Outbox
 from bot.referrals import note_referral
+from reports.answers_file import ms_of
 from storage.records import Address, Customer, Event
 from storage.store import Tx
 
@@ -83,7 +84,7 @@ def check_event(event: BusinessEvent, tz: tzinfo) -> int:
         _check_customer(event.customer)
     if len(json.dumps(event.data, ensure_ascii=False)) > _MAX_DATA:
         raise BadEvent(f"data is longer than {_MAX_DATA} characters: send only the fields that rules and reports need.")
-    return int(at.timestamp() * 1000)
+    return ms_of(at)
 
 
 def _check_customer(customer: CustomerPart) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from bot.clock import Chance, Clock
 from bot.events.business import BadEvent, BusinessEvent, CustomerPart, check_event, store_event
 from bot.outbox import Outbox
+from reports.sheets import unguard
 from storage.store import Store, Tx
 
 _BATCH = 500
@@ -41,8 +42,8 @@ class Row:
 
 
 def read_rows(path: Path, tz: tzinfo) -> Iterator[Row | tuple[int, str]]:
-    """Rows of a .csv (columns id, type, occurred_at, customer.*, data.*) or .jsonl file in the order of the file; a bad
-    row comes as (line, sentence). UTF-8 with or without BOM.
+    """Rows of a .csv (columns id, type, occurred_at, customer.*, data.*, and data: a JSON object of further fields) or
+    .jsonl file in the order of the file; a bad row comes as (line, sentence). UTF-8 with or without BOM.
 
     Raises BadEvent for a file that cannot be read at all.
     """
@@ -96,16 +97,25 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | str
         if None in raw:
             yield reader.line_num, "more fields than the first line has columns: is a comma unquoted?"
             continue
-        event: dict[str, Any] = {name: raw.get(name) or "" for name in _OWN_COLUMNS}
+        raw = {name: unguard(value or "") for name, value in raw.items()}
+        event: dict[str, Any] = {name: raw[name] for name in _OWN_COLUMNS}
         customer = {
             name: raw.get(f"customer.{name}") or "" for name in _CUSTOMER_COLUMNS if f"customer.{name}" in columns
         }
         if customer.get("id"):
             event["customer"] = customer
-        event["data"] = {
+        try:
+            rest = json.loads(raw.get("data") or "{}")
+        except (ValueError, RecursionError) as error:
+            yield reader.line_num, f"the cell data is not JSON: {error}"
+            continue
+        if not isinstance(rest, dict):
+            yield reader.line_num, "the cell data is not a JSON object"
+            continue
+        event["data"] = rest | {
             name.removeprefix("data."): _typed(value)
             for name, value in raw.items()
-            if name.startswith("data.") and value not in (None, "")
+            if name.startswith("data.") and value
         }
         yield reader.line_num, event
 

@@ -23,7 +23,10 @@ from bot.standins.line import LineStandin
 from bot.standins.wire import serve
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("pandas", "matplotlib", "scipy", "statsmodels", "slack_bolt", "slack_sdk", "linebot", "aiohttp")
+HEAVY = (
+    "pandas", "matplotlib", "scipy", "statsmodels", "slack_bolt", "slack_sdk", "linebot", "aiohttp", "pyarrow",
+    "xlsxwriter",
+)  # fmt: skip
 SECRET = "whsec_" + "QUJD" * 8
 CHANNEL_SECRET = "0123456789abcdef" * 2
 SHOP = """brand: {ja: 声の店, en: Koe Store}
@@ -76,7 +79,7 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip().endswith("[]")
-    for command in ("serve", "check", "demo", "digest", "import"):
+    for command in ("serve", "check", "demo", "digest", "import", "export"):
         assert re.search(rf"^  {command}\b", done.stdout, re.MULTILINE)
 
 
