@@ -195,6 +195,7 @@ _FIELDS: Mapping[str, _Field] = {
     "bot": _Field("text", "機械の訪問", "whether the visitor was a machine"),
     "new_customer": _Field("text", "紹介された方", "who was referred"),
     "referrer": _Field("text", "紹介した方", "who referred them"),
+    "referral_code": _Field("text", "紹介コード", "the code by which they were referred"),
     "rewarded": _Field("text", "紹介のお礼の有無", "whether something was given for it"),
     "incentivised": _Field("text", "投稿のお礼の有無", "whether something was given for the post"),
     "hits": _Field("number", "検索の件数", "how many results were found"),
