@@ -23,17 +23,17 @@ from bot.clock import Chance, Clock
 from bot.conversation import Conversation, Indigestible, WakePayload
 from bot.digests import Digests, period_of
 from bot.events.business import BusinessEvent, store_event
-from bot.invitations import Invitations
+from bot.invitations import Invitations, overridable
 from bot.outbox import Outbox
 from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
-from bot.staff.home import WINDOW_DAYS, Budget, Health, HomeCase, HomeDesk, HomeFacts, Running
-from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
+from bot.staff.home import WINDOW_DAYS, Health, HomeCase, HomeDesk, HomeFacts, Running
+from bot.staff.survey import Budget, FlowOption, SurveyPorts, SurveyRequest
 from bot.trust import TrustWatch
 from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
-from flows.triggers import next_open_ms
+from flows.triggers import CHANNELS, next_open_ms
 from storage.errors import StoreError
 from storage.records import AuditEntry, Event, Job
 from storage.store import Store, Tx, open_store
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bot.slack.channel import SlackChannel
     from bot.staff.access import Access
     from bot.staff.cases import CaseDesk
+    from bot.staff.commands import CommandDesk
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,7 @@ class Koe:
         closing: AsyncExitStack,
         session: aiohttp.ClientSession,
     ) -> None:
+        self.config = config
         self.settings = config.settings
         self.shop = config.shop
         self.library = config.library
@@ -87,12 +89,14 @@ class Koe:
         self.clock = clock
         self.chance = chance
         self.workspaces = workspaces
+        self.channels = channels
         self.stopping = False
         self.slack: SlackApp | None = None
         self.slack_channel: SlackChannel | None = None
         self.line_channel: LineChannel | None = None
         self.access: Access | None = None
         self.case_desk: CaseDesk | None = None
+        self.command_desk: CommandDesk | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
         self._match_key = config.settings.secret_key.get_secret_value().encode()
@@ -168,6 +172,7 @@ class Koe:
             tasks={
                 "alert": self.cards.due,
                 "staff": self._staff,
+                "command": self._command,
                 "digest": self._digest,
                 "relay": relay.pass_on,
                 "compact": self._compact,
@@ -368,6 +373,13 @@ class Koe:
             raise RuntimeError("Slack is off: set its tokens, then replay")
         await self.case_desk.run(job)
 
+    async def _command(self, job: Job) -> None:
+        """A "command" job: somebody typed a command that changes something."""
+        if self.command_desk is None:
+            raise RuntimeError("Slack is off: set its tokens, then replay")
+        await self.command_desk.run(job)
+        self._home_may_differ()
+
     # ------------------------------------------------------------------------------------------------- life
 
     async def start(self, *, schedule: bool = True) -> None:
@@ -432,7 +444,7 @@ class Koe:
             return known[1]
 
         def look(tx: Tx) -> HomeFacts:
-            counts = tx.job_counts()
+            counts_by_kind = tx.job_counts()
             overdue, oldest_due_ms = tx.overdue_jobs(now_ms - _HARDLY_DUE_MS)
             cases = []
             for case in tx.open_cases(limit=_CASES_AT_A_GLANCE):
@@ -444,20 +456,22 @@ class Koe:
                 now_ms=now_ms,
                 cases=tuple(cases),
                 surveys=tuple(
-                    Running(*self._names_of(flow_id), invited, answered)
-                    for flow_id, invited, answered in tx.responses_by_flow(now_ms - WINDOW_DAYS * _DAY_MS, now_ms)
+                    Running(*self._names_of(flow_id), *counts)
+                    for flow_id, *counts in tx.responses_by_flow(now_ms - WINDOW_DAYS * _DAY_MS, now_ms)
                 ),
+                paused=tuple((*self._names_of(pause.flow_id), pause.at_ms) for pause in tx.pauses()),
+                planned=counts_by_kind.get(("invite", "ready"), 0),
                 digests=tuple(sorted(digests, key=lambda post: post[1])),
                 health=Health(
                     overdue=overdue,
                     oldest_due_ms=oldest_due_ms,
-                    dead=sum(count for (_, state), count in counts.items() if state == "dead"),
-                    uncertain=sum(count for (_, state), count in counts.items() if state == "uncertain"),
+                    dead=sum(count for (_, state), count in counts_by_kind.items() if state == "dead"),
+                    uncertain=sum(count for (_, state), count in counts_by_kind.items() if state == "uncertain"),
                     paused=self.worker.paused(),
                 ),
             )
 
-        facts, budget = await asyncio.gather(self.store.read(look), self._line_budget(now_ms))
+        facts, budget = await asyncio.gather(self.store.read(look), self.line_budget(now_ms))
         facts = replace(facts, budget=budget)
         self._home_facts = now_s, facts
         return facts
@@ -467,7 +481,7 @@ class Koe:
         flow = self.library.flows.get(flow_id)
         return (flow_id, flow_id) if flow is None else (flow.name_in("ja"), flow.name_in("en"))
 
-    async def _line_budget(self, now_ms: int) -> Budget | str | None:
+    async def line_budget(self, now_ms: int) -> Budget | str | None:
         """LINE's messages of this month, asked every ten minutes; None when LINE is off."""
         if self.line_channel is None:
             return None
@@ -519,10 +533,14 @@ class Koe:
 
         return SurveyPorts(
             flows=flows,
+            channels=[name for name in CHANNELS if name in self.channels],
             find=lambda words: self.store.read(lambda tx: self.invitations.find(tx, words)),
-            may_send=lambda request: self.store.read(
-                lambda tx: self.invitations.may_send(tx, request, self.clock.now_ms())
+            recognise=lambda words: self.store.read(lambda tx: self.invitations.recognise(tx, words)),
+            eligibility=lambda request: self.store.read(
+                lambda tx: self.invitations.eligibility(tx, request, self.clock.now_ms())
             ),
+            overridable=overridable,
+            budget=lambda: self.line_budget(self.clock.now_ms()),
             start=start,  # type: ignore[arg-type]
         )
 
@@ -648,6 +666,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     from bot.slack.channel import SlackError
     from bot.staff.access import Access
     from bot.staff.cases import CaseDesk
+    from bot.staff.commands import CommandDesk
     from bot.staff.people import People
     from bot.staff.survey import SurveyDesk
 
@@ -662,6 +681,8 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     koe.access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
     desk = SurveyDesk(
         channel.call,
+        failure=SlackError,
+        access=koe.access,
         ports=koe.survey_ports(),
         tz=koe.shop.tz,
         now_ms=koe.clock.now_ms,
@@ -674,6 +695,20 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         preview=koe.preview_digest,
         tz=koe.shop.tz,
         failure=SlackError,
+    )
+    koe.command_desk = CommandDesk(
+        channel.respond,
+        failure=SlackError,
+        access=koe.access,
+        survey=desk,
+        facts=koe.home_facts,
+        find=koe.invitations.find,
+        digests=koe.digests,
+        config=koe.config,
+        store=koe.store,
+        clock=koe.clock,
+        outbox=koe.worker.outbox,
+        on_queued=koe.worker.take,
     )
     if koe.shop.alerts is not None:
         koe.case_desk = CaseDesk(
@@ -698,6 +733,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         converse=koe.take_in,
         store=note,
         desk=desk,
+        commands=koe.command_desk,
         cases=koe.case_desk,
         people=people,
         access=koe.access,

@@ -565,6 +565,7 @@ class Conversation:
             invitation,
             id=outbox.new_id(),
             channel="",
+            override_reason="",
             state="planned",
             reason="",
             planned_ms=outbox.now_ms,

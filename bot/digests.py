@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -131,31 +132,38 @@ class Digests:
 
     async def compute(self, rule: DigestRule, period: str, now_ms: int) -> dict[str, Any]:
         """One digest as {"period", "slack": {"text", "blocks"}, "text", "json"}. Raises DigestFailed."""
-        request = msgspec.json.encode(self.request(rule, period, now_ms))
+        return await self.ask_child("digest", self.request(rule, period, now_ms))
+
+    async def ask_child(self, command: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What `python -m reports <command>` makes of a request, in a process of its own. Raises DigestFailed."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "reports",
-            "digest",
+            command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(_COMPUTE_WITHIN_S):
-                out, err = await child.communicate(request)
+                out, err = await child.communicate(msgspec.json.encode(request))
         except TimeoutError:
             child.kill()
             await child.wait()
-            raise DigestFailed(f"digest {rule.id} {period} took longer than {_COMPUTE_WITHIN_S} s") from None
+            raise DigestFailed(f"{command} took longer than {_COMPUTE_WITHIN_S} s") from None
         except asyncio.CancelledError:
             child.kill()
             await child.wait()
             raise
         if child.returncode != 0:
-            raise DigestFailed(f"digest {rule.id} {period}: {err.decode('utf-8', 'replace')[-2000:]}")
+            raise DigestFailed(f"{command}: {err.decode('utf-8', 'replace')[-2000:]}")
         computed: dict[str, Any] = msgspec.json.decode(out)
         return computed
+
+    def last_week(self, now_ms: int) -> str:
+        """The last ISO week that is over."""
+        return period_of(datetime.fromtimestamp(now_ms / 1000, self._tz).date() - timedelta(days=7))
 
     def request(self, rule: DigestRule, period: str, now_ms: int) -> dict[str, Any]:
         """What reports/__main__.py reads from its standard input."""
@@ -189,6 +197,19 @@ class Digests:
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },
         }
+
+
+def results_request(config: Config, *, metric: str, days: int, lang: str, now_ms: int) -> dict[str, Any]:
+    """What `python -m reports results` reads from its standard input: one metric, the last so many days."""
+    return {
+        "database": config.settings.database_url,
+        "metric": metric,
+        "days": days,
+        "now_ms": now_ms,
+        "language": "en" if lang == "en" else "ja",
+        "timezone": config.shop.timezone,
+        "instruments": {name: found.model_dump(mode="json") for name, found in config.library.instruments.items()},
+    }
 
 
 def _next_slot(rule: DigestRule, after: datetime) -> datetime:

@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import msgspec
 
 from bot.conversation import BY_CUSTOMER, Conversation
 from bot.outbox import Outbox
-from bot.staff.survey import CustomerHit, NotAllowed, Planned, Started, SurveyRequest
+from bot.staff.survey import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest
 from bot.voice import Voice
 from flows import experiments, triggers
 from flows.survey import Flow, Library
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _ITEM_LENGTH = 20
 _TAG = re.compile(r"【[^】]*】|\[[^\]]*\]")
+_WORDS = (re.compile(r"#?[A-Za-z0-9][A-Za-z0-9_-]{0,199}"), re.compile(r"#?\w[\w-]{0,199}"))
+"""What an id or an order number may look like in a sentence; Japanese puts no space around it."""
+_WORDS_READ = 60
 _EVERY_BATCH = 50
 _STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
 _COMPLAINT_RESOLVED = "complaint_resolved"
@@ -214,11 +217,14 @@ class Invitations:
         )
         if seen.opted_out:
             return triggers.Skip("opted_out")
-        addresses = tx.addresses_of(invitation.customer_id)
-        reachable = {a.channel: a for a in reversed(addresses) if a.blocked_ms is None and a.channel in self._channels}
-        name = triggers.choose_channel(triggers.CHANNELS if rule is None else rule.channel, reachable)
+        reachable = self._reachable(tx, invitation.customer_id)
+        wanted = triggers.CHANNELS if rule is None else rule.channel
+        # a member of staff may have named one
+        name = triggers.choose_channel([c for c in wanted if invitation.channel in ("", c)], reachable)
         if name is None:
             return triggers.Skip("blocked" if seen.blocked else "unreachable")
+        if tx.is_paused(invitation.flow_id):
+            return triggers.Skip("paused")
         if invitation.expires_ms is not None and now_ms >= invitation.expires_ms:
             return triggers.Skip("expired")
         decision = triggers.decide(
@@ -231,6 +237,7 @@ class Invitations:
                 give_up_ms=invitation.expires_ms,
                 # asked again at the customer's own wish, or the next session of a wave: one with the first invitation
                 repeat=invitation.requested_by == BY_CUSTOMER or invitation.part > 1,
+                overridden=invitation.override_reason != "",
             ),
             history=_history(seen),
             now_ms=now_ms,
@@ -238,6 +245,11 @@ class Invitations:
             draw=_draw(invitation.id),
         )
         return reachable[name] if isinstance(decision, triggers.Invite) else decision
+
+    def _reachable(self, tx: Tx, customer_id: str) -> dict[str, Address]:
+        """The address by which the customer can be asked, by channel."""
+        found = reversed(tx.addresses_of(customer_id))
+        return {a.channel: a for a in found if a.blocked_ms is None and a.channel in self._channels}
 
     def _rule(self, invitation: Invitation) -> TriggerRule | None:
         """The rule it was planned by, as it is for the arm of its customer."""
@@ -352,7 +364,7 @@ class Invitations:
             outbox.expect(open_ms)
             return
         tx.finish_job(job, state="done", at_ms=outbox.now_ms)
-        if tx.consent(session.customer_id, "surveys") is not False:
+        if tx.consent(session.customer_id, "surveys") is not False and not tx.is_paused(session.flow_id):
             self._talk.elapsed(tx, session, "remind", outbox)
 
     def _language(self, customer: Customer | None, address: Address, flow: Flow) -> str:
@@ -445,36 +457,66 @@ class Invitations:
 
     # ------------------------------------------------------------------------------------------------- staff
 
-    def may_send(self, tx: Tx, request: SurveyRequest, now_ms: int) -> NotAllowed | None:
-        """Why this survey may not be sent now; None when it may. Changes nothing."""
+    def eligibility(self, tx: Tx, request: SurveyRequest, now_ms: int) -> Eligibility | NotAllowed:
+        """What staff see before they send: how things stand with the customer, and what the contact cap says of this
+        survey at its time. NotAllowed when the survey or the customer is not there. Changes nothing."""
         invitation = self._asked_for(tx, request, request.customer_id, now_ms)
         if isinstance(invitation, NotAllowed):
             return invitation
-        return self._refusal(self._decide(tx, invitation, max(now_ms, request.at_ms or now_ms)))
+        customer = tx.find_customer(request.customer_id)
+        assert customer is not None  # _asked_for looked
+        decision = self._decide(tx, invitation, invitation.due_ms)
+        refused = None if _is_for_later(decision) else self._refusal(decision)
+        reachable = self._reachable(tx, request.customer_id)
+        wanted = [c for c in triggers.CHANNELS if request.channel in ("", c)]
+        seen = tx.contacts(request.customer_id, event_id="", touchpoint=invitation.touchpoint, now_ms=now_ms)
+        return Eligibility(
+            customer=CustomerHit(customer.id, customer.name),
+            refused=refused,
+            channel=triggers.choose_channel(wanted, reachable) or "",
+            last_invited_ms=seen.last_invitation_ms,
+            invited_365d=seen.invitations_365d,
+            per_year=self._shop.contact.per_year,
+            opted_out=seen.opted_out,
+            open_case=seen.open_case,
+            opens_ms=triggers.next_open_ms(self._shop.contact, invitation.due_ms, self._shop.tz),
+            due_ms=invitation.due_ms,
+        )
 
     def start_by_staff(self, tx: Tx, request: SurveyRequest, outbox: Outbox) -> Started | Planned | NotAllowed:
-        """A member of staff starts a survey, now or at a time: sampling does not apply, the contact cap does. One
-        window starts one survey, however often it is sent. Each try is audited, each refusal stored with its reason."""
+        """A member of staff starts a survey, now or at a time: sampling does not apply, the contact cap does, unless
+        the request says why it should not (who may say so is for the caller). One window starts one survey, however
+        often it is sent. Each try is audited, each refusal stored with its reason."""
         invitation = self._asked_for(tx, request, request.request_id, outbox.now_ms)
         if isinstance(invitation, NotAllowed):
             return invitation
         known = tx.find_invitation(invitation.id)
         if known is not None:
             return Planned(known.due_ms) if known.state != "skipped" else NotAllowed(known.reason)
+        overruled = ""
+        if request.override_reason:
+            # the cap as it is without the reason: what is allowed anyway is no override
+            without = self._refusal(self._decide(tx, replace(invitation, override_reason=""), invitation.due_ms))
+            overruled = "" if without is None or not overridable(without.reason) else without.reason
+            invitation = invitation if overruled else replace(invitation, override_reason="")
         decision: triggers.Wait | triggers.Skip | triggers.Invite | Address
         decision = self._decide(tx, invitation, invitation.due_ms)
-        if isinstance(decision, triggers.Wait) and decision.reason == "quiet_hours":
+        if _is_for_later(decision):
             invitation = replace(invitation, due_ms=decision.until_ms)
             decision = triggers.Invite()
         refusal = self._refusal(decision)
+        told = [request.flow_id, *([] if refusal is None else [refusal.reason])]
+        if overruled and refusal is None:
+            told += [f"past {overruled}", request.override_reason]
+        action = "survey.refused" if refusal is not None else "survey.override" if overruled else "survey.start"
         tx.audit(
             AuditEntry(
                 id=outbox.new_id(),
                 at_ms=outbox.now_ms,
                 actor=f"slack:{request.workspace}:{request.requested_by}",
-                action="survey.start" if refusal is None else "survey.refused",
+                action=action,
                 subject=request.customer_id,
-                detail=request.flow_id if refusal is None else f"{request.flow_id}: {refusal.reason}",
+                detail=": ".join(told),
             )
         )
         if refusal is not None:
@@ -499,7 +541,7 @@ class Invitations:
             touchpoint=flow.touchpoint,
             customer_id=request.customer_id,
             event_id="",
-            channel="",
+            channel=request.channel,
             segment="",
             state="planned",
             reason="",
@@ -510,6 +552,7 @@ class Invitations:
             session_id="",
             note=request.note,
             requested_by=request.requested_by,
+            override_reason=request.override_reason,
         )
 
     def _refusal(self, decision: triggers.Wait | triggers.Skip | triggers.Invite | Address) -> NotAllowed | None:
@@ -529,15 +572,37 @@ class Invitations:
                 return None
 
     def find(self, tx: Tx, words: str) -> list[CustomerHit]:
-        """Customers by id, name or order number; an exact id comes alone."""
+        """Customers by id, name or order number (with its # or without), best first; an exact id comes alone."""
         exact = tx.find_customer(words)
         found = [exact] if exact is not None else tx.search_customers(words)
-        return [CustomerHit(customer.id, customer.name, _last_invited(tx, customer.id)) for customer in found]
+        if not found and words:
+            found = tx.search_customers(words.removeprefix("#") if words.startswith("#") else f"#{words}")
+        return [CustomerHit(customer.id, customer.name) for customer in found]
+
+    def recognise(self, tx: Tx, text: str) -> CustomerHit | None:
+        """The one customer whose id or order number stands in a text; None when it names nobody, or several."""
+        named: dict[str, CustomerHit] = {}
+        for word in dict.fromkeys(word for shape in _WORDS for word in shape.findall(text)[:_WORDS_READ]):
+            for customer_id in (word, *tx.customers_of_order(word)):
+                customer = tx.find_customer(customer_id)
+                if customer is not None:
+                    named[customer.id] = CustomerHit(customer.id, customer.name)
+        return next(iter(named.values())) if len(named) == 1 else None
 
 
-def _last_invited(tx: Tx, customer_id: str) -> int | None:
-    sessions = tx.sessions_of(customer_id, limit=1)
-    return sessions[0].created_ms if sessions else None
+def overridable(reason: str) -> bool:
+    """Whether a survey may be sent past this reason by who has the permission: rules 2 and 4 to 9 of the contact cap.
+    Never past a stop, a block or an erasure; past the hours nobody needs to, it goes out when they open.
+
+    >>> overridable("min_gap"), overridable("opted_out"), overridable("quiet_hours"), overridable("paused")
+    (True, False, False, False)
+    """
+    return triggers.RULES.get(reason, 1) not in (1, 3)
+
+
+def _is_for_later(decision: object) -> TypeGuard[triggers.Wait]:
+    """Nothing speaks against it but the hour."""
+    return isinstance(decision, triggers.Wait) and decision.reason == "quiet_hours"
 
 
 def item_text(facts: Mapping[str, object], lang: str) -> str:

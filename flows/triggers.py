@@ -50,9 +50,30 @@ Reason = Literal[
     # not of the cap: found by whoever looks for the customer's address and the invitation's age
     "unreachable",
     "expired",
+    # a person stopped the survey for a while
+    "paused",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 """Why an invitation was not sent, as stored with it; those of `decide` in the order of its rules."""
+RULES: Mapping[str, int] = {
+    "opted_out": 1,
+    "blocked": 1,
+    "open_case": 2,
+    "open_ticket": 2,
+    "after_complaint": 2,
+    "quiet_hours": 3,
+    "same_event": 4,
+    "min_gap": 5,
+    "per_year": 6,
+    "relational_gap": 7,
+    "relational_ahead": 7,
+    "touchpoint_gap": 8,
+    "sampled_out": 9,
+}
+"""Which of the nine rules of the contact cap a reason belongs to; what is missing here is none of them.
+
+Source: docs/contact-cap.md.
+"""
 
 # ------------------------------------------------------------------------------------------ words in the file
 
@@ -328,6 +349,8 @@ class Candidate:
     repeat: bool = False
     """True for what continues an earlier invitation and is one with it: the customer put it off, or a later
     session of a deep wave. Rules 4 to 8 do not apply to it."""
+    overridden: bool = False
+    """True when a member of staff who may do so answers for it: only rule 1 and the hours apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,19 +415,15 @@ def decide(
         return Skip("blocked")
 
     # 2 somebody who is being looked after is not asked how it went
-    if history.open_case:
-        return _wait(now_ms + DAY_MS, "open_case", candidate)
-    if history.open_ticket:
-        return _wait(now_ms + DAY_MS, "open_ticket", candidate)
-    if contact.after_complaint is not None and history.last_complaint_ms is not None:
-        calm_ms = _later(history.last_complaint_ms, contact.after_complaint, tz)
-        if now_ms < calm_ms:
-            return _wait(calm_ms, "after_complaint", candidate)
+    if not candidate.overridden and (wait := _looked_after(contact, candidate, history, now_ms, tz)) is not None:
+        return wait
 
     # 3 nobody is woken
     open_ms = next_open_ms(contact, now_ms, tz)
     if open_ms > now_ms:
         return _wait(open_ms, "quiet_hours", candidate)
+    if candidate.overridden:
+        return Invite()
 
     if not candidate.repeat and (skip := _spent(contact, candidate, history, now_ms, tz)) is not None:
         return skip
@@ -413,6 +432,21 @@ def decide(
     if draw >= candidate.sample:
         return Skip("sampled_out")
     return Invite()
+
+
+def _looked_after(
+    contact: ContactRules, candidate: Candidate, history: History, now_ms: int, tz: tzinfo
+) -> Wait | Skip | None:
+    """Rule 2: an open case or ticket, a complaint or an apology of late."""
+    if history.open_case:
+        return _wait(now_ms + DAY_MS, "open_case", candidate)
+    if history.open_ticket:
+        return _wait(now_ms + DAY_MS, "open_ticket", candidate)
+    if contact.after_complaint is not None and history.last_complaint_ms is not None:
+        calm_ms = _later(history.last_complaint_ms, contact.after_complaint, tz)
+        if now_ms < calm_ms:
+            return _wait(calm_ms, "after_complaint", candidate)
+    return None
 
 
 def _spent(contact: ContactRules, candidate: Candidate, history: History, now_ms: int, tz: tzinfo) -> Skip | None:

@@ -1,5 +1,5 @@
 """`python -m reports digest …`: one digest, made in a process of its own so that the server never loads
-pandas or scipy.
+pandas or scipy; `python -m reports results`: one metric in a window (reports.results), asked and answered the same way.
 
 What it needs of the shop comes as one JSON object on stdin (`Request`), what it made goes as one JSON
 object to stdout: {"period", "slack": {"text", "blocks"}, "text", "json"}. It reads the database and
@@ -39,6 +39,7 @@ from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.kpis import KpiSettings
 from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
+from reports.results import NotScored, ResultsRequest, make_results
 from reports.trust import Rules
 from reports.vocabulary import FreeTextSettings
 from reports.words import Limits
@@ -245,16 +246,22 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
     digest.add_argument("--id", metavar="RULE")
     digest.add_argument("--week", dest="period", metavar="2026-W46", help="default: the last complete week")
     digest.add_argument("--now-ms", type=int, metavar="N")
+    commands.add_parser("results", help="one metric in a window; everything as JSON on stdin")
     found = vars(parser.parse_args(arguments))
-    return {name: value for name, value in found.items() if name != "command" and value is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; reads stdin, writes stdout and stderr."""
     given = _options(sys.argv[1:] if arguments is None else arguments)
+    command = given.pop("command")
     try:
-        made = asyncio.run(make_digest(read_request(sys.stdin.buffer.read(), given)))
-    except RequestError as error:
+        asked = sys.stdin.buffer.read()
+        if command == "results":
+            made = asyncio.run(make_results(ResultsRequest.model_validate_json(asked)))
+        else:
+            made = asyncio.run(make_digest(read_request(asked, given)))
+    except (RequestError, NotScored, ValidationError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except StoreError as error:

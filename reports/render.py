@@ -59,6 +59,11 @@ def _templates() -> Environment:
     return env
 
 
+def plain_template(template: str, /, **values: object) -> str:
+    """A template rendered as plain text; a name it does not get is an error."""
+    return _plain(_templates().get_template(template).render(**values))
+
+
 class _Parts:
     """The rendered pieces of one digest, as text with bold marks."""
 

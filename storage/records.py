@@ -83,6 +83,18 @@ class Invitation:
     """For a survey of several sessions, once its first is sent: the id of that session. "" otherwise."""
     part: int = 1
     """Which session of its wave it asks for: 1, 2, 3."""
+    override_reason: str = ""
+    """Why a member of staff had it sent past the contact cap; "" when nobody did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A survey to which nobody is invited for the time being."""
+
+    flow_id: str
+    at_ms: int
+    actor: str
+    """As in the audit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from storage.records import (
     Job,
     LatestCell,
     MatchKey,
+    Pause,
     Rating,
     Registration,
     Relationship,
@@ -217,6 +218,15 @@ class Tx:
         )
         return [Customer(*row) for row in rows]
 
+    def customers_of_order(self, order_id: str) -> list[str]:
+        """Ids of the customers whose events name this order number; at most two."""
+        rows = self._db.all(
+            "SELECT DISTINCT customer_id FROM events"
+            " WHERE order_id = :order_id AND order_id <> '' AND customer_id <> '' LIMIT 2",
+            {"order_id": order_id},
+        )
+        return [row[0] for row in rows]
+
     def put_match_key(self, customer_id: str, kind: str, key_hash: str, source: str, at_ms: int) -> None:
         """From now on this key leads to this customer (and to no other). Nothing for one who was erased."""
         if self.erased_ms(customer_id) is not None:
@@ -345,10 +355,10 @@ class Tx:
         self._db.run(
             "INSERT INTO invitations (id, trigger_id, flow_id, survey_kind, touchpoint, customer_id,"
             " event_id, channel, segment, state, reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note,"
-            " requested_by, experiment, arm, wave_id, part)"
+            " requested_by, experiment, arm, wave_id, part, override_reason)"
             " VALUES (:id, :trigger_id, :flow_id, :survey_kind, :touchpoint, :customer_id, :event_id, :channel,"
             " :segment, :state, :reason, :planned_ms, :due_ms, :expires_ms, :sent_ms, :session_id, :note,"
-            " :requested_by, :experiment, :arm, :wave_id, :part)"
+            " :requested_by, :experiment, :arm, :wave_id, :part, :override_reason)"
             " ON CONFLICT (id) DO UPDATE SET trigger_id = excluded.trigger_id, flow_id = excluded.flow_id,"
             " survey_kind = excluded.survey_kind, touchpoint = excluded.touchpoint, customer_id ="
             " excluded.customer_id,"
@@ -356,7 +366,8 @@ class Tx:
             " state = excluded.state, reason = excluded.reason, planned_ms = excluded.planned_ms,"
             " due_ms = excluded.due_ms, expires_ms = excluded.expires_ms, sent_ms = excluded.sent_ms,"
             " session_id = excluded.session_id, note = excluded.note, requested_by = excluded.requested_by,"
-            " experiment = excluded.experiment, arm = excluded.arm, wave_id = excluded.wave_id, part = excluded.part",
+            " experiment = excluded.experiment, arm = excluded.arm, wave_id = excluded.wave_id, part = excluded.part,"
+            " override_reason = excluded.override_reason",
             {
                 "id": invitation.id,
                 "trigger_id": invitation.trigger_id,
@@ -380,6 +391,7 @@ class Tx:
                 "arm": invitation.arm,
                 "wave_id": invitation.wave_id,
                 "part": invitation.part,
+                "override_reason": clean(invitation.override_reason),
             },
         )
 
@@ -388,7 +400,7 @@ class Tx:
         row = self._db.one(
             "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
             " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by,"
-            " experiment, arm, wave_id, part FROM invitations WHERE id = :id",
+            " experiment, arm, wave_id, part, override_reason FROM invitations WHERE id = :id",
             {"id": invitation_id},
         )
         return Invitation(*row) if row else None
@@ -398,7 +410,7 @@ class Tx:
         rows = self._db.all(
             "SELECT id, trigger_id, flow_id, survey_kind, touchpoint, customer_id, event_id, channel, segment, state,"
             " reason, planned_ms, due_ms, expires_ms, sent_ms, session_id, note, requested_by,"
-            " experiment, arm, wave_id, part FROM invitations"
+            " experiment, arm, wave_id, part, override_reason FROM invitations"
             " WHERE customer_id = :customer_id ORDER BY planned_ms DESC, id DESC LIMIT :limit",
             {"customer_id": customer_id, "limit": limit},
         )
@@ -409,7 +421,7 @@ class Tx:
         rows = self._db.all(
             "SELECT i.id, i.trigger_id, i.flow_id, i.survey_kind, i.touchpoint, i.customer_id, i.event_id, i.channel,"
             " i.segment, i.state, i.reason, i.planned_ms, i.due_ms, i.expires_ms, i.sent_ms, i.session_id, i.note,"
-            " i.requested_by, i.experiment, i.arm, i.wave_id, i.part"
+            " i.requested_by, i.experiment, i.arm, i.wave_id, i.part, i.override_reason"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
             " WHERE i.customer_id = :customer_id AND (i.state = 'planned'"
             " OR (i.state = 'sent' AND s.status = 'open' AND s.started_ms IS NULL))"
@@ -478,6 +490,29 @@ class Tx:
             next_relational_ms=planned[0],
             last_touchpoint_ms=last_touchpoint,
         )
+
+    def pause_flow(self, flow_id: str, at_ms: int, actor: str) -> bool:
+        """From now on nobody is invited to this survey. False when it is paused already."""
+        return (
+            self._db.run(
+                "INSERT INTO pauses (flow_id, at_ms, actor) VALUES (:flow_id, :at_ms, :actor)"
+                " ON CONFLICT (flow_id) DO NOTHING",
+                {"flow_id": flow_id, "at_ms": at_ms, "actor": actor},
+            )
+            > 0
+        )
+
+    def resume_flow(self, flow_id: str) -> bool:
+        """Ends a pause. False when there is none."""
+        return self._db.run("DELETE FROM pauses WHERE flow_id = :flow_id", {"flow_id": flow_id}) > 0
+
+    def pauses(self) -> list[Pause]:
+        """The surveys that are paused, in order of id."""
+        return [Pause(*row) for row in self._db.all("SELECT flow_id, at_ms, actor FROM pauses ORDER BY flow_id")]
+
+    def is_paused(self, flow_id: str) -> bool:
+        """Whether this survey is paused."""
+        return self._db.one("SELECT 1 FROM pauses WHERE flow_id = :flow_id", {"flow_id": flow_id}) is not None
 
     def customers_due(self, trigger_id: str, since_ms: int, *, after: str, limit: int) -> list[Customer]:
         """For `every` rules: customers with a reachable address and no invitation of this trigger planned since
@@ -1185,18 +1220,20 @@ class Tx:
         assert row is not None
         return row[0], row[1]
 
-    def responses_by_flow(self, start_ms: int, end_ms: int) -> list[tuple[str, int, int]]:
-        """(flow id, invited, answered) of invitations sent in [start, end), counted as in `response_counts`; those who
-        were invited most first."""
+    def responses_by_flow(self, start_ms: int, end_ms: int) -> list[tuple[str, int, int, int]]:
+        """(flow id, invited, answered, completed) of invitations sent in [start, end), counted as in `response_counts`;
+        those who were invited most first."""
         rows = self._db.all(
             "SELECT i.flow_id, COUNT(*) AS invited,"
             " COUNT(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.session_id = i.session_id"
-            " AND a.missing = '' AND a.late = 0 AND a.answered_ms < i.sent_ms + 604800000) THEN 1 END)"
-            " FROM invitations AS i WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms"
+            " AND a.missing = '' AND a.late = 0 AND a.answered_ms < i.sent_ms + 604800000) THEN 1 END),"
+            " COUNT(CASE WHEN s.status = 'completed' THEN 1 END)"
+            " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.part = 1"
             " GROUP BY i.flow_id ORDER BY invited DESC, i.flow_id",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
-        return [(flow_id, invited, answered) for flow_id, invited, answered in rows]
+        return [(flow_id, invited, answered, completed) for flow_id, invited, answered, completed in rows]
 
     def conversations_sent(
         self, start_ms: int, end_ms: int, *, after: tuple[int, str] = (-1, ""), limit: int = 1_000
@@ -2383,7 +2420,7 @@ class Tx:
             params,
         )
         self._db.run(
-            "UPDATE invitations SET customer_id = '', event_id = '', segment = '', note = '',"
+            "UPDATE invitations SET customer_id = '', event_id = '', segment = '', note = '', override_reason = '',"
             " state = CASE WHEN state = 'planned' THEN 'withdrawn' ELSE state END,"
             " reason = CASE WHEN state = 'planned' THEN 'erased' ELSE reason END"
             " WHERE customer_id = :customer_id",

@@ -23,13 +23,15 @@ from bot.slack import blocks as kit
 from bot.slack import messages
 from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
+from bot.slack.words import cut, escape
 from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
 from bot.staff.card import ACTION
 from bot.staff.cases import TEMPLATE, CaseDesk
+from bot.staff.commands import CommandDesk
 from bot.staff.home import HomeDesk
 from bot.staff.people import People, Person, refusal_text
-from bot.staff.survey import COMMAND, START, SURVEY_VIEW, SurveyDesk
+from bot.staff.survey import ABOUT, COMMAND, CUSTOMER, START, SURVEY_VIEW, SurveyDesk
 from storage.failpoints import hit
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ class SlackApp:
         channel: Sends, and knows the connection pool.
         converse: Takes in one event of a customer's conversation in one transaction; notes its event id
         itself. store: Notes anything else; True the first time.
-        desk: `/survey` for staff.
+        desk: The window of `/survey`.
+        commands: `/survey` with words behind it.
         cases: The buttons and windows of cases; None where no alert channel shows any.
         people: Languages of staff.
         access: Permissions of staff.
@@ -99,6 +102,7 @@ class SlackApp:
         converse: Callable[[Inbound], Awaitable[object]],
         store: Callable[[SlackInbound], Awaitable[bool]],
         desk: SurveyDesk,
+        commands: CommandDesk,
         people: People,
         access: Access,
         home_desk: HomeDesk,
@@ -112,6 +116,7 @@ class SlackApp:
         self._converse = converse
         self._store = store
         self._desk = desk
+        self._commands = commands
         self._cases = cases
         self._people = people
         self._access = access
@@ -151,12 +156,15 @@ class SlackApp:
             ignoring_self_events_enabled=False,
             logger=logging.getLogger("koe.slack"),
         )
-        app.command(COMMAND)(self._guarded_command(self._desk.command))
+        app.command(COMMAND)(self._guarded_command(self._commands.answer))
         app.view(SURVEY_VIEW)(self._guarded("view", SURVEY_VIEW, self._desk.submitted))
-        named = self._guarded("action", "customer", self._desk.named)
-        app.action({"block_id": "customer", "action_id": "customer"})(named)
-        app.shortcut(START)(self._guarded("shortcut", START, self._desk.command))
-        app.action(home.START)(self._guarded("action", home.START, self._desk.command))
+        for name in (CUSTOMER, "flow", "channel", "when"):
+            chosen = self._guarded("action", name, self._desk.changed)
+            app.action({"block_id": name, "action_id": name})(chosen)
+        app.options(CUSTOMER)(self._guarded_options(CUSTOMER, self._desk.suggested))
+        app.shortcut(START)(self._guarded("shortcut", START, self._desk.open))
+        app.shortcut(ABOUT)(self._guarded("shortcut", ABOUT, self._desk.open_about))
+        app.action(home.START)(self._guarded("action", home.START, self._desk.open))
         app.action(home.CASES)(self._guarded("action", home.CASES, self._home.list_cases))
         app.action(home.DIGEST)(self._guarded("action", home.DIGEST, self._home.show_digest))
         app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
@@ -213,6 +221,11 @@ class SlackApp:
             if case_answer is not None:
                 hit("slack.before_ack")
                 return BoltResponse(status=200, body=case_answer)
+        if kind == "command" and await self._commands.take(
+            body, key=messages.interaction_key(body), workspace=workspace
+        ):
+            hit("slack.before_ack")
+            return done
         if not await self._store(self._noted(body, kind, workspace)):
             return done
         if kind == "other":
@@ -289,6 +302,19 @@ class SlackApp:
 
         return listener
 
+    def _guarded_options(
+        self, name: str, offer: Callable[[JsonObject, Person], Awaitable[list[JsonObject]]]
+    ) -> Callable[..., Awaitable[None]]:
+        """The listener of a field that offers choices while somebody types: none for who may not. Each letter asks
+        again, so that a refusal leaves no row in the audit."""
+        permission = access.permission_of("option", name)
+
+        async def listener(ack: Any, body: JsonObject) -> None:
+            person, refused = await self._checked(permission, body, "")
+            await ack(options=[] if refused else await offer(body, person))
+
+        return listener
+
     async def _checked(self, permission: access.Permission, body: JsonObject, way: str) -> tuple[Person, str]:
         """Who it is, and the sentence that refuses; "" when they may."""
         user_id, team_id = acting_person(body)
@@ -340,7 +366,7 @@ class SlackApp:
 
     async def _on_unknown_command(self, ack: Any, body: JsonObject) -> None:
         lang = await self._language(body)
-        await ack(text=self._desk.help_text(lang), response_type="ephemeral")
+        await ack(text=self._commands.help_text(lang), response_type="ephemeral")
 
     async def _on_error(self, error: Exception, body: JsonObject) -> None:
         """A listener failed after the acknowledgement: the log has the reason, the person a sentence."""
@@ -358,7 +384,8 @@ class SlackApp:
         the one they are in)."""
         url, view = body.get("response_url"), body.get("view")
         if isinstance(url, str) and url:
-            await self._channel.respond(url, sentence)
+            # what staff typed and customers' names stand in it: words, never markup
+            await self._channel.respond(url, escape(cut(sentence, 3000)), [kit.words((sentence, False))])
         elif body.get("trigger_id") and body.get("type") != "view_submission":
             in_window = isinstance(view, dict) and view.get("type") == "modal"
             args = {"trigger_id": body["trigger_id"], "view": self._told_view(sentence, lang)}

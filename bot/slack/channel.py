@@ -36,6 +36,8 @@ _PAUSE_S: Final = 30.0
 _PAUSE_MAX_S: Final = 900.0
 _LOOK_UP_PAGES: Final = 3
 _KEPT: Final = 10_000
+_TOLD_TRIES: Final = 3
+_TOLD_WAIT_S: Final = 30.0
 
 # What `ok: false` says. Source: docs.slack.dev, reference/methods/chat.postMessage, chat.update,
 # conversations.open.
@@ -329,27 +331,46 @@ class SlackChannel:
             raise unknown("an answer that is not JSON")
         return answer
 
-    async def respond(self, url: str, text: str) -> None:
-        """Tell the person who clicked or typed a command something, to be seen by them alone.
+    async def respond(self, url: str, text: str, blocks: Sequence[JsonObject] = ()) -> None:
+        """Tell the person who clicked or typed a command something, to be seen by them alone. What Slack did not take
+        is repeated twice: to read it twice is harmless.
 
         Args:
             url: The payload's response_url. The SDK's own client for it repeats posts and waits half a minute.
-            text: mrkdwn of ours.
+            text: mrkdwn of ours; the fallback where there are blocks.
 
         Raises:
             SlackError: It is no address of Slack's, or could not be posted.
         """
+        body: JsonObject = {"text": text, "response_type": "ephemeral", "replace_original": False}
+        if blocks:
+            body["blocks"] = list(blocks)
+        for left in reversed(range(_TOLD_TRIES)):
+            try:
+                await self._respond(url, body)
+                return
+            except SlackError as failed:
+                if not left or isinstance(failed.outcome, Refused):
+                    raise
+                after_s = failed.outcome.after_s if isinstance(failed.outcome, RetryLater) else None
+                await asyncio.sleep(min(after_s or 1.0, _TOLD_WAIT_S))
+
+    async def _respond(self, url: str, body: JsonObject) -> None:
         import aiohttp
 
         method = "response_url"
         api_host = urlsplit(self.web().base_url).netloc
         if urlsplit(url).netloc not in ("hooks.slack.com", api_host):
             raise SlackError(method, Refused("not an address of Slack's"))
-        body = {"text": text, "response_type": "ephemeral", "replace_original": False}
         session = self._session
         assert session is not None  # web() made it
         try:
             async with asyncio.timeout(_CALL_S), session.post(url, json=body, allow_redirects=False) as answer:
+                if answer.status == 429:
+                    after_s = retry_after_s(answer.headers.get("Retry-After"))
+                    raise SlackError(method, RetryLater("ratelimited", after_s=after_s))
+                if answer.status >= 500:
+                    raise SlackError(method, RetryLater(f"http {answer.status}"))
                 if answer.status != 200:
                     raise SlackError(method, Refused(f"http {answer.status}"))
         except TimeoutError as slow:

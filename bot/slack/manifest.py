@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from bot.channel import JsonObject
 from bot.slack.words import cut
 from bot.staff.access import ANYTHING_ELSE, COMMANDS
-from bot.staff.survey import COMMAND, START
+from bot.staff.survey import ABOUT, COMMAND, START
 
 EVENTS_PATH: Final = "/slack/events"
 
@@ -70,6 +70,10 @@ SHORTCUTS: Final[Mapping[str, Mapping[str, Shortcut]]] = {
         "ja": Shortcut("global", "アンケートを送る", "お客さまを選んで、アンケートを送ります。"),
         "en": Shortcut("global", "Send a survey", "Choose a customer and send a survey."),
     },
+    ABOUT: {
+        "ja": Shortcut("message", "この件でアンケートを送る", "このメッセージをメモにして、アンケートを送ります。"),
+        "en": Shortcut("message", "Survey about this", "Send a survey, with this message as its note."),
+    },
 }
 
 
@@ -116,6 +120,8 @@ def manifest(*, name: str, lang: str, public_url: str | None, socket: bool, chan
             f"KOE_PUBLIC_URL is {public_url}: Slack calls https addresses only; change it, or use --socket"
         )
     there: dict[str, Any] = {} if socket else {"request_url": f"{public_url}{EVENTS_PATH}"}
+    # where Slack asks for the customers that a field offers; with a socket it asks there
+    suggestions = {} if socket else {"message_menu_options_url": f"{public_url}{EVENTS_PATH}"}
     command: JsonObject = {
         "command": COMMAND,
         **({} if socket else {"url": f"{public_url}{EVENTS_PATH}"}),
@@ -153,7 +159,7 @@ def manifest(*, name: str, lang: str, public_url: str | None, socket: bool, chan
         "oauth_config": {"scopes": {"bot": list(needed_scopes(channels=channels, groups=groups))}},
         "settings": {
             "event_subscriptions": {**there, "bot_events": sorted(EVENTS)},
-            "interactivity": {"is_enabled": True, **there},
+            "interactivity": {"is_enabled": True, **there, **suggestions},
             "org_deploy_enabled": False,
             "socket_mode_enabled": socket,
             "token_rotation_enabled": False,

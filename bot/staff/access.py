@@ -25,7 +25,7 @@ member: a full member of our workspace. staff: somebody whom koe.yaml lists for 
 The others: the list of that name in koe.yaml, section `staff` (see `holders`). Managers hold them all.
 """
 
-Kind = Literal["command", "action", "view", "shortcut"]
+Kind = Literal["command", "action", "view", "shortcut", "option"]
 
 ANYTHING_ELSE: Final = "*"
 """The way in of what has no line of its own: it is acknowledged, explained, and does nothing."""
@@ -34,14 +34,25 @@ COMMANDS: Final[Mapping[str, Permission]] = {
     # the first word after /survey; "" opens the window
     "": "trigger",
     "help": "member",
+    "status": "staff",
+    # who asks for the same window a day later may work out one customer's score
+    "results": "read_comments",
+    # posting it asks for "manage" besides (bot.staff.commands)
+    "digest": "read_comments",
+    "find": "trigger",
+    "pause": "manage",
+    "resume": "manage",
     ANYTHING_ELSE: "member",
 }
 ACTIONS: Final[Mapping[str, Permission]] = {
     # a customer's own controls
     "koe.write": "everyone",
     "koe.change": "everyone",
-    # the window of /survey
+    # choices in the window of /survey that show at once whether it may be sent
     "customer": "trigger",
+    "flow": "trigger",
+    "channel": "trigger",
+    "when": "trigger",
     # the buttons of App Home
     "koe.home.start": "trigger",
     "koe.home.cases": "handle_cases",
@@ -60,11 +71,16 @@ VIEWS: Final[Mapping[str, Permission]] = {
     ANYTHING_ELSE: "everyone",
 }
 SHORTCUTS: Final[Mapping[str, Permission]] = {
-    # the window of /survey, from Slack's own menu
+    # the window of /survey, from Slack's own menu and from a message
     "koe.start": "trigger",
+    "koe.about": "trigger",
     ANYTHING_ELSE: "everyone",
 }
-FIELDS: Final = frozenset({"flow", "when", "note", "to", "reached", "until", "outcome", "follow_up"})
+OPTIONS: Final[Mapping[str, Permission]] = {
+    # what a field offers while somebody types: names of customers
+    "customer": "trigger",
+}
+FIELDS: Final = frozenset({"note", "override", "to", "reached", "until", "outcome", "follow_up"})
 """Action ids of fields that send nothing by themselves: they are read when their window is sent."""
 CONVERSATION: Final = ("koe.tap", "koe.pick", "koe.done", "koe.answer")
 """Prefixes of a customer's controls: each belongs to a session, and only its own customer moves that
@@ -74,6 +90,7 @@ TABLES: Final[Mapping[Kind, Mapping[str, Permission]]] = {
     "action": ACTIONS,
     "view": VIEWS,
     "shortcut": SHORTCUTS,
+    "option": OPTIONS,
 }
 
 Proof = Literal["line_signature", "slack_signature", "events_signature", "nothing"]

@@ -19,7 +19,7 @@ from bot.slack import blocks as kit
 from bot.slack.words import cut
 from bot.staff.access import Access, Permission, acting_person
 from bot.staff.people import Call, Person
-from bot.staff.survey import time_text
+from bot.staff.survey import Budget, time_text
 
 log = structlog.get_logger(__name__)
 
@@ -54,20 +54,14 @@ class HomeCase:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A survey of which invitations were sent in the window, and how many were answered in time."""
+    """A survey of which invitations were sent in the window, how many were answered in time, and how many to the
+    end."""
 
     ja: str
     en: str
     invited: int
     answered: int
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """LINE messages of this month; `limit` None: no cap is set."""
-
-    used: int
-    limit: int | None
+    completed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +84,8 @@ class HomeFacts:
     Attributes:
         budget: None: LINE is off; "unknown": LINE could not be asked.
         digests: (id, when) of each one's next post.
+        paused: (name in ja, in en, since when) of surveys to which nobody is invited.
+        planned: Invitations that wait for their time.
     """
 
     now_ms: int
@@ -97,6 +93,8 @@ class HomeFacts:
     surveys: tuple[Running, ...] = ()
     budget: Budget | str | None = None
     digests: tuple[tuple[str, int], ...] = ()
+    paused: tuple[tuple[str, str, int], ...] = ()
+    planned: int = 0
     health: Health = field(default_factory=Health)
 
 
@@ -122,6 +120,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{name}: response rate {rate}% (95% interval {low}–{high}%, n = {n} invitations)",
     ),
     "surveys.caution": ("・件数が少ないため参考値です", " · few invitations, a rough guide only"),
+    "surveys.paused": ("{name}：休止中（{at}から）", "{name}: paused since {at}"),
     "line": ("LINEの送信数（今月）", "LINE messages this month"),
     "line.capped": ("{used}通／上限 {limit}通（残り {left}通）", "{used} of {limit} used, {left} left"),
     "line.open": ("{used}通（上限の設定なし）", "{used} used, no cap is set"),
@@ -190,7 +189,12 @@ def render_home(facts: HomeFacts, *, viewer: str, lang: str, may: frozenset[Perm
         made.append(_header(_say("cases", lang)))
         made += _case_blocks(facts, viewer, lang, tz, named=named, most=_CASES_SHOWN)
     made.append(_header(_say("surveys", lang, days=WINDOW_DAYS)))
-    made.append(_lines([_survey_line(survey, lang) for survey in facts.surveys] or [_say("surveys.none", lang)]))
+    surveys = [_survey_line(survey, lang) for survey in facts.surveys] or [_say("surveys.none", lang)]
+    surveys += [
+        _say("surveys.paused", lang, name=cut(en if lang == "en" else ja, 80), at=time_text(since_ms, lang, tz))
+        for ja, en, since_ms in facts.paused
+    ]
+    made.append(_lines(surveys))
     if facts.budget is not None:
         made += [_header(_say("line", lang)), _lines([_budget_line(facts.budget, lang)])]
     posts = [f"{digest_id}{'：' if lang != 'en' else ': '}{time_text(at, lang, tz)}" for digest_id, at in facts.digests]
@@ -255,8 +259,7 @@ def _budget_line(budget: Budget | str, lang: str) -> str:
         return _say("line.unknown", lang)
     if budget.limit is None:
         return _say("line.open", lang, used=f"{budget.used:,}")
-    left = max(0, budget.limit - budget.used)
-    return _say("line.capped", lang, used=f"{budget.used:,}", limit=f"{budget.limit:,}", left=f"{left:,}")
+    return _say("line.capped", lang, used=f"{budget.used:,}", limit=f"{budget.limit:,}", left=f"{budget.left:,}")
 
 
 def _health_lines(health: Health, lang: str, tz: tzinfo) -> list[str]:

@@ -6,26 +6,36 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
+import structlog
+
 from bot.channel import JsonObject
 from bot.slack import blocks as kit
-from bot.slack.words import cut, storable
-from bot.staff.access import acting_person
+from bot.slack.words import cut, plain, storable
+from bot.staff.access import Access, acting_person
 from bot.staff.people import Call, Person
+from flows.triggers import RULES
+
+log = structlog.get_logger(__name__)
 
 COMMAND: Final = "/survey"
 START: Final = "koe.start"
 """Callback id of the global shortcut that opens the window."""
+ABOUT: Final = "koe.about"
+"""Callback id of the shortcut on a message that opens it about that message."""
+CUSTOMER: Final = "customer"
+"""Action id of the field that searches customers."""
 SURVEY_VIEW: Final = "koe.survey"
 """Callback id of the window."""
 
 _NOTE_LIMIT = 500
 _NAMED_LIMIT = 100
 _AHEAD_MS = 120 * 86_400_000
-_OFFERED = 5
+_OFFERED = 20
+_VALUE_LIMIT = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,6 @@ class CustomerHit:
 
     id: str
     name: str
-    last_invited_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,10 @@ class SurveyRequest:
     requested_by: str
     """Slack user id."""
     workspace: str
+    channel: str = ""
+    """"line" or "slack"; "" is the first one the customer has."""
+    override_reason: str = ""
+    """Why it is to be sent past the contact cap; "" to keep to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +101,59 @@ class NotAllowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Eligibility:
+    """How things stand with a customer before a survey is sent to them."""
+
+    customer: CustomerHit
+    refused: NotAllowed | None
+    """What the contact cap says; None: it may be sent (when the hours allow it)."""
+    channel: str
+    """Where it would be sent; "" when the customer cannot be reached."""
+    last_invited_ms: int | None
+    invited_365d: int
+    per_year: int | None
+    opted_out: bool
+    open_case: bool
+    opens_ms: int
+    """The first time from `due_ms` on at which surveys may be sent."""
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """LINE messages of this month; `limit` None: no cap is set."""
+
+    used: int
+    limit: int | None
+
+    @property
+    def left(self) -> int | None:
+        """None without a cap."""
+        return None if self.limit is None else max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True)
 class SurveyPorts:
     """What `/survey` needs of the rest.
 
     Attributes:
         flows: The surveys on offer in a language, first the most usual.
+        channels: Where customers can be asked.
         find: Customers by id, name or order number, best first; an exact id or order number comes alone.
-        may_send: Why this survey may not be sent now; None when it may. Changes nothing.
+        recognise: The one customer whose id or order number a text names.
+        eligibility: How things stand before it is sent. Changes nothing.
+        overridable: Whether a reason may be overruled at all.
+        budget: LINE's messages of this month; None: LINE is off; "unknown": it could not be asked.
         start: Start it, if it may.
     """
 
     flows: Callable[[str], Sequence[FlowOption]]
+    channels: Sequence[str]
     find: Callable[[str], Awaitable[Sequence[CustomerHit]]]
-    may_send: Callable[[SurveyRequest], Awaitable[NotAllowed | None]]
+    recognise: Callable[[str], Awaitable[CustomerHit | None]]
+    eligibility: Callable[[SurveyRequest], Awaitable[Eligibility | NotAllowed]]
+    overridable: Callable[[str], bool]
+    budget: Callable[[], Awaitable[Budget | str | None]]
     start: Callable[[SurveyRequest], Awaitable[Started | Planned | NotAllowed]]
 
 
@@ -112,8 +165,22 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "flow": ("アンケート", "Survey"),
     "customer": ("お客さま", "Customer"),
     "customer.hint": (
-        "お客さま番号、お名前、注文番号のいずれか。Enterで、送れるかどうかを確かめられます。",
-        "Customer id, name or order number. Press Enter to check whether it may be sent.",
+        "お客さま番号、お名前、注文番号のいずれかを入力して、お選びください。送れるかどうかが表示されます。",
+        "Type a customer id, name or order number and choose. Whether it may be sent is then shown.",
+    ),
+    "customer.search": ("番号・お名前・注文番号", "Id, name or order number"),
+    "channel": ("送り先", "Where"),
+    "channel.any": ("つながっているほう（LINEを優先）", "Where the customer is (LINE first)"),
+    "channel.line": ("LINE", "LINE"),
+    "channel.slack": ("Slack", "Slack"),
+    "override": ("それでも送る理由（記録に残ります）", "Send anyway, because (kept in the audit)"),
+    "override.hint": (
+        "空欄なら送りません。停止を希望された方、ブロックされた方には、理由があっても送れません。",
+        "Left empty, it is not sent. Nobody who stopped surveys or blocked the account is ever sent one.",
+    ),
+    "override.not": (
+        "この理由で送ることはできません。",
+        "This cannot be overridden.",
     ),
     "when": ("送る日時（空欄なら今すぐ）", "When (leave empty for now)"),
     "note": ("メモ（社内用）", "Note (for the team)"),
@@ -123,8 +190,8 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "No such customer. Please check the id or name.",
     ),
     "several": (
-        "該当するお客さまが複数います。お客さま番号でご指定ください：{who}",
-        "Several customers match. Please use the customer id: {who}",
+        "番号の似たお客さまが複数います：{who}",
+        "Several customers have ids like this: {who}",
     ),
     "past": ("過去の日時です。", "This time has passed."),
     "far": ("120日より先の日時です。", "This is more than 120 days ahead."),
@@ -134,15 +201,27 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{who}に{at}、{via}「{flow}」をお送りします。",
         "“{flow}” will be sent to {who}{via} on {at}.",
     ),
-    "last": ("最後のご案内：{days}日前（{date}）", "Last invited {days} days ago ({date})"),
-    "today": ("最後のご案内：今日", "Last invited today"),
+    "last": ("最後のご案内：{days}日前（{date}）", "Last invited: {days} days ago ({date})"),
+    "today": ("最後のご案内：今日", "Last invited: today"),
     "never": ("これまでのご案内はありません。", "Never invited so far."),
-    "ok": ("送れます。", "It may be sent."),
-    "from": ("（次は{date}以降）", " (from {date})"),
-    "help": (
-        "`/survey` お客さまを選んで、アンケートを送ります。\n`/survey help` この説明を表示します。",
-        "`/survey` choose a customer and send a survey.\n`/survey help` show this.",
+    "year": ("この1年のご案内：{n}回（上限 {most}回）", "Invitations within a year: {n} (limit {most})"),
+    "year.open": ("この1年のご案内：{n}回", "Invitations within a year: {n}"),
+    "opted_out": ("アンケートの停止：{yes}", "Stopped surveys: {yes}"),
+    "open_case": ("対応中のご相談：{yes}", "Open case: {yes}"),
+    "yes": ("あり", "yes"),
+    "no": ("なし", "no"),
+    "hours.now": ("時間帯：送れる時間です", "Hours: open"),
+    "hours.later": ("時間帯：{at}にお送りします", "Hours: it goes out on {at}"),
+    "line.left": (
+        "LINE通数：今月の残り {left}通（このアンケートで1通）",
+        "LINE messages left: {left} (this takes one)",
     ),
+    "line.open": ("LINE通数：今月 {used}通（上限の設定なし）", "LINE messages this month: {used}, no cap is set"),
+    "line.unknown": ("LINE通数：確認できませんでした", "LINE messages: LINE could not be asked"),
+    "ok": ("送れます。", "It may be sent."),
+    "not": ("送れません。", "It may not be sent."),
+    "rule": ("送れません（ルール{n}）。", "It may not be sent (rule {n})."),
+    "from": ("（次は{date}以降）", " (from {date})"),
 }
 _REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "opted_out": ("アンケートの停止を希望されています。", "This customer has stopped surveys."),
@@ -187,6 +266,10 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "The customer is connected to neither LINE nor Slack.",
     ),
     "expired": ("ご案内の期限を過ぎています。", "The invitation would come too late."),
+    "paused": (
+        "このアンケートは休止中です。再開するまで送れません。",
+        "This survey is paused. It can be sent once it is resumed.",
+    ),
     "unknown_flow": ("このアンケートは、もうありません。", "This survey no longer exists."),
     "unknown_customer": (
         "お客さまが見つかりません。番号かお名前をお確かめください。",
@@ -250,15 +333,26 @@ def who_text(customer: CustomerHit, lang: str) -> str:
 
 
 def render_survey_view(
-    flows: Sequence[FlowOption], *, lang: str, private: str, standing: str = "", now_ms: int | None = None
+    flows: Sequence[FlowOption],
+    *,
+    lang: str,
+    channels: Sequence[str] = ("line", "slack"),
+    card: Sequence[str] = (),
+    override: bool = False,
+    customer: CustomerHit | None = None,
+    note: str = "",
 ) -> JsonObject:
-    """The window of `/survey`; `standing` is what is known about the customer named so far.
+    """The window of `/survey`. Without a flow to offer it says so and has nothing to send.
 
-    Without a flow to offer the window says so and has nothing to send.
+    Args:
+        card: How things stand with the customer who was chosen: the verdict, then a line each.
+        override: Ask for a reason to send it all the same.
+        customer: Chosen to begin with.
+        note: Written to begin with.
     """
     if not flows:
-        note = kit.words((_say("no_flows", lang), False))
-        return kit.modal(SURVEY_VIEW, _say("title", lang), [note], close=_say("close", lang), private=private)
+        nothing = kit.words((_say("no_flows", lang), False))
+        return kit.modal(SURVEY_VIEW, _say("title", lang), [nothing], close=_say("close", lang))
     options = [kit.option(flow.name or flow.id, flow.id) for flow in flows[:100]]
     picker: JsonObject = {
         "type": "static_select",
@@ -266,20 +360,38 @@ def render_survey_view(
         "options": options,
         "initial_option": options[0],
     }
-    customer = kit.text_input(
-        "customer",
-        _say("customer", lang),
-        limit=_NAMED_LIMIT,
-        hint=_say("customer.hint", lang),
-        dispatch=True,
-    )
+    search: JsonObject = {
+        "type": "external_select",
+        "action_id": CUSTOMER,
+        "min_query_length": 1,
+        "placeholder": kit.plain_text(_say("customer.search", lang), 150),
+    }
+    if customer is not None:
+        search["initial_option"] = customer_option(customer, lang)
+    ways = [kit.option(_say(f"channel.{way}", lang), way) for way in ("any", *channels)]
+    where: JsonObject = {
+        "type": "static_select",
+        "action_id": "channel",
+        "options": ways,
+        "initial_option": ways[0],
+    }
     at: JsonObject = {"type": "datetimepicker", "action_id": "when"}
+    standing = [kit.words((card[0], True), ("\n" + "\n".join(card[1:]), False))] if card else []
+    reason = kit.text_input(
+        "override",
+        _say("override", lang),
+        limit=_NOTE_LIMIT,
+        optional=True,
+        hint=_say("override.hint", lang),
+    )
     body = [
-        kit.field("flow", _say("flow", lang), picker),
-        customer,
-        *([kit.small_plain(standing)] if standing else []),
-        kit.field("when", _say("when", lang), at, optional=True),
-        kit.text_input("note", _say("note", lang), limit=_NOTE_LIMIT, multiline=True, optional=True),
+        kit.field("flow", _say("flow", lang), picker, dispatch=True),
+        kit.field(CUSTOMER, _say("customer", lang), search, hint=_say("customer.hint", lang), dispatch=True),
+        *standing,
+        *([reason] if override else []),
+        *([kit.field("channel", _say("channel", lang), where, dispatch=True)] if len(channels) > 1 else []),
+        kit.field("when", _say("when", lang), at, optional=True, dispatch=True),
+        kit.text_input("note", _say("note", lang), limit=_NOTE_LIMIT, multiline=True, optional=True, initial=note),
     ]
     return kit.modal(
         SURVEY_VIEW,
@@ -287,8 +399,58 @@ def render_survey_view(
         body,
         close=_say("cancel", lang),
         submit=_say("send", lang),
-        private=private,
     )
+
+
+def customer_option(customer: CustomerHit, lang: str) -> JsonObject:
+    """A customer to choose. Slack brings back 75 characters: of a longer id its beginning."""
+    name = cut(customer.name, 30)
+    return kit.option(who_text(CustomerHit(cut(customer.id, 40), name), lang), cut(customer.id, _VALUE_LIMIT))
+
+
+def card_lines(found: Eligibility, *, budget: Budget | str | None, lang: str, tz: tzinfo, now_ms: int) -> list[str]:
+    """The eligibility card: the verdict, who it is, and what it rests on, a line each."""
+
+    def yes(flag: bool) -> str:
+        return _say("yes" if flag else "no", lang)
+
+    if found.refused is None:
+        verdict = [_say("ok", lang)]
+    else:
+        rule = RULES.get(found.refused.reason)
+        verdict = [_say("not", lang) if rule is None else _say("rule", lang, n=rule)]
+        verdict.append(reason_text(found.refused, lang, tz))
+    comma = " · " if lang == "en" else "・"
+    year = _say("year.open" if found.per_year is None else "year", lang, n=found.invited_365d, most=found.per_year)
+    flags = (_say("opted_out", lang, yes=yes(found.opted_out)), _say("open_case", lang, yes=yes(found.open_case)))
+    later = found.opens_ms > found.due_ms
+    lines = [
+        *verdict,
+        who_text(CustomerHit(cut(found.customer.id, 80), cut(found.customer.name, 80)), lang),
+        _last_text(found.last_invited_ms, lang, tz, now_ms) + comma + year,
+        comma.join(flags),
+        _say("hours.later", lang, at=time_text(found.opens_ms, lang, tz)) if later else _say("hours.now", lang),
+    ]
+    if found.channel == "line" and budget is not None:
+        lines.append(_budget_text(budget, lang))
+    return lines
+
+
+def _last_text(last_invited_ms: int | None, lang: str, tz: tzinfo, now_ms: int) -> str:
+    if last_invited_ms is None:
+        return _say("never", lang)
+    day, today = (datetime.fromtimestamp(at / 1000, tz).date() for at in (last_invited_ms, now_ms))
+    if (days := (today - day).days) <= 0:
+        return _say("today", lang)
+    return _say("last", lang, days=days, date=day_text(last_invited_ms, lang, tz))
+
+
+def _budget_text(budget: Budget | str, lang: str) -> str:
+    if isinstance(budget, str):
+        return _say("line.unknown", lang)
+    if budget.left is None:
+        return _say("line.open", lang, used=f"{budget.used:,}")
+    return _say("line.left", lang, left=f"{budget.left:,}")
 
 
 def _result_view(sentence: str, lang: str) -> JsonObject:
@@ -305,6 +467,8 @@ class SurveyDesk:
 
     Args:
         call: One Web API call.
+        failure: The exception of `call`.
+        access: Who may send past the contact cap.
         ports: The rest of the product.
         tz: The shop's time zone, for dates in sentences.
         now_ms: Koe's clock.
@@ -314,60 +478,88 @@ class SurveyDesk:
         self,
         call: Call,
         *,
+        failure: type[Exception],
+        access: Access,
         ports: SurveyPorts,
         tz: tzinfo,
         now_ms: Callable[[], int],
     ) -> None:
         self._call = call
+        self._failure = failure
+        self._access = access
         self._ports = ports
         self._tz = tz
         self._now_ms = now_ms
 
-    def help_text(self, lang: str) -> str:
-        """What can be typed."""
-        return _say("help", lang)
+    async def open(self, body: Mapping[str, Any], person: Person) -> None:
+        """Open the window, for the command without a word, the shortcut and the button of App Home."""
+        await self._open(body, self._render(person.lang))
 
-    async def command(self, body: Mapping[str, Any], person: Person) -> str:
-        """The sentence to answer `/survey …` (or the shortcut, which has no words) with; "" when the window was opened
-        instead."""
-        if str(body.get("text") or "").strip():
-            return self.help_text(person.lang)
-        private = json.dumps({"lang": person.lang})
-        view = render_survey_view(self._ports.flows(person.lang), lang=person.lang, private=private)
+    async def open_about(self, body: Mapping[str, Any], person: Person) -> None:
+        """Open the window about a message: its words are the note, and the customer whose number they name is chosen.
+        The words stay words."""
+        message = body.get("message")
+        words = storable(plain(_text_of(message))).strip() if isinstance(message, dict) else ""
+        named = await self._ports.recognise(words) if words else None
+        note = cut(" ".join(words.split()), _NOTE_LIMIT)
+        if named is None:
+            await self._open(body, self._render(person.lang, note=note))
+            return
+        flows = self._ports.flows(person.lang)
+        asked = _Values(flows[0].id if flows else "", named.id, "", None, "", "")
+        card, override = await self._standing(asked, named, body, person)
+        await self._open(body, self._render(person.lang, card=card, override=override, customer=named, note=note))
+
+    async def _open(self, body: Mapping[str, Any], view: JsonObject) -> None:
         await self._call("views.open", {"trigger_id": str(body.get("trigger_id", "")), "view": view})
-        return ""
+
+    def _render(
+        self,
+        lang: str,
+        *,
+        card: Sequence[str] = (),
+        override: bool = False,
+        customer: CustomerHit | None = None,
+        note: str = "",
+    ) -> JsonObject:
+        return render_survey_view(
+            self._ports.flows(lang),
+            lang=lang,
+            channels=self._ports.channels,
+            card=card,
+            override=override,
+            customer=customer,
+            note=note,
+        )
+
+    async def suggested(self, body: Mapping[str, Any], person: Person) -> list[JsonObject]:
+        """The customers to choose from for what was typed so far."""
+        words = _words(body.get("value"), _NAMED_LIMIT)
+        found = await self._ports.find(words) if words else ()
+        return [customer_option(hit, person.lang) for hit in found[:_OFFERED]]
 
     async def submitted(self, body: Mapping[str, Any], person: Person) -> JsonObject:
-        """How the window answers "send": errors beside the fields, or what will happen."""
-        (user_id, team_id), lang = acting_person(body), person.lang
-        values = _values(body)
-        flow_id, named, at_ms, note = values.flow_id, values.customer, values.at_ms, values.note
-        if not flow_id:
+        """How the window answers "send": errors beside the fields, what speaks against it, or what will happen."""
+        lang, values = person.lang, _values(body)
+        if not values.flow_id:
             return _errors(flow=_say("missing", lang))
-        if at_ms is not None and at_ms < self._now_ms() - 60_000:
+        if values.at_ms is not None and values.at_ms < self._now_ms() - 60_000:
             return _errors(when=_say("past", lang))
-        if at_ms is not None and at_ms > self._now_ms() + _AHEAD_MS:
+        if values.at_ms is not None and values.at_ms > self._now_ms() + _AHEAD_MS:
             return _errors(when=_say("far", lang))
-        customer = await self._one_customer(named, lang)
+        customer = await self._one_customer(values.customer, lang)
         if isinstance(customer, str):
             return _errors(customer=customer)
-        view = _dict(body.get("view"))
-        request = SurveyRequest(
-            request_id=_request_id(team_id, view, flow_id, customer.id, at_ms),
-            flow_id=flow_id,
-            customer_id=customer.id,
-            at_ms=at_ms,
-            note=note,
-            requested_by=user_id,
-            workspace=team_id,
-        )
-        flow = next((flow.name for flow in self._ports.flows(lang) if flow.id == flow_id), flow_id)
+        if values.override and (refused := await self._may_not_override(body)):
+            return _errors(override=refused)
+        request = _request(body, values, customer.id)
+        flow = next((flow.name for flow in self._ports.flows(lang) if flow.id == values.flow_id), values.flow_id)
         words = {"who": who_text(customer, lang), "flow": flow}
         match await self._ports.start(request):
-            case NotAllowed(reason="unknown_flow") as refused:
-                return _errors(flow=reason_text(refused, lang, self._tz))
-            case NotAllowed() as refused:
-                return _errors(customer=reason_text(refused, lang, self._tz))
+            case NotAllowed(reason="unknown_flow") as refusal:
+                return _errors(flow=reason_text(refusal, lang, self._tz))
+            case NotAllowed() as refusal:
+                return await self._refused(refusal, values, customer, body, person)
             case Planned(due_ms=due_ms, channel=channel) if due_ms > self._now_ms():
                 at = time_text(due_ms, lang, self._tz)
                 sentence = _say("planned", lang, **words, at=at, via=_via(channel, lang))
@@ -375,63 +567,81 @@ class SurveyDesk:
                 sentence = _say("started", lang, **words, via=_via(channel, lang))
         return {"response_action": "update", "view": _result_view(sentence, lang)}
 
-    async def named(self, body: Mapping[str, Any], person: Person) -> None:
-        """Somebody pressed Enter in the customer's field: the window shows who it is and whether it may be
-        sent."""
-        (user_id, team_id), lang = acting_person(body), person.lang
+    async def _refused(
+        self,
+        refusal: NotAllowed,
+        values: _Values,
+        customer: CustomerHit,
+        body: Mapping[str, Any],
+        person: Person,
+    ) -> JsonObject:
+        """The window after a refusal: with a field for a reason where this person may overrule it and has not tried."""
+        sentence = reason_text(refusal, person.lang, self._tz)
+        if values.override:
+            stop = " " if person.lang == "en" else ""
+            return _errors(override=f"{_say('override.not', person.lang)}{stop}{sentence}")
+        card, override = await self._standing(values, customer, body, person)
+        shown = {block.get("block_id") for block in _dict(body.get("view")).get("blocks") or () if _dict(block)}
+        if not override or "override" in shown:
+            return _errors(customer=sentence)
+        return {"response_action": "update", "view": self._render(person.lang, card=card, override=True)}
+
+    async def _may_not_override(self, body: Mapping[str, Any]) -> str:
+        """The sentence that refuses a reason; "" when this person may overrule the contact cap."""
+        user_id, team_id = acting_person(body)
+        _, refused = await self._access.check("override", user_id, team_id=team_id, way="view:koe.survey.override")
+        return "" if refused is None else refused.sentence
+
+    async def changed(self, body: Mapping[str, Any], person: Person) -> None:
+        """Something was chosen in the window: it shows who the customer is and whether it may be sent."""
         values, view = _values(body), _dict(body.get("view"))
-        customer = await self._one_customer(values.customer or _dispatched(body), lang)
+        if not values.customer:
+            return
+        customer = await self._one_customer(values.customer, person.lang)
         if isinstance(customer, str):
-            standing = customer
+            card, override = [customer], False
         else:
-            request = SurveyRequest(
-                request_id=_request_id(team_id, view, values.flow_id, customer.id, values.at_ms),
-                flow_id=values.flow_id,
-                customer_id=customer.id,
-                at_ms=values.at_ms,
-                note="",
-                requested_by=user_id,
-                workspace=team_id,
-            )
-            refused = await self._ports.may_send(request)
-            verdict = _say("ok", lang) if refused is None else reason_text(refused, lang, self._tz)
-            parts = (who_text(customer, lang), self._last_text(customer, lang), verdict)
-            standing = (" · " if lang == "en" else "・").join(parts)
-        again = render_survey_view(
-            self._ports.flows(lang), lang=lang, private=json.dumps({"lang": lang}), standing=standing
-        )
-        await self._call("views.update", {"view_id": view.get("id"), "hash": view.get("hash"), "view": again})
+            card, override = await self._standing(values, customer, body, person)
+        again = self._render(person.lang, card=card, override=override)
+        try:
+            await self._call("views.update", {"view_id": view.get("id"), "hash": view.get("hash"), "view": again})
+        except self._failure as failed:
+            # closed meanwhile, or a later choice has its own update: nothing is lost
+            log.info("slack_window_not_updated", reason=str(failed))
 
-    def _last_text(self, customer: CustomerHit, lang: str) -> str:
-        if customer.last_invited_ms is None:
-            return _say("never", lang)
-        days = max(0, (self._now_ms() - customer.last_invited_ms) // 86_400_000)
-        if days == 0:
-            return _say("today", lang)
-        return _say("last", lang, days=days, date=day_text(customer.last_invited_ms, lang, self._tz))
+    async def _standing(
+        self, values: _Values, customer: CustomerHit, body: Mapping[str, Any], person: Person
+    ) -> tuple[list[str], bool]:
+        """The eligibility card, and whether this person may overrule what it says."""
+        found = await self._ports.eligibility(_request(body, replace(values, override=""), customer.id))
+        if isinstance(found, NotAllowed):
+            return [reason_text(found, person.lang, self._tz)], False
+        budget = await self._ports.budget()
+        lines = card_lines(found, budget=budget, lang=person.lang, tz=self._tz, now_ms=self._now_ms())
+        if found.refused is None or not self._ports.overridable(found.refused.reason):
+            return lines, False
+        return lines, await self._access.may("override", person.id, team_id=acting_person(body)[1])
 
-    async def _one_customer(self, named: str, lang: str) -> CustomerHit | str:
-        """The customer that was named, or the sentence that asks for a better name."""
-        if not named:
+    async def _one_customer(self, chosen: str, lang: str) -> CustomerHit | str:
+        """The customer that was chosen, or the sentence that asks for another choice."""
+        if not chosen:
             return _say("missing", lang)
-        found = await self._ports.find(named)
-        exact = [hit for hit in found if hit.id == named]
+        beginning = chosen[:-1] if len(chosen) == _VALUE_LIMIT and chosen.endswith("…") else ""
+        found = await self._ports.find(beginning or chosen)
+        exact = [hit for hit in found if hit.id == chosen or (beginning and hit.id.startswith(beginning))]
         if len(exact) == 1:
             return exact[0]
-        if not found:
-            return _say("unfound", lang)
-        if len(found) > 1:
-            comma = ", " if lang == "en" else "、"
-            return cut(_say("several", lang, who=comma.join(who_text(hit, lang) for hit in found[:_OFFERED])), 500)
-        return found[0]
+        return _say("several" if exact else "unfound", lang, who=", ".join(cut(hit.id, 80) for hit in exact[:5]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Values:
     flow_id: str
     customer: str
+    channel: str
     at_ms: int | None
     note: str
+    override: str
 
 
 def _values(body: Mapping[str, Any]) -> _Values:
@@ -442,25 +652,54 @@ def _values(body: Mapping[str, Any]) -> _Values:
     def entry(name: str) -> dict[str, Any]:
         return _dict(_dict(values.get(name)).get(name))
 
-    chosen = _dict(entry("flow").get("selected_option")).get("value")
+    def chosen(name: str) -> str:
+        return _words(_dict(entry(name).get("selected_option")).get("value"), _NAMED_LIMIT)
+
     at_s = entry("when").get("selected_date_time")
+    channel = chosen("channel")
     return _Values(
-        flow_id=chosen if isinstance(chosen, str) else "",
-        customer=_words(entry("customer").get("value"), _NAMED_LIMIT),
+        flow_id=chosen("flow"),
+        customer=chosen(CUSTOMER),
+        channel=channel if channel in ("line", "slack") else "",
         at_ms=at_s * 1000 if isinstance(at_s, int) and 0 < at_s < 10**11 else None,
         note=_words(entry("note").get("value"), _NOTE_LIMIT),
+        override=_words(entry("override").get("value"), _NOTE_LIMIT),
     )
 
 
-def _request_id(team_id: str, view: Mapping[str, Any], flow_id: str, customer_id: str, at_ms: int | None) -> str:
-    wish = json.dumps([team_id, view.get("id"), flow_id, customer_id, at_ms])
-    return f"survey:{hashlib.sha256(wish.encode()).hexdigest()[:32]}"
+def _request(body: Mapping[str, Any], values: _Values, customer_id: str) -> SurveyRequest:
+    (user_id, team_id), view = acting_person(body), _dict(body.get("view"))
+    wish = [team_id, view.get("id"), values.flow_id, customer_id, values.at_ms, values.channel, bool(values.override)]
+    return SurveyRequest(
+        request_id=f"survey:{hashlib.sha256(json.dumps(wish).encode()).hexdigest()[:32]}",
+        flow_id=values.flow_id,
+        customer_id=customer_id,
+        at_ms=values.at_ms,
+        note=values.note,
+        requested_by=user_id,
+        workspace=team_id,
+        channel=values.channel,
+        override_reason=values.override,
+    )
 
 
-def _dispatched(body: Mapping[str, Any]) -> str:
-    actions = body.get("actions")
-    first = actions[0] if isinstance(actions, list) and actions else {}
-    return _words(_dict(first).get("value"), _NAMED_LIMIT)
+def _text_of(message: Mapping[str, Any]) -> str:
+    """The words of a message as Slack gives them: its text, and what stands in its blocks besides."""
+    found: list[str] = [str(message.get("text") or "")]
+
+    def walk(part: object, depth: int = 0) -> None:
+        if isinstance(part, list):
+            for one in part:
+                walk(one, depth)
+        elif isinstance(part, dict) and depth < 8:
+            text = part.get("text")
+            if isinstance(text, str) and text not in found[0]:
+                found.append(text)
+            for one in part.values():
+                walk(one, depth + 1)
+
+    walk(message.get("blocks"))
+    return "\n".join(found)
 
 
 def _words(value: object, limit: int) -> str:

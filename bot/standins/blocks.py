@@ -68,6 +68,13 @@ def validate_view(view: Any) -> list[str]:
     return check.problems
 
 
+def validate_options(options: Any) -> list[str]:
+    """Every problem of what an app offers for an `external_select`: at most 100 options, each within its lengths."""
+    check = _Check("modal")
+    check.options("", {"options": options}, 100)
+    return check.problems
+
+
 def text_length(part: Any) -> int:
     """All the characters a message's blocks show, labels of buttons and options included."""
     if isinstance(part, list):
@@ -457,6 +464,10 @@ class _Check:
                 self.options(at, element, 5)
             case "static_select" | "multi_static_select":
                 self.select(at, element)
+            case "external_select" | "multi_external_select":
+                self.whole(f"{at}/min_query_length", element.get("min_query_length"), 0, 1000)
+                if "initial_option" in element:
+                    self.option(f"{at}/initial_option", element["initial_option"], rich=False)
             case "plain_text_input":
                 self.string(f"{at}/initial_value", element.get("initial_value"), 3000, least=0)
                 self.whole(f"{at}/min_length", element.get("min_length"), 0, 3000)
@@ -466,6 +477,8 @@ class _Check:
                     self.add(f"{at}/is_decimal_allowed", "is required")
             case "file_input":
                 self.whole(f"{at}/max_files", element.get("max_files"), 1, 10)
+                if element.get("filetypes") is not None:
+                    self.array(f"{at}/filetypes", element["filetypes"], 1, 100)
             case _:
                 pass
 

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import aiohttp
 from starlette.applications import Starlette
@@ -30,7 +30,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bot.standins.blocks import elements_of, validate_blocks, validate_message, validate_view
+from bot.standins.blocks import elements_of, validate_blocks, validate_message, validate_options, validate_view
 from bot.standins.elements import STATE_KEYS, find_element, initial_state, state_of, with_ids
 from bot.standins.reading import block_words, escaped, parsed_texts, plain_words
 from bot.standins.wire import (
@@ -77,6 +77,7 @@ _PER_MINUTE = {  # calls a minute of the documented tiers; chat.postMessage has 
     "views.update": 100,
     "views.publish": 100,
     "apps.connections.open": 50,
+    "files.info": 100,
     "files.getUploadURLExternal": 100,
     "files.completeUploadExternal": 100,
 }
@@ -93,6 +94,7 @@ _SCOPES = {
     "users.list": "users:read",
     "usergroups.list": "usergroups:read",
     "usergroups.users.list": "usergroups:read",
+    "files.info": "files:read",
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
 }
@@ -257,6 +259,7 @@ class SlackStandin:
         self._triggers: dict[str, _Trigger] = {}
         self._response_urls: dict[str, _ResponseUrl] = {}
         self._files: dict[str, JsonObject] = {}
+        self._offered: dict[tuple[str, str, str], list[JsonObject]] = {}
         self._sockets: list[_Socket] = []
         self._tickets: set[str] = set()
         self._turn = itertools.count()
@@ -269,6 +272,7 @@ class SlackStandin:
             routes=[
                 Route("/api/{method}", self._api, methods=["GET", "POST"]),
                 Route("/upload/{file_id}", self._upload, methods=["POST"]),
+                Route("/files-pri/{file_id}/{name}", self._download, methods=["GET"]),
                 Route("/response/{token}", self._response_url, methods=["POST"]),
                 WebSocketRoute("/socket", self._socket),
             ],
@@ -490,10 +494,42 @@ class SlackStandin:
             self._append(channel_id, body, only_for=only_for)
         return ack
 
+    async def types(self, user_id: str, action_id: str, text: str, *, block_id: str | None = None) -> list[JsonObject]:
+        """The person types into a field of the top modal that searches (`external_select`): the options the app
+        offers, which they then `picks` or `submits` by value. Nothing is asked before `min_query_length` characters.
+
+        Raises:
+            NotOnScreenError: no such field, or the app's answer is none that Slack would show.
+        """
+        view = self._top(user_id)
+        block, element = find_element(view["blocks"], action_id, block_id, None)
+        if element["type"] != "external_select":
+            raise NotOnScreenError(f"{action_id!r} is no field that searches")
+        if len(text) < element.get("min_query_length", 3):
+            return []
+        payload = self._interaction(user_id, "block_suggestion")
+        payload.pop("trigger_id")
+        payload |= {
+            "container": {"type": "view", "view_id": view["id"]},
+            "view": _copy(view),
+            "action_id": action_id,
+            "block_id": block["block_id"],
+            "value": text,
+        }
+        ack = await self._send("interactive", payload)
+        body = ack.body if ack.ok and isinstance(ack.body, dict) else {}
+        options = body.get("options")
+        if not isinstance(options, list) or (options and (problems := validate_options(options))):
+            why = problems if isinstance(options, list) else "no options in the answer"
+            raise NotOnScreenError(f"{action_id!r} shows no options: {why}")
+        self._offered[(view["id"], block["block_id"], action_id)] = options
+        return options
+
     async def picks(self, user_id: str, action_id: str, selected: Any = None, *, block_id: str | None = None) -> Ack:
         """The person uses an element of the top modal that dispatches an action (a button, a select …)."""
         view = self._top(user_id)
         block, element = find_element(view["blocks"], action_id, block_id, None)
+        selected = self._chosen(user_id, view, block, element, selected)
         action = self._action(block, element, None, selected)
         if element["type"] != "button":
             state = view["state"]["values"].setdefault(block["block_id"], {})
@@ -518,7 +554,7 @@ class SlackStandin:
             NotOnScreenError: no modal, an input or option that is not there, a required input left empty.
         """
         view = self._top(user_id)
-        self._fill(view, values or {}, forged=forged)
+        self._fill(user_id, view, values or {}, forged=forged)
         self._errors.pop(user_id, None)
         ack = await self._send(
             "interactive",
@@ -779,6 +815,8 @@ class SlackStandin:
                 ticket = secrets.token_hex(8)
                 self._tickets.add(ticket)
                 return {"ok": True, "url": f"{self._url().replace('http', 'ws', 1)}/socket?ticket={ticket}"}
+            case "files.info":
+                return {"ok": True, "file": self._file_json(self._readable_file(args))}
             case "files.getUploadURLExternal":
                 return self._new_file(args)
             case "files.completeUploadExternal":
@@ -1119,6 +1157,67 @@ class SlackStandin:
             raise _NotOkError("invalid_blocks", errors=problems, response_metadata={"messages": said})
         return {"ok": True}
 
+    def adds_file(self, user_id: str, name: str, content: bytes) -> str:
+        """The person drops a file into a field of a modal: its id, for `submits`."""
+        self._user(user_id)
+        file_id = _id("F")
+        self._files[file_id] = {
+            "id": file_id,
+            "title": name,
+            "name": name,
+            "size": len(content),
+            "content": content,
+            "completed": True,
+            "user": user_id,
+        }
+        return file_id
+
+    def _readable_file(self, args: JsonObject) -> JsonObject:
+        file = self._files.get(str(args.get("file")))
+        if file is None:
+            raise _NotOkError("file_not_found")
+        if file.get("deleted"):
+            raise _NotOkError("file_deleted")
+        return file
+
+    def deletes_file(self, file_id: str) -> None:
+        """The person deletes a file of theirs."""
+        self._files[file_id]["deleted"] = True
+
+    def _file_json(self, file: JsonObject) -> JsonObject:
+        name = str(file["name"])
+        address = f"{self._url()}/files-pri/{file['id']}/{quote(name)}"
+        return {
+            "id": file["id"],
+            "name": name,
+            "title": file["title"],
+            "filetype": name.rpartition(".")[2].lower(),
+            "size": file["size"],
+            "user": file.get("user", self.bot_user),
+            "mode": "hosted",
+            "url_private": address,
+            "url_private_download": address,
+        }
+
+    async def _download(self, request: Request) -> Response:
+        """The bytes for who brings the bot's token; for anybody else the page on which people sign in."""
+        file = self._files.get(request.path_params["file_id"])
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        kind = self._faults.take("download")
+        self.requests.append(Recorded("GET", "download", {}, None, 200, self.clock.now_ms()))
+        if kind == "reset_before":
+            return Dropped()
+        if kind in ("503", "500html"):
+            return HTMLResponse("<html><body>Server Error</body></html>", int(kind[:3]))
+        if kind.startswith("ratelimited"):
+            return PlainTextResponse("", 429, {"Retry-After": kind.partition(":")[2] or "1"})
+        scoped = self.scopes is None or "files:read" in self.scopes
+        if bearer != self.bot_token or not scoped:
+            return HTMLResponse("<!DOCTYPE html><html><body>Sign in to Slack</body></html>")
+        if file is None or file.get("deleted"):
+            return PlainTextResponse("not found", 404)
+        return Response(file["content"], media_type="application/octet-stream")
+
     def file_content(self, file_id: str) -> bytes:
         """The bytes uploaded under this id."""
         content: bytes = self._files[file_id]["content"]
@@ -1401,7 +1500,35 @@ class SlackStandin:
             action |= state_of(element, selected if selected is not None else value)
         return action
 
-    def _fill(self, view: JsonObject, values: Mapping[str, Any], *, forged: bool) -> None:
+    def _chosen(self, user_id: str, view: JsonObject, block: JsonObject, element: JsonObject, given: Any) -> Any:
+        """What the person chose, where the form of it is Slack's: an option that was offered, their own files."""
+        if element["type"] == "external_select" and given:
+            value = given.get("value") if isinstance(given, Mapping) else given
+            if isinstance(given, Mapping) and "selected_option" in given:
+                chosen = given["selected_option"]
+                value = chosen.get("value") if isinstance(chosen, Mapping) else None
+                if value is None:
+                    return None
+            seen = self._offered.get((view["id"], block["block_id"], element["action_id"]), [])
+            for option in (*seen, *([element["initial_option"]] if "initial_option" in element else ())):
+                if option["value"] == value:
+                    return option
+            raise NotOnScreenError(f"{element['action_id']} offers no option {value!r}; type first")
+        if element["type"] == "file_input" and given:
+            named = given.get("files") if isinstance(given, Mapping) else given
+            files = [self._files[file_id] for file_id in ([named] if isinstance(named, str) else named or [])]
+            kinds = element.get("filetypes")
+            if len(files) > element.get("max_files", 10):
+                raise NotOnScreenError(f"{element['action_id']} takes {element.get('max_files', 10)} files")
+            for file in files:
+                if file.get("user") != user_id:
+                    raise NotOnScreenError(f"{user_id} has no file {file['id']}")
+                if kinds and str(file["name"]).rpartition(".")[2].lower() not in kinds:
+                    raise NotOnScreenError(f"{element['action_id']} takes {', '.join(kinds)}, not {file['name']}")
+            return {"files": [self._file_json(file) for file in files]}
+        return given
+
+    def _fill(self, user_id: str, view: JsonObject, values: Mapping[str, Any], *, forged: bool) -> None:
         used: set[str] = set()
         state: dict[str, JsonObject] = view["state"]["values"]
         for block in view["blocks"]:
@@ -1419,6 +1546,7 @@ class SlackStandin:
                 else:
                     continue
                 used |= {block_id, action_id}
+                given = self._chosen(user_id, view, block, element, given)
                 state.setdefault(block_id, {})[action_id] = state_of(element, given)
         strange = [name for name in values if name not in used]
         if strange:

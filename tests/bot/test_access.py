@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
+from desks import command_desk
 
 import bot.http
 from bot.config import Staff
@@ -24,6 +25,7 @@ from bot.staff.people import People, Refusal
 from bot.staff.survey import SurveyDesk, SurveyPorts
 from bot.standins.wire import serve
 from flows.builtin import builtin_library
+from storage.store import open_store
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [*(ROOT / "bot/slack").glob("*.py"), *(ROOT / "bot/staff").glob("*.py")]
@@ -200,7 +202,7 @@ def test_a_way_in_without_a_permission_cannot_be_built() -> None:
 
 
 @pytest.fixture
-async def slack_app(directory: Directory) -> AsyncIterator[SlackApp]:
+async def slack_app(directory: Directory, tmp_path: Path) -> AsyncIterator[SlackApp]:
     """Slack's way in as it is built for a shop, with nobody behind it."""
     channel = SlackChannel("xoxb-1", deck=builtin_library().deck, base_url="http://127.0.0.1:1/api/")
     people = People(directory, team_id=lambda: "T1", default_lang="ja", failure=NotAnswered, now_ms=lambda: NOW_MS)
@@ -208,12 +210,32 @@ async def slack_app(directory: Directory) -> AsyncIterator[SlackApp]:
     async def never(*_: Any) -> Any:
         raise AssertionError("nothing may come so far")
 
-    ports = SurveyPorts(flows=lambda lang: [], find=never, may_send=never, start=never)
+    ports = SurveyPorts(
+        flows=lambda lang: [],
+        channels=("line", "slack"),
+        find=never,
+        recognise=never,
+        eligibility=never,
+        overridable=lambda reason: False,
+        budget=never,
+        start=never,
+    )
+    checked = access_of(directory, STAFF, [])
+    desk = SurveyDesk(
+        channel.call,
+        failure=SlackError,
+        access=checked,
+        ports=ports,
+        tz=ZoneInfo("Asia/Tokyo"),
+        now_ms=lambda: NOW_MS,
+    )
+    store = await open_store(f"sqlite:///{tmp_path / 'koe.db'}", now_ms=NOW_MS)
     yield SlackApp(
         channel,
         converse=never,
         store=never,
-        desk=SurveyDesk(channel.call, ports=ports, tz=ZoneInfo("Asia/Tokyo"), now_ms=lambda: NOW_MS),
+        desk=desk,
+        commands=command_desk(channel, desk, checked, store=store, facts=never, now_ms=NOW_MS),
         people=people,
         access=access_of(directory, STAFF, []),
         home_desk=HomeDesk(
@@ -228,6 +250,7 @@ async def slack_app(directory: Directory) -> AsyncIterator[SlackApp]:
         now_ms=lambda: NOW_MS,
     )
     await channel.close()
+    await store.close()
 
 
 async def test_every_listener_of_slack_was_built_with_its_permission(slack_app: SlackApp) -> None:

@@ -7,12 +7,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
+from desks import command_desk
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,9 +28,10 @@ from bot.staff.access import Access
 from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
 from bot.staff.survey import (
+    Budget,
     CustomerHit,
+    Eligibility,
     FlowOption,
-    NotAllowed,
     Started,
     SurveyDesk,
     SurveyPorts,
@@ -37,6 +40,7 @@ from bot.staff.survey import (
 from flows.builtin import builtin_library
 from flows.engine import Tap, Typed
 from flows.source import parse_yaml
+from storage.store import open_store
 
 SECRET = "shhh"
 SHOP_WORDS = parse_yaml(
@@ -121,8 +125,25 @@ class Slack:
     async def preview(self) -> None:
         return None
 
-    async def may_send(self, request: SurveyRequest) -> NotAllowed | None:
-        return None
+    async def recognise(self, words: str) -> CustomerHit | None:
+        return CustomerHit("C001", "田中") if "C001" in words else None
+
+    async def eligibility(self, request: SurveyRequest) -> Eligibility:
+        return Eligibility(
+            CustomerHit("C001", "田中"),
+            None,
+            channel="line",
+            last_invited_ms=None,
+            invited_365d=0,
+            per_year=6,
+            opted_out=False,
+            open_case=False,
+            opens_ms=NOW_MS,
+            due_ms=NOW_MS,
+        )
+
+    async def budget(self) -> Budget:
+        return Budget(10, 200)
 
     async def post(self, body: dict[str, Any] | bytes, **headers: str) -> Response:
         """Deliver as Slack does: JSON for events, a form for everything a person does."""
@@ -166,7 +187,7 @@ def asgi_request(raw: bytes, headers: dict[str, str]) -> Request:
 
 
 @pytest.fixture
-async def slack() -> AsyncIterator[Slack]:
+async def slack(tmp_path: Path) -> AsyncIterator[Slack]:
     world = Slack()
     server = web.Application()
     server.router.add_route("*", "/api/{method}", world.handle)
@@ -179,21 +200,30 @@ async def slack() -> AsyncIterator[Slack]:
     people = People(channel.call, team_id=lambda: "T1", default_lang="ja", failure=SlackError, now_ms=lambda: NOW_MS)
     ports = SurveyPorts(
         flows=lambda lang: [FlowOption("after_purchase", "ご購入後" if lang == "ja" else "After purchase")],
+        channels=("line", "slack"),
         find=world.find,
-        may_send=world.may_send,
+        recognise=world.recognise,
+        eligibility=world.eligibility,
+        overridable=lambda reason: False,
+        budget=world.budget,
         start=world.start,
     )
     access = Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=world.note_refused)
+    desk = SurveyDesk(
+        channel.call,
+        failure=SlackError,
+        access=access,
+        ports=ports,
+        tz=ZoneInfo("Asia/Tokyo"),
+        now_ms=lambda: NOW_MS,
+    )
+    store = await open_store(f"sqlite:///{tmp_path / 'koe.db'}", now_ms=NOW_MS)
     world.app = SlackApp(
         channel,
         converse=world.converse,
         store=world.store,
-        desk=SurveyDesk(
-            channel.call,
-            ports=ports,
-            tz=ZoneInfo("Asia/Tokyo"),
-            now_ms=lambda: NOW_MS,
-        ),
+        desk=desk,
+        commands=command_desk(channel, desk, access, store=store, facts=world.facts, now_ms=NOW_MS),
         people=people,
         access=access,
         home_desk=HomeDesk(
@@ -214,6 +244,7 @@ async def slack() -> AsyncIterator[Slack]:
     await world.app.stop()
     await channel.close()
     await runner.cleanup()
+    await store.close()
 
 
 def event(text: str = "8", event_id: str = "Ev1", **changes: Any) -> dict[str, Any]:
@@ -425,7 +456,7 @@ async def test_a_command_that_fails_after_the_acknowledgement_tells_the_person(s
 def survey_sent(**values: Any) -> dict[str, Any]:
     fields = {
         "flow": {"flow": {"selected_option": {"value": "after_purchase"}}},
-        "customer": {"customer": {"value": "田中"}},
+        "customer": {"customer": {"selected_option": {"value": "C001"}}},
         "when": {"when": {"selected_date_time": None}},
         "note": {"note": {"value": None}},
     }

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.staff.access import Permission
-from bot.staff.home import Budget, Health, HomeCase, HomeFacts, Running, render_cases, render_home, wilson
+from bot.staff.home import Health, HomeCase, HomeFacts, Running, render_cases, render_home, wilson
+from bot.staff.survey import Budget
 from bot.standins.blocks import validate_view
 from bot.standins.reading import block_words
 from reports.procedures import share
@@ -25,9 +26,9 @@ FACTS = HomeFacts(
         HomeCase("C003", "佐藤", NOW_MS - HOUR_MS, None, "U0ME"),
     ),
     surveys=(
-        Running("ご購入後", "After purchase", 200, 90),
-        Running("全体", "Overall", 12, 3),
-        Running("新", "New", 9, 8),
+        Running("ご購入後", "After purchase", 200, 90, 90),
+        Running("全体", "Overall", 12, 3, 3),
+        Running("新", "New", 9, 8, 8),
     ),
     budget=Budget(120, 200),
     digests=(("weekly", NOW_MS + 24 * HOUR_MS),),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from bot.config import Staff
+from bot.invitations import overridable
 from bot.staff import people as people_module
+from bot.staff.access import Access
 from bot.staff.people import People, Person, refusal_text
 from bot.staff.survey import (
+    Budget,
     CustomerHit,
+    Eligibility,
     FlowOption,
     NotAllowed,
     Planned,
@@ -19,6 +25,7 @@ from bot.staff.survey import (
     SurveyDesk,
     SurveyPorts,
     SurveyRequest,
+    card_lines,
     reason_text,
     render_survey_view,
 )
@@ -44,7 +51,13 @@ class Directory:
         self.down = False
 
     async def __call__(
-        self, method: str, args: dict[str, Any], *, timeout_s: float = 7.0, harmless: bool = False
+        self,
+        method: str,
+        args: dict[str, Any],
+        *,
+        timeout_s: float = 7.0,
+        harmless: bool = False,
+        repeatable: bool = False,
     ) -> dict[str, Any]:
         self.calls.append((method, args))
         if self.down:
@@ -145,21 +158,72 @@ def test_the_sentence_names_the_limit_that_the_shop_has_set() -> None:
     assert "21日" in reason_text(NotAllowed("min_gap", None, 21), "ja", TOKYO)
 
 
+def eligible(refused: NotAllowed | None = None, **changes: Any) -> Eligibility:
+    found = Eligibility(
+        customer=CustomerHit("C001", "田中"),
+        refused=refused,
+        channel="line",
+        last_invited_ms=NOW_MS - 40 * 86_400_000,
+        invited_365d=2,
+        per_year=6,
+        opted_out=False,
+        open_case=False,
+        opens_ms=NOW_MS,
+        due_ms=NOW_MS,
+    )
+    return replace(found, **changes)
+
+
 @pytest.mark.parametrize("lang", ["ja", "en"])
 @pytest.mark.parametrize("count", [0, 1, 4, 150])
 def test_the_window_is_within_slacks_limits(lang: str, count: int) -> None:
     flows = [FlowOption(f"flow_{n}", "長い名前" * 40) for n in range(count)]
-    view = render_survey_view(flows, lang=lang, private="{}", standing="<!channel> " * 400)
+    somebody = CustomerHit("会員" * 100, "長い名前" * 40)
+    view = render_survey_view(
+        flows, lang=lang, card=["<!channel> " * 400] * 9, override=True, customer=somebody, note="長い" * 600
+    )
     assert validate_view(view) == []
     assert ("submit" in view) is (count > 0)
+
+
+def test_the_card_says_what_the_verdict_rests_on() -> None:
+    def card(found: Eligibility, lang: str = "ja", budget: Budget | str | None = None) -> list[str]:
+        return card_lines(found, budget=budget, lang=lang, tz=TOKYO, now_ms=NOW_MS)
+
+    assert card(eligible(), budget=Budget(790, 5000)) == [
+        "送れます。",
+        "田中様（C001）",
+        "最後のご案内：40日前（10/10（土））・この1年のご案内：2回（上限 6回）",
+        "アンケートの停止：なし・対応中のご相談：なし",
+        "時間帯：送れる時間です",
+        "LINE通数：今月の残り 4,210通（このアンケートで1通）",
+    ]
+    refused = card(
+        eligible(NotAllowed("min_gap", NOW_MS + 86_400_000, 14), opens_ms=NOW_MS + 3_600_000), "en", "unknown"
+    )
+    assert refused == [
+        "It may not be sent (rule 5).",
+        "Less than 14 days have passed since the last survey (from Fri 20 Nov).",
+        "田中 (C001)",
+        "Last invited: 40 days ago (Sat 10 Oct) · Invitations within a year: 2 (limit 6)",
+        "Stopped surveys: no · Open case: no",
+        "Hours: it goes out on Thu 19 Nov 11:00",
+        "LINE messages: LINE could not be asked",
+    ]
+    never = card(eligible(last_invited_ms=None, per_year=None, opted_out=True, open_case=True, channel="slack"))
+    assert never[2] == "これまでのご案内はありません。・この1年のご案内：2回"
+    assert never[3] == "アンケートの停止：あり・対応中のご相談：あり"
+    assert not any("LINE通数" in line for line in never), "a Slack message costs nothing in LINE"
 
 
 class World:
     def __init__(self) -> None:
         self.directory = Directory()
         self.outcome: Started | Planned | NotAllowed = Started("line")
+        self.standing: Eligibility | NotAllowed = eligible()
         self.requests: list[SurveyRequest] = []
         self.hits = [CustomerHit("C001", "田中")]
+        self.refused: list[str] = []
 
     async def start(self, request: SurveyRequest) -> Started | Planned | NotAllowed:
         self.requests.append(request)
@@ -168,18 +232,34 @@ class World:
     async def find(self, words: str) -> list[CustomerHit]:
         return self.hits
 
-    async def may_send(self, request: SurveyRequest) -> NotAllowed | None:
-        return None
+    async def recognise(self, words: str) -> CustomerHit | None:
+        return self.hits[0] if "C001" in words else None
+
+    async def eligibility(self, request: SurveyRequest) -> Eligibility | NotAllowed:
+        return self.standing
+
+    async def budget(self) -> Budget:
+        return Budget(0, 200)
+
+    async def note(self, user_id: str, team_id: str, way: str, reason: str) -> None:
+        self.refused.append(way)
 
     def desk(self) -> SurveyDesk:
         ports = SurveyPorts(
             flows=lambda lang: [FlowOption("after_purchase", "ご購入後")],
+            channels=("line", "slack"),
             find=self.find,
-            may_send=self.may_send,
+            recognise=self.recognise,
+            eligibility=self.eligibility,
+            overridable=overridable,
+            budget=self.budget,
             start=self.start,
         )
+        staff = Staff(may_trigger=("U0STAFF", "U0BOLD"), may_override=("U0BOLD",))
         return SurveyDesk(
             self.directory,
+            failure=CallError,
+            access=Access(people_of(self.directory), staff, note_refused=self.note),
             ports=ports,
             tz=TOKYO,
             now_ms=lambda: NOW_MS,
@@ -189,7 +269,7 @@ class World:
 def window(user: str = "U0STAFF", **values: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "flow": {"flow": {"selected_option": {"value": "after_purchase"}}},
-        "customer": {"customer": {"value": " C001 "}},
+        "customer": {"customer": {"selected_option": {"value": "C001"}}},
     }
     state = {"values": {**fields, **values}}
     return {"user": {"id": user, "team_id": "T1"}, "view": {"id": "V1", "state": state}}
@@ -200,9 +280,9 @@ def window(user: str = "U0STAFF", **values: Any) -> dict[str, Any]:
     [
         ({"flow": {"flow": {"selected_option": None}}}, "flow"),
         ({"flow": None}, "flow"),
-        ({"customer": {"customer": {"value": None}}}, "customer"),
-        ({"customer": {"customer": {"value": "  "}}}, "customer"),
-        ({"customer": {"customer": {"value": ["C001"]}}}, "customer"),
+        ({"customer": {"customer": {"selected_option": None}}}, "customer"),
+        ({"customer": {"customer": {"selected_option": {"value": "C999"}}}}, "customer"),
+        ({"customer": {"customer": {"selected_option": {"value": ["C001"]}}}}, "customer"),
         ({"when": {"when": {"selected_date_time": NOW_MS // 1000 - 3600}}}, "when"),
         ({"when": {"when": {"selected_date_time": NOW_MS // 1000 + 121 * 86400}}}, "when"),
     ],
@@ -235,18 +315,60 @@ async def test_a_survey_for_now_and_one_for_the_end_of_quiet_hours_are_told_apar
     assert "田中様（C001）に11/19（木）18:00、「ご購入後」をお送りします。" in str(told)
 
 
-async def test_several_customers_of_one_name_are_listed_not_guessed() -> None:
+async def test_an_id_longer_than_an_option_takes_finds_its_customer() -> None:
     world = World()
-    world.hits = [CustomerHit(f"C{n:03}", "田中") for n in range(30)]
-    told = await world.desk().submitted(window(customer={"customer": {"value": "田中"}}), STAFF)
-    assert "C000" in told["errors"]["customer"]
-    assert world.requests == []
-    told = await world.desk().submitted(window(customer={"customer": {"value": "C007"}}), STAFF)
-    assert world.requests[0].customer_id == "C007", "an exact id is one customer"
+    long = "会員" * 60
+    world.hits = [CustomerHit(long, "田中"), CustomerHit("C001", "田中")]
+    (offered, _) = await world.desk().suggested({"value": "会員"}, STAFF)
+    assert len(offered["value"]) == 75
+    await world.desk().submitted(window(customer={"customer": {"selected_option": offered}}), STAFF)
+    assert world.requests[0].customer_id == long
+    world.hits = [CustomerHit(long + "1", "田中"), CustomerHit(long + "2", "田中")]
+    told = await world.desk().submitted(window(customer={"customer": {"selected_option": offered}}), STAFF)
+    assert "複数います" in told["errors"]["customer"], "two of one beginning are not guessed"
 
 
-async def test_anything_after_the_command_brings_the_help() -> None:
+@pytest.mark.parametrize(("user", "offered"), [("U0STAFF", False), ("U0BOLD", True)])
+async def test_only_who_may_override_is_asked_for_a_reason(user: str, offered: bool) -> None:
     world = World()
-    for text in ("help", "ヘルプ", "C001 now"):
-        asked = {"user_id": "U0STAFF", "team_id": "T1", "text": text, "trigger_id": "t"}
-        assert "/survey help" in await world.desk().command(asked, STAFF)
+    world.outcome = NotAllowed("min_gap", None, 14)
+    world.standing = eligible(world.outcome)
+    told = await world.desk().submitted(window(user), Person(user, "ja", team_id="T1"))
+    asked = [block.get("block_id") for block in told.get("view", {}).get("blocks", [])]
+    assert ("override" in asked) is offered
+    assert ("errors" in told) is not offered
+    with_reason = window(user, override={"override": {"value": "お客さまのご希望"}})
+    world.outcome = Started("line") if offered else NotAllowed("min_gap")
+    told = await world.desk().submitted(with_reason, Person(user, "ja", team_id="T1"))
+    if offered:
+        assert world.requests[-1].override_reason == "お客さまのご希望"
+        assert world.requests[-1].request_id != world.requests[0].request_id, "another wish than without the reason"
+    else:
+        assert "staff.may_override" in told["errors"]["override"]
+        assert len(world.requests) == 1, "the reason never reached the cap"
+        assert world.refused == ["view:koe.survey.override"]
+
+
+@pytest.mark.parametrize("reason", ["opted_out", "blocked", "unreachable", "paused", "unknown_customer"])
+async def test_nobody_is_offered_to_override_a_stop(reason: str) -> None:
+    world = World()
+    world.outcome = NotAllowed(reason)
+    world.standing = eligible(world.outcome)
+    told = await world.desk().submitted(window("U0BOLD"), Person("U0BOLD", "ja", team_id="T1"))
+    assert list(told["errors"]) == ["customer"]
+
+
+async def test_a_message_becomes_the_note_and_its_customer_is_chosen() -> None:
+    world = World()
+    body = {
+        "user": {"id": "U0STAFF", "team_id": "T1"},
+        "trigger_id": "t",
+        "message": {"text": "C001 さん &lt;!channel&gt; <@U0X> 箱がつぶれていたそうです"},
+    }
+    await world.desk().open_about(body, STAFF)
+    _, args = world.directory.calls[-1]
+    assert validate_view(args["view"]) == []
+    fields = {block.get("block_id"): block.get("element") for block in args["view"]["blocks"]}
+    assert fields["customer"]["initial_option"]["value"] == "C001"
+    assert fields["note"]["initial_value"] == "C001 さん <!channel> @… 箱がつぶれていたそうです", "words, no mention"
+    assert "送れます。" in str(args["view"])

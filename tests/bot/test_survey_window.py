@@ -20,7 +20,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def _standing(world: World, customer: str) -> str:
-    """What the window says after Enter in the customer's field."""
+    """What the window says of a customer who was found by these words and chosen."""
     slack = world.slack
 
     changed = asyncio.Event()
@@ -38,13 +38,14 @@ async def _standing(world: World, customer: str) -> str:
 
     await slack.command("U0STAFF", "C0ALERTS", "/survey")
     await shown("お客さま番号")
-    await slack.picks("U0STAFF", "customer", customer)
-    standing = await shown("・")
+    (option,) = await slack.types("U0STAFF", "customer", customer)
+    await slack.picks("U0STAFF", "customer", option["value"])
+    standing = await shown("この1年のご案内")
     await slack.closes("U0STAFF", all_views=True)
     return standing
 
 
-async def test_enter_tells_whether_a_customer_may_be_asked_whatever_their_id_looks_like(world: World) -> None:
+async def test_choosing_tells_whether_a_customer_may_be_asked_whatever_their_id_looks_like(world: World) -> None:
     buyer = world.new_buyer("ja")
     buyer.customer_id = "shop-会員-77"
     await world.event("purchase", buyer, order="#77", amount=5000, product="マグカップ")

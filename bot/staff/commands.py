@@ -1,0 +1,493 @@
+"""`/survey WORD …`: what staff ask and tell Koe in a line. What only looks is answered after the acknowledgement; what
+changes something is a job that is stored before it, so that nothing is lost when the process dies in between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from bot.channel import JsonObject
+from bot.clock import Clock
+from bot.digests import DigestFailed, results_request
+from bot.outbox import Outbox
+from bot.slack import blocks as kit
+from bot.slack.words import cut, escape, storable
+from bot.staff.access import Access, acting_person, permission_of
+from bot.staff.home import WINDOW_DAYS, HomeFacts, Running, wilson
+from bot.staff.people import Person
+from bot.staff.survey import COMMAND, CustomerHit, SurveyDesk, day_text, time_text, who_text
+from flows.triggers import DAY_MS, parse_duration
+from storage.records import AuditEntry, Customer, Invitation, Job
+from storage.store import Store, Tx
+
+if TYPE_CHECKING:
+    from bot.config import Config
+    from bot.digests import Digests
+
+log = structlog.get_logger(__name__)
+
+STORED: Final = frozenset(("pause", "resume", "digest"))
+"""Words that change something, or take long: each is a job."""
+_UNSURE_TRIES = 4
+_WINDOW_MS = 30 * DAY_MS
+_LONGEST_MS = 366 * DAY_MS
+_SURVEYS_SHOWN = 30
+_FOUND_SHOWN = 5
+_WEEK = re.compile(r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])")
+
+Respond = Callable[[str, str, Sequence[JsonObject]], Awaitable[None]]
+"""Tells the person who typed a command something: (response_url, fallback, blocks)."""
+
+_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
+    "help": (
+        "{c}　お客さまを選んで、アンケートを送ります。\n"
+        "{c} status　実施中のアンケートと、処理待ちの件数\n"
+        "{c} results NPS 30d　指標と期間（7d、4w など）の集計\n"
+        "{c} digest [2026-W46] [post]　週次レポートの確認（post で投稿）\n"
+        "{c} find お客さま　番号・お名前・注文番号で調べます。\n"
+        "{c} pause アンケート　新しいご案内を休止します。\n"
+        "{c} resume アンケート　休止を終えます。\n"
+        "{c} help　この説明を表示します。",
+        "{c}  choose a customer and send a survey\n"
+        "{c} status  running surveys, and what waits\n"
+        "{c} results NPS 30d  a metric and a window (7d, 4w …)\n"
+        "{c} digest [2026-W46] [post]  look at a weekly digest (post: into its channel)\n"
+        "{c} find CUSTOMER  by id, name or order number\n"
+        "{c} pause SURVEY  invite nobody for the time being\n"
+        "{c} resume SURVEY  go on inviting\n"
+        "{c} help  show this",
+    ),
+    "status": ("実施中のアンケート（直近{days}日のご案内）", "Surveys (invitations of the last {days} days)"),
+    "status.none": ("この期間のご案内はありません。", "Nobody was invited in this time."),
+    "status.few": (
+        "{name}：ご案内が10件未満のため、表示しません。",
+        "{name}: fewer than 10 invitations, not shown.",
+    ),
+    "status.line": (
+        "{name}：ご案内 {n}・回答 {k}（{rate}%、95%信頼区間 {low}〜{high}%）・完了 {done}",
+        "{name}: invited {n}, answered {k} ({rate}%, 95% CI {low} to {high}%), completed {done}",
+    ),
+    "status.caution": ("・参考値", ", for reference only"),
+    "status.paused": ("休止中：{name}（{at}から）", "Paused: {name} (since {at})"),
+    "status.queue": (
+        "処理待ち：これからのご案内 {planned}件、期限を過ぎた処理 {overdue}件、送れなかったもの {dead}件",
+        "Waiting: {planned} invitations to come, {overdue} jobs overdue, {dead} given up",
+    ),
+    "flow.which": ("どのアンケートですか。{known}", "Which survey? {known}"),
+    "flow.unknown": (
+        "アンケート「{name}」はありません。{known}",
+        "There is no survey “{name}”. {known}",
+    ),
+    "flow.known": ("使えるのは：{names}", "There are: {names}"),
+    "paused": (
+        "「{name}」を休止しました。新しいご案内と再案内は送りません。回答の途中の方は、そのまま続けられます。",
+        "“{name}” is paused: no new invitations and no reminders. Whoever is answering can go on.",
+    ),
+    "paused.already": ("「{name}」は、すでに休止中です。", "“{name}” is paused already."),
+    "resumed": (
+        "「{name}」を再開しました。休止中に見送ったご案内は、送り直しません。",
+        "“{name}” goes on. Invitations that were skipped meanwhile are not sent again.",
+    ),
+    "resumed.already": ("「{name}」は、休止していません。", "“{name}” is not paused."),
+    "results.how": (
+        "指標と期間をご入力ください。例：{c} results NPS 30d",
+        "Name a metric and a window, for example: {c} results NPS 30d",
+    ),
+    "results.metric": ("指標「{name}」はありません。{known}", "There is no metric “{name}”. {known}"),
+    "results.window": (
+        "期間「{name}」は読み取れません。7d、4w のように、366日までで入力してください。",
+        "“{name}” is not a window. Write 7d or 4w, 366 days at most.",
+    ),
+    "results.failed": (
+        "集計できませんでした。少し待って、もう一度お試しください。",
+        "It could not be computed. Please try again in a moment.",
+    ),
+    "digest.none": ("koe.yaml にレポートの設定がありません。", "koe.yaml has no digest."),
+    "digest.week": ("「{name}」は読み取れません。例：2026-W46", "“{name}” is not a week. Write 2026-W46."),
+    "digest.early": ("{week}は、まだ終わっていません。", "{week} is not over yet."),
+    "digest.posted": ("{week}のレポートを投稿します。", "The digest of {week} is being posted."),
+    "digest.again": ("{week}のレポートは、すでに投稿されています。", "The digest of {week} was posted already."),
+    "digest.shown": ("{week}のレポート（あなただけに表示しています）", "Digest of {week} (only you see this)"),
+    "find.how": ("例：{c} find C001", "For example: {c} find C001"),
+    "find.none": (
+        "「{name}」に当てはまるお客さまはいません。",
+        "No customer matches “{name}”.",
+    ),
+    "find.more": ("ほか{n}人", "{n} more"),
+    "find.reach": ("連絡先：{channels}", "Reached by: {channels}"),
+    "find.nowhere": ("なし", "nothing"),
+    "find.blocked": ("{channel}（ブロック中）", "{channel} (blocked)"),
+    "find.flags": (
+        "アンケートの停止：{stopped}・対応中のご相談：{case}",
+        "Stopped surveys: {stopped} · Open case: {case}",
+    ),
+    "find.none_sent": ("これまでのご案内はありません。", "Never invited so far."),
+    "find.sent": ("{at} {flow}：{state}", "{at} {flow}: {state}"),
+    "yes": ("あり", "yes"),
+    "no": ("なし", "no"),
+}  # fmt: skip
+_STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "planned": ("予定", "planned"),
+    "sent": ("送信済み", "sent"),
+    "skipped": ("見送り", "not sent"),
+    "withdrawn": ("取り消し", "withdrawn"),
+    "completed": ("回答完了", "answered"),
+    "partial": ("途中まで回答", "answered in part"),
+}
+_CHANNELS: Final = {"line": "LINE", "slack": "Slack"}
+
+
+def _say(key: str, lang: str, **values: object) -> str:
+    ja, en = _TEXTS[key]
+    return (en if lang == "en" else ja).format(c=COMMAND, **values)
+
+
+class CommandWanted(msgspec.Struct, frozen=True):
+    """Body of a "command" job: who typed what, and where the answer goes."""
+
+    user_id: str
+    team_id: str
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the person reads: a sentence, and blocks where it is more than that."""
+
+    text: str
+    blocks: tuple[JsonObject, ...] = ()
+
+
+class CommandDesk:
+    """Answers `/survey` with words behind it.
+
+    Args:
+        respond: Tells the person; repeats what did not arrive.
+        failure: Its exception.
+        facts: What App Home shows.
+    """
+
+    def __init__(
+        self,
+        respond: Respond,
+        *,
+        failure: type[Exception],
+        access: Access,
+        survey: SurveyDesk,
+        facts: Callable[[], Awaitable[HomeFacts]],
+        find: Callable[[Tx, str], Sequence[CustomerHit]],
+        digests: Digests,
+        config: Config,
+        store: Store,
+        clock: Clock,
+        outbox: Callable[[], Outbox],
+        on_queued: Callable[[Outbox], None],
+    ) -> None:
+        self._respond = respond
+        self._failure = failure
+        self._access = access
+        self._survey = survey
+        self._facts = facts
+        self._find = find
+        self._digests = digests
+        self._config = config
+        self._shop = config.shop
+        self._library = config.library
+        self._store = store
+        self._clock = clock
+        self._outbox = outbox
+        self._on_queued = on_queued
+
+    def help_text(self, lang: str) -> str:
+        """What can be typed."""
+        return _say("help", lang)
+
+    # -------------------- looked at after the acknowledgement
+
+    async def answer(self, body: Mapping[str, Any], person: Person) -> str:
+        """The answer to a word that only looks; "" when a window was opened instead."""
+        word, rest = _split(str(body.get("text") or ""))
+        match word:
+            case "":
+                await self._survey.open(body, person)
+                return ""
+            case "status":
+                return await self._status(person.lang)
+            case "results":
+                return await self._results(rest, person.lang)
+            case "find":
+                return await self._find_customer(rest, person.lang)
+            case _:
+                return self.help_text(person.lang)
+
+    async def _status(self, lang: str) -> str:
+        facts = await self._facts()
+        lines = [_say("status", lang, days=WINDOW_DAYS)]
+        lines += [_status_line(survey, lang) for survey in facts.surveys[:_SURVEYS_SHOWN]]
+        if not facts.surveys:
+            lines.append(_say("status.none", lang))
+        for ja, en, since_ms in facts.paused:
+            lines.append(_say("status.paused", lang, name=en if lang == "en" else ja, at=self._at(since_ms, lang)))
+        health = facts.health
+        lines.append(_say("status.queue", lang, planned=facts.planned, overdue=health.overdue, dead=health.dead))
+        return "\n".join(lines)
+
+    async def _results(self, rest: str, lang: str) -> str:
+        words = rest.split()
+        if not words:
+            return _say("results.how", lang)
+        metric = self._instrument(words[0])
+        if metric is None:
+            known = ", ".join(name for name, i in self._library.instruments.items() if i.kind != "text")
+            return _say("results.metric", lang, name=cut(words[0], 60), known=_say("flow.known", lang, names=known))
+        try:
+            window_ms = parse_duration(words[1].lower()) if len(words) > 1 else _WINDOW_MS
+        except ValueError:
+            window_ms = 0
+        if not DAY_MS <= window_ms <= _LONGEST_MS:
+            return _say("results.window", lang, name=cut(words[1] if len(words) > 1 else "", 60))
+        request = results_request(
+            self._config, metric=metric, days=window_ms // DAY_MS, lang=lang, now_ms=self._clock.now_ms()
+        )
+        try:
+            computed = await self._digests.ask_child("results", request)
+        except DigestFailed as failed:
+            log.error("results_failed", reason=str(failed))
+            return _say("results.failed", lang)
+        return str(computed["text"])
+
+    def _instrument(self, name: str) -> str | None:
+        wanted = name.casefold().strip("®").replace("-", "_")
+        for instrument_id, instrument in self._library.instruments.items():
+            names = {instrument_id, instrument.name.ja, instrument.name.en}
+            if instrument.kind != "text" and wanted in {one.casefold().strip("®") for one in names}:
+                return instrument_id
+        return None
+
+    async def _find_customer(self, rest: str, lang: str) -> str:
+        named = storable(rest).strip()[:100]
+        if not named:
+            return _say("find.how", lang)
+
+        def look(tx: Tx) -> list[str]:
+            found = self._find(tx, named)
+            lines: list[str] = []
+            for hit in found[:_FOUND_SHOWN]:
+                customer = tx.find_customer(hit.id)
+                if customer is not None:
+                    lines.append("\n".join(self._customer_lines(tx, customer, lang)))
+            if len(found) > _FOUND_SHOWN:
+                lines.append(_say("find.more", lang, n=len(found) - _FOUND_SHOWN))
+            return lines
+
+        lines = await self._store.read(look)
+        return "\n\n".join(lines) or _say("find.none", lang, name=cut(named, 60))
+
+    def _customer_lines(self, tx: Tx, customer: Customer, lang: str) -> list[str]:
+        def yes(flag: bool) -> str:
+            return _say("yes" if flag else "no", lang)
+
+        reached = [
+            _CHANNELS.get(a.channel, a.channel)
+            if a.blocked_ms is None
+            else _say("find.blocked", lang, channel=_CHANNELS.get(a.channel, a.channel))
+            for a in tx.addresses_of(customer.id)
+        ]
+        lines = [
+            who_text(CustomerHit(customer.id, cut(customer.name, 80)), lang),
+            _say("find.reach", lang, channels=", ".join(reached) or _say("find.nowhere", lang)),
+            _say(
+                "find.flags",
+                lang,
+                stopped=yes(tx.consent(customer.id, "surveys") is False),
+                case=yes(tx.open_case(customer.id) is not None),
+            ),
+        ]
+        surveys = [self._survey_line(tx, one, lang) for one in tx.invitations_of(customer.id, limit=_FOUND_SHOWN)]
+        return [*lines, *(surveys or [_say("find.none_sent", lang)])]
+
+    def _survey_line(self, tx: Tx, invitation: Invitation, lang: str) -> str:
+        session = tx.find_session(invitation.session_id) if invitation.session_id else None
+        known = _STATES.get(session.status if session is not None else "") or _STATES[invitation.state]
+        at_ms = invitation.sent_ms or invitation.due_ms
+        state = known[lang == "en"]
+        return _say(
+            "find.sent",
+            lang,
+            at=day_text(at_ms, lang, self._shop.tz),
+            flow=self._name(invitation.flow_id, lang),
+            state=state,
+        )
+
+    # -------------------- stored before the acknowledgement
+
+    async def take(self, body: Mapping[str, Any], *, key: str, workspace: str) -> bool:
+        """Whether this is a command that changes something: then it is stored, once."""
+        if body.get("command") != COMMAND:
+            return False
+        text = storable(str(body.get("text") or ""))[:500]
+        if _split(text)[0] not in STORED:
+            return False
+        user_id, team_id = acting_person(body)
+        wanted = CommandWanted(user_id, team_id, text, str(body.get("response_url") or ""))
+        outbox = self._outbox()
+
+        def unit(tx: Tx) -> None:
+            if tx.note_inbound("slack", workspace, key, outbox.now_ms):
+                outbox.put(
+                    tx,
+                    Job(
+                        id=outbox.new_id(),
+                        kind="command",
+                        due_ms=outbox.now_ms,
+                        payload=msgspec.json.encode(wanted).decode(),
+                        created_ms=outbox.now_ms,
+                    ),
+                )
+
+        await self._store.write(unit)
+        self._on_queued(outbox)
+        return True
+
+    async def run(self, job: Job) -> None:
+        """A "command" job: who was that, may they, and then it is done and answered."""
+        wanted = msgspec.json.decode(job.payload, type=CommandWanted)
+        word, rest = _split(wanted.text)
+        asked = permission_of("command", word)
+        person, refused = await self._access.check(asked, wanted.user_id, team_id=wanted.team_id)
+        unsure = not person.known or (refused is not None and refused.reason == "groups_unreadable")
+        if unsure and job.attempts < _UNSURE_TRIES:
+            # Slack does not answer just now: that is no reason to drop what somebody has typed
+            raise RuntimeError(f"Slack does not say who {wanted.user_id} is")
+        if refused is not None:
+            await self._access.check(asked, wanted.user_id, team_id=wanted.team_id, way=f"command:{word}")
+            answer = _Answer(refused.sentence)
+        elif word == "digest":
+            answer = await self._digest(rest, wanted, person)
+        else:
+            answer = _Answer(await self._switch(job, word, rest, wanted, person.lang))
+        now_ms = self._clock.now_ms()
+        await self._store.write(lambda tx: tx.finish_job(job, state="done", at_ms=now_ms))
+        blocks = answer.blocks or (kit.words((answer.text, False)),)
+        try:
+            await self._respond(wanted.url, escape(cut(answer.text, 3000)), blocks)
+        except self._failure as failed:
+            # it is done all the same, and the address lives half an hour only
+            log.warning("slack_person_not_told", reason=str(failed))
+
+    async def _switch(self, job: Job, word: str, rest: str, wanted: CommandWanted, lang: str) -> str:
+        """Pause a survey or go on with it, once, with its audit row."""
+        known = _say("flow.known", lang, names=", ".join(self._library.flows))
+        if not rest:
+            return _say("flow.which", lang, known=known)
+        flow_id = self._flow(rest)
+        if flow_id is None:
+            return _say("flow.unknown", lang, name=cut(rest, 60), known=known)
+        outbox = self._outbox()
+        actor = f"slack:{wanted.team_id}:{wanted.user_id}"
+
+        def unit(tx: Tx) -> bool | None:
+            if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):
+                return None
+            pausing = word == "pause"
+            changed = tx.pause_flow(flow_id, outbox.now_ms, actor) if pausing else tx.resume_flow(flow_id)
+            if changed:
+                tx.audit(AuditEntry(outbox.new_id(), outbox.now_ms, actor, f"survey.{word}", flow_id, ""))
+            return changed
+
+        changed = await self._store.write(unit)
+        key = "paused" if word == "pause" else "resumed"
+        return _say(key if changed is not False else f"{key}.already", lang, name=self._name(flow_id, lang))
+
+    async def _digest(self, rest: str, wanted: CommandWanted, person: Person) -> _Answer:
+        """The digest of a week for this person alone, or posted once for who may."""
+        lang, words = person.lang, rest.split()
+        if not self._shop.digests:
+            return _Answer(_say("digest.none", lang))
+        posting = "post" in [word.lower() for word in words]
+        if posting:
+            _, refused = await self._access.check(
+                "manage", wanted.user_id, team_id=wanted.team_id, way="command:digest post"
+            )
+            if refused is not None:
+                return _Answer(refused.sentence)
+        weeks = [word for word in words if word.lower() != "post"]
+        now_ms = self._clock.now_ms()
+        last = self._digests.last_week(now_ms)
+        week = weeks[0].upper() if weeks else last
+        if not _WEEK.fullmatch(week):
+            return _Answer(_say("digest.week", lang, name=cut(week, 60)))
+        if week > last:
+            return _Answer(_say("digest.early", lang, week=week))
+        rule = next(
+            (r for r in self._shop.digests if (r.language or self._shop.language) == lang), self._shop.digests[0]
+        )
+        if posting and await self._store.read(lambda tx: tx.find_digest(rule.id, week)) is not None:
+            return _Answer(_say("digest.again", lang, week=week))
+        try:
+            computed = await self._digests.compute(rule, week, now_ms)
+        except DigestFailed as failed:
+            log.error("digest_failed", reason=str(failed))
+            return _Answer(_say("results.failed", lang))
+        if not posting:
+            head = kit.small_plain(_say("digest.shown", lang, week=week))
+            return _Answer(_say("digest.shown", lang, week=week), (head, *computed["slack"]["blocks"])[:50])
+        outbox = self._outbox()
+
+        def unit(tx: Tx) -> bool:
+            actor = f"slack:{wanted.team_id}:{wanted.user_id}"
+            queued = self._digests.queue_post(tx, rule, week, computed, outbox)
+            if queued:
+                tx.audit(AuditEntry(outbox.new_id(), now_ms, actor, "digest.post", f"{rule.id} {week}", ""))
+            return queued
+
+        queued = await self._store.write(unit)
+        self._on_queued(outbox)
+        return _Answer(_say("digest.posted" if queued else "digest.again", lang, week=week))
+
+    # -------------------- names
+
+    def _flow(self, named: str) -> str | None:
+        wanted = named.strip().casefold()
+        for flow_id, flow in self._library.flows.items():
+            if wanted in (flow_id.casefold(), flow.name_in("ja").casefold(), flow.name_in("en").casefold()):
+                return flow_id
+        return None
+
+    def _name(self, flow_id: str, lang: str) -> str:
+        flow = self._library.flows.get(flow_id)
+        return flow_id if flow is None else flow.name_in(lang)
+
+    def _at(self, at_ms: int, lang: str) -> str:
+        return time_text(at_ms, lang, self._shop.tz)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The word behind the command in small letters, and the rest."""
+    word, _, rest = text.strip().partition(" ")
+    return word.lower(), rest.strip()
+
+
+def _status_line(survey: Running, lang: str) -> str:
+    name, n, k = cut(survey.en if lang == "en" else survey.ja, 80), survey.invited, survey.answered
+    if n < 10:
+        return _say("status.few", lang, name=name)
+    low, high = wilson(k, n)
+    line = _say(
+        "status.line",
+        lang,
+        name=name,
+        n=f"{n:,}",
+        k=f"{k:,}",
+        rate=f"{100 * k / n:.1f}",
+        low=f"{low:.1f}",
+        high=f"{high:.1f}",
+        done=f"{survey.completed:,}",
+    )
+    return line + (_say("status.caution", lang) if n < 30 else "")
