@@ -21,13 +21,14 @@ from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound, JsonObject
 from bot.clock import Chance, Clock
 from bot.conversation import Conversation, Indigestible, WakePayload
-from bot.digests import Digests, period_of
+from bot.digests import Digests, ReportPage, period_of, read_page
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations, overridable
 from bot.outbox import Outbox
 from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
+from bot.reports import ReportLinks
 from bot.staff.home import WINDOW_DAYS, Health, HomeCase, HomeDesk, HomeFacts, Running
 from bot.staff.survey import Budget, FlowOption, SurveyPorts, SurveyRequest
 from bot.trust import TrustWatch
@@ -107,7 +108,9 @@ class Koe:
         self._budget: tuple[int, Budget] | None = None
         promises = self.promises = Promises(config.shop)
         owner = chance.new_id(clock.now_ms())
-        self.digests = Digests(config=config, store=store, clock=clock)
+        settings = config.settings
+        self.report_links = ReportLinks(settings.public_url, settings.secret_key.get_secret_value())
+        self.digests = Digests(config=config, store=store, clock=clock, links=self.report_links)
         voice = self.voice = Voice(library=config.library, shop=config.shop, channels=channels)
         self.conversation = Conversation(
             store=store,
@@ -495,6 +498,11 @@ class Koe:
                 return "unknown"
             self._budget = now_ms, Budget(quota.used, quota.limit)
         return self._budget[1]
+
+    async def report_page(self, digest_id: str, period: str) -> ReportPage | None:
+        """The page that was stored with a digest; None without one."""
+        stored = await self.store.read(lambda tx: tx.find_digest(digest_id, period))
+        return None if stored is None else read_page(stored)
 
     async def preview_digest(self) -> list[JsonObject] | None:
         """The blocks of the first digest of koe.yaml for the last full week, computed now; None without one."""

@@ -252,7 +252,7 @@ def demo(
 def digest(
     id: Annotated[str, typer.Option(help="Which digest of koe.yaml; the first one when left out.")] = "",  # noqa: A002
     week: Annotated[str, typer.Option(help="ISO week such as 2026-W46; the last full week when left out.")] = "",
-    format: Annotated[str, typer.Option(help="text, json or slack.")] = "text",  # noqa: A002
+    format: Annotated[str, typer.Option(help="text, json, slack or html (one file, for -o).")] = "text",  # noqa: A002
     output: Annotated[Path | None, typer.Option("-o", help="Write to this file instead of the screen.")] = None,
     post: Annotated[
         bool, typer.Option("--post", help="Queue it for posting, once per week, by the running bot.")
@@ -262,8 +262,8 @@ def digest(
 
     Example: koe digest --week 2026-W46 --format text
     """
-    if format not in ("text", "json", "slack"):
-        raise _fail(f"--format is {format!r}: text, json and slack work.", EXIT_CONFIG)
+    if format not in ("text", "json", "slack", "html"):
+        raise _fail(f"--format is {format!r}: text, json, slack and html work.", EXIT_CONFIG)
     config = _config()
     rules = config.shop.digests
     rule = next((r for r in rules if not id or r.id == id), None)
@@ -286,6 +286,7 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
     from bot.clock import Chance, SystemClock
     from bot.digests import DigestFailed, Digests, period_of
     from bot.outbox import Outbox
+    from bot.reports import ReportLinks
     from storage.store import open_store
 
     if week and not re.fullmatch(r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])", week):
@@ -295,8 +296,9 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
     period = week or period_of(datetime.fromtimestamp(now_ms / 1000, config.shop.tz).date() - timedelta(days=7))
     store = await open_store(config.settings.database_url, now_ms=now_ms, create=False)
     try:
-        digests = Digests(config=config, store=store, clock=clock)
-        computed = await digests.compute(rule, period, now_ms)
+        links = ReportLinks(config.settings.public_url, config.settings.secret_key.get_secret_value())
+        digests = Digests(config=config, store=store, clock=clock, links=links)
+        computed = await digests.compute(rule, period, now_ms, page=post or form == "html")
         if post:
             outbox = Outbox(owner="", now_ms=now_ms, chance=Chance())
             queued = await store.write(lambda tx: digests.queue_post(tx, rule, period, computed, outbox))
@@ -307,6 +309,8 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
         await store.close()
     if form == "text":
         return str(computed["text"])
+    if form == "html":
+        return str(computed["page"]["html"])
     return msgspec.json.format(msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2).decode()
 
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ import structlog
 from bot import experiments
 from bot.clock import Clock
 from bot.outbox import Outbox
+from bot.reports import ReportLinks
+from bot.slack.report import open_button
 from storage.failpoints import hit
 from storage.records import Digest, Job
 from storage.store import Store, Tx
@@ -31,6 +34,24 @@ log = structlog.get_logger(__name__)
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _COMPUTE_WITHIN_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """A page as it was computed with its digest."""
+
+    html: str
+    policy: str
+    """Content-Security-Policy: what the page may load, which is nothing but itself."""
+
+
+def read_page(stored: Digest) -> ReportPage | None:
+    """The page of a stored digest; None when it was stored without one, or erased."""
+    try:
+        page = json.loads(stored.content)["page"]
+        return ReportPage(str(page["html"]), str(page["csp"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class DigestFailed(RuntimeError):
@@ -50,10 +71,11 @@ def period_of(day: date) -> str:
 class Digests:
     """Schedules, computes and queues digests."""
 
-    def __init__(self, *, config: Config, store: Store, clock: Clock) -> None:
+    def __init__(self, *, config: Config, store: Store, clock: Clock, links: ReportLinks | None = None) -> None:
         self._config = config
         self._store = store
         self._clock = clock
+        self._links = links
         self._tz = config.shop.tz
 
     def schedule(self, tx: Tx, outbox: Outbox) -> None:
@@ -83,7 +105,7 @@ class Digests:
         if rule is None:
             await self._store.write(lambda tx: tx.finish_job(job, state="cancelled", at_ms=outbox.now_ms))
             return
-        computed = await self.compute(rule, wanted["period"], outbox.now_ms)
+        computed = await self.compute(rule, wanted["period"], outbox.now_ms, page=True)
         hit("digests.computed")
 
         def unit(tx: Tx) -> None:
@@ -102,7 +124,8 @@ class Digests:
 
     def queue_post(self, tx: Tx, rule: DigestRule, period: str, computed: dict[str, Any], outbox: Outbox) -> bool:
         """False when this digest of this period was queued before."""
-        content = msgspec.json.encode(computed).decode()
+        # the drawing goes with the message; the page is what a link opens
+        content = msgspec.json.encode({name: part for name, part in computed.items() if name != "chart"}).decode()
         fresh = tx.put_digest(
             Digest(
                 id=rule.id,
@@ -115,14 +138,16 @@ class Digests:
         )
         if not fresh:
             return False
-        arguments = {"channel": rule.channel, **computed["slack"]}
+        arguments = {"channel": rule.channel, **self._linked(rule, period, computed["slack"])}
+        chart = computed.get("chart")
+        payload = {"method": "chat.postMessage", "args": arguments, **({"chart": chart} if chart else {})}
         return outbox.put(
             tx,
             Job(
                 id=outbox.new_id(),
                 kind="send",
                 due_ms=outbox.now_ms,
-                payload=msgspec.json.encode({"method": "chat.postMessage", "args": arguments}).decode(),
+                payload=msgspec.json.encode(payload).decode(),
                 lane=f"slack:{rule.channel}",
                 key=f"digest-post:{rule.id}:{period}",
                 channel="slack",
@@ -130,9 +155,25 @@ class Digests:
             ),
         )
 
-    async def compute(self, rule: DigestRule, period: str, now_ms: int) -> dict[str, Any]:
-        """One digest as {"period", "slack": {"text", "blocks"}, "text", "json"}. Raises DigestFailed."""
-        return await self.ask_child("digest", self.request(rule, period, now_ms))
+    def _linked(self, rule: DigestRule, period: str, message: dict[str, Any]) -> dict[str, Any]:
+        """The message with a button that opens the page, where people can reach it."""
+        address = None if self._links is None else self._links.link(rule.id, period)
+        if address is None:
+            return message
+        button = open_button(address, rule.language or self._config.shop.language)
+        blocks = list(message["blocks"])
+        place = next((n for n, block in enumerate(blocks) if block["type"] == "actions"), None)
+        if place is None:
+            # below the headline and what there is to say of it
+            blocks.insert(min(3, len(blocks)), {"type": "actions", "elements": [button]})
+        else:
+            blocks[place] = {**blocks[place], "elements": [*blocks[place]["elements"], button]}
+        return {**message, "blocks": blocks}
+
+    async def compute(self, rule: DigestRule, period: str, now_ms: int, *, page: bool = False) -> dict[str, Any]:
+        """One digest as {"period", "slack": {"text", "blocks"}, "text", "json"}, with `page` also {"page": {"html",
+        "csp"}, "chart": {"png", "alt", "block", "at"} or None}. Raises DigestFailed."""
+        return await self.ask_child("digest", {**self.request(rule, period, now_ms), "page": page})
 
     async def ask_child(self, command: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """What `python -m reports <command>` makes of a request, in a process of its own. Raises DigestFailed."""

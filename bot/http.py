@@ -15,11 +15,11 @@ import structlog
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bot import measures, signatures
+from bot import measures, reports, signatures
 from bot.events.business import BadEvent, parse_event
 from bot.line import BadWebhook, parse_webhook
 from storage.errors import StoreError
@@ -146,6 +146,18 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
         hit("http.before_answer")
         return JSONResponse({"id": event.id}, 202 if fresh else 200)
 
+    async def report_page(request: Request) -> Response:
+        digest_id, period = request.path_params["digest"], request.path_params["period"]
+        why = koe.report_links.why_refused(digest_id, period, request.query_params.get("token", ""))
+        if why is not None:
+            log.info("report_refused", reason=why)
+            measures.refused.labels("reports", why).inc()
+            return _told(request, 403, "bad_link", reports.REFUSED)
+        page = await koe.report_page(digest_id, period)
+        if page is None:
+            return _told(request, 404, "no_page", reports.NO_PAGE)
+        return HTMLResponse(page.html, headers={**reports.HEADERS, "Content-Security-Policy": page.policy})
+
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -168,6 +180,7 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
             Route("/line/webhook", line_endpoint, methods=["POST"]),
             Route("/slack/events", guarded("slack", slack_events), methods=["POST"]),
             Route("/events", guarded("events", business_events), methods=["POST"]),
+            Route(reports.PATH, guarded("reports", report_page), methods=["GET"]),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", guarded("metrics", metrics)),
@@ -206,6 +219,14 @@ class _ShortCut:
             log.exception("request_failed", path=self._path)
             response = _our_mistake()
         await response(scope, receive, send)
+
+
+def _told(request: Request, status: int, code: str, sentences: tuple[str, str]) -> Response:
+    """A refusal for whoever asks: a page for a browser, JSON for a program."""
+    if "text/html" in request.headers.get("accept", ""):
+        policy = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+        return HTMLResponse(reports.notice(sentences), status, headers={**reports.HEADERS, **policy})
+    return error(status, code, sentences[1], headers=reports.HEADERS)
 
 
 def _our_mistake() -> Response:

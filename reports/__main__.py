@@ -2,7 +2,8 @@
 pandas or scipy; `python -m reports results`: one metric in a window (reports.results), asked and answered the same way.
 
 What it needs of the shop comes as one JSON object on stdin (`Request`), what it made goes as one JSON
-object to stdout: {"period", "slack": {"text", "blocks"}, "text", "json"}. It reads the database and
+object to stdout: {"period", "slack": {"text", "blocks"}, "text", "json"}, and where `page` was asked for
+{"page": {"html", "csp"}, "chart": {"png", "alt", "block", "at"} or null} too. It reads the database and
 sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be read. For 1
 and 2 one sentence stands on stderr, and stdout stays empty.
 """
@@ -41,6 +42,7 @@ from reports.reading import Readers
 from reports.render import render_json, render_slack, render_text
 from reports.results import NotScored, ResultsRequest, make_results
 from reports.trust import Rules
+from reports.views import Views, gather_views
 from reports.vocabulary import FreeTextSettings
 from reports.words import Limits
 from storage.errors import StoreError
@@ -87,6 +89,8 @@ class Request(_Model):
     """ISO week "2026-W46", or month "2026-11" of a monthly digest; null is the last complete one before `now_ms`."""
     now_ms: int
     """Time of the computation."""
+    page: bool = False
+    """Whether the page and the chart are wanted, too."""
     brand: dict[str, str]
     """{"ja": …, "en": …}."""
     digest: Rule
@@ -201,7 +205,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
     read = max(ROLLING_WEEKS, reported.weeks.weeks)
     weeks = Weeks.until(reported.weeks.last(1).first, weeks=read, tz=tz)
 
-    def unit(tx: Tx) -> tuple[DigestContext, list[Comment]]:
+    def unit(tx: Tx) -> tuple[DigestContext, list[Comment], Views | None]:
         context = gather(
             tx,
             shop=shop,
@@ -214,11 +218,12 @@ async def make_digest(request: Request) -> dict[str, Any]:
             trust_rules=request.trust,
         )
         comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
-        return context, comments
+        views = gather_views(tx, context, rule=rule, shop=shop, tz=tz) if request.page else None
+        return context, comments, views
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
-        context, comments = await store.read(unit)
+        context, comments, views = await store.read(unit)
     finally:
         await store.close()
     found = analyse_comments(
@@ -234,7 +239,15 @@ async def make_digest(request: Request) -> dict[str, Any]:
         "slack": render_slack(context),
         "text": render_text(context),
         "json": render_json(context),
+        **({} if views is None else _drawn(context, views, tz)),
     }
+
+
+def _drawn(context: DigestContext, views: Views, tz: ZoneInfo) -> dict[str, Any]:
+    """The page, and the chart of the first message: loaded only where they are wanted."""
+    from reports.page import digest_chart, render_page
+
+    return {"page": render_page(context, views, tz=tz), "chart": digest_chart(context, views)}
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:

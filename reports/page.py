@@ -12,11 +12,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,15 +25,38 @@ from markupsafe import Markup
 from reports import charts, drivers
 from reports.charts import Chart, between, clean, why
 from reports.digest import Comparison, DigestContext, Row
+from reports.kpi_report import metric_name
+from reports.kpi_words import kpi_variant
 from reports.metrics import InstrumentSpec, Result
 from reports.render import page_words
 from reports.views import EVERYBODY, Scope, View, Views
 from reports.words import Language, Words
 
+CHART_AT: Final = 3
+"""Below the headline, the period and what there is to say of them."""
 _FONT = "system-ui,'Hiragino Sans','Yu Gothic UI','Noto Sans CJK JP','Noto Sans JP',sans-serif"
 
 
-def render_page(context: DigestContext, views: Views) -> dict[str, str]:
+def digest_chart(context: DigestContext, views: Views) -> dict[str, Any] | None:
+    """The one chart of a digest's first message; None while there are not two weeks to draw.
+
+    Returns:
+        "png" (base64 of the picture), "alt" (what it shows, for those who do not see it), "block" (the same as a chart
+        of Slack's own), "at" (its place among the blocks of the message).
+    """
+    line = views.trend(EVERYBODY) if views.trends else None
+    chart = None if line is None else charts.trend(line, views.spec, context.language)
+    if line is None or chart is None:
+        return None
+    return {
+        "png": base64.b64encode(chart.png()).decode(),
+        "alt": f"{chart.title}{'。' if context.language == 'ja' else '. '}{chart.desc}",
+        "block": charts.native(line, views.spec, context.language),
+        "at": CHART_AT,
+    }
+
+
+def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo) -> dict[str, str]:
     """{"html": the whole document, "csp": the policy that goes with it as a header}.
 
     The policy allows the document's own style sheet and script by their SHA-256 and nothing else.
@@ -43,7 +67,7 @@ def render_page(context: DigestContext, views: Views) -> dict[str, str]:
         f"default-src 'none'; style-src '{_hashed(css)}'; script-src '{_hashed(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    made = _Page(context, views).parts()
+    made = _Page(context, views, tz).parts()
     # our own two files, inlined as they are
     inlined = {"css": Markup(css), "script": Markup(script)}  # noqa: S704
     html = _templates().get_template("page.html.j2").render(**made, **inlined, csp=policy)
@@ -98,7 +122,8 @@ def _templates() -> Environment:
 class _Page:
     """What the template is given. Each number is (name, score, what stands around it, how it was made)."""
 
-    def __init__(self, context: DigestContext, views: Views) -> None:
+    def __init__(self, context: DigestContext, views: Views, tz: ZoneInfo) -> None:
+        self._tz = tz
         self._context = context
         self._views = views
         self._lang: Language = context.language
@@ -113,7 +138,7 @@ class _Page:
             "lang": context.language,
             "say": say,
             "title": texts["title"],
-            "computed": _instant(context.computed_ms),
+            "computed": datetime.fromtimestamp(context.computed_ms / 1000, self._tz).strftime("%Y-%m-%d %H:%M"),
             "head": texts["head"],
             "lead": _lines(texts["lead"]),
             "metric": words.metric(context.primary_spec),
@@ -260,6 +285,12 @@ class _Page:
         if row.target is not None:
             number.notes.append(self._say["target"].format(value=self._words.value(row.target, row.result.form)))
         number.how += self._moved(row.change, row.result)
+        if row.change.verdict != "none" and row.change.delta is not None:
+            number.notes.append(
+                self._say["verdict"].format(
+                    verdict=self._say[row.change.verdict], delta=self._words.delta(row.change.delta, row.result.form)
+                )
+            )
         return number
 
     def _indices(self) -> list[SimpleNamespace]:
@@ -380,7 +411,19 @@ class _Page:
         ]
 
     def _sparks(self) -> list[SimpleNamespace]:
-        return []
+        """The figures of the shop, each with its last weeks."""
+        report = self._context.kpis
+        found = []
+        for result in () if report is None else report.results:
+            weeks = report.series.get((result.metric, result.variant), ()) if report is not None else ()
+            if result.segment or not weeks:
+                continue
+            name = metric_name(result.metric, self._context.specs, self._words)
+            variant = kpi_variant(result.metric, result.variant, self._lang)
+            number = self._number(f"{name} {variant}".strip(), result, None)
+            number.figures = self._figured(charts.sparkline(weeks, number.name, self._lang))
+            found.append(number)
+        return found
 
     def _blocks(self, texts: Mapping[str, str]) -> list[SimpleNamespace]:
         context = self._context
@@ -409,12 +452,6 @@ def _lines(text: str) -> list[str]:
 def _codes(codes: Iterable[int], lang: Language) -> str:
     ends = sorted(codes)
     return ("〜" if lang == "ja" else "–").join(map(str, sorted({ends[0], ends[-1]}))) if ends else ""
-
-
-def _instant(at_ms: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 # ----------------------------------------------------------------------------------------------------------- words
@@ -507,6 +544,7 @@ _SAY: dict[Language, dict[str, str]] = {
         "change": "増減の判定",
         "moved": "{verdict}（差 {delta}、95%信頼区間 {interval}、{p}）",
         "adjusted": "。同時に調べた比較の数を調整した後は {p}",
+        "verdict": "前の期間から：{verdict}（{delta}）",
         "rise": "有意に上昇",
         "fall": "有意に低下",
         "noise": "誤差の範囲",
@@ -572,6 +610,7 @@ _SAY: dict[Language, dict[str, str]] = {
         "change": "Did it move",
         "moved": "{verdict} (difference {delta}, 95% CI {interval}, {p})",
         "adjusted": "; {p} after adjusting for the comparisons made together",
+        "verdict": "Against the period before: {verdict} ({delta})",
         "rise": "significant rise",
         "fall": "significant fall",
         "noise": "within noise",

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from reports.digest import DigestContext
+from reports.digest import DigestContext, DigestRule, Shop
 from reports.disclosure import Ledger
 from reports.metrics import (
     INTERVAL_BOUND,
@@ -116,25 +116,23 @@ _Key = tuple[str, str, str]
 """(Monday, segment, channel)."""
 
 
-def gather_views(
-    tx: Tx, context: DigestContext, *, segment: str = "", tz: ZoneInfo, repeat_interval_ms: int | None = None
-) -> Views:
+def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop, tz: ZoneInfo) -> Views:
     """The views of the leading metric of a digest, and the touchpoints of one instrument by week.
 
     Args:
         context: the digest. Its own numbers stand on the page first: a view may not give them away either.
-        segment: the one that the digest is about, "" for all.
+        rule: what the digest is narrowed to.
     """
     spec, stratum = context.primary_spec, context.primary.result.stratum
     mondays = [context.week_end - timedelta(weeks=back) for back in range(WEEKS, 0, -1)]
     cells = [
         cell
         for cell in tx.rollup(mondays[0].isoformat(), mondays[-1].isoformat())
-        if cell.instrument in context.specs and segment in ("", cell.segment)
+        if cell.instrument in context.specs and _is_about(rule, cell)
     ]
     heat_spec, heat = _heat(context, cells, mondays)
     mine = [cell for cell in cells if cell.instrument == spec.id and _place(cell) == _place(stratum)]
-    if spec.id in INTERVAL_BOUND and repeat_interval_ms is not None:
+    if spec.id in INTERVAL_BOUND and shop.repeat_interval_ms is not None:
         return Views(spec, (), (), (), heat_spec, heat, 0, "off_interval")
     valid = [cell for cell in mine if _is_valid(spec, cell)]
     sizes: Counter[_Key] = Counter()
@@ -143,7 +141,7 @@ def gather_views(
     ledger = Ledger(sizes)
     for span in _printed(context, spec.id, stratum):
         ledger.note(_within(sizes, span, EVERYBODY))
-    scopes = _scopes(sizes, by_segment=not segment)
+    scopes = _scopes(sizes, rule)
     own = (context.week_end - context.window_start).days // 7
     spans = {
         weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
@@ -151,7 +149,7 @@ def gather_views(
     }
     views: list[View] = []
     weekly: dict[Scope, list[Point]] = {}
-    latest = {weeks: _latest(tx, stratum, spec.id, span, segment, tz) for weeks, span in spans.items()}
+    latest = {weeks: _latest(tx, stratum, spec.id, span, rule, tz) for weeks, span in spans.items()}
     for scope in scopes:
         for weeks, span in spans.items():
             values = [(a.value, a.customers) for a in latest[weeks] if _belongs(scope, a.segment, a.channel)]
@@ -209,18 +207,25 @@ def _printed(context: DigestContext, metric: str, stratum: Stratum) -> list[Span
     told: list[Result] = []
     for row in (context.primary, *context.rows):
         if row.result.metric == metric and _place(row.result.stratum) == _place(stratum):
-            told += [row.result, row.change.earlier]
+            told += [row.result, row.change.earlier, *row.trend]
             told += [row.longer.earlier] if row.longer is not None else []
     if metric == context.primary_spec.id and (context.mode == "week" or context.show_week_result):
         told.append(context.week_result)
     return [result.window for result in told if result.status in ("caution", "ok")]
 
 
-def _scopes(sizes: Mapping[_Key, int], *, by_segment: bool) -> list[Scope]:
+def _is_about(rule: DigestRule, cell: RollupCell | LatestCell) -> bool:
+    """By segment and channel; the touchpoint is that of the leading metric, or all of them side by side."""
+    return rule.segment in ("", cell.segment) and rule.channel in ("", cell.channel)
+
+
+def _scopes(sizes: Mapping[_Key, int], rule: DigestRule) -> list[Scope]:
     """Everybody, then the segments and the channels by size; one alone is everybody once more."""
     found = [EVERYBODY]
-    sides: list[tuple[Dimension, int]] = [("segment", 1), ("channel", 2)] if by_segment else [("channel", 2)]
-    for dimension, place in sides:
+    narrowed: list[tuple[Dimension, int, str]] = [("segment", 1, rule.segment), ("channel", 2, rule.channel)]
+    for dimension, place, only in narrowed:
+        if only:
+            continue
         counts: Counter[str] = Counter()
         for key, n in sizes.items():
             counts[key[place]] += n
@@ -238,7 +243,7 @@ def _hidden(ledger: Ledger[_Key], cells: Sequence[_Key], n: int) -> Hidden:
     return "" if ledger.admit(cells) else "derivable"
 
 
-def _latest(tx: Tx, stratum: Stratum, metric: str, span: Span, segment: str, tz: ZoneInfo) -> list[LatestCell]:
+def _latest(tx: Tx, stratum: Stratum, metric: str, span: Span, rule: DigestRule, tz: ZoneInfo) -> list[LatestCell]:
     """Each customer's latest answer of a window, if it was to this wording."""
     start_ms, end_ms = (
         int(datetime.combine(date.fromisoformat(day), time(), tz).timestamp() * 1000) for day in (span.start, span.end)
@@ -246,8 +251,7 @@ def _latest(tx: Tx, stratum: Stratum, metric: str, span: Span, segment: str, tz:
     return [
         cell
         for cell in tx.latest_cells(metric, stratum.survey_kind, stratum.touchpoint, start_ms, end_ms)
-        if (cell.wording_id, cell.label_set) == (stratum.wording_id, stratum.label_set)
-        and segment in ("", cell.segment)
+        if (cell.wording_id, cell.label_set) == (stratum.wording_id, stratum.label_set) and _is_about(rule, cell)
     ]
 
 

@@ -20,7 +20,7 @@ import structlog
 
 from bot.channel import Ignored, Inbound, JsonObject
 from bot.slack import blocks as kit
-from bot.slack import messages
+from bot.slack import messages, report
 from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
 from bot.slack.words import cut, escape
@@ -168,6 +168,7 @@ class SlackApp:
         app.action(home.CASES)(self._guarded("action", home.CASES, self._home.list_cases))
         app.action(home.DIGEST)(self._guarded("action", home.DIGEST, self._home.show_digest))
         app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
+        app.action(report.OPEN)(self._guarded("action", report.OPEN, _nothing))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
         if self._cases is not None:

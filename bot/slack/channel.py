@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -30,6 +32,10 @@ it)."""
 _OPEN_S: Final = 3.0
 _LOOK_UP_S: Final = 4.0
 _CALL_S: Final = 7.0
+_UPLOAD_S: Final = 5.0
+_PICTURE_READY_S: Final = (0.5, 1.0)
+"""Waits for a picture that was uploaded a moment ago."""
+_BLOCKS_REFUSED: Final = frozenset(("invalid_blocks", "invalid_blocks_format"))
 """Together under 15 s, the most a send may take."""
 _PAUSE_S: Final = 30.0
 """When Slack says "too fast" without a believable time."""
@@ -146,6 +152,7 @@ class SlackChannel:
         self._client: AsyncWebClient | None = None
         self._dms: OrderedDict[str, str] = OrderedDict()
         self._not_sent: OrderedDict[str, None] = OrderedDict()
+        self._takes_charts = True
         self.identity: Identity | None = None
 
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
@@ -158,19 +165,23 @@ class SlackChannel:
 
         Args:
             payload: {"method": "chat.postMessage" | "chat.update", "args": {…}, "open": user id of a DM or
-            ""}. job_id: Travels as metadata of a post; the look-up finds it again.
+            "", "chart": {"png" (base64), "alt", "block", "at"} or none}.
+            job_id: Travels as metadata of a post; the look-up finds it again.
             attempt: Counts from 1. From 2 on, an earlier attempt of unknown outcome may have been delivered.
             ref: "C…:ts" of the message that chat.update changes.
 
         Returns:
-            Sent(ref="C…:ts"), or what else became of it, within 14 s. Never raises for Slack or the network.
+            Sent(ref="C…:ts"), or what else became of it, within 14 s; within 40 s with a chart. Never raises for Slack
+            or the network.
         """
         method, args = str(payload["method"]), dict(payload["args"])
         clear = attempt == 1 or job_id in self._not_sent
         try:
             if method == "chat.update":
                 return await self._update(args, ref)
-            return await self._post(args, str(payload.get("open", "")), job_id=job_id, look_up=not clear)
+            chart = payload.get("chart")
+            drawn = await self._post_drawn(args, chart, job_id=job_id, look_up=not clear) if chart else None
+            return drawn or await self._post(args, str(payload.get("open", "")), job_id=job_id, look_up=not clear)
         except SlackError as failed:
             log.info("slack_call_failed", method=failed.method, reason=failed.code, job=job_id, attempt=attempt)
             if clear:
@@ -194,6 +205,75 @@ class SlackChannel:
         body = {**args, "channel": channel, "metadata": metadata}
         answer = await self.call("chat.postMessage", body, timeout_s=_CALL_S)
         return Sent(ref=f"{answer.get('channel') or channel}:{answer.get('ts', '')}")
+
+    async def _post_drawn(self, args: JsonObject, chart: JsonObject, *, job_id: str, look_up: bool) -> Delivery | None:
+        """The message with its chart: as a block of Slack's own, or as a picture. None when Slack took neither: the
+        words alone are then posted. A refusal for its blocks is certainly no post, so the next form may be tried.
+
+        Source: https://docs.slack.dev/reference/block-kit/blocks/data-visualization-block (a workspace may not have
+        it); a picture that was uploaded a moment ago may still be `invalid_blocks`.
+        """
+        blocks, at = list(args["blocks"]), int(chart["at"])
+
+        async def with_block(block: JsonObject) -> Delivery | None:
+            try:
+                body = {**args, "blocks": [*blocks[:at], block, *blocks[at:]]}
+                return await self._post(body, "", job_id=job_id, look_up=look_up)
+            except SlackError as failed:
+                if failed.code not in _BLOCKS_REFUSED:
+                    raise
+                log.info("slack_chart_refused", form=block["type"], reason=failed.code)
+                return None
+
+        if chart.get("block") and self._takes_charts:
+            posted = await with_block(chart["block"])
+            if posted is not None:
+                return posted
+            self._takes_charts = False
+        try:
+            async with asyncio.timeout(_UPLOAD_S):
+                file_id = await self.upload(base64.b64decode(chart["png"]), name="koe-trend.png", alt=str(chart["alt"]))
+        except (SlackError, TimeoutError) as failed:
+            # what was not shared is seen by nobody: nothing is left behind
+            log.warning("slack_chart_not_uploaded", reason=getattr(failed, "code", "timeout"))
+            return None
+        picture = {"type": "image", "slack_file": {"id": file_id}, "alt_text": str(chart["alt"])[:2000]}
+        for wait_s in (0.0, *_PICTURE_READY_S):
+            await asyncio.sleep(wait_s)
+            posted = await with_block(picture)
+            if posted is not None:
+                return posted
+        return None
+
+    async def upload(self, content: bytes, *, name: str, alt: str) -> str:
+        """The id of a file that only we see until a message shows it (`slack_file`).
+
+        Raises:
+            SlackError: Slack did not take it, such as `missing_scope` without files:write.
+
+        Source: https://docs.slack.dev/messaging/working-with-files (ask for an address, send the bytes, complete).
+        """
+        import aiohttp
+
+        method = "files.getUploadURLExternal"
+        asked = {"filename": name, "length": str(len(content)), "alt_txt": alt[:1000]}
+        given = await self.call(method, asked, timeout_s=_CALL_S, harmless=True)
+        url, file_id = str(given.get("upload_url", "")), str(given.get("file_id", ""))
+        host = urlsplit(url).netloc
+        if not file_id or not (host.endswith(".slack.com") or host == urlsplit(self.web().base_url).netloc):
+            raise SlackError(method, Refused("not an address of Slack's"))
+        session = self._session
+        assert session is not None  # web() made it
+        headers = {"content-type": "application/octet-stream"}
+        try:
+            async with session.post(url, data=content, headers=headers, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise SlackError("upload", Refused(f"http {answer.status}"))
+        except (aiohttp.ClientError, OSError) as broken:
+            raise SlackError("upload", RetryLater(f"connection broken: {type(broken).__name__}")) from broken
+        files = json.dumps([{"id": file_id, "title": name}])
+        await self.call("files.completeUploadExternal", {"files": files}, timeout_s=_CALL_S, repeatable=True)
+        return file_id
 
     async def _dm(self, user_id: str) -> str:
         """The id of our DM with this person; opened at most once in a while, for it never changes."""

@@ -48,6 +48,8 @@ ACTIONS: Final[Mapping[str, Permission]] = {
     # a customer's own controls
     "koe.write": "everyone",
     "koe.change": "everyone",
+    # the link below a digest: Slack tells of the click
+    "koe.page": "everyone",
     # choices in the window of /survey that show at once whether it may be sent
     "customer": "trigger",
     "flow": "trigger",
@@ -93,12 +95,13 @@ TABLES: Final[Mapping[Kind, Mapping[str, Permission]]] = {
     "option": OPTIONS,
 }
 
-Proof = Literal["line_signature", "slack_signature", "events_signature", "nothing"]
+Proof = Literal["line_signature", "slack_signature", "events_signature", "link_token", "nothing"]
 ROUTES: Final[Mapping[str, Proof]] = {
     # what a caller has to prove before the body is read as anything; "nothing" routes hold no personal data
     "/line/webhook": "line_signature",
     "/slack/events": "slack_signature",
     "/events": "events_signature",
+    "/reports/{digest}/{period}": "link_token",
     "/healthz": "nothing",
     "/readyz": "nothing",
     "/metrics": "nothing",

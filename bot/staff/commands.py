@@ -431,7 +431,7 @@ class CommandDesk:
         if posting and await self._store.read(lambda tx: tx.find_digest(rule.id, week)) is not None:
             return _Answer(_say("digest.again", lang, week=week))
         try:
-            computed = await self._digests.compute(rule, week, now_ms)
+            computed = await self._digests.compute(rule, week, now_ms, page=posting)
         except DigestFailed as failed:
             log.error("digest_failed", reason=str(failed))
             return _Answer(_say("results.failed", lang))

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
@@ -209,6 +210,16 @@ class World:
         await self._session.close()
 
 
+class _Door:
+    """What answers at the bot's address: the bot is told its own address before it is built."""
+
+    app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None, "nothing is sent to the bot before it stands"
+        await self.app(scope, receive, send)
+
+
 async def open_world(
     directory: Path,
     *,
@@ -229,9 +240,16 @@ async def open_world(
 
     line = LineStandin(clock=clock, channel_secret=channel_secret, access_token=access_token, webhook_url="")
     slack = SlackStandin(
-        clock=clock, signing_secret=signing_secret, bot_token=bot_token, app_token=app_token, request_url=""
+        clock=clock,
+        signing_secret=signing_secret,
+        bot_token=bot_token,
+        app_token=app_token,
+        request_url="",
+        takes_charts=False,  # the picture is what more workspaces see
     )
     line_server, slack_server = await serve(line.app), await serve(slack.app)
+    door = _Door()
+    bot_server = await serve(door, http=Listener)
     slack.add_user("高木（スタッフ）", id="U0STAFF")
     slack.add_user("店長（マネージャー）", id="U0MANAGER")
     slack.add_channel("voc-alerts", private=True, members=("U0STAFF", "U0MANAGER"), id="C0ALERTS")
@@ -247,6 +265,7 @@ async def open_world(
         "KOE_DATABASE_URL": f"sqlite:///{directory / 'koe.db'}",
         "KOE_CONFIG": str(config_file),
         "KOE_SECRET_KEY": secrets.token_urlsafe(32),
+        "KOE_PUBLIC_URL": bot_server.url,
         "KOE_EVENTS_SECRETS": webhook_secret,
         "LINE_CHANNEL_SECRETS": channel_secret,
         "LINE_CHANNEL_ACCESS_TOKEN": access_token,
@@ -261,7 +280,7 @@ async def open_world(
     environ |= settings or {}
     config = load(environ=environ, env_file=None)
     koe = await build(config, clock=clock, chance=Chance(seed))
-    bot_server = await serve(make_app(koe), http=Listener)
+    door.app = make_app(koe)
     line.webhook_url = f"{bot_server.url}/line/webhook"
     slack.request_url = f"{bot_server.url}/slack/events"
     await koe.start(schedule=False)

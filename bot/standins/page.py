@@ -154,7 +154,8 @@ def page_app(*, line: LineStandin, slack: SlackStandin, story: Story, lang: Lang
     """The page as an app for a loopback address; `lang` is the chrome's language until somebody switches.
 
     Routes: `GET /` (`?lang=ja|en`), `GET /state?lang=&line=&me=&channel=` (JSON of what is looked at),
-    `GET /changes` (server-sent events, one `change` per new version), `POST /act` (JSON, same origin only),
+    `GET /files/{id}` (a picture that was uploaded to Slack), `GET /changes` (server-sent events, one `change` per
+    new version), `POST /act` (JSON, same origin only),
     `/static/…`. `app.state.stop()` ends the open event streams: call it before stopping the server, which
     waits for them otherwise. Requests whose Host is not a loopback name are refused (DNS rebinding), and so
     are posts from other origins.
@@ -191,6 +192,14 @@ def page_app(*, line: LineStandin, slack: SlackStandin, story: Story, lang: Lang
             }
         )
 
+    async def picture(request: Request) -> Response:
+        try:
+            content = slack.file_content(request.path_params["file_id"])
+        except KeyError:
+            return _refusal(404, "no_file", "There is no such file.")
+        # what a browser makes of the bytes is not left to the browser
+        return Response(content, media_type="image/png")
+
     async def watch(request: Request) -> Response:
         return EventSourceResponse(changes.stream(), ping=15)
 
@@ -218,6 +227,7 @@ def page_app(*, line: LineStandin, slack: SlackStandin, story: Story, lang: Lang
         routes=[
             Route("/", index),
             Route("/state", state),
+            Route("/files/{file_id}", picture),
             Route("/changes", watch),
             Route("/act", act, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_ROOM / "static")),

@@ -207,6 +207,7 @@ class SlackStandin:
         scopes: the bot's scopes; None grants everything.
         events: the subscribed event types.
         rate_limits: False switches the documented rates off.
+        takes_charts: whether messages may have chart blocks, which came in June 2026 and not to every workspace.
     """
 
     def __init__(
@@ -226,7 +227,9 @@ class SlackStandin:
         scopes: frozenset[str] | None = None,
         events: frozenset[str] = frozenset({"message.im", "app_mention", "app_home_opened"}),
         rate_limits: bool = True,
+        takes_charts: bool = True,
     ) -> None:
+        self.takes_charts = takes_charts
         self.clock = clock
         self.signing_secret = signing_secret
         self.bot_token = bot_token
@@ -880,7 +883,7 @@ class SlackStandin:
             if any("too much text" in problem for problem in problems):
                 raise _NotOkError("msg_blocks_too_long")
             if isinstance(blocks, list):
-                problems += self._missing_files(blocks)
+                problems += self._missing_files(blocks) + self._charts_refused(blocks)
             if problems:
                 said = [f"[ERROR] {problem}" for problem in problems]
                 raise _NotOkError("invalid_blocks", errors=problems, response_metadata={"messages": said})
@@ -902,6 +905,13 @@ class SlackStandin:
         ready = {key for key, file in self._files.items() if file["completed"]}
         missing = [file["id"] for file in named if file.get("id") and file["id"] not in ready]
         return [f"invalid slack file {file_id} [json-pointer:/blocks]" for file_id in missing]
+
+    def _charts_refused(self, blocks: list[Any]) -> list[str]:
+        kinds = [block.get("type") for block in blocks if isinstance(block, dict)]
+        if self.takes_charts or "data_visualization" not in kinds:
+            return []
+        place = kinds.index("data_visualization")
+        return [f"unsupported type: data_visualization [json-pointer:/blocks/{place}/type]"]
 
     def _append(self, channel_id: str, args: JsonObject, *, only_for: str = "") -> SlackMessage:
         message = SlackMessage(

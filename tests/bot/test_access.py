@@ -16,6 +16,7 @@ from desks import command_desk
 
 import bot.http
 from bot.config import Staff
+from bot.reports import ReportLinks
 from bot.slack.app import SlackApp
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff import access
@@ -327,7 +328,11 @@ def _fixed(node: ast.expr, module: ModuleType) -> str:
 
 async def test_every_route_declares_what_a_caller_has_to_prove_and_asks_for_it(slack_app: SlackApp) -> None:
     koe = SimpleNamespace(
-        settings=SimpleNamespace(line_on=True), line_secrets=["s"], event_secrets=["whsec_c2VjcmV0"], slack=slack_app
+        settings=SimpleNamespace(line_on=True),
+        line_secrets=["s"],
+        event_secrets=["whsec_c2VjcmV0"],
+        slack=slack_app,
+        report_links=ReportLinks("https://koe.example.com", "k" * 43),
     )
     application: Any = bot.http.make_app(koe)  # type: ignore[arg-type]
     routes = {route.path for route in application._app.routes}
@@ -335,9 +340,12 @@ async def test_every_route_declares_what_a_caller_has_to_prove_and_asks_for_it(s
     served = await serve(application)
     try:
         async with aiohttp.ClientSession() as session:
-            for path in (path for path, proof in access.ROUTES.items() if proof != "nothing"):
+            for path in (path for path, proof in access.ROUTES.items() if proof.endswith("_signature")):
                 async with session.post(f"{served.url}{path}", json={"events": []}) as answer:
                     assert answer.status == 401, path
+            for path in (path for path, proof in access.ROUTES.items() if proof == "link_token"):
+                async with session.get(f"{served.url}{path}?token=1.{'A' * 43}") as answer:
+                    assert answer.status == 403, path
     finally:
         await served.close()
 

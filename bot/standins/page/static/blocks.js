@@ -79,7 +79,8 @@ function isScale(block) {
 }
 
 function picture(image, use) {
-  const url = safeUrl(image.image_url ?? image.slack_file?.url ?? "");
+  const file = image.slack_file?.id ? new URL(`files/${encodeURIComponent(image.slack_file.id)}`, location.href).href : "";
+  const url = safeUrl(image.image_url ?? image.slack_file?.url ?? file);
   // pictures of this page's own address only: the content security policy would refuse any other
   if (url && new URL(url).origin === location.origin) return el("img", { src: url, alt: image.alt_text ?? "", loading: "lazy" });
   return el("div", { class: "b-picture", role: "img", "aria-label": image.alt_text ?? use.words.image_elsewhere },
