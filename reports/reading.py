@@ -208,6 +208,8 @@ class Readers:
 # ------------------------------------------------------------------------------------------------------- Japanese
 
 _NEGATIONS = frozenset({"ない", "無い", "ず", "ぬ"})
+_LACKS = frozenset({"なし", "無し"})
+"""Nouns to Sudachi, and the same denial: 問題なし."""
 _HARD_FORMS, _EASY_FORMS = frozenset({"にくい", "難い", "づらい", "辛い"}), frozenset({"やすい", "易い"})
 _LABEL = re.compile(r"[\w・ー'’-]{1,40}")
 
@@ -238,7 +240,9 @@ class _Japanese:
             if kind is None:
                 kind = self._kinds[number] = _kind_of(morpheme.part_of_speech())
             label = morpheme.dictionary_form()
-            if kind == "hard":
+            if kind == "noun" and label in _LACKS:
+                kind = "negation"
+            elif kind == "hard":
                 # of the suffixes that make an adjective only にくい and やすい after a verb
                 kind = "hard" if verb and label in _HARD_FORMS else "easy" if verb and label in _EASY_FORMS else "other"
             elif kind in ("word", "negation"):

@@ -279,8 +279,10 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         },
         "every": context.every,
         "pause": context.pause,
-        "mix": dict(context.mix),
-        "standardised": context.standardised,
+        "mix": [
+            {"channel": channel, "touchpoint": touchpoint, "n": n} for (channel, touchpoint), n in context.mix.answers
+        ],
+        "standardised": context.mix.standardised,
         "benchmarks": [
             {
                 "metric": standing.result.metric,

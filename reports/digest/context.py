@@ -10,6 +10,7 @@ from typing import Literal
 from reports.benchmarks import Standing
 from reports.digest.care import Care
 from reports.digest.history import Pause, Revision
+from reports.digest.mix import Mix
 from reports.digest.reach import Reach
 from reports.digest.response import Response
 from reports.digest.scores import IndexRow, Mode, Row
@@ -64,10 +65,8 @@ class DigestContext:
     strata_shown: bool
     """More than one touchpoint or kind of survey occurs: rows say which they are."""
     response: Response
-    mix: tuple[tuple[str, int], ...]
-    """(channel, n) of the primary metric in the window."""
-    standardised: float | None
-    """S10: the primary score at last week's mix of channels, where the mix moved and the two differ."""
+    mix: Mix
+    """Where the answers to the primary question came from."""
     benchmarks: tuple[Standing, ...]
     """The published figures of koe.yaml beside our leading results."""
     drivers: tuple[DriverAnalysis, ...]

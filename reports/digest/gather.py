@@ -13,6 +13,7 @@ from reports.digest.context import DigestContext, Missing
 from reports.digest.counting import Group, Source, Wording
 from reports.digest.history import CORRECTED, SILENT, is_first, leading_result, pause_of, revisions_of
 from reports.digest.loyalty import segments_at
+from reports.digest.mix import mix_of
 from reports.digest.reach import reach_of
 from reports.digest.response import response_of
 from reports.digest.scores import (
@@ -23,7 +24,6 @@ from reports.digest.scores import (
     index_drafts,
     judge,
     leading,
-    mix_of,
     reading_order,
     row_of,
 )
@@ -113,7 +113,7 @@ def gather(
     language = digest_rule.language or shop.language
     rows = tuple(row_of(draft, shop) for draft in others)
     primary_row = row_of(primary, shop)
-    mix, standardised, mix_flags = mix_of(source, primary, window, mode)
+    mix = mix_of(source, lead, primary.spec, window, before=window.before(1) if mode == "week" else None)
     shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
     until_ms = min(now_ms, midnight_ms(weeks.end, tz))
     experiments = reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
@@ -154,7 +154,6 @@ def gather(
         strata_shown=len({(draft.group.survey_kind, draft.group.touchpoint) for draft in drafts}) > 1,
         response=response_of(tx, weeks, now_ms, tz),
         mix=mix,
-        standardised=standardised,
         benchmarks=standings(
             [primary_row.result, *(row.result for row in rows)],
             shop.benchmarks,
@@ -171,7 +170,7 @@ def gather(
         late=_late(tx, lead[0], weeks, tz),
         first=not has_past and is_first(tx, shop.primary_metric, weeks),
         revisions=revisions_of(tx, digest_rule, reported, source=source, specs=instruments),
-        flags=flags_of([primary_row, *rows], indices, mix_flags),
+        flags=flags_of([primary_row, *rows], indices, ("mix_shift",) if mix.moved else ()),
         experiments=experiments,
         trust=portfolio,
         texts=None,

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scipy import stats
-
 from reports import procedures
 from reports.digest.counting import OVERLAP_ABOVE, Group, Source, Wording
 from reports.digest.history import leading_result
@@ -23,7 +21,6 @@ from reports.metrics import (
     Statistic,
     Stratum,
     difference,
-    estimate,
     hide_siblings,
     measure,
     off_interval,
@@ -33,8 +30,6 @@ from reports.metrics import (
 from reports.respondents import Asked
 
 TREND_WEEKS = 8
-MIX_ALPHA = 0.05
-MIX_WORTH_SHOWING = 3.0
 Against = Literal["previous_week", "previous_month", "previous_4_weeks", "previous_rolling"]
 Verdict = Literal["rise", "fall", "noise", "none"]
 Mode = Literal["week", "rolling", "month"]
@@ -391,33 +386,6 @@ def row_of(draft: Draft, shop: Shop) -> Row:
         target=(shop.targets or {}).get(draft.spec.id),
         trend=draft.trend,
     )
-
-
-def mix_of(
-    source: Source, primary: Draft, window: WeekRange, mode: Mode
-) -> tuple[tuple[tuple[str, int], ...], float | None, tuple[str, ...]]:
-    """Answers per channel; and whether the mix moved (χ²) so far that the score at last week's mix differs
-    (S10)."""
-    now = source.by_channel(primary.group, primary.wording, window)
-    mix = tuple((channel, found.n) for channel, found in now.items() if found.n)
-    if mode != "week":
-        return mix, None, ()
-    then = source.by_channel(primary.group, primary.wording, window.before(1))
-    channels = sorted(set(now) | set(then))
-    table = [[found[channel].n if channel in found else 0 for channel in channels] for found in (then, now)]
-    if len(channels) < 2 or any(sum(row) < SUPPRESS_BELOW for row in table):
-        return mix, None, ()
-    if stats.chi2_contingency(table, correction=False).pvalue >= MIX_ALPHA:
-        return mix, None, ()
-    statistic = statistics_of(primary.spec)[0]
-    strata = {channel: (estimate(statistic, found).score or 0.0, found.n) for channel, found in now.items() if found.n}
-    total = sum(table[0])
-    weights = {channel: count / total for channel, count in zip(channels, table[0], strict=True) if count}
-    at_old_mix = procedures.standardise(strata, weights)
-    raw = primary.results[0].score
-    if at_old_mix is None or raw is None or abs(at_old_mix - raw) <= MIX_WORTH_SHOWING:
-        return mix, None, ("mix_shift",)
-    return mix, at_old_mix, ("mix_shift",)
 
 
 _TOLD_FLAGS = ("mixed_lang", "clustered", "low_reliability", "off_interval")

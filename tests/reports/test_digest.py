@@ -483,9 +483,26 @@ async def test_a_moved_mix_of_channels_is_named_with_the_score_at_the_old_mix(tm
     h.nps(40, 5, 90, monday=weeks_ago(1))
     h.nps(0, 5, 12, channel="slack", monday=weeks_ago(1))
     context = await digest_of(h, tmp_path)
-    assert context.mix == (("line", 60), ("slack", 60))
+    assert [(place[0], n) for place, n in context.mix.answers] == [("line", 60), ("slack", 60)]
     assert "mix_shift" in context.flags
-    assert context.standardised == pytest.approx(90 / 102 * 100 * 35 / 60 + 12 / 102 * -50)
+    assert context.mix.standardised == pytest.approx(90 / 102 * 100 * 35 / 60 + 12 / 102 * -50)
+
+
+async def test_more_answers_about_another_touchpoint_are_a_moved_mix_that_leaves_the_headline_as_it_is(
+    tmp_path: Path,
+) -> None:
+    h = History()
+    for monday, elsewhere in ((MONDAY, 40), (weeks_ago(1), 5)):
+        h.nps(40, 10, 60, monday=monday)
+        h.nps(0, elsewhere, elsewhere, touchpoint="support", monday=monday)
+    context = await digest_of(h, tmp_path)
+    assert {(place[1], n) for place, n in context.mix.answers} == {
+        (context.primary.result.stratum.touchpoint, 60),
+        ("support", 40),
+    }
+    assert context.mix.moved
+    assert context.mix.standardised is None
+    assert "回答の経路や接点の割合が前週から変わりました。" in render_text(context)
 
 
 # ------------------------------------------------------------------------------------ outside words, limits

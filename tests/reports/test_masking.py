@@ -41,6 +41,10 @@ from reports.masking import PLACEHOLDER, mask
         ("ORD-20261116", "<ORDER>"),
         ("@taro_yさんへ", "<HANDLE>さんへ"),
         ("＠ｔａｒｏ", "<HANDLE>"),
+        ("1985-03-12生まれ", "<NUMBER>生まれ"),
+        ("2026-11-16-1234567", "<CARD>"),
+        ("03-1234-5678 2026-11-16", "<CARD>"),
+        ("2026-13-41", "<NUMBER>"),
         ("会員は1234567です", "会員は<NUMBER>です"),
         ("㉑㉑㉑㉑", "<NUMBER>"),
         ("1️⃣2️⃣3️⃣4️⃣5️⃣6️⃣7️⃣", "<NUMBER>"),
@@ -60,6 +64,9 @@ def test_what_leads_to_a_person_is_masked(written: str, masked: str) -> None:
         "24時間365日対応してほしい",
         "とても良い。満足です\nまた買います",
         "12/24の18:00に届いた",
+        "2026-11-16に届いた",
+        "２０２６－１１－１６に届いた",
+        "(2026-11-16 10:30) に注文し、2026.11.18に着いた",
     ],
 )
 def test_what_a_comment_says_stays_as_it_was_written(said: str) -> None:
@@ -67,7 +74,7 @@ def test_what_a_comment_says_stays_as_it_was_written(said: str) -> None:
 
 
 SIGNS = "0123456789０１９①㉑٣-－ー.@＠#〒:/＿_ \n<>()abcXYZあ漢、。\u200b\ufe0f"
-ALPHABET = st.sampled_from([*SIGNS, "http://", "www.", "co.jp", "注文番号", "<EMAIL>"])
+ALPHABET = st.sampled_from([*SIGNS, "2026-11-16", "2026", "http://", "www.", "co.jp", "注文番号", "<EMAIL>"])
 
 
 @given(st.one_of(st.text(), st.lists(ALPHABET, max_size=60).map("".join)))
