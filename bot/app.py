@@ -723,6 +723,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
             channel.call,
             failure=SlackError,
             access=koe.access,
+            in_full=koe.cards.in_full,
             cases=koe.conversation.cases,
             promises=koe.promises,
             voice=koe.voice,

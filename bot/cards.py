@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 _STILL_POSTING_MS = 5_000
 _EARLIER = 3
 _LINES = 3
+_SAID = 20
+_DELIVERIES: Mapping[str, Delivery] = {
+    "done": "accepted",
+    "ready": "waiting",
+    "leased": "waiting",
+    "held": "waiting",
+    "uncertain": "uncertain",
+    "expired": "late",
+    "cancelled": "cancelled",
+}
+"""By the state of the job that carries a reply."""
 _WORTH_SHOWING = 0.05
 """Points of a trust balance that do not round to nothing."""
 
@@ -147,6 +158,16 @@ class Cards:
         lang = self._shop.language
         return render_card(self.facts(tx, case, lang, named=with_words), lang, with_words=with_words)
 
+    def in_full(self, tx: Tx, case: Case, lang: str) -> list[JsonObject]:
+        """Blocks of the card with words and names, and of what was said since, oldest first: for who may read
+        comments."""
+        facts = replace(self.facts(tx, case, lang, named=True), case_id="")
+        blocks: list[JsonObject] = list(render_card(facts, lang, with_words=True)["blocks"])
+        said = [event for event in tx.case_events(case.id) if event.kind in WORDED and event.words]
+        for event in said[-_SAID:]:
+            blocks += render_note(self._note_facts(tx, case, event, erased=False), lang, with_words=True)["blocks"]
+        return blocks
+
     def _note_facts(self, tx: Tx, case: Case, event: CaseEvent, erased: bool) -> NoteFacts:
         return NoteFacts(
             kind="erased" if erased or (event.ref and not event.words and event.kind in WORDED) else event.kind,
@@ -250,15 +271,7 @@ class Cards:
         if reply is None:
             return ""
         job = tx.find_job(reply.job_id) if reply.job_id else None
-        match None if job is None else job.state:
-            case "done":
-                return "accepted"
-            case "ready" | "leased" | "held":
-                return "waiting"
-            case "uncertain":
-                return "uncertain"
-            case _:
-                return "failed"
+        return "failed" if job is None else _DELIVERIES.get(job.state, "failed")
 
     def _here(self, tx: Tx, case: Case) -> str:
         address = self._cases.address(tx, case)

@@ -17,7 +17,7 @@ from bot.outbox import UNASKED, Outbox
 from bot.voice import NO_REPLY, ReplyTo, Voice
 from flows import cases as rules
 from flows.cases import NODE, Standing
-from flows.engine import Choice, Media, OpenCase, Say, Tap, Typed
+from flows.engine import Choice, Media, OpenCase, Say, Tap, Typed, Unsent
 from storage.records import Address, AuditEntry, Case, CaseEvent, Job, Session
 from storage.store import Tx
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _WORDS = 2000
 _HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 _CUSTOMER_TOLD_AFTER_MS = _HOUR_MS
 """Staff have this much of their working hours to make a missed promise good before the customer is told."""
 
@@ -57,9 +58,9 @@ class Timer(msgspec.Struct, frozen=True):
     """Body of a "case" job: a time of a case that has come."""
 
     case: str
-    what: Literal["overdue", "tell_customer", "escalate", "wake", "ask"]
+    what: Literal["overdue", "still_overdue", "tell_customer", "escalate", "wake", "ask"]
     due_ms: int = 0
-    """overdue, tell_customer: the time that was promised; another one by now makes this one stale."""
+    """overdue, still_overdue, tell_customer: the time that was promised; another one by now makes this one stale."""
     since_ms: int = 0
     """Answers from here on count."""
     promised: bool | None = None
@@ -143,17 +144,34 @@ class Cases:
         if case.state != "grace":
             self.show(tx, case, outbox, grace=True)
 
-    def forget_words(self, tx: Tx, session: Session) -> None:
-        """The customer took a message back: the case keeps no copy of words; its card reads them from the answers."""
-        case = tx.open_case(session.customer_id)
-        if case is not None and case.session_id == session.id and case.words:
-            tx.put_case(replace(case, words=""))
+    def forget_words(self, tx: Tx, session: Session, outbox: Outbox) -> None:
+        """The customer took back or changed a message of a survey: the case keeps no copy of its words; its card reads
+        them from the answers."""
+        for case in tx.cases_of(session.customer_id):
+            if case.session_id != session.id:
+                continue
+            if case.words:
+                case = replace(case, words="")
+                tx.put_case(case)
+            if case.card_ref:
+                self.show(tx, case, outbox)
+
+    def unsent(self, tx: Tx, customer_id: str, message: Unsent, message_id: str, outbox: Outbox) -> None:
+        """The customer took back or changed a message that the thread of their case shows: so does the thread."""
+        if not customer_id:
+            return
+        words = message.text[:_WORDS]
+        for event in tx.change_heard_message(customer_id, message_id, words, key="note:", at_ms=outbox.now_ms):
+            case = tx.find_case(event.case_id)
+            if case is not None:
+                self._show_event(tx, case, event.id, outbox)
 
     def resolved(self, tx: Tx, customer_id: str, outbox: Outbox) -> None:
         """The shop's own tools say that this customer was looked after."""
         case = tx.open_case(customer_id)
         if case is not None:
             self._close(tx, case, "resolved", _KOE, outbox)
+            self._ask_later(tx, case, outbox)
             if case.state != "grace":
                 self.show(tx, case, outbox, grace=True)
 
@@ -208,7 +226,7 @@ class Cases:
                 case = self._reopen(tx, case, after, outbox, promised=False)
             case = replace(case, snoozed_ms=None)
         tx.put_case(case)
-        self._tell(tx, case, kind, _CUSTOMER, outbox, words=text[:_WORDS])
+        self._tell(tx, case, kind, _CUSTOMER, outbox, words=text[:_WORDS], message_id=inbound.message_id)
         self.show(tx, case, outbox)
         return True
 
@@ -239,6 +257,13 @@ class Cases:
                 self._tell(tx, case, "solved", _CUSTOMER, outbox)
                 self.show(tx, case, outbox)
             say = Say(self._voice.text("after.solved", lang, {}))
+        asked = tx.find_job_by_key(f"{UNASKED}ask:{case.id}")
+        if asked is not None:
+            question, label = (
+                self._voice.text("staff.after", lang, {}),
+                self._voice.text(f"after.{said}.label", lang, {}),
+            )
+            self._voice.show_answer(tx, asked, outbox, question=question, answer=label)
         self._voice.answer(tx, inbound, outbox, say, customer_id=case.customer_id)
         return True
 
@@ -338,10 +363,8 @@ class Cases:
                 self._note(tx, moved, "resolved", by, outbox)
                 if wanted.text:
                     self._tell(tx, moved, "note", by, outbox, words=wanted.text)
-                if wanted.follow_up and self._shop.alerts is not None and self._shop.alerts.follow_up_ms is not None:
-                    due_ms = outbox.now_ms + self._shop.alerts.follow_up_ms
-                    # the key can be used once: nobody is asked twice about one case
-                    self._put_timer(tx, moved, Timer(moved.id, "ask"), due_ms, outbox, key=f"case:ask:{moved.id}")
+                if wanted.follow_up:
+                    self._ask_later(tx, moved, outbox)
         tx.put_case(moved)
         self.audit(tx, by.user_id, wanted.verb, moved, outbox)
         self.show(tx, moved, outbox)
@@ -365,10 +388,11 @@ class Cases:
         reply_by = self._promises.reply_by_text(self._promises.reply_by_ms(now_ms), lang)
         return self._voice.text(f"care.{behaviour}", lang, {"reply_by": reply_by})
 
-    def behaviour(self, tx: Tx, case: Case) -> rules.Behaviour:
-        """What went wrong, as far as the answers and the words say."""
+    def behaviour(self, tx: Tx, case: Case, *, with_words: bool = True) -> rules.Behaviour:
+        """What went wrong, as far as the answers and (for those who may read them) the words say."""
         answers = tx.answers_of_session(case.session_id) if case.session_id else []
-        words = "\n".join([*(a.value for a in answers if not a.numeric and not a.missing), case.words])
+        comments = [a.value for a in answers if not a.numeric and not a.missing]
+        words = "\n".join([*comments, case.words]) if with_words else ""
         effort = any(a.instrument.startswith("ces_") and not a.missing for a in answers)
         return rules.behaviour_of(case.reason, words, effort=effort)
 
@@ -422,6 +446,7 @@ class Cases:
             tx.put_case(case)
         if not accepted:
             self._tell(tx, case, "reply_failed", _KOE, outbox)
+            self._watch_again(tx, case, outbox)
         self.show(tx, case, outbox)
 
     def audit(self, tx: Tx, actor: str, action: str, case: Case | None, outbox: Outbox, detail: str = "") -> None:
@@ -449,6 +474,14 @@ class Cases:
             at_ms = self._promises.working_after_ms(since_ms, rule.after_ms)
             timer = Timer(case.id, "escalate", since_ms=since_ms, step=step)
             self._put_timer(tx, case, timer, max(at_ms, outbox.now_ms), outbox)
+
+    def _watch_again(self, tx: Tx, case: Case, outbox: Outbox) -> None:
+        """A reply did not reach anybody after all: if the promised time went by while it waited, it was missed."""
+        if case.due_ms is None or case.due_ms > outbox.now_ms or (case.overdue_ms or 0) >= case.due_ms:
+            return
+        began = [event.at_ms for event in tx.case_events(case.id) if event.kind in ("reopened", "apologised")]
+        timer = Timer(case.id, "overdue", due_ms=case.due_ms, since_ms=max(began, default=case.opened_ms))
+        self._put_timer(tx, case, timer, outbox.now_ms, outbox)
 
     def _put_timer(self, tx: Tx, case: Case, timer: Timer, due_ms: int, outbox: Outbox, *, key: str = "") -> None:
         outbox.put(
@@ -485,10 +518,13 @@ class Cases:
                 case = replace(case, overdue_ms=outbox.now_ms)
                 tx.put_case(case)
                 self._tell(tx, case, "overdue", _KOE, outbox)
+                self._count_on(tx, case, timer, outbox)
                 promised = case.contact == "yes" if timer.promised is None else timer.promised
                 if promised and case.apologised_ms is None:
                     later_ms = self._promises.working_after_ms(outbox.now_ms, _CUSTOMER_TOLD_AFTER_MS)
                     self._put_timer(tx, case, msgspec.structs.replace(timer, what="tell_customer"), later_ms, outbox)
+            case "still_overdue" if case.due_ms == timer.due_ms and not self._answered(tx, case, timer.since_ms):
+                self._count_on(tx, case, timer, outbox)
             case "tell_customer" if case.due_ms == timer.due_ms and not self._answered(tx, case, timer.since_ms):
                 case = self._apologise(tx, case, outbox)
             case "escalate" if not self._answered(tx, case, timer.since_ms):
@@ -502,6 +538,13 @@ class Cases:
             case _:
                 return
         self.show(tx, case, outbox)
+
+    def _count_on(self, tx: Tx, case: Case, timer: Timer, outbox: Outbox) -> None:
+        """The card says for how long nobody has answered: by the hour on the first day, by the day from then on."""
+        every_ms = _HOUR_MS if outbox.now_ms - timer.due_ms < _DAY_MS else _DAY_MS
+        passed = (outbox.now_ms - timer.due_ms) // every_ms
+        again = msgspec.structs.replace(timer, what="still_overdue")
+        self._put_timer(tx, case, again, timer.due_ms + (passed + 1) * every_ms, outbox)
 
     def _answered(self, tx: Tx, case: Case, since_ms: int) -> bool:
         """Whether the customer got an answer since then: a reply that was not refused, or a call that reached them."""
@@ -547,10 +590,28 @@ class Cases:
         timer = Timer(case.id, "overdue", due_ms=case.due_ms, since_ms=outbox.now_ms, promised=True)
         self._put_timer(tx, case, timer, case.due_ms, outbox)
 
+    def may_ask(self, tx: Tx, case: Case) -> bool:
+        """Whether the customer can be asked afterwards: koe.yaml wants it, they were not asked yet, and did not ask
+        to be left alone."""
+        wanted = self._shop.alerts is not None and self._shop.alerts.follow_up_ms is not None
+        return wanted and case.asked_ms is None and not self.wants_silence(tx, case)
+
+    def wants_silence(self, tx: Tx, case: Case) -> bool:
+        """Whether the customer was promised that we do not write to them, and has not written since."""
+        return case.contact == "no" and all(event.kind != "wrote" for event in tx.case_events(case.id))
+
+    def _ask_later(self, tx: Tx, case: Case, outbox: Outbox) -> None:
+        alerts = self._shop.alerts
+        if alerts is not None and alerts.follow_up_ms is not None:
+            due_ms = outbox.now_ms + alerts.follow_up_ms
+            # the key can be used once: nobody is asked twice about one case
+            self._put_timer(tx, case, Timer(case.id, "ask"), due_ms, outbox, key=f"case:ask:{case.id}")
+
     def _ask(self, tx: Tx, case: Case, outbox: Outbox) -> None:
-        """One question after it was settled; not for who has stopped surveys, has blocked us, or has a newer case."""
+        """One question after it was settled; not for who has stopped surveys, wants no contact, has blocked us, or
+        has a newer case."""
         address = self.address(tx, case)
-        settled = case.state == "settled" and case.outcome in rules.RESOLVED and case.asked_ms is None
+        settled = case.state == "settled" and case.outcome in rules.RESOLVED and self.may_ask(tx, case)
         stopped = tx.consent(case.customer_id, "surveys") is False or tx.open_case(case.customer_id) is not None
         if not settled or stopped or address is None or address.blocked_ms is not None:
             return
@@ -604,14 +665,37 @@ class Cases:
         tx.put_case(replace(case, state="settled", outcome=outcome, settled_ms=outbox.now_ms))
         self._note(tx, case, outcome, actor, outbox)
 
-    def _note(self, tx: Tx, case: Case, kind: str, actor: Colleague, outbox: Outbox, *, words: str = "") -> str:
-        event_id = outbox.new_id()
-        tx.note_case_event(CaseEvent(event_id, case.id, outbox.now_ms, actor.user_id, actor.name, kind, words))
+    def _note(
+        self,
+        tx: Tx,
+        case: Case,
+        kind: str,
+        actor: Colleague,
+        outbox: Outbox,
+        *,
+        words: str = "",
+        message_id: str = "",
+    ) -> str:
+        event_id, at_ms = outbox.new_id(), outbox.now_ms
+        tx.note_case_event(
+            CaseEvent(event_id, case.id, at_ms, actor.user_id, actor.name, kind, words, message_id=message_id)
+        )
         return event_id
 
-    def _tell(self, tx: Tx, case: Case, kind: str, actor: Colleague, outbox: Outbox, *, words: str = "") -> None:
+    def _tell(
+        self,
+        tx: Tx,
+        case: Case,
+        kind: str,
+        actor: Colleague,
+        outbox: Outbox,
+        *,
+        words: str = "",
+        message_id: str = "",
+    ) -> None:
         """Note it, and show it in the card's thread."""
-        self._show_event(tx, case, self._note(tx, case, kind, actor, outbox, words=words), outbox)
+        event_id = self._note(tx, case, kind, actor, outbox, words=words, message_id=message_id)
+        self._show_event(tx, case, event_id, outbox)
 
 
 def _standing(case: Case) -> Standing:

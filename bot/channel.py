@@ -153,6 +153,11 @@ class Channel(Protocol):
         """The calls that show this turn. Pure. `reply_token` is "" when there is none; `at_ms` is its age's zero."""
         ...
 
+    def render_answered(self, question: str, answer: str) -> Outgoing | None:
+        """The call by which a message sent earlier shows what was chosen instead of its buttons; None where messages
+        stay as they were sent. Pure."""
+        ...
+
     async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
         """Make the call once, never twice, within 15 s. `attempt` counts from 1; `job_id` is a UUID and serves as
         LINE's retry key and Slack's metadata key. Never raises for what a network or a platform does."""

@@ -214,6 +214,10 @@ class Conversation:
             if not self.cases.followed_up(tx, inbound, outbox):
                 self._nothing_open(tx, inbound, outbox)
             return
+        if isinstance(inbound.content, Unsent):
+            address = tx.find_address(inbound.channel, inbound.workspace, inbound.external_id)
+            person = "" if address is None else address.customer_id
+            self.cases.unsent(tx, person, inbound.content, inbound.message_id, outbox)
         # Whoever takes it out of the memory is the only one to rely on it. Whether it still stands is seen when the
         # session is saved, by its version.
         session, state = self._recent.pop(inbound.session_id, (None, None))
@@ -398,7 +402,7 @@ class Conversation:
         if isinstance(event, Reply) and isinstance(event.content, Unsent):
             # the words go from the history and from a case as well; what remains is recorded again below
             tx.forget_words(session.id, event.content.message_id, event.at_ms)
-            self.cases.forget_words(tx, session)
+            self.cases.forget_words(tx, session, outbox)
         result = step(flow, State.parse(session.state) if state is None else state, event)
         started_ms, status, ended_ms = session.started_ms, session.status, session.ended_ms
         bubbles: list[Say | Ask] = []

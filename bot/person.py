@@ -111,9 +111,12 @@ def _erase(
     refs = [case.card_ref for case in found.cases] + [event.ref for event in found.case_events]
     seen = [ref for ref in refs if ":" in ref]
     tx.erase_customer(customer_id, now_ms)
+    cards = {case.card_ref for case in found.cases}
+    unsent = any(job.key.startswith("reply:") and job.state in _WAITING for job in found.jobs)
     # what staff have seen in Slack: the server that runs, or the next one, takes the words away
     for ref in seen:
-        update = {"method": "chat.update", "args": erased_message(config.shop.language), "ref": ref}
+        told = erased_message(config.shop.language, unsent=unsent and ref in cards)
+        update = {"method": "chat.update", "args": told, "ref": ref}
         tx.put_job(
             Job(
                 id=new_id(),

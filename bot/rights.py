@@ -111,7 +111,7 @@ class Rights:
         for invitation in tx.open_invitations(person):
             if invitation.state == "planned":
                 tx.put_invitation(replace(invitation, state="withdrawn", reason="opted_out"))
-        tx.cancel_jobs(outbox.now_ms, customer_id=person, kinds=("invite", "remind", "send", "wake", "expire"))
+        tx.cancel_jobs(outbox.now_ms, customer_id=person, kinds=("invite", "remind", "wake", "expire"))
 
     def _tell_staff(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
         self._cases.open_for(

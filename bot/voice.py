@@ -96,6 +96,27 @@ class Voice:
         queued = self._queue(tx, turn, at, outbox, reply_to=reply_to, customer_id=customer_id, key=key)
         return queued[-1] if queued else ""
 
+    def show_answer(self, tx: Tx, asked: Job, outbox: Outbox, *, question: str, answer: str) -> None:
+        """Where a channel can change what was sent: the message of this job shows what was chosen, without buttons."""
+        channel = self._channels.get(asked.channel)
+        change = None if channel is None or not asked.ref else channel.render_answered(question, answer)
+        if change is not None:
+            payload = {**change.payload, "ref": asked.ref}
+            outbox.put(
+                tx,
+                Job(
+                    id=outbox.new_id(),
+                    kind="send",
+                    due_ms=outbox.now_ms,
+                    payload=msgspec.json.encode(payload).decode(),
+                    lane=asked.lane,
+                    channel=asked.channel,
+                    customer_id=asked.customer_id,
+                    created_ms=outbox.now_ms,
+                ),
+                payload,
+            )
+
     def _hears(self, at: tuple[str, str, str], now_ms: int) -> bool:
         """False once somebody got too many answers within an hour: something there writes by itself, and would go on
         for ever. (Inside a survey the engine keeps its own count.)"""

@@ -36,7 +36,8 @@ SentHook = Callable[[Tx, Job, str, Outbox], None]
 """What follows, in the finishing transaction, when a message was accepted: (tx, job, ref, outbox)."""
 
 GivenUpHook = Callable[[Tx, Job, Outbox], None]
-"""What follows, in the finishing transaction, when a keyed message was given up, or nobody knows what became of it."""
+"""What follows, in the finishing transaction, when a keyed message was given up, ran out of time, or nobody knows what
+became of it."""
 
 _BATCH = 64
 _RENEW_S = LEASE_MS / 3000
@@ -158,8 +159,11 @@ class Worker:
         # what is expected from here on, while the store is asked, moves the next look forward again
         self._look_ms = now_ms + _LOOK_AGAIN_MS
         paused = tuple(self._paused)
+        outbox = self.outbox()
 
         def claim(tx: Tx) -> tuple[list[Job], int | None]:
+            for late in tx.expire_jobs(now_ms):
+                self.on_given_up(tx, late, outbox)
             jobs = tx.claim_jobs(self.owner, now_ms, now_ms + LEASE_MS, limit=_BATCH, paused=paused)
             return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms(paused))
 
@@ -168,6 +172,7 @@ class Worker:
             jobs: list[Job] = []
             if left or (due_ms is not None and due_ms <= now_ms):
                 jobs, due_ms = await self.store.write(claim)
+                self.take(outbox)
                 self._awaited |= {
                     job.lane for job in jobs if job.lane
                 }  # left by another process, or by one before: nobody knows

@@ -307,6 +307,8 @@ class CaseEvent:
     """The message it sent to the customer."""
     ref: str = ""
     """Where it stands in the card's thread."""
+    message_id: str = ""
+    """The customer's own message that it shows, as the platform names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1548,11 +1548,7 @@ class Tx:
         """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane; channels in
         `paused` are left alone. attempts and fence grow by one. Jobs past expires_ms become "expired" instead.
         Earliest due first."""
-        self._db.run(
-            "UPDATE jobs SET state = 'expired', finished_ms = :now_ms, claim_ms = NULL, lease_until_ms = NULL"
-            " WHERE claim_ms <= :now_ms AND expires_ms <= :now_ms",
-            {"now_ms": now_ms},
-        )
+        self.expire_jobs(now_ms)
         # The guard on claim_ms is repeated outside: inside the sub-select alone it gives one job to two
         # workers on PostgreSQL. An unfinished earlier job keeps its lane whatever its state.
         rows = self._db.all(
@@ -1578,6 +1574,17 @@ class Tx:
             },
         )
         return sorted((Job(*row) for row in rows), key=lambda job: (job.due_ms, job.id))
+
+    def expire_jobs(self, now_ms: int) -> list[Job]:
+        """Due jobs past expires_ms become "expired"; those with a key, for whom it matters. Idempotent."""
+        rows = self._db.all(
+            "UPDATE jobs SET state = 'expired', finished_ms = :now_ms, claim_ms = NULL, lease_until_ms = NULL"
+            " WHERE claim_ms <= :now_ms AND expires_ms <= :now_ms"
+            " RETURNING id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks,"
+            " updates, expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref",
+            {"now_ms": now_ms},
+        )
+        return [job for job in (Job(*row) for row in rows) if job.key]
 
     def holds_lease(self, jobs: Iterable[Job]) -> set[str]:
         """Ids of those still leased with the same fence: to be asked right before acting (P27)."""
@@ -1932,8 +1939,8 @@ class Tx:
     def note_case_event(self, event: CaseEvent) -> None:
         """Add to a case's history. Nothing when the case is not there (its customer was erased meanwhile)."""
         self._db.run(
-            "INSERT INTO case_events (id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref)"
-            " SELECT :id, :case_id, :at_ms, :actor, :actor_name, :kind, :words, :job_id, :ref"
+            "INSERT INTO case_events (id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref, message_id)"
+            " SELECT :id, :case_id, :at_ms, :actor, :actor_name, :kind, :words, :job_id, :ref, :message_id"
             " WHERE EXISTS (SELECT 1 FROM cases WHERE id = :case_id)",
             {
                 "id": event.id,
@@ -1945,13 +1952,42 @@ class Tx:
                 "words": clean(event.words),
                 "job_id": event.job_id,
                 "ref": event.ref,
+                "message_id": event.message_id,
             },
         )
+
+    def change_heard_message(
+        self, customer_id: str, message_id: str, words: str, *, key: str, at_ms: int
+    ) -> list[CaseEvent]:
+        """The customer took back ("" for `words`) or changed a message that a case's history shows: the entry follows,
+        as kind "took_back" without words. Copies of the old words in sent messages go, and the job under `key` + id,
+        which shows the entry to staff, is cancelled and its key free again. The changed entries."""
+        params = {"customer_id": customer_id, "message_id": message_id, "words": clean(words), "at_ms": at_ms}
+        rows = self._db.all(
+            "UPDATE case_events SET words = :words, kind = CASE WHEN :words = '' THEN 'took_back' ELSE kind END"
+            " WHERE message_id = :message_id AND message_id <> '' AND case_id IN"
+            " (SELECT id FROM cases WHERE customer_id = :customer_id AND customer_id <> '')"
+            " RETURNING id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref, message_id",
+            params,
+        )
+        if rows:
+            self._db.run(
+                "UPDATE jobs SET payload = '{}' WHERE customer_id = :customer_id AND session_id = ''"
+                " AND kind = 'send' AND state IN ('done', 'expired', 'cancelled')",
+                params,
+            )
+        for row in rows:
+            self._db.run(
+                "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL,"
+                " payload = '{}', key = '' WHERE key = :key AND finished_ms IS NULL",
+                {"key": f"{key}{row[0]}", "at_ms": at_ms},
+            )
+        return [CaseEvent(*row) for row in rows]
 
     def case_events(self, case_id: str) -> list[CaseEvent]:
         """The history of a case, oldest first."""
         rows = self._db.all(
-            "SELECT id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref FROM case_events"
+            "SELECT id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref, message_id FROM case_events"
             " WHERE case_id = :case_id ORDER BY id",
             {"case_id": case_id},
         )
@@ -1960,7 +1996,8 @@ class Tx:
     def find_case_event(self, event_id: str) -> CaseEvent | None:
         """One entry of a case's history, or None."""
         row = self._db.one(
-            "SELECT id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref FROM case_events WHERE id = :id",
+            "SELECT id, case_id, at_ms, actor, actor_name, kind, words, job_id, ref, message_id FROM case_events"
+            " WHERE id = :id",
             {"id": event_id},
         )
         return CaseEvent(*row) if row else None

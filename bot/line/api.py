@@ -118,6 +118,9 @@ class LineChannel:
 
     # --------------------------------------------------------------------------------------------- messages
 
+    def render_answered(self, question: str, answer: str) -> None:
+        """LINE's messages stay as they were sent."""
+
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
         """One call with all bubbles of the turn; none when there is nothing to show.
 

@@ -26,11 +26,11 @@ from bot.slack.messages import CHANGE, WRITE
 from bot.slack.words import cut, escape
 from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
-from bot.staff.card import ACTION
+from bot.staff.card import ACTION, WORDS
 from bot.staff.cases import TEMPLATE, CaseDesk
 from bot.staff.commands import CommandDesk
 from bot.staff.home import HomeDesk
-from bot.staff.people import People, Person, refusal_text
+from bot.staff.people import People, Person
 from bot.staff.survey import ABOUT, COMMAND, CUSTOMER, START, SURVEY_VIEW, SurveyDesk
 from storage.failpoints import hit
 
@@ -51,9 +51,6 @@ _SILENCE_S: Final = 1800.0
 reconnect events can stop without a sign (bolt-python issue 1529)."""
 
 _MALFORMED: Final = "The body is not a Slack payload."
-
-_CHECK_PERMISSION_S: Final = 2.0
-"""A window waits three seconds for its answer, of which the check may take two."""
 
 Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
 
@@ -172,6 +169,7 @@ class SlackApp:
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
         if self._cases is not None:
+            app.action(WORDS)(self._guarded("action", WORDS, self._on_words))
             app.action(TEMPLATE)(self._guarded("action", TEMPLATE, self._cases.picked))
             app.action(re.compile(rf"{re.escape(ACTION)}\.\w+"))(self._guarded("action", ACTION, self._on_case))
         # nothing may answer 404: what we do not know is acknowledged, and where a person waits, explained
@@ -278,13 +276,13 @@ class SlackApp:
         permission = access.permission_of(kind, name)
 
         async def window(ack: Any, body: JsonObject) -> None:
-            person, refused = await self._checked(permission, body, f"{kind}:{name}")
+            person, refused = await self._access.decide(permission, body, way=f"{kind}:{name}")
             answer = self._refusal_of(body, refused, person.lang) if refused else await handle(body, person)
             await ack(**(answer or {}))
 
         async def click(ack: Any, body: JsonObject) -> None:
             await ack()
-            person, refused = await self._checked(permission, body, f"{kind}:{name}")
+            person, refused = await self._access.decide(permission, body, way=f"{kind}:{name}")
             await (self._tell(body, refused, person.lang) if refused else handle(body, person))
 
         return window if kind == "view" else click
@@ -296,7 +294,9 @@ class SlackApp:
             await ack()
             word = (str(body.get("text") or "").split() or [""])[0].lower()
             word = word if word in access.COMMANDS else ANYTHING_ELSE
-            person, refused = await self._checked(access.permission_of("command", word), body, f"command:{word}")
+            person, refused = await self._access.decide(
+                access.permission_of("command", word), body, way=f"command:{word}"
+            )
             sentence = refused or await handle(body, person)
             if sentence:
                 await self._tell(body, sentence, person.lang)
@@ -311,23 +311,10 @@ class SlackApp:
         permission = access.permission_of("option", name)
 
         async def listener(ack: Any, body: JsonObject) -> None:
-            person, refused = await self._checked(permission, body, "")
+            person, refused = await self._access.decide(permission, body, way="")
             await ack(options=[] if refused else await offer(body, person))
 
         return listener
-
-    async def _checked(self, permission: access.Permission, body: JsonObject, way: str) -> tuple[Person, str]:
-        """Who it is, and the sentence that refuses; "" when they may."""
-        user_id, team_id = acting_person(body)
-        if permission == "everyone":
-            return self._people.somebody(user_id), ""
-        try:
-            async with asyncio.timeout(_CHECK_PERMISSION_S):
-                person, refused = await self._access.check(permission, user_id, team_id=team_id, way=way)
-        except TimeoutError:
-            person = self._people.somebody(user_id)
-            return person, refusal_text("unknown", person.lang)
-        return person, "" if refused is None else refused.sentence
 
     def _refusal_of(self, body: Mapping[str, Any], sentence: str, lang: str) -> JsonObject:
         """How a window says that it may not be sent: under its first field, or in its place."""
@@ -344,6 +331,11 @@ class SlackApp:
 
     async def _on_case(self, body: JsonObject, person: Person) -> None:
         sentence = "" if self._cases is None else await self._cases.pressed(body, person)
+        if sentence:
+            await self._tell(body, sentence, person.lang)
+
+    async def _on_words(self, body: JsonObject, person: Person) -> None:
+        sentence = "" if self._cases is None else await self._cases.opened(body, person)
         if sentence:
             await self._tell(body, sentence, person.lang)
 

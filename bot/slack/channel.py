@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
-from bot.slack.messages import render_turn
+from bot.slack.messages import answered, render_turn
 from flows.texts import Deck
 
 if TYPE_CHECKING:
@@ -159,6 +159,10 @@ class SlackChannel:
         """The calls that show this turn: answered questions are updated first, then what comes next is
         posted."""
         return render_turn(turn, external_id, self.deck)
+
+    def render_answered(self, question: str, answer: str) -> Outgoing:
+        """A change of a message: the question and what was chosen, without buttons."""
+        return Outgoing(answered(question, answer))
 
     async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
         """Make the call once. A repeated post first looks for its own key: Slack has no idempotency.

@@ -191,13 +191,14 @@ def _answered(turn: Turn, record: Record, external_id: str, deck: Deck) -> Outgo
         if change is not None:
             made.append(kit.actions([change]))
     fallback = ask.text if ask else say(deck, "slack.question.label", turn.lang)
-    args: JsonObject = {
-        "text": escape(cut(fallback, 1000)),
-        "blocks": made,
-        "parse": "none",
-        "link_names": False,
-    }
+    args = _shown(fallback, made)
     return Outgoing({"method": "chat.update", "args": args, "open": external_id}, updates=record.question)
+
+
+def answered(question: str, answer: str) -> JsonObject:
+    """The call by which a message becomes its question and the choice that was made."""
+    body = [kit.words((question, True)), kit.words((f"✓ {cut(answer, 300)}", False))]
+    return {"method": "chat.update", "args": _shown(question, body)}
 
 
 def _label(record: Record) -> str:
@@ -228,16 +229,12 @@ def _change_button(ask: Ask, record: Record, turn: Turn, deck: Deck) -> JsonObje
 
 
 def _post(external_id: str, fallback: str, body: Sequence[JsonObject]) -> JsonObject:
-    args: JsonObject = {
-        "text": escape(cut(fallback, 1000)),
-        "blocks": list(body),
-        "mrkdwn": False,
-        "parse": "none",
-        "link_names": False,
-        "unfurl_links": False,
-        "unfurl_media": False,
-    }
+    args = {**_shown(fallback, body), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
     return {"method": "chat.postMessage", "args": args, "open": external_id}
+
+
+def _shown(fallback: str, body: Sequence[JsonObject]) -> JsonObject:
+    return {"text": escape(cut(fallback, 1000)), "blocks": list(body), "parse": "none", "link_names": False}
 
 
 def _codes(value: Value | None) -> tuple[str, ...]:

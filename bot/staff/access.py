@@ -6,6 +6,7 @@ it is opened and again when it is sent: both are ways in of their own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -63,6 +64,8 @@ ACTIONS: Final[Mapping[str, Permission]] = {
     # the buttons of a case's card, and the choice of a text to start from
     "koe.case": "handle_cases",
     "koe.case.template": "handle_cases",
+    # what the card of a public channel leaves out
+    "koe.case.words": "read_comments",
     ANYTHING_ELSE: "everyone",
 }
 VIEWS: Final[Mapping[str, Permission]] = {
@@ -106,6 +109,9 @@ ROUTES: Final[Mapping[str, Proof]] = {
     "/readyz": "nothing",
     "/metrics": "nothing",
 }
+
+
+_DECIDE_S: Final = 2.0
 
 
 class Undeclared(LookupError):
@@ -218,6 +224,22 @@ class Access:
         if way:
             await self._note_refused(user_id, team_id, way, reason)
         return person, Refused(reason, refusal_text(reason, person.lang, key=_KEYS.get(permission, "staff")))
+
+    async def decide(self, permission: Permission, body: Mapping[str, Any], *, way: str) -> tuple[Person, str]:
+        """Who a payload of Slack's comes from, and the sentence that refuses; "" when they may.
+
+        Within two seconds, for a window waits three for its answer; when Slack does not say in time who it is, they are
+        asked to try again."""
+        user_id, team_id = acting_person(body)
+        if permission == "everyone":
+            return self._people.somebody(user_id), ""
+        try:
+            async with asyncio.timeout(_DECIDE_S):
+                person, refused = await self.check(permission, user_id, team_id=team_id, way=way)
+        except TimeoutError:
+            person = self._people.somebody(user_id)
+            return person, refusal_text("unknown", person.lang)
+        return person, "" if refused is None else refused.sentence
 
     async def may(self, permission: Permission, user_id: str, *, team_id: str = "") -> bool:
         """Whether they may: for what a window or a Home shows. No refusal is noted."""

@@ -7,7 +7,7 @@ in text that Slack does not parse, and with what identifies other people (phone,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -21,10 +21,12 @@ from reports.rounding import signed
 
 Reason = Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]
 
-Delivery = Literal["", "waiting", "accepted", "failed", "uncertain"]
+Delivery = Literal["", "waiting", "accepted", "failed", "uncertain", "late", "cancelled"]
 
 ACTION = "koe.case"
 """Begins the action ids of a card's buttons: koe.case.claim …"""
+WORDS = f"{ACTION}.words"
+"""Action id of the button that shows what a card leaves out."""
 VERBS = ("claim", "reply", "hand_over", "call", "snooze", "resolve")
 WORDED = frozenset(("reply", "call", "missed_call", "note", "wrote"))
 """Entries of a thread that quote somebody."""
@@ -67,6 +69,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "snoozed": ("{until}まで保留", "Snoozed until {until}"),
     "overdue": ("期限を過ぎています。", "Overdue."),
     "overdue.hours": ("期限を{hours}時間過ぎています。", "{hours} hours overdue."),
+    "overdue.days": ("期限を{days}日過ぎています。", "{days} days overdue."),
+    "overdue.day": ("期限を1日過ぎています。", "1 day overdue."),
     "overdue.hour": ("期限を1時間過ぎています。", "1 hour overdue."),
     "told.no": ("お客さまには未連絡です。", "The customer has not been told."),
     "told.yes": ("お客さまには遅れをお詫びしました。", "The customer has been told."),
@@ -77,6 +81,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "delivery.failed": ("返信を送れませんでした。", "The reply could not be sent."),
     "delivery.uncertain": ("返信が送られたかどうか分かりません。", "Nobody knows whether the reply was sent."),
+    "delivery.late": (
+        "返信を23時間以内に送れませんでした。お客さまには届いていません。",
+        "The reply could not be sent within 23 hours. The customer has not received it.",
+    ),
+    "delivery.cancelled": (
+        "お客さまが内容を削除されたため、待っていた返信は送っていません。",
+        "A reply that was waiting has not been sent, because the customer erased the content.",
+    ),
     "blocked": (
         "お客さまがブロック中のため届きません。電話かメールをご検討ください。",
         "The customer has blocked the account. Consider phone or e-mail.",
@@ -98,6 +110,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "outcome.improve": ("改善を約束", "improvement promised"),
     "outcome.unreached": ("連絡がつかず終了", "could not be reached"),
     "outcome.other": ("その他", "other"),
+    "button.words": ("内容を見る", "Show comment"),
     "button.claim": ("担当する", "Claim"),
     "button.reply": ("返信する", "Reply"),
     "button.hand_over": ("引き継ぐ", "Hand over"),
@@ -109,6 +122,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "note.missed_call": ("電話（不在）@{staff}", "Call, no answer, @{staff}"),
     "note.note": ("メモ @{staff}", "Note by @{staff}"),
     "note.wrote": ("お客さまから返信がありました", "The customer wrote"),
+    "note.took_back": ("お客さまがメッセージを取り消しました。", "The customer took a message back."),
     "note.sent_photo": ("お客さまから写真が届きました。", "The customer sent a photo."),
     "note.sent_sticker": ("お客さまからスタンプが届きました。", "The customer sent a sticker."),
     "note.sent_other": ("お客さまからファイルが届きました。", "The customer sent a file."),
@@ -229,7 +243,7 @@ def render_card(card: CardFacts, lang: str, *, with_words: bool) -> JsonObject:
         at = datetime.fromtimestamp(card.due_ms / 1000, tz)
         notification = _say("alert", lang, what=what, due=f"{_short_day(card.due_ms, lang, tz)} {at:%H:%M}")
     if card.state == "erased":
-        return erased_message(lang)
+        return erased_message(lang, unsent=card.delivery == "cancelled")
     dot = " · " if lang == "en" else "・"
     scores = [f"{rating.name} {rating.label}" for rating in card.ratings] or [what]
     made = [kit.words((dot.join([_say("head", lang), *scores]), True))]
@@ -241,11 +255,11 @@ def render_card(card: CardFacts, lang: str, *, with_words: bool) -> JsonObject:
             made.append(kit.small_plain(_say("hidden", lang)))
     made.append(kit.words(("\n".join(_lines(card, lang, tz, due, dot)), False)))
     made.append(kit.small_plain(_state_line(card, lang, tz)))
-    if card.state in ("open", "claimed"):
-        if card.suggestion and with_words:
-            made.append(kit.small_plain(_say("suggestion", lang, text=" ".join(card.suggestion.split("\n")))))
-        if card.case_id:
-            made.append(_buttons(card, lang))
+    if card.state in ("open", "claimed") and card.suggestion and with_words:
+        made.append(kit.small_plain(_say("suggestion", lang, text=" ".join(card.suggestion.split("\n")))))
+    buttons = list(_buttons(card, lang, with_words=with_words)) if card.case_id else []
+    if buttons:
+        made.append(kit.actions(buttons, block_id=f"{ACTION}:{card.case_id}:{card.state}"))
     return _message(notification, made)
 
 
@@ -277,23 +291,21 @@ def render_note(note: NoteFacts, lang: str, *, with_words: bool) -> JsonObject:
     return message
 
 
-def _buttons(card: CardFacts, lang: str) -> JsonObject:
-    offered = [verb for verb in VERBS if verb != "claim" or card.state == "open"]
-    made = [
-        kit.button(
-            _say(f"button.{verb}", lang),
-            f"{ACTION}.{verb}",
-            card.case_id,
-            style="primary" if verb == ("claim" if card.state == "open" else "reply") else "",
-        )
-        for verb in offered
-    ]
-    return kit.actions(made, block_id=f"{ACTION}:{card.case_id}:{card.state}")
+def _buttons(card: CardFacts, lang: str, *, with_words: bool) -> Iterator[JsonObject]:
+    if card.state in ("open", "claimed"):
+        first = "claim" if card.state == "open" else "reply"
+        for verb in VERBS[VERBS.index(first) :]:
+            style = "primary" if verb == first else ""
+            yield kit.button(_say(f"button.{verb}", lang), f"{ACTION}.{verb}", card.case_id, style=style)
+    if not with_words:
+        yield kit.button(_say("button.words", lang), WORDS, card.case_id)
 
 
-def erased_message(lang: str) -> JsonObject:
-    """What stands in the place of a card, or of an entry in its thread, whose customer wanted the content erased."""
-    return _message(_say("erased", lang), [kit.words((_say("erased", lang), False))])
+def erased_message(lang: str, *, unsent: bool = False) -> JsonObject:
+    """What stands in the place of a card, or of an entry in its thread, whose customer wanted the content erased.
+    `unsent`: a reply was still waiting, which they do not get."""
+    sentences = [_say("erased", lang), *([_say("delivery.cancelled", lang)] if unsent else [])]
+    return _message(sentences[0], [kit.words(((" " if lang == "en" else "").join(sentences), False))])
 
 
 def masked(words: str) -> str:
@@ -363,15 +375,22 @@ def _state_line(card: CardFacts, lang: str, tz: ZoneInfo) -> str:
         if card.snoozed_ms is not None:
             parts.append(_say("snoozed", lang, until=time_text(card.snoozed_ms, lang, tz)))
         if card.overdue_ms is not None:
-            hours = card.overdue_ms // (60 * _MINUTE_MS)
-            key = "overdue" if hours == 0 else "overdue.hour" if hours == 1 else "overdue.hours"
-            parts.append(_say(key, lang, hours=hours))
+            parts.append(_overdue(card.overdue_ms, lang))
             parts.append(_say("told.yes" if card.customer_told else "told.no", lang))
         if card.blocked:
             parts.append(_say("blocked", lang))
         elif card.delivery:
             parts.append(_say(f"delivery.{card.delivery}", lang, here=card.here))
     return " ".join(parts) if lang == "en" else "".join(_spaced(parts))
+
+
+def _overdue(ms: int, lang: str) -> str:
+    hours = ms // (60 * _MINUTE_MS)
+    days = hours // 24
+    if days:
+        return _say("overdue.day" if days == 1 else "overdue.days", lang, days=days)
+    key = "overdue" if hours == 0 else "overdue.hour" if hours == 1 else "overdue.hours"
+    return _say(key, lang, hours=hours)
 
 
 def _spaced(parts: list[str]) -> list[str]:

@@ -48,6 +48,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "title.hand_over": ("引き継ぐ", "Hand over"),
     "title.call": ("電話メモ", "Call note"),
     "title.snooze": ("あとで対応する", "Snooze"),
+    "title.words": ("ご相談の内容", "The case in full"),
     "title.resolve": ("対応を終える", "Resolve"),
     "cancel": ("やめる", "Cancel"),
     "back": ("書き直す", "Back"),
@@ -105,6 +106,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "その方には引き継げません。この操作の権限がある方をお選びください。",
         "This person can't take it over. Please choose somebody who may look after cases.",
     ),
+    "silence": (
+        "お客さまは「連絡は不要」とお答えです。",
+        "The customer said that they do not want to be contacted.",
+    ),
     "unsent": ("送らなかった文章：", "What was not sent:"),
 }
 
@@ -146,6 +151,7 @@ class CaseDesk:
         call: One Web API call.
         failure: The exception of `call`.
         access: Permissions, names and languages.
+        in_full: Blocks that show a case with its words, in a language.
     """
 
     def __init__(
@@ -154,6 +160,7 @@ class CaseDesk:
         *,
         failure: type[Exception],
         access: Access,
+        in_full: Callable[[Tx, Case, str], list[JsonObject]],
         cases: Cases,
         promises: Promises,
         voice: Voice,
@@ -166,6 +173,7 @@ class CaseDesk:
         self._call = call
         self._failure = failure
         self._access = access
+        self._in_full = in_full
         self._cases = cases
         self._promises = promises
         self._voice = voice
@@ -187,22 +195,23 @@ class CaseDesk:
             if not callback.startswith(f"{ACTION}.") or window is None:
                 return None
             if callback == f"{ACTION}.reply":
-                return await self._previewed(view, window, key, workspace)
+                return await self._previewed(view, window, body)
             wanted = _request_of(callback.removeprefix(f"{ACTION}."), view, window, body)
             if isinstance(wanted, dict):
                 return wanted
-            return await self._keep(wanted, key, workspace, window=window, view_id=str(view.get("id") or key))
+            return await self._keep(wanted, key, workspace, window=window, body=body)
         action = _first_action(body)
         if action.get("action_id") != f"{ACTION}.claim":
             return None
         user_id, team_id = acting_person(body)
         wanted = CaseRequest(str(action.get("value") or ""), "claim", user_id, team_id)
-        return await self._keep(wanted, key, workspace, window=None, view_id="")
+        return await self._keep(wanted, key, workspace, window=None, body=body)
 
     async def _keep(
-        self, wanted: CaseRequest, key: str, workspace: str, *, window: _Window | None, view_id: str
+        self, wanted: CaseRequest, key: str, workspace: str, *, window: _Window | None, body: Mapping[str, Any]
     ) -> JsonObject | str:
         outbox = self._outbox()
+        view_id = "" if window is None else str(_dict(body.get("view")).get("id") or key)
 
         def unit(tx: Tx) -> tuple[Refusal | None, str]:
             if not tx.note_inbound("slack", workspace, key, outbox.now_ms):
@@ -232,18 +241,25 @@ class CaseDesk:
         if window is None:
             return ""
         if refused is not None:
-            return _refused_view(wanted, refused, window.lang, assignee)
+            # what has become of the case is for those who may look after it
+            _, sentence = await self._access.decide(
+                permission_of("view", ACTION), body, way=f"view:{ACTION}.{wanted.verb}"
+            )
+            sentence = sentence or _say(refused, window.lang, staff=assignee)
+            return _refused_view(wanted, sentence, window.lang, keep=refused not in ("erased", "gone"))
         return {"response_action": "clear"} if wanted.verb == "reply" else ""
 
-    async def _previewed(self, view: Mapping[str, Any], window: _Window, key: str, workspace: str) -> JsonObject | str:
+    async def _previewed(self, view: Mapping[str, Any], window: _Window, body: Mapping[str, Any]) -> JsonObject:
         """The first window of a reply was sent: show what the customer will read, and change nothing."""
         block_id, text = _text_block(view)
         if not text:
             return _errors(block_id, _say("empty", window.lang))
+        _, sentence = await self._access.decide(permission_of("view", ACTION), body, way=f"view:{ACTION}.reply")
+        if sentence:
+            return _errors(block_id, sentence)
         wanted = CaseRequest(window.case_id, "reply", "", text=text)
 
-        def unit(tx: Tx) -> tuple[Refusal | None, str, str]:
-            tx.note_inbound("slack", workspace, key, self._clock.now_ms())
+        def look(tx: Tx) -> tuple[Refusal | None, str, str]:
             refused = self._cases.refusal(tx, wanted, self._clock.now_ms())
             case = tx.find_case(window.case_id)
             if case is None or refused is not None:
@@ -252,7 +268,7 @@ class CaseDesk:
             here = "" if address is None else {"line": "LINE", "slack": "Slack"}[address.channel]
             return None, self._cases.reply_text(case, tx, window.staff, text), here
 
-        refused, shown, here = await self._store.write(unit)
+        refused, shown, here = await self._store.read(look)
         if refused is not None:
             return _errors(block_id, _say(refused, window.lang, staff=shown))
         lang = window.lang
@@ -304,24 +320,38 @@ class CaseDesk:
             if wanted.text and late not in ("erased", "gone"):
                 # typed in vain is bad enough; typed again is worse
                 sentence += f"\n{_say('unsent', person.lang)}\n{wanted.text}"
-            await self._tell(wanted.user_id, sentence)
+            await self._tell(wanted.user_id, sentence, job)
 
     async def _refuse(self, job: Job, wanted: CaseRequest, sentence: str) -> None:
         now_ms = self._clock.now_ms()
         await self._store.write(lambda tx: tx.finish_job(job, state="done", at_ms=now_ms))
-        await self._tell(wanted.user_id, sentence)
+        await self._tell(wanted.user_id, sentence, job)
 
-    async def _tell(self, user_id: str, sentence: str) -> None:
-        """To be read by one person, in the alert channel."""
+    async def _tell(self, user_id: str, sentence: str, about: Job) -> None:
+        """To be read by one person: in the alert channel, or as a direct message when they are not in it or Slack does
+        not take it just now."""
         if self._shop.alerts is None:
             return
         shown = [kit.words((cut(sentence, 2900), False))]
-        text = escape(cut(sentence.split("\n", 1)[0], 300))
-        args: JsonObject = {"channel": self._shop.alerts.channel, "user": user_id, "text": text, "blocks": shown}
+        args: JsonObject = {"text": escape(cut(sentence.split("\n", 1)[0], 300)), "blocks": shown, "parse": "none"}
         try:
-            await self._call("chat.postEphemeral", args)
+            await self._call("chat.postEphemeral", {"channel": self._shop.alerts.channel, "user": user_id, **args})
         except self._failure as failed:
-            log.warning("slack_person_not_told", reason=str(failed))
+            log.info("slack_person_told_directly", reason=str(failed))
+            outbox = self._outbox()
+            told = Job(
+                id=outbox.new_id(),
+                kind="send",
+                due_ms=outbox.now_ms,
+                payload=msgspec.json.encode({"method": "chat.postMessage", "args": args, "open": user_id}).decode(),
+                lane=f"slack:dm:{user_id}",
+                channel="slack",
+                # words typed in vain go with the customer they were for
+                customer_id=about.customer_id,
+                created_ms=outbox.now_ms,
+            )
+            await self._store.write(lambda tx: outbox.put(tx, told))
+            self._on_queued(outbox)
 
     # -------------------- windows
 
@@ -331,9 +361,32 @@ class CaseDesk:
         verb, case_id = str(action.get("action_id", "")).removeprefix(f"{ACTION}."), str(action.get("value") or "")
         if verb not in VERBS:
             return _say("gone", person.lang)
-        view = await self._store.read(lambda tx: self._view(tx, verb, case_id, person))
+        user_id, team_id = acting_person(body)
+        named = await self._access.may("read_comments", user_id, team_id=team_id)
+        view = await self._store.read(lambda tx: self._view(tx, verb, case_id, person, named=named))
         if isinstance(view, str):
             return view
+        await self._call("views.open", {"trigger_id": str(body.get("trigger_id", "")), "view": view})
+        return ""
+
+    async def opened(self, body: Mapping[str, Any], person: Person) -> str:
+        """Show somebody who may read comments what the card leaves out; "" or the sentence to say instead."""
+        case_id, outbox = str(_first_action(body).get("value") or ""), self._outbox()
+
+        def unit(tx: Tx) -> list[JsonObject] | str:
+            case = tx.find_case(case_id)
+            if case is None or not case.customer_id:
+                return _say("gone", person.lang)
+            if case.outcome == "erased":
+                return _say("erased", person.lang)
+            self._cases.audit(tx, person.id, "read", case, outbox)
+            return self._in_full(tx, case, person.lang)
+
+        shown = await self._store.write(unit)
+        if isinstance(shown, str):
+            return shown
+        lang = person.lang
+        view = kit.modal(f"{ACTION}.read", _say("title.words", lang), shown, close=_say("close", lang))
         await self._call("views.open", {"trigger_id": str(body.get("trigger_id", "")), "view": view})
         return ""
 
@@ -353,7 +406,7 @@ class CaseDesk:
         if again is not None:
             await self._call("views.update", {"view_id": view.get("id"), "hash": view.get("hash"), "view": again})
 
-    def _view(self, tx: Tx, verb: str, case_id: str, person: Person) -> JsonObject | str:
+    def _view(self, tx: Tx, verb: str, case_id: str, person: Person, *, named: bool) -> JsonObject | str:
         case = tx.find_case(case_id)
         lang, now_ms = person.lang, self._clock.now_ms()
         if case is None or not case.customer_id:
@@ -365,7 +418,7 @@ class CaseDesk:
             refused = self._cases.refusal(tx, CaseRequest(case.id, "reply", person.id), now_ms)
             if refused is not None:
                 return _say(refused, lang, staff=case.assignee_name)
-            return self._reply_view(tx, case, window, self._cases.behaviour(tx, case))
+            return self._reply_view(tx, case, window, self._cases.behaviour(tx, case, with_words=named))
         note = kit.text_input("note", _say("note", lang), limit=_NOTE_LIMIT, multiline=True, optional=True)
         match verb:
             case "hand_over":
@@ -384,7 +437,7 @@ class CaseDesk:
                 outcomes = [kit.option(outcome_label(outcome, lang), outcome) for outcome in OUTCOMES]
                 select: JsonObject = {"type": "static_select", "action_id": "outcome", "options": outcomes}
                 body = [kit.field("outcome", _say("outcome", lang), select), note]
-                if self._may_ask(case):
+                if self._cases.may_ask(tx, case):
                     ask = [kit.option(_say("follow_up.yes", lang), "yes")]
                     boxes: JsonObject = {
                         "type": "checkboxes",
@@ -401,10 +454,6 @@ class CaseDesk:
             submit=_say("save", lang),
             private=window.dump(),
         )
-
-    def _may_ask(self, case: Case) -> bool:
-        alerts = self._shop.alerts
-        return alerts is not None and alerts.follow_up_ms is not None and case.asked_ms is None
 
     def _reply_view(self, tx: Tx, case: Case, window: _Window, behaviour: str) -> JsonObject:
         lang = window.lang
@@ -435,7 +484,11 @@ class CaseDesk:
         return kit.modal(
             f"{ACTION}.reply",
             _say("title.reply", lang),
-            [kit.field("template", _say("template", lang), select, dispatch=True), field],
+            [
+                *([kit.words((_say("silence", lang), True))] if self._cases.wants_silence(tx, case) else []),
+                kit.field("template", _say("template", lang), select, dispatch=True),
+                field,
+            ],
             close=_say("cancel", lang),
             submit=_say("check", lang),
             private=window.dump(),
@@ -484,13 +537,13 @@ def _request_of(
 _FIELD: Final[Mapping[str, str]] = {"hand_over": "to", "call": "reached", "snooze": "until", "resolve": "outcome"}
 
 
-def _refused_view(wanted: CaseRequest, refused: Refusal, lang: str, assignee: str) -> JsonObject:
-    """Why it was not done, where the person is looking; a reply's words stay readable, to be used elsewhere."""
-    sentence = _say(refused, lang, staff=assignee)
+def _refused_view(wanted: CaseRequest, sentence: str, lang: str, *, keep: bool) -> JsonObject:
+    """Why it was not done, where the person is looking; with `keep` a reply's words stay readable, to be used
+    elsewhere."""
     if wanted.verb in _FIELD:
         return _errors(_FIELD[wanted.verb], sentence)
     shown = [kit.words((sentence, False))]
-    if refused not in ("erased", "gone"):
+    if keep:
         shown += [kit.words((_say("unsent", lang), False)), kit.quote(wanted.text)]
     view = kit.modal(f"{ACTION}.result", _say("title.preview", lang), shown, close=_say("close", lang))
     return {"response_action": "update", "view": view}

@@ -31,6 +31,9 @@ class Notebook:
     held: asyncio.Event | None = None
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def render_answered(self, question: str, answer: str) -> None:
+        return None
+
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
         return ()
 

@@ -118,6 +118,18 @@ async def test_an_id_is_used_once(store: Store) -> None:
         await store.write(lambda tx: tx.put_job(job("1")))
 
 
+async def test_who_waits_for_a_message_learns_that_it_ran_out_of_time(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        tx.put_job(job("1", key="reply:1", expires_ms=NOON + 10))
+        tx.put_job(job("2", expires_ms=NOON + 10))
+        tx.put_job(job("3", key="reply:3", expires_ms=NOON + 11))
+        assert [row.id for row in tx.expire_jobs(NOON + 10)] == ["1"], "nobody waits for one without a key"
+        assert tx.expire_jobs(NOON + 10) == []
+        assert [row.id for row in claim(tx, NOON + 10)] == ["3"]
+
+    await store.write(unit)
+
+
 async def test_a_job_past_its_time_expires_instead_of_being_claimed(store: Store) -> None:
     def unit(tx: Tx) -> None:
         tx.put_job(job("1", lane="L", expires_ms=NOON + 10))

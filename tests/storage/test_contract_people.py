@@ -21,7 +21,7 @@ from store_rows import (
 )
 
 from storage.errors import Conflict
-from storage.records import Contacts, Exposure, Registration
+from storage.records import CaseEvent, Contacts, Exposure, Registration
 from storage.store import Store, Tx, registrations_in
 
 
@@ -469,3 +469,24 @@ async def test_an_experiment_keeps_its_time_until_it_is_another(store: Store, tm
         assert await store.read(lambda tx: tx.registrations()) == [kept]
     assert registrations_in(f"sqlite:///{tmp_path / 'nowhere.db'}") == []
     assert not (tmp_path / "nowhere.db").exists()
+
+
+async def test_a_message_that_is_changed_or_taken_back_changes_in_the_history_of_its_case(store: Store) -> None:
+    def heard(event_id: str, message_id: str) -> CaseEvent:
+        return CaseEvent(event_id, "K1", NOON, "customer", "", "wrote", "前の言葉", message_id=message_id)
+
+    def unit(tx: Tx) -> None:
+        tx.put_case(case("K1"))
+        for event_id, message_id in (("E1", "m1"), ("E2", "m2"), ("E3", "")):
+            tx.note_case_event(heard(event_id, message_id))
+        tx.put_job(job("1", key="note:E1", payload="前の言葉", customer_id="C001"))
+        (changed,) = tx.change_heard_message("C001", "m1", "後の言葉", key="note:", at_ms=NOON)
+        assert (changed.id, changed.kind, changed.words) == ("E1", "wrote", "後の言葉")
+        assert [(j.state, j.payload, j.key) for j in tx.jobs()] == [("cancelled", "{}", "")]
+        (gone,) = tx.change_heard_message("C001", "m2", "", key="note:", at_ms=NOON)
+        assert (gone.id, gone.kind, gone.words) == ("E2", "took_back", "")
+        assert tx.change_heard_message("C002", "m1", "", key="note:", at_ms=NOON) == [], "somebody else's"
+        assert tx.change_heard_message("C001", "", "", key="note:", at_ms=NOON) == []
+        assert [event.words for event in tx.case_events("K1")] == ["後の言葉", "", "前の言葉"]
+
+    await store.write(unit)

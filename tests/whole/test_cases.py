@@ -45,8 +45,9 @@ SHOP: dict[str, object] = PURCHASE_SHOP | {
 HOSTILE = "<!channel> <@U0STAFF> <https://evil.example|銀行> *太字* @here"
 
 
-async def opened(tmp_path: Path, **options: Any) -> World:
-    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, **options)
+async def opened(tmp_path: Path, *, staff: dict[str, object] | None = None, **options: Any) -> World:
+    shop = SHOP if staff is None else {**SHOP, "staff": staff}
+    world = await open_world(tmp_path, start_ms=START_MS, shop=shop, **options)
     second = world.slack.add_user("中島 京子（スタッフ）", id="U0SECOND")
     world.slack.channels[CHANNEL].members.append(second)
     return world
@@ -290,6 +291,39 @@ async def test_hand_over_call_note_and_snooze(world: World) -> None:
     await looked.resolves("U0SECOND")
 
 
+async def test_who_may_look_after_cases_but_not_read_comments_sees_neither(tmp_path: Path) -> None:
+    staff = {"may_handle_cases": ["U0STAFF", "U0SECOND"], "may_read_comments": ["U0MANAGER"]}
+    world = await opened(tmp_path, staff=staff)
+    try:
+        looked = await unhappy(world, "箱がつぶれた秘密の文句")
+        assert "秘密" not in await looked.card()
+        await looked.clicks("words")
+        await eventually(world, lambda: bool(world.slack.ephemerals("U0STAFF")))
+        assert "権限がありません" in world.slack.ephemerals("U0STAFF")[-1].text + looked.told()
+        assert world.slack.modal("U0STAFF") is None
+        await looked.opens("reply")
+        window = json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+        assert "傷んだ商品" not in window.replace("傷んだ商品が届いた", ""), "the text would give the comment away"
+        await looked.opens("words", "U0MANAGER")
+        assert "箱がつぶれた秘密の文句" in json.dumps(world.slack.modal("U0MANAGER"), ensure_ascii=False)
+    finally:
+        await world.close()
+
+
+async def test_a_refusal_reaches_somebody_who_has_left_the_channel_as_a_direct_message(world: World) -> None:
+    looked = await unhappy(world)
+    stranger = world.slack.add_user("新人")
+    await looked.opens("hand_over")
+    members = world.slack.channels[CHANNEL].members
+    members.remove("U0STAFF")
+    try:
+        await looked.submits(to=stranger)
+    finally:
+        members.append("U0STAFF")
+    assert (await looked.case()).state == "open"
+    assert "その方には引き継げません。" in world.slack.transcript(world.slack.dm_of("U0STAFF"))
+
+
 async def test_a_case_is_not_handed_to_who_may_not_look_after_cases(world: World) -> None:
     looked = await unhappy(world)
     stranger = world.slack.add_user("新人")
@@ -385,6 +419,10 @@ async def test_a_missed_promise_is_told_to_staff_first_and_to_the_customer_once(
         assert "期限を過ぎています。お客さまには未連絡です。" in await looked.card()
         assert "お約束した時間" not in looked.person.looks()
         # Saturday, Sunday and the holiday on Monday do not count: the customer hears on Tuesday
+        await world.advance_to(at(20, 20, 1))
+        assert "期限を3時間過ぎています。お客さまには未連絡です。" in await looked.card(), "the card counts on"
+        await world.advance_to(at(23, 9))
+        assert "期限を2日過ぎています。" in await looked.card()
         await world.advance_to(at(24, 10, 59))
         assert "お約束した時間" not in looked.person.looks()
         await world.advance_to(at(24, 11, 1))
@@ -532,6 +570,15 @@ async def test_a_token_without_the_scope_to_look_at_the_channel_shows_neither_wo
         assert looked.person.customer_id not in shown
         assert "お客さまから返信がありました（このチャンネルには表示しません）" in shown
         assert "対応中" in shown
+        # who may read comments opens them for themselves, and that is kept
+        assert (await looked.labels())[-1] == "内容を見る"
+        await looked.opens("words")
+        window = json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+        assert "「秘密の文句」" in window
+        assert "秘密の返事" in window
+        assert looked.person.customer_id in window
+        audit = await world.koe.store.read(lambda tx: tx.audit_entries())
+        assert [(e.actor, e.action) for e in audit if e.action == "case.read"] == [("U0STAFF", "case.read")]
     finally:
         await world.close()
 
@@ -689,6 +736,119 @@ async def test_a_customer_in_slack_is_answered_in_their_direct_messages(world: W
     await world.slack.clicks(buyer.slack_user_id, place, asked.ts, button["action_id"], value=button["value"])
     await world.advance(3_000)
     assert (await looked.case()).state == "claimed"
+    answered = next(m for m in world.slack.messages(place) if m.ts == asked.ts)
+    assert [block["type"] for block in answered.blocks] == ["rich_text", "rich_text"], "no buttons are left"
+    assert "✓ Still a problem" in json.dumps(answered.blocks, ensure_ascii=False)
+    # words that are edited, or deleted, change in the thread
+    wrote = await world.slack.says(buyer.slack_user_id, place, "Tuesday would suit me")
+    await world.advance(3_000)
+    assert wrote.ts is not None
+    await world.slack.edits(buyer.slack_user_id, place, wrote.ts, "Friday would suit me")
+    await world.advance(3_000)
+    card = await looked.card()
+    assert "Friday would suit me" in card
+    assert "Tuesday would suit me" not in card
+
+
+async def test_a_message_that_is_taken_back_leaves_the_thread(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.replies("どのような状態でしょうか。")
+    await looked.person.says("取り消したい言葉です")
+    await looked.person.says("残す言葉です")
+    assert "取り消したい言葉です" in await looked.card()
+    said = next(e for e in world.line.chat(looked.person.user_id) if e.message.get("text") == "取り消したい言葉です")
+    assert await world.line.unsends(looked.person.user_id, said.id) == 200
+    await world.advance(3_000)
+    card = await looked.card()
+    assert "取り消したい言葉です" not in card
+    assert "お客さまがメッセージを取り消しました。" in card
+    assert "残す言葉です" in card
+    assert [event.words for event in await looked.history() if event.kind in ("wrote", "took_back")] == [
+        "",
+        "残す言葉です",
+    ]
+    await world.koe.store.compact()
+    assert "取り消したい言葉です".encode() not in b"".join(f.read_bytes() for f in world.directory.glob("koe.db*"))
+
+
+async def test_the_comment_of_a_survey_that_is_taken_back_leaves_the_card(world: World) -> None:
+    looked = await unhappy(world, "やはり消したい感想です")
+    assert "やはり消したい感想です" in await looked.card()
+    said = next(e for e in world.line.chat(looked.person.user_id) if e.message.get("text") == "やはり消したい感想です")
+    await world.line.unsends(looked.person.user_id, said.id)
+    await world.advance(3_000)
+    assert "やはり消したい感想です" not in await looked.card()
+
+
+async def test_a_reply_that_waits_when_its_customer_erases_is_not_sent_and_the_card_says_so(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.person.taps("連絡を希望する")
+    await looked.person.says("削除")
+    await world.advance(2 * MINUTE_MS)
+    world.line.fail_next("/v2/bot/message/push", "monthly")
+    await looked.replies("待っている返信です。")
+    assert "返信は送信待ちです。" in await looked.card()
+    await looked.person.taps("削除する")
+    await world.advance(3 * HOUR_MS)
+    card = await looked.card()
+    assert "お客さまが内容を削除されたため、待っていた返信は送っていません。" in card
+    assert "待っている返信です" not in card + world.line.transcript(looked.person.user_id)
+
+
+async def test_a_reply_that_waits_survives_an_opt_out(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.person.says("配信停止")
+    world.line.fail_next("/v2/bot/message/push", "monthly")
+    await looked.replies("お約束の品をお送りします。")
+    await looked.person.taps("停止する")
+    await world.advance(3 * HOUR_MS)
+    assert "お約束の品をお送りします。" in world.line.transcript(looked.person.user_id)
+    assert "LINEが送信を受け付けました" in await looked.card()
+
+
+async def test_a_reply_that_could_not_be_sent_within_a_day_is_told_to_staff_and_the_promise_counts_as_missed(
+    tmp_path: Path,
+) -> None:
+    world = await opened(tmp_path)
+    try:
+        looked = await unhappy(world)
+        await looked.person.taps("連絡を希望する")
+        await world.advance_to(at(20, 16))
+        world.line.fail_next("/v2/bot/message/push", "monthly", 40)
+        await looked.replies("届かない返信です。")
+        await world.advance_to(at(20, 17, 30))
+        assert "期限を" not in await looked.card(), "an answer is on its way"
+        await world.advance_to(at(21, 16, 30))
+        card = await looked.card()
+        assert "返信を23時間以内に送れませんでした。お客さまには届いていません。" in card
+        assert "返信を送れませんでした。電話かメールをご検討ください。" in card
+        assert "期限を23時間過ぎています。" in card
+        assert "お約束の時間（11/20（金）17:00）を過ぎました" in card
+        assert (await looked.case()).replied_ms is None
+    finally:
+        await world.close()
+
+
+async def test_who_wants_no_contact_is_not_asked_afterwards_and_staff_are_reminded_of_it(world: World) -> None:
+    looked = await unhappy(world)
+    await looked.person.taps("連絡は不要")
+    await looked.opens("reply")
+    assert "お客さまは「連絡は不要」とお答えです。" in json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+    await looked.opens("resolve")
+    assert "follow_up" not in json.dumps(world.slack.modal("U0STAFF"))
+    await looked.submits(outcome="improve")
+    assert (await looked.case()).state == "settled"
+    assert "いかがでしょうか" not in await looked.person.waits(3 * DAY_MS)
+
+
+async def test_after_the_shops_own_tools_settled_it_the_customer_is_asked_as_well(world: World) -> None:
+    looked = await unhappy(world)
+    await world.event("complaint_resolved", looked.person.buyer, complaint="c1")
+    assert (await looked.case()).state == "settled"
+    asked = await looked.person.waits(DAY_MS)
+    assert "先日の件は、その後いかがでしょうか。" in asked
+    await looked.person.taps("まだ困っている")
+    assert (await looked.case()).state == "open"
 
 
 async def test_with_a_relay_the_shops_tool_hears_it_too_and_keeps_the_token(tmp_path: Path) -> None:
