@@ -84,16 +84,21 @@ def csv_line(row: Row, kinds: Sequence[Kind], tz: tzinfo) -> str:
     """
     parts: list[str] = []
     for cell, kind in zip(row, kinds, strict=True):
-        if cell is None or cell == "":
+        if cell is None:
             parts.append("")
         elif isinstance(cell, str):
-            # quoted, so that no other separator of a spreadsheet's locale begins a cell within the text
-            parts.append(cell if _PLAIN.fullmatch(cell) else f'"{guard(cell).replace(_QUOTE, _QUOTE * 2)}"')
+            parts.append(_csv_text(cell))
         elif kind == "time":
-            parts.append(f"{_local(cell, tz)}")
+            parts.append(_local(cell, tz))
         else:
             parts.append(str(int(cell)) if isinstance(cell, bool) else repr(cell))
     return ",".join(parts) + "\r\n"
+
+
+@lru_cache(maxsize=8192)
+def _csv_text(text: str) -> str:
+    # quoted, so that no other separator of a spreadsheet's locale begins a cell within the text
+    return text if not text or _PLAIN.fullmatch(text) else f'"{guard(text).replace(_QUOTE, _QUOTE * 2)}"'
 
 
 _QUOTE = '"'
