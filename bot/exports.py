@@ -352,10 +352,14 @@ class _Export:
         rows: Iterator[Row] = map(msgspec.json.decode, self._file)
         if self._wanted.form == "xlsx":
             what = self._wanted.what
-            return sheets.write_xlsx(made, what, self._headings, rows, tz=self._tz, made_ms=at.begun_ms)
-        meanings = {column.name: column.en for column in self._columns}
-        sheets.write_parquet(made, self._headings, rows, tz=self._tz, meaning=meanings.__getitem__)
-        return 0
+            cut = sheets.write_xlsx(made, what, self._headings, rows, tz=self._tz, made_ms=at.begun_ms)
+        else:
+            meanings = {column.name: column.en for column in self._columns}
+            sheets.write_parquet(made, self._headings, rows, tz=self._tz, meaning=meanings.__getitem__)
+            cut = 0
+        with made.open("rb") as whole:
+            os.fsync(whole.fileno())
+        return cut
 
     async def _audit(self, step: str, at: _Progress) -> None:
         wanted, now_ms = self._wanted, self._clock.now_ms()
