@@ -33,7 +33,6 @@ log = structlog.get_logger(__name__)
 _LINE_BODY = 2 * 1024 * 1024
 _SLACK_BODY = 1024 * 1024
 _EVENT_BODY = 256 * 1024
-_BODY_WITHIN_S = 10.0
 
 
 class _BodyRefused(Exception):
@@ -46,32 +45,27 @@ def error(status: int, code: str, message: str, *, headers: Mapping[str, str] | 
     return JSONResponse({"error": code, "message": message}, status, headers=dict(headers or {}))
 
 
-async def read_body(request: Request, limit: int, within_s: float) -> bytes:
-    """The body, at most `limit` bytes, within `within_s` seconds: a slow or endless sender is let go."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
-        raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(within_s):
-            more = True
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete")
-                part, more = message.get("body", b""), message.get("more_body", False)
-                size += len(part)
-                if size > limit:
-                    raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
-                parts.append(part)
-    except TimeoutError:
-        raise _BodyRefused(408, "too_slow", f"the body did not arrive within {within_s:g} s") from None
-    return b"".join(parts)
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, at most `limit` bytes. How long it may take is the listener's business (bot/listener.py)."""
+    scope, receive = request.scope, request.receive
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _BodyRefused(400, "disconnected", "the sender hung up before the body was complete")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise _BodyRefused(413, "too_large", f"the body may have {limit} bytes at most")
+    return body
 
 
-def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
-    """The web application around a built Koe. A body must have arrived within `body_within_s` seconds."""
+def make_app(koe: Koe) -> ASGIApp:
+    """The web application around a built Koe."""
 
     def guarded(
         surface: str, handler: Callable[[Request], Awaitable[Response]]
@@ -94,10 +88,10 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
     taken = Response(b"{}", media_type="application/json")
 
     async def line_webhook(request: Request) -> Response:
-        body = await read_body(request, _LINE_BODY, body_within_s)
+        body = await read_body(request, _LINE_BODY)
         if not koe.settings.line_on:
             return error(404, "line_off", "LINE is not set up here")
-        if not signatures.verify_line(request.headers.raw, body, koe.line_secrets):
+        if not signatures.verify_line(request.scope["headers"], body, koe.line_secrets):
             measures.refused.labels("line", "signature").inc()
             return error(401, "bad_signature", "x-line-signature does not match the body and a channel secret")
         try:
@@ -122,11 +116,11 @@ def make_app(koe: Koe, *, body_within_s: float = _BODY_WITHIN_S) -> ASGIApp:
     async def slack_events(request: Request) -> Response:
         if koe.slack is None:
             return error(404, "slack_off", "Slack is not set up here for HTTP")
-        body = await read_body(request, _SLACK_BODY, body_within_s)
+        body = await read_body(request, _SLACK_BODY)
         return await koe.slack.handle_http(request, body)
 
     async def business_events(request: Request) -> Response:
-        body = await read_body(request, _EVENT_BODY, body_within_s)
+        body = await read_body(request, _EVENT_BODY)
         if not koe.event_secrets:
             return error(404, "events_off", "set KOE_EVENTS_SECRETS to take business events")
         if not signatures.verify_standard_webhooks(request.headers.raw, body, koe.event_secrets, time.time()):

@@ -15,6 +15,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Literal
 
 Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
@@ -30,7 +31,7 @@ _MAX_HEADER = 4096
 _MAX_SIGNATURES = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scheme:
     """How one sender signs with HMAC-SHA256."""
 
@@ -84,22 +85,22 @@ def why_refused(
             passed over.
         now_s: The real clock in seconds since 1970 – signatures never go by Koe's own, movable clock.
     """
-    keys = [key for key in (_key(scheme, secret) for secret in secrets) if key]
+    keys = [key for key in [_key(scheme, secret) for secret in secrets] if key]
     if not keys:
         return "no_secret"
-    wanted = [name for name in (scheme.signature, scheme.timestamp, scheme.message_id) if name]
+    wanted = _wanted(scheme)
     found: dict[str, bytes] = {}
     for raw_name, raw_value in headers.items() if isinstance(headers, Mapping) else headers:
-        name = (str(raw_name, "latin-1") if isinstance(raw_name, bytes) else raw_name).lower()
-        if name not in wanted:
+        name = wanted.get(raw_name.lower())
+        if name is None:
             continue
         if name in found:
             return "duplicate"
-        found[name] = raw_value if isinstance(raw_value, bytes) else raw_value.encode("utf-8", "replace")
-    if any(name not in found for name in wanted):
+        found[name] = value = raw_value if isinstance(raw_value, bytes) else raw_value.encode("utf-8", "replace")
+        if len(value) > _MAX_HEADER:
+            return "malformed"
+    if len(found) < len(wanted) // 2:
         return "missing"
-    if any(len(value) > _MAX_HEADER for value in found.values()):
-        return "malformed"
     timestamp = found.get(scheme.timestamp, b"")
     if scheme.timestamp:
         if not _TIMESTAMP.fullmatch(timestamp):
@@ -119,6 +120,13 @@ def why_refused(
         for candidate in given:
             genuine |= hmac.compare_digest(expected, candidate)
     return None if genuine else "mismatch"
+
+
+@cache
+def _wanted(scheme: Scheme) -> dict[str | bytes, str]:
+    """The headers a scheme reads, by their names as text and as bytes."""
+    names = [name for name in (scheme.signature, scheme.timestamp, scheme.message_id) if name]
+    return {spelt: name for name in names for spelt in (name, name.encode())}
 
 
 def verify_line(headers: Headers, body: bytes, secrets: Sequence[str]) -> bool:
@@ -170,6 +178,7 @@ def _headers(scheme: Scheme, secret: str, timestamp: bytes, message_id: bytes, b
     return headers
 
 
+@lru_cache(maxsize=64)
 def _key(scheme: Scheme, secret: str) -> bytes:
     """The bytes of a secret; empty when it cannot be one."""
     if scheme.name != "standard_webhooks":

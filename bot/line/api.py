@@ -32,6 +32,7 @@ _SDK_TIMEOUT_S = 10
 _MOST_BODY = 64 * 1024
 _MOST_RETRY_AFTER_S = 3600.0
 _MOST_TRAILS = 20_000
+_SENT: Final = Sent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,8 @@ class LineChannel:
             if not status:
                 return Unknown(f"{endpoint}: no answer ({type(error).__name__})", retry=True)
             # else the body broke off, and the status says enough
+        if 200 <= status < 300:
+            return _SENT
         return _outcome(endpoint, status, _message_of(answer), answer_headers)
 
     # ------------------------------------------------------------------------------------------ other calls
@@ -291,14 +294,12 @@ def _is_spent_token(delivery: Delivery) -> bool:
 
 
 def _outcome(endpoint: str, status: int, message: str, headers: Any) -> Delivery:
-    """LINE's error table."""
+    """LINE's error table: what anything but a success means."""
     reason = f"{endpoint}: {status} {message}".rstrip()
     if request_id := headers.get("x-line-request-id", "")[:64]:
         reason += f" (request {request_id})"
     said = message.casefold()
     match status:
-        case _ if 200 <= status < 300:
-            return Sent()
         case 409 if endpoint == "push":
             return Sent()  # the retry key was accepted before
         case 429 if "monthly limit" in said:

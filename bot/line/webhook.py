@@ -90,17 +90,19 @@ def _read_oddly(body: bytes) -> tuple[str, list[tuple[bytes, _Json]]]:
     for event in loaded["events"]:
         raw = json.dumps(event, separators=(",", ":")).encode()
         found.append((raw, event if isinstance(event, dict) else {}))
-    return _text(loaded, "destination"), found
+    return _checked_text(loaded, "destination"), found
 
 
 def _inbound(destination: str, raw: bytes, event: _Json) -> Inbound:
-    kind = _text(event, "type", 64)
+    # only an escape can hide what no database takes
+    text = _checked_text if b"\\u" in raw else _text
+    kind = text(event, "type", 64)
     source = _object(event, "source")
-    mode = _text(event, "mode", 64)
+    mode = text(event, "mode", 64)
     at_ms = event.get("timestamp")
     dated = isinstance(at_ms, int) and not isinstance(at_ms, bool) and 0 < at_ms < _LATEST_MS
-    reply_token = _text(event, "replyToken")
-    external_id = _text(source, "userId")
+    reply_token = text(event, "replyToken")
+    external_id = text(source, "userId")
     # Koe talks in 1:1 only: in a group, a reply would be read by everybody
     private = source.get("type") == "user" or not source.keys() & {"type", "groupId", "roomId"}
     dummy = reply_token in _DUMMY_TOKENS or external_id.startswith(_DUMMY_USERS)
@@ -112,14 +114,14 @@ def _inbound(destination: str, raw: bytes, event: _Json) -> Inbound:
         match kind:
             case "message":
                 message = _object(event, "message")
-                message_id = _text(message, "id")
+                message_id = text(message, "id")
                 content = _said(message) or content
             case "postback":
                 button = buttons.parse(_object(event, "postback").get("data"))
                 if button is not None:  # else it belongs to the rich menu or to another tool of the shop
                     session_id, content = button.session_id, Tap(button.node, button.value)
             case "unsend":
-                message_id = _text(_object(event, "unsend"), "messageId")
+                message_id = text(_object(event, "unsend"), "messageId")
                 if message_id:
                     content = Unsent(message_id)
             case "follow":
@@ -129,7 +131,7 @@ def _inbound(destination: str, raw: bytes, event: _Json) -> Inbound:
     return Inbound(
         channel="line",
         workspace=destination,
-        event_id=_text(event, "webhookEventId") or "sha256:" + hashlib.sha256(raw).hexdigest(),
+        event_id=text(event, "webhookEventId") or "sha256:" + hashlib.sha256(raw).hexdigest(),
         at_ms=at_ms if dated and isinstance(at_ms, int) else 0,
         external_id=external_id,
         content=content,
@@ -197,6 +199,10 @@ def _object(of: _Json, key: str) -> _Json:
 def _text(of: _Json, key: str, longest: int = _LONGEST_ID) -> str:
     """A short text of an object; "" when it is missing, no text, or too long to be what it should be."""
     value = of.get(key)
-    if not isinstance(value, str) or len(value) > longest or _UNSTORABLE.search(value):
-        return ""
-    return value
+    return value if isinstance(value, str) and len(value) <= longest else ""
+
+
+def _checked_text(of: _Json, key: str, longest: int = _LONGEST_ID) -> str:
+    """The same; "" also when no database takes it."""
+    value = _text(of, key, longest)
+    return "" if _UNSTORABLE.search(value) else value

@@ -33,6 +33,7 @@ USER = "U" + "5" * 32
 
 class QuickListener(Listener):
     headers_within_s = 0.2
+    body_within_s = 0.2
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -45,7 +46,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def hasty(world: World) -> AsyncIterator[str]:
     """The same bot with short patience: its address."""
-    served = await serve(make_app(world.koe, body_within_s=0.2), http=QuickListener)
+    served = await serve(make_app(world.koe), http=QuickListener)
     yield served.url
     await served.close()
 
