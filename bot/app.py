@@ -711,6 +711,8 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         survey=desk,
         facts=koe.home_facts,
         find=koe.invitations.find,
+        channels=tuple(koe.channels),
+        budget=lambda: koe.line_budget(koe.clock.now_ms()),
         digests=koe.digests,
         config=koe.config,
         store=koe.store,

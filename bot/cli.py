@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bot.exports import Exported, Wanted
     from flows.source import Problem
     from flows.survey import Instrument
+    from flows.triggers import TriggerRule
     from reports.export_columns import What
     from reports.kpis import KpiSettings
     from reports.metrics import Unit
@@ -312,6 +313,80 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
     if form == "html":
         return str(computed["page"]["html"])
     return msgspec.json.format(msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2).decode()
+
+
+@app.command("dry-run")
+def dry_run_command(
+    trigger: Annotated[str, typer.Argument(help="Id of a trigger rule in koe.yaml.")],
+    days: Annotated[int, typer.Option(help="How far back, in days.", min=1, max=1100)] = 30,
+    ids: Annotated[bool, typer.Option("--ids/--counts", help="List the customers, or count them only.")] = True,
+) -> None:
+    """Whom a trigger rule would have asked on past events, what the contact cap would have blocked, and what LINE would
+    have cost. Nothing is sent and nothing is stored.
+
+    Example: koe dry-run after-purchase --days 30
+    """
+    config = _config()
+    rule = next((rule for rule in config.shop.triggers if rule.id == trigger), None)
+    if rule is None:
+        known = ", ".join(rule.id for rule in config.shop.triggers) or "none"
+        raise _fail(f"no trigger {trigger!r} in koe.yaml (there: {known}).", EXIT_CONFIG)
+    _run(_dry_run(config, rule, days, ids))
+
+
+async def _dry_run(config: Config, rule: TriggerRule, days: int, ids: bool) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bot.clock import SystemClock
+    from bot.dry_run import dry_run, lines_of
+    from bot.staff.survey import limited, reason_text
+    from flows.triggers import CHANNELS
+    from storage.store import open_store
+
+    settings, shop = config.settings, config.shop
+    on = [name for name, is_on in (("line", settings.line_on), ("slack", settings.slack_on)) if is_on]
+    now_ms = SystemClock().now_ms()
+    console = Console(stderr=True)
+    store = await open_store(settings.database_url, now_ms=now_ms, create=False)
+    async with store:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("reading", total=None)
+            found = await dry_run(
+                store,
+                shop=shop,
+                flow=config.library.flows[rule.flow],
+                rule=rule,
+                channels=on or CHANNELS,
+                now_ms=now_ms,
+                days=days,
+                progress=lambda done, planned: bar.update(task, completed=done, total=planned),
+            )
+
+    def day(at_ms: int) -> str:
+        return datetime.fromtimestamp(at_ms / 1000, shop.tz).strftime("%Y-%m-%d %H:%M")
+
+    typer.echo(f"{rule.id}, {days} days from {day(found.start_ms)} to {day(found.end_ms)}. Nothing was sent.")
+    if rule.every_ms is None:
+        typer.echo(f"  {found.events:6,} events of type {rule.on}, {found.matched:,} match the rule")
+    else:
+        typer.echo(f"  {found.matched:6,} invitations by the rhythm")
+    line = found.line_messages
+    typer.echo(f"  {len(found.sent):6,} would have been sent ({line:,} on LINE, {len(found.sent) - line:,} in Slack)")
+    for reason, number, count in lines_of(found):
+        rule_name = "        " if number is None else f"rule {number}: "
+        why = reason_text(limited(shop.contact, reason), "en", shop.tz)
+        typer.echo(f"  {count:6,} not, {rule_name}{reason} – {why}")
+    if found.withdrawn:
+        typer.echo(f"  {found.withdrawn:6,} withdrawn by {', '.join(rule.void_on)}")
+    if found.ahead:
+        typer.echo(f"  {found.ahead:6,} not due yet")
+    more = f", and up to {line:,} more for reminders" if found.reminders else ""
+    typer.echo(f"LINE messages: {line:,}{more}.")
+    if ids and found.sent:
+        typer.echo("Customers:")
+        for would in found.sent:
+            typer.echo(f"  {day(would.at_ms)}  {would.channel:5}  {would.customer_id}")
 
 
 @app.command()

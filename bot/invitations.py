@@ -17,7 +17,7 @@ import msgspec
 
 from bot.conversation import BY_CUSTOMER, Conversation
 from bot.outbox import Outbox
-from bot.staff.survey import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest
+from bot.staff.survey import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest, limited
 from bot.voice import Voice
 from flows import experiments, triggers
 from flows.survey import Flow, Library
@@ -76,34 +76,16 @@ class Invitations:
             if rule.on != event.type:
                 continue
             if facts is None:
-                facts = self.facts(tx, event, data)
+                facts = facts_of(tx, event, data)
             if triggers.matches(rule, event.type, facts):
                 self._plan(tx, rule, event, facts, outbox)
-
-    def facts(self, tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, object]:
-        """What conditions may speak of: the event's own fields (plain and as event.*), and the customer's order as
-        order.* – the purchase with the same order number, else the event itself."""
-        return triggers.event_facts(event.type, data, self._order(tx, event, data))
-
-    def _order(self, tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, Any]:
-        number = data.get("order")
-        if event.type == "purchase":
-            return dict(data)
-        if number is None:
-            return {}
-        for purchase in tx.events_of(event.customer_id, types=("purchase",)):
-            bought = json.loads(purchase.data)
-            if str(bought.get("order")) == str(number):
-                return dict(bought)
-        return {}
 
     def _void(self, tx: Tx, rule: TriggerRule, event: Event, data: Mapping[str, Any], outbox: Outbox) -> None:
         for invitation in tx.open_invitations(event.customer_id):
             if invitation.trigger_id != rule.id or invitation.part > 1:
                 continue
             cause = tx.find_event(invitation.event_id)
-            ordered = None if cause is None else json.loads(cause.data).get("order")
-            if ordered is not None and data.get("order") is not None and str(ordered) != str(data["order"]):
+            if cause is not None and not same_order(json.loads(cause.data), data):
                 continue
             if invitation.state == "planned":
                 tx.cancel_jobs(outbox.now_ms, key=f"invite:{invitation.id}")
@@ -215,19 +197,9 @@ class Invitations:
         seen = tx.contacts(
             invitation.customer_id, event_id=invitation.event_id, touchpoint=invitation.touchpoint, now_ms=now_ms
         )
-        if seen.opted_out:
-            return triggers.Skip("opted_out")
         reachable = self._reachable(tx, invitation.customer_id)
         wanted = triggers.CHANNELS if rule is None else rule.channel
-        # a member of staff may have named one
-        name = triggers.choose_channel([c for c in wanted if invitation.channel in ("", c)], reachable)
-        if name is None:
-            return triggers.Skip("blocked" if seen.blocked else "unreachable")
-        if tx.is_paused(invitation.flow_id):
-            return triggers.Skip("paused")
-        if invitation.expires_ms is not None and now_ms >= invitation.expires_ms:
-            return triggers.Skip("expired")
-        decision = triggers.decide(
+        decision = triggers.way_to_ask(
             self._shop.contact,
             candidate=triggers.Candidate(
                 survey_kind="relational" if invitation.survey_kind == "relational" else "transactional",
@@ -239,12 +211,16 @@ class Invitations:
                 repeat=invitation.requested_by == BY_CUSTOMER or invitation.part > 1,
                 overridden=invitation.override_reason != "",
             ),
-            history=_history(seen),
+            history=history_of(seen),
+            # a member of staff may have named one
+            wanted=[c for c in wanted if invitation.channel in ("", c)],
+            reachable=reachable,
+            paused=tx.is_paused(invitation.flow_id),
             now_ms=now_ms,
             tz=self._shop.tz,
-            draw=_draw(invitation.id),
+            draw=chance_of(invitation.id),
         )
-        return reachable[name] if isinstance(decision, triggers.Invite) else decision
+        return reachable[decision] if isinstance(decision, str) else decision
 
     def _reachable(self, tx: Tx, customer_id: str) -> dict[str, Address]:
         """The address by which the customer can be asked, by channel."""
@@ -268,7 +244,7 @@ class Invitations:
         rule = self._rule(invitation)
         lang = self._language(customer, address, flow)
         event = tx.find_event(invitation.event_id) if invitation.event_id else None
-        facts = {} if event is None else self.facts(tx, event, json.loads(event.data))
+        facts = {} if event is None else facts_of(tx, event, json.loads(event.data))
         facts |= self._past(tx, flow, invitation.customer_id, outbox.now_ms)
         first_contact = not tx.sessions_of(invitation.customer_id, limit=1)
         session_id = outbox.new_id()
@@ -449,7 +425,7 @@ class Invitations:
             arm=arm,
         )
         ahead_ms = self._shop.contact.relational_ahead
-        if flow.survey_kind == "relational" and ahead_ms is not None and _draw(now.id) < rule.sample:
+        if flow.survey_kind == "relational" and ahead_ms is not None and chance_of(now.id) < rule.sample:
             # the run itself comes a moment after the slot: the slot on that day is meant, not the one after
             due_ms = triggers.next_slot_ms(rule, outbox.now_ms + ahead_ms - triggers.DAY_MS, self._shop.tz)
             now = replace(now, due_ms=due_ms, expires_ms=due_ms + rule.expires_ms)
@@ -556,18 +532,9 @@ class Invitations:
         )
 
     def _refusal(self, decision: triggers.Wait | triggers.Skip | triggers.Invite | Address) -> NotAllowed | None:
-        contact = self._shop.contact
-        days = {
-            "min_gap": contact.min_gap,
-            "touchpoint_gap": contact.touchpoint_gap,
-            "relational_gap": contact.relational_gap,
-            "relational_ahead": contact.relational_ahead,
-            "after_complaint": contact.after_complaint,
-        }
         match decision:
             case triggers.Wait(until_ms=at_ms, reason=reason) | triggers.Skip(allowed_from_ms=at_ms, reason=reason):
-                limit_ms = days.get(reason)
-                return NotAllowed(reason, at_ms, None if limit_ms is None else limit_ms // triggers.DAY_MS)
+                return limited(self._shop.contact, reason, at_ms)
             case _:
                 return None
 
@@ -588,6 +555,31 @@ class Invitations:
                 if customer is not None:
                     named[customer.id] = CustomerHit(customer.id, customer.name)
         return next(iter(named.values())) if len(named) == 1 else None
+
+
+def facts_of(tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, object]:
+    """What conditions may speak of: the event's own fields (plain and as event.*), and the customer's order as
+    order.* – the purchase with the same order number, else the event itself."""
+    return triggers.event_facts(event.type, data, _order(tx, event, data))
+
+
+def _order(tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, Any]:
+    number = data.get("order")
+    if event.type == "purchase":
+        return dict(data)
+    if number is None:
+        return {}
+    for purchase in tx.events_of(event.customer_id, types=("purchase",)):
+        bought = json.loads(purchase.data)
+        if str(bought.get("order")) == str(number):
+            return dict(bought)
+    return {}
+
+
+def same_order(cause: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two events may be about one order: their numbers are equal, or one of them names none."""
+    numbers = [str(data["order"]) for data in (cause, other) if data.get("order") is not None]
+    return len(set(numbers)) < 2
 
 
 def overridable(reason: str) -> bool:
@@ -626,10 +618,11 @@ def item_text(facts: Mapping[str, object], lang: str) -> str:
     return first
 
 
-def _draw(invitation_id: str) -> float:
+def chance_of(invitation_id: str) -> float:
     """0 ≤ x < 1 from an invitation's id: the same each time this invitation is decided about."""
     return int(hashlib.sha256(invitation_id.encode()).hexdigest()[:13], 16) / 16**13
 
 
-def _history(seen: Contacts) -> triggers.History:
+def history_of(seen: Contacts) -> triggers.History:
+    """What storage knows of a customer, as the contact cap wants it."""
     return triggers.History(**{f.name: getattr(seen, f.name) for f in fields(seen)})

@@ -434,6 +434,38 @@ def decide(
     return Invite()
 
 
+def way_to_ask(
+    contact: ContactRules,
+    *,
+    candidate: Candidate,
+    history: History,
+    wanted: Sequence[ChannelName],
+    reachable: Collection[str],
+    paused: bool,
+    now_ms: int,
+    tz: tzinfo,
+    draw: float,
+) -> ChannelName | Wait | Skip:
+    """The channel on which to ask now, or why not: the contact cap (`decide`), and what is none of its rules.
+
+    Args:
+        wanted: Channels in order of preference.
+        reachable: Channels on which the customer can be written to.
+        paused: Whether staff paused the survey.
+    """
+    if history.opted_out:
+        return Skip("opted_out")
+    name = choose_channel(wanted, reachable)
+    if name is None:
+        return Skip("blocked" if history.blocked else "unreachable")
+    if paused:
+        return Skip("paused")
+    if candidate.give_up_ms is not None and now_ms >= candidate.give_up_ms:
+        return Skip("expired")
+    decision = decide(contact, candidate=candidate, history=history, now_ms=now_ms, tz=tz, draw=draw)
+    return name if isinstance(decision, Invite) else decision
+
+
 def _looked_after(
     contact: ContactRules, candidate: Candidate, history: History, now_ms: int, tz: tzinfo
 ) -> Wait | Skip | None:

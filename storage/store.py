@@ -491,6 +491,89 @@ class Tx:
             last_touchpoint_ms=last_touchpoint,
         )
 
+    def contacts_at(
+        self,
+        customer_id: str,
+        *,
+        event_id: str,
+        touchpoint: str,
+        at_ms: int,
+        but_trigger: str,
+        since_ms: int,
+    ) -> Contacts:
+        """As `contacts`, as it was at an instant in the past, leaving out what this trigger sent from `since_ms` on.
+
+        Blocks and addresses are those of today as far as they were there; an erased customer has no past.
+        """
+        params = {
+            "customer_id": customer_id,
+            "event_id": event_id,
+            "touchpoint": touchpoint,
+            "at_ms": at_ms,
+            "year_ago": at_ms - 365 * _DAY_MS,
+            "trigger_id": but_trigger,
+            "since_ms": since_ms,
+        }
+
+        def one(sql: str) -> Row:
+            row = self._db.one(sql, params)
+            assert row is not None  # an aggregate always has one
+            return row
+
+        sent = one(
+            "SELECT"
+            " COUNT(CASE WHEN event_id = :event_id AND event_id <> '' THEN 1 END),"
+            " COUNT(CASE WHEN sent_ms > :year_ago THEN 1 END),"
+            " MAX(sent_ms),"
+            " MAX(CASE WHEN survey_kind = 'relational' THEN sent_ms END),"
+            " MAX(CASE WHEN survey_kind = 'transactional' AND touchpoint = :touchpoint THEN sent_ms END)"
+            " FROM invitations WHERE customer_id = :customer_id AND sent_ms <= :at_ms AND part = 1"
+            " AND NOT (trigger_id = :trigger_id AND sent_ms >= :since_ms)"
+        )
+        planned = one(
+            "SELECT MIN(due_ms) FROM invitations WHERE customer_id = :customer_id AND survey_kind = 'relational'"
+            " AND planned_ms <= :at_ms AND due_ms > :at_ms AND trigger_id <> :trigger_id"
+            " AND (state = 'planned' OR sent_ms > :at_ms)"
+        )
+        blocked = one(
+            "SELECT COUNT(*), COUNT(CASE WHEN blocked_ms <= :at_ms THEN 1 END) FROM addresses"
+            " WHERE customer_id = :customer_id AND customer_id <> ''"
+        )
+        ticket = one(
+            "SELECT MAX(o.occurred_ms) FROM events AS o"
+            " WHERE o.customer_id = :customer_id AND o.type = 'ticket_opened' AND o.occurred_ms <= :at_ms"
+            " AND NOT EXISTS (SELECT 1 FROM events AS r"
+            " WHERE r.customer_id = o.customer_id AND r.type = 'ticket_resolved' AND r.occurred_ms <= :at_ms"
+            " AND r.occurred_ms >= o.occurred_ms AND (r.ticket_id = o.ticket_id OR o.ticket_id = ''))"
+        )
+        complaint = one(
+            "SELECT MAX(occurred_ms) FROM events WHERE customer_id = :customer_id"
+            " AND type IN ('complaint', 'apology') AND occurred_ms <= :at_ms"
+        )
+        case = one(
+            "SELECT COUNT(*) FROM cases WHERE customer_id = :customer_id AND customer_id <> ''"
+            " AND opened_ms <= :at_ms AND (settled_ms IS NULL OR settled_ms > :at_ms)"
+        )
+        consent = self._db.one(
+            "SELECT given FROM consents WHERE customer_id = :customer_id AND kind = 'surveys' AND at_ms <= :at_ms"
+            " ORDER BY at_ms DESC LIMIT 1",
+            params,
+        )
+        complaints = [at for at in (complaint[0], ticket[0]) if at is not None]
+        return Contacts(
+            opted_out=consent is not None and not consent[0],
+            blocked=0 < blocked[0] == blocked[1],
+            open_case=case[0] > 0,
+            last_complaint_ms=max(complaints, default=None),
+            open_ticket=ticket[0] is not None,
+            event_surveyed=sent[0] > 0,
+            invitations_365d=sent[1],
+            last_invitation_ms=sent[2],
+            last_relational_ms=sent[3],
+            next_relational_ms=planned[0],
+            last_touchpoint_ms=sent[4],
+        )
+
     def pause_flow(self, flow_id: str, at_ms: int, actor: str) -> bool:
         """From now on nobody is invited to this survey. False when it is paused already."""
         return (

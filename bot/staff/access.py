@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, Permission]] = {
     # posting it asks for "manage" besides (bot.staff.commands)
     "digest": "read_comments",
     "find": "trigger",
+    "dry-run": "trigger",
     "pause": "manage",
     "resume": "manage",
     ANYTHING_ELSE: "member",

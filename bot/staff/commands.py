@@ -3,8 +3,9 @@ changes something is a job that is stored before it, so that nothing is lost whe
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +15,25 @@ import structlog
 from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.digests import DigestFailed, results_request
+from bot.dry_run import DryRun, dry_run, lines_of
 from bot.outbox import Outbox
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape, storable
 from bot.staff.access import Access, acting_person, permission_of
 from bot.staff.home import WINDOW_DAYS, HomeFacts, Running, wilson
 from bot.staff.people import Person
-from bot.staff.survey import COMMAND, CustomerHit, SurveyDesk, day_text, time_text, who_text
-from flows.triggers import DAY_MS, parse_duration
+from bot.staff.survey import (
+    COMMAND,
+    Budget,
+    CustomerHit,
+    SurveyDesk,
+    day_text,
+    limited,
+    reason_text,
+    time_text,
+    who_text,
+)
+from flows.triggers import DAY_MS, TriggerRule, parse_duration
 from storage.records import AuditEntry, Customer, Invitation, Job
 from storage.store import Store, Tx
 
@@ -34,6 +46,8 @@ log = structlog.get_logger(__name__)
 STORED: Final = frozenset(("pause", "resume", "digest"))
 """Words that change something, or take long: each is a job."""
 _UNSURE_TRIES = 4
+_PATIENCE_S = 2.0
+"""After so long somebody who waits is told that it is being computed."""
 _WINDOW_MS = 30 * DAY_MS
 _LONGEST_MS = 366 * DAY_MS
 _SURVEYS_SHOWN = 30
@@ -52,6 +66,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{c} find お客さま　番号・お名前・注文番号で調べます。\n"
         "{c} pause アンケート　新しいご案内を休止します。\n"
         "{c} resume アンケート　休止を終えます。\n"
+        "{c} dry-run ルール [30d]　配信ルールを過去の出来事で試算します（送りません）。\n"
         "{c} help　この説明を表示します。",
         "{c}  choose a customer and send a survey\n"
         "{c} status  running surveys, and what waits\n"
@@ -60,6 +75,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{c} find CUSTOMER  by id, name or order number\n"
         "{c} pause SURVEY  invite nobody for the time being\n"
         "{c} resume SURVEY  go on inviting\n"
+        "{c} dry-run RULE [30d]  what a trigger rule would have sent (nothing is sent)\n"
         "{c} help  show this",
     ),
     "status": ("実施中のアンケート（直近{days}日のご案内）", "Surveys (invitations of the last {days} days)"),
@@ -113,6 +129,33 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "digest.posted": ("{week}のレポートを投稿します。", "The digest of {week} is being posted."),
     "digest.again": ("{week}のレポートは、すでに投稿されています。", "The digest of {week} was posted already."),
     "digest.shown": ("{week}のレポート（あなただけに表示しています）", "Digest of {week} (only you see this)"),
+    "dry.how": ("どのルールですか。{known}", "Which rule? {known}"),
+    "dry.unknown": ("ルール「{name}」はありません。{known}", "There is no rule “{name}”. {known}"),
+    "dry.computing": ("試算しています。", "Computing."),
+    "dry.head": (
+        "{rule}の試算（{first}〜{last}の出来事、何も送っていません）",
+        "{rule} on the events of {first} to {last} (nothing was sent)",
+    ),
+    "dry.events": (
+        "対象の出来事 {events}件、ルールに合うもの {matched}件",
+        "{events} events, {matched} match the rule",
+    ),
+    "dry.rhythm": ("定期のご案内 {matched}件", "{matched} invitations by the rhythm"),
+    "dry.sent": (
+        "送っていたもの：{n}件（LINE {line}件、Slack {slack}件）",
+        "Would have been sent: {n} (LINE {line}, Slack {slack})",
+    ),
+    "dry.blocked": ("送らなかったもの：{n}件", "Would not: {n}"),
+    "dry.rule": ("・ルール{rule}　{why}　{n}件", "· rule {rule}: {why} {n}"),
+    "dry.other": ("・{why}　{n}件", "· {why} {n}"),
+    "dry.withdrawn": ("・取り消し（{events}）　{n}件", "· withdrawn by {events}: {n}"),
+    "dry.ahead": ("まだ時期が来ていないもの：{n}件", "Not due yet: {n}"),
+    "dry.line": ("LINE通数：{n}通", "LINE messages: {n}"),
+    "dry.reminders": (
+        "LINE通数：{n}通、再案内があれば最大でさらに{n}通",
+        "LINE messages: {n}, and up to {n} more for reminders",
+    ),
+    "dry.left": ("今月の残り：{left}通", "Left this month: {left}"),
     "find.how": ("例：{c} find C001", "For example: {c} find C001"),
     "find.none": (
         "「{name}」に当てはまるお客さまはいません。",
@@ -182,6 +225,8 @@ class CommandDesk:
         survey: SurveyDesk,
         facts: Callable[[], Awaitable[HomeFacts]],
         find: Callable[[Tx, str], Sequence[CustomerHit]],
+        channels: Collection[str],
+        budget: Callable[[], Awaitable[Budget | str | None]],
         digests: Digests,
         config: Config,
         store: Store,
@@ -195,6 +240,8 @@ class CommandDesk:
         self._survey = survey
         self._facts = facts
         self._find = find
+        self._channels = channels
+        self._budget = budget
         self._digests = digests
         self._config = config
         self._shop = config.shop
@@ -223,6 +270,8 @@ class CommandDesk:
                 return await self._results(rest, person.lang)
             case "find":
                 return await self._find_customer(rest, person.lang)
+            case "dry-run":
+                return await self._dry_run(rest, str(body.get("response_url") or ""), person.lang)
             case _:
                 return self.help_text(person.lang)
 
@@ -246,12 +295,9 @@ class CommandDesk:
         if metric is None:
             known = ", ".join(name for name, i in self._library.instruments.items() if i.kind != "text")
             return _say("results.metric", lang, name=cut(words[0], 60), known=_say("flow.known", lang, names=known))
-        try:
-            window_ms = parse_duration(words[1].lower()) if len(words) > 1 else _WINDOW_MS
-        except ValueError:
-            window_ms = 0
-        if not DAY_MS <= window_ms <= _LONGEST_MS:
-            return _say("results.window", lang, name=cut(words[1] if len(words) > 1 else "", 60))
+        window_ms = _window_ms(words[1:])
+        if window_ms is None:
+            return _say("results.window", lang, name=cut(words[1], 60))
         request = results_request(
             self._config, metric=metric, days=window_ms // DAY_MS, lang=lang, now_ms=self._clock.now_ms()
         )
@@ -269,6 +315,55 @@ class CommandDesk:
             if instrument.kind != "text" and wanted in {one.casefold().strip("®") for one in names}:
                 return instrument_id
         return None
+
+    async def _dry_run(self, rest: str, url: str, lang: str) -> str:
+        words = rest.split()
+        known = _say("flow.known", lang, names=", ".join(rule.id for rule in self._shop.triggers))
+        if not words:
+            return _say("dry.how", lang, known=known)
+        rule = next((rule for rule in self._shop.triggers if rule.id == words[0]), None)
+        if rule is None:
+            return _say("dry.unknown", lang, name=cut(words[0], 60), known=known)
+        window_ms = _window_ms(words[1:])
+        if window_ms is None:
+            return _say("results.window", lang, name=cut(words[1], 60))
+        running = asyncio.ensure_future(
+            dry_run(
+                self._store,
+                shop=self._shop,
+                flow=self._library.flows[rule.flow],
+                rule=rule,
+                channels=self._channels,
+                now_ms=self._clock.now_ms(),
+                days=window_ms // DAY_MS,
+            )
+        )
+        if not (await asyncio.wait({running}, timeout=_PATIENCE_S))[0]:
+            await self._respond(url, _say("dry.computing", lang), ())
+        return "\n".join(self._dry_lines(await running, rule, await self._budget(), lang))
+
+    def _dry_lines(self, found: DryRun, rule: TriggerRule, budget: Budget | str | None, lang: str) -> Iterator[str]:
+        """Counts, and nobody's name: whom it would have been is for the terminal."""
+        first, last = (day_text(at_ms, lang, self._shop.tz) for at_ms in (found.start_ms, found.end_ms))
+        yield _say("dry.head", lang, rule=rule.id, first=first, last=last)
+        how = "dry.events" if rule.every_ms is None else "dry.rhythm"
+        yield _say(how, lang, events=f"{found.events:,}", matched=f"{found.matched:,}")
+        line = found.line_messages
+        sent = len(found.sent)
+        yield _say("dry.sent", lang, n=f"{sent:,}", line=f"{line:,}", slack=f"{sent - line:,}")
+        held = sum(found.blocked.values()) + found.withdrawn
+        if held:
+            yield _say("dry.blocked", lang, n=f"{held:,}")
+        for reason, number, count in lines_of(found):
+            why = reason_text(limited(self._shop.contact, reason), lang, self._shop.tz)
+            yield _say("dry.other" if number is None else "dry.rule", lang, rule=number, why=why, n=f"{count:,}")
+        if found.withdrawn:
+            yield _say("dry.withdrawn", lang, events=", ".join(rule.void_on), n=f"{found.withdrawn:,}")
+        if found.ahead:
+            yield _say("dry.ahead", lang, n=f"{found.ahead:,}")
+        yield _say("dry.reminders" if found.reminders else "dry.line", lang, n=f"{line:,}")
+        if isinstance(budget, Budget) and budget.left is not None:
+            yield _say("dry.left", lang, left=f"{budget.left:,}")
 
     async def _find_customer(self, rest: str, lang: str) -> str:
         named = storable(rest).strip()[:100]
@@ -466,6 +561,16 @@ class CommandDesk:
 
     def _at(self, at_ms: int, lang: str) -> str:
         return time_text(at_ms, lang, self._shop.tz)
+
+
+def _window_ms(words: Sequence[str]) -> int | None:
+    """The window somebody typed ("30d", "4w"), 30 days when they did not; None when it is none, or longer than a
+    year."""
+    try:
+        window_ms = parse_duration(words[0].lower()) if words else _WINDOW_MS
+    except ValueError:
+        return None
+    return window_ms if DAY_MS <= window_ms <= _LONGEST_MS else None
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from bot.slack import blocks as kit
 from bot.slack.words import cut, plain, storable
 from bot.staff.access import Access, acting_person
 from bot.staff.people import Call, Person
-from flows.triggers import RULES
+from flows.triggers import DAY_MS, RULES, ContactRules
 
 log = structlog.get_logger(__name__)
 
@@ -288,6 +288,19 @@ _UNSAID = ("いまは送れません。", "It may not be sent now.")
 def _say(key: str, lang: str, **values: object) -> str:
     ja, en = _TEXTS[key]
     return (en if lang == "en" else ja).format(**values)
+
+
+def limited(contact: ContactRules, reason: str, allowed_from_ms: int | None = None) -> NotAllowed:
+    """A refusal of the contact cap with the limit that the shop has set."""
+    limits = {
+        "min_gap": contact.min_gap,
+        "touchpoint_gap": contact.touchpoint_gap,
+        "relational_gap": contact.relational_gap,
+        "relational_ahead": contact.relational_ahead,
+        "after_complaint": contact.after_complaint,
+    }
+    limit_ms = limits.get(reason)
+    return NotAllowed(reason, allowed_from_ms, None if limit_ms is None else limit_ms // DAY_MS)
 
 
 def reason_text(refused: NotAllowed, lang: str, tz: tzinfo) -> str:

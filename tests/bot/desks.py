@@ -33,6 +33,10 @@ def command_desk(
     facts: Callable[[], Awaitable[HomeFacts]],
     now_ms: int,
 ) -> CommandDesk:
+
+    async def no_budget() -> None:
+        return None
+
     clock, chance, config = StoryClock(now_ms), Chance(1), example_config()
     return CommandDesk(
         channel.respond,
@@ -41,6 +45,8 @@ def command_desk(
         survey=survey,
         facts=facts,
         find=lambda tx, words: [],
+        channels=("line", "slack"),
+        budget=no_budget,
         digests=Digests(config=config, store=store, clock=clock),
         config=config,
         store=store,

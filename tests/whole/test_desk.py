@@ -244,6 +244,19 @@ async def test_who_may_not_start_surveys_is_offered_no_customers(world: World) -
     await world.slack.closes("U0STAFF")
 
 
+async def test_a_dry_run_counts_and_names_nobody(world: World) -> None:
+    person = await invited(world)
+    before = len(person.bubbles())
+    told = await asks(world, "dry-run after-purchase 7d", "U0STAFF")
+    assert "送っていたもの：" in told
+    assert "LINE通数：" in told
+    assert "再案内があれば" in told
+    assert person.customer_id not in told
+    assert "ルール「x」はありません" in await asks(world, "dry-run x", "U0STAFF")
+    await world.settle()
+    assert len(person.bubbles()) == before
+
+
 async def test_slack_in_trouble_costs_no_answer(world: World) -> None:
     world.slack.fail_next("response_url", "ratelimited:1")
     assert "実施中" in await asks(world, "status")
