@@ -23,11 +23,21 @@ from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, ins
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted, sentences, title
 from reports.event_tables import EventTables, event_tables, local_date
+from reports.file_quality import Suspects
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
 from reports.instruments import bundled_blocks
-from reports.kpi_report import SAID, KpiReport, flag_sentences, hints_of, linkage_sentences, metric_name, report_of
-from reports.kpi_words import group_words, kpi_name, kpi_note, kpi_variant
+from reports.kpi_report import (
+    SAID,
+    Hint,
+    KpiReport,
+    flag_sentences,
+    hints_of,
+    linkage_sentences,
+    metric_name,
+    report_of,
+)
+from reports.kpi_words import group_words, hint_text, kpi_name, kpi_note, kpi_variant
 from reports.kpis import KpiSettings, Window, midnight_ms, usual_interval
 from reports.linkage import Said
 from reports.metrics import (
@@ -46,6 +56,18 @@ from reports.metrics import (
     parse_value,
     record,
 )
+from reports.quality import (
+    SATISFACTION,
+    Careless,
+    Key,
+    Quality,
+    acquiescence,
+    channel_consistency,
+    indices_without,
+    score_without,
+    shapes,
+)
+from reports.quality import sentences as quality_sentences
 from reports.reading import Readers
 from reports.respondents import Respondents
 from reports.segments import (
@@ -109,6 +131,10 @@ class Measured:
     """The metrics that are made of several questions: own calculations, and labelled so."""
     free_text: FreeTexts = field(default_factory=FreeTexts)
     """What the comments came to, question by question."""
+    quality: Quality = field(default_factory=Quality)
+    """Whether the answers can be trusted, as far as a file tells."""
+    hints: tuple[Hint, ...] = ()
+    """What to do about the figures below their target."""
     anonymous: bool = False
     """No row names a customer: every answer counts."""
 
@@ -127,13 +153,28 @@ class _TooManyStrata(Exception):
 
 
 class _Cell:
-    """The running counts of one instrument in one stratum."""
+    """The running counts of one instrument in one stratum and channel."""
 
-    __slots__ = ("anonymous", "codes", "customers", "invalid", "invalid_codes", "missing", "sets", "superseded")
+    __slots__ = (
+        "anonymous",
+        "careless",
+        "codes",
+        "customers",
+        "given",
+        "invalid",
+        "invalid_codes",
+        "missing",
+        "sets",
+        "superseded",
+    )
 
     def __init__(self) -> None:
         self.codes: Counter[int] = Counter()
         self.sets: Counter[tuple[str, ...]] = Counter()
+        self.given: Counter[int] = Counter()
+        """Codes of all valid answers, also those that a later one replaced."""
+        self.careless: Counter[int | tuple[str, ...]] = Counter()
+        """Of the answers that count, those in whose sitting nobody seems to have read the questions."""
         self.customers: dict[str, dict[int, int]] = {}
         self.anonymous: list[int] = []
         self.missing = self.invalid = self.invalid_codes = self.superseded = 0
@@ -155,6 +196,27 @@ class _Cell:
     def by_customer(self) -> dict[str, dict[int, int]]:
         """A nameless answer is a customer of its own."""
         return self.customers | {f"\0{row:012}": {code: 1} for row, code in enumerate(self.anonymous)}
+
+    def absorb(self, other: _Cell) -> None:
+        """Take what another channel's cell of the same stratum has counted."""
+        self.codes.update(other.codes)
+        self.sets.update(other.sets)
+        self.careless.update(other.careless)
+        for customer, counts in other.customers.items():
+            mine = self.customers.setdefault(customer, {})
+            for code, count in counts.items():
+                mine[code] = mine.get(code, 0) + count
+        self.anonymous += other.anonymous
+        self.missing += other.missing
+        self.invalid += other.invalid
+        self.invalid_codes += other.invalid_codes
+        self.superseded += other.superseded
+
+    def careless_tally(self) -> Tally:
+        return Tally(
+            {answer: n for answer, n in self.careless.items() if isinstance(answer, int)},
+            {answer: n for answer, n in self.careless.items() if isinstance(answer, tuple)},
+        )
 
     def tally(self) -> Tally:
         return Tally(
@@ -197,7 +259,12 @@ class _Counting:
         self.earlier: dict[_Group, dict[str, _Latest]] = {}
         """As `latest`, of the answers before `since_ms` that loyalty is made of."""
         self._parsed: dict[tuple[str, str], Parsed] = {}
-        self.cells: dict[tuple[str, Stratum], _Cell] = {}
+        self.cells: dict[Key, dict[str, _Cell]] = {}
+        """By channel: answers are put together over channels, and compared between them."""
+        self._suspects = Suspects(specs)
+        self._careless: set[str] = set()
+        """Respondents of batteries, by the names they have in `_respondents`."""
+        self._careless_seen: set[tuple[int, str]] = set()
         self._by_key: dict[tuple[str, ...], _Cell] = {}
         self.latest: dict[_Group, dict[str, _Latest]] = {}
         self.first_ms: int | None = None
@@ -217,24 +284,28 @@ class _Counting:
     def take(self, row: Row, instrument: str) -> bool:
         """False when the row's time could not be read."""
         at_ms = self.instant(row)
-        key = (instrument, row.survey_kind, row.touchpoint, row.wording_id, row.label_set, row.lang)
+        key = _key(row, instrument)
         cell = self._by_key.get(key)
         if cell is None:
-            if len(self.cells) >= _MOST_STRATA:
+            if len(self._by_key) >= _MOST_STRATA:
                 raise _TooManyStrata
-            cell = self._by_key[key] = self.cells[(instrument, Stratum(*key[1:]))] = _Cell()
+            cell = self._by_key[key] = _Cell()
+            self.cells.setdefault((instrument, Stratum(*key[1:6])), {})[row.channel] = cell
         parsed = self._parse(instrument, row.value)
         if row.customer:
             self.any_customer = True
         cell.invalid_codes += parsed.invalid_codes
         self._respondents.take(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
         self._sittings.begin(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
+        self._suspects.take(row, instrument, parsed.code if parsed.kind == "valid" else None, at_ms)
         if parsed.kind == "missing":
             cell.missing += 1
         elif parsed.kind == "invalid":
             cell.invalid += 1
         else:
             answer = parsed.codes if parsed.code is None else parsed.code
+            if isinstance(answer, int):
+                cell.given[answer] += 1
             if self.said is not None and at_ms is not None and row.customer and instrument in SAID:
                 self.said.append(Said(row.customer, instrument, answer, at_ms, row.survey_kind, row.touchpoint))
             if self._unit == "per_event":
@@ -318,7 +389,7 @@ class _Counting:
             free = self.latest.get(("repeat_intent_noswitch", kind, touchpoint))
             if instrument != "repeat_intent" or not free:
                 continue
-            strata = {id(cell): stratum for (name, stratum), cell in self.cells.items() if name == instrument}
+            strata = self._strata(instrument)
             pairs: dict[Stratum, Counter[tuple[int, int]]] = {}
             for customer, (_, cell, code) in willing.items():
                 other = free.get(customer)
@@ -327,25 +398,83 @@ class _Counting:
             out.extend(self._captive(stratum, counted, window) for stratum, counted in pairs.items())
         return out
 
+    def _strata(self, instrument: str) -> dict[int, Stratum]:
+        """id of a cell → its stratum."""
+        mine = (item for item in self.cells.items() if item[0][0] == instrument)
+        return {id(cell): stratum for (_, stratum), cells in mine for cell in cells.values()}
+
     def batteries(self, window: Span) -> list[Result]:
         """The indices of several questions."""
         return self._respondents.results(window, dated_from=_NO_TIME + 1)
 
-    def drivers(self, window: Span, again: Callable[[], Iterable[Row | BadRow]]) -> tuple[DriverAnalysis, ...]:
-        """What goes with the recommendation, of each block of touchpoints.
+    def looks_again(self) -> bool:
+        """After the first look: whether anything must be told in a second one."""
+        return self._suspects.judge() or bool(self._sittings)
+
+    def take_again(self, row: Row, instrument: str) -> None:
+        """One row of a known instrument in the second look: what was answered beside touchpoints, and without
+        reading."""
+        suspicious = row in self._suspects
+        if not suspicious and not is_wanted(instrument):
+            return
+        at_ms = self.instant(row)
+        parsed = self._parse(instrument, row.value)
+        if is_wanted(instrument):
+            self._sittings.join(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
+        if suspicious and parsed.kind == "valid":
+            self._take_careless(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
+
+    def _take_careless(self, row: Row, instrument: str, parsed: Parsed, at_ms: int) -> None:
+        self._careless.add(f"c{row.customer}" if row.customer else f"s{row.session}")
+        cell = self._by_key[_key(row, instrument)]
+        answer = parsed.codes if parsed.code is None else parsed.code
+        if self._unit == "latest_per_customer" and row.customer:
+            latest = self.latest[(instrument, row.survey_kind, row.touchpoint)][row.customer]
+            if latest != (at_ms, cell, answer) or (id(cell), row.customer) in self._careless_seen:
+                return
+            self._careless_seen.add((id(cell), row.customer))
+        cell.careless[answer] += 1
+
+    def drivers(self, window: Span) -> tuple[DriverAnalysis, ...]:
+        """What goes with the recommendation, of each block of touchpoints; none in a file without them."""
+        return analyse(self._sittings, self._specs, blocks=self._blocks, window=window) if self._sittings else ()
+
+    def quality(self, scored: Iterable[tuple[Result, _Cell]], window: Span) -> Quality:
+        """The checks that a file allows: nobody knows who was invited and did not answer.
 
         Args:
-            again: a second look at the rows; not asked for in a file without touchpoints.
+            scored: the leading result of each instrument and stratum, with its answers.
         """
-        if not self._sittings:
-            return ()
-        known = frozenset(self._specs)
-        for row in again():
-            if isinstance(row, Row) and is_wanted(instrument := named(row.instrument, known)):
-                at_ms = self.instant(row)
-                parsed = self._parse(instrument, row.value)
-                self._sittings.join(row, instrument, parsed, _NO_TIME if at_ms is None else at_ms)
-        return analyse(self._sittings, self._specs, blocks=self._blocks, window=window)
+        without = [
+            score_without(self._specs[result.metric], cell.tally(), cell.careless_tally(), result)
+            for result, cell in scored
+            if "off_interval" not in result.flags  # its careless answers may be among those left out
+        ]
+        batteries = list(self._respondents.groups(dated_from=_NO_TIME + 1))
+        for asked in batteries:
+            without += indices_without(asked, self._careless, window=window)
+        places: dict[Key, dict[tuple[str, str], Tally]] = {}
+        consistent = []
+        for (instrument, stratum), cells in self.cells.items():
+            if self._specs[instrument].kind == "scale":
+                where = places.setdefault((instrument, replace(stratum, lang="")), {})
+                where |= {(channel, stratum.lang): Tally(dict(cell.given)) for channel, cell in cells.items()}
+            if instrument in SATISFACTION:
+                counted = {channel: cell.tally() for channel, cell in cells.items() if channel}
+                spec = self._specs[instrument]
+                consistent.append(channel_consistency(spec, counted, stratum=stratum, window=window))
+        people = [answers for asked in batteries for answers in asked.people.values()]
+        return Quality(
+            window=window,
+            careless=Careless(
+                len(self._suspects.straightline),
+                self._suspects.speeders,
+                tuple(found for found in without if found is not None),
+            ),
+            acquiescence=acquiescence(people, self._specs, window=window),
+            shapes=shapes(places, self._specs, window=window),
+            consistency=tuple(found for found in consistent if found is not None),
+        )
 
     def recommending_and_staying(self, window: Span) -> list[Result]:
         """NPS × NRS of the customers with both."""
@@ -354,7 +483,7 @@ class _Counting:
             staying = self.latest.get(("nrs", kind, touchpoint))
             if instrument != "nps" or not staying:
                 continue
-            strata = {id(cell): stratum for (_, stratum), cell in self.cells.items()}
+            strata = self._strata("nps") | self._strata("nrs")
             tables: dict[Stratum, Counter[tuple[int, int]]] = {}
             for customer, nps, nrs in close_pairs(_given(likely), _given(staying)):
                 here, there = strata[id(likely[customer][1])], strata[id(staying[customer][1])]
@@ -405,6 +534,22 @@ class _Counting:
             window=window,
             counts={"captive": held, "free": n - held} if n else {},
         )
+
+
+def _key(row: Row, instrument: str) -> tuple[str, ...]:
+    """What the counts of a row are kept by: instrument, stratum, channel."""
+    return (instrument, row.survey_kind, row.touchpoint, row.wording_id, row.label_set, row.lang, row.channel)
+
+
+def _together(cells: Iterable[_Cell]) -> _Cell:
+    """The cells of all channels as one."""
+    first, *others = cells
+    if not others:
+        return first
+    whole = _Cell()
+    for cell in (first, *others):
+        whole.absorb(cell)
+    return whole
 
 
 def _given(latest: Mapping[str, _Latest]) -> Given:
@@ -492,14 +637,12 @@ def measure_file(
             if len(names) < _REMEMBERED:
                 names[row.instrument] = instrument
         if instrument in scored:
-            if instrument == RATED_BY:
-                gathered.rating(row.value, together=together(row))
             try:
                 dated = counting.take(row, instrument)
             except _TooManyStrata:
                 raise AnswersFileError(
                     f"{path}:{row.line}: more than {_MOST_STRATA} combinations of survey_kind, touchpoint, wording_id,"
-                    " label_set and lang: does one of these columns hold something that is new in every row?"
+                    " label_set, lang and channel: does one of these columns hold something that is new in every row?"
                 ) from None
             if not dated:
                 out.undated += 1
@@ -527,10 +670,21 @@ def measure_file(
     off: Counter[int] = Counter()
     if tables is not None and (days := _interval_days(tables, settings)) is not None:
         off = counting.leave_out_off_interval(tables, round(days * DAY_MS))
-    for (instrument, stratum), cell in counting.cells.items():
+    again = counting.looks_again()
+    if again or gathered.looks_again():
+        for row in file.rows():
+            if isinstance(row, Row) and (asked := named(row.instrument, scored)) in scored:
+                if asked == RATED_BY:
+                    gathered.rating(row.value, together=together(row))
+                if again:
+                    counting.take_again(row, asked)
+    leading: list[tuple[Result, _Cell]] = []
+    for (instrument, stratum), cells in counting.cells.items():
         spec = specs[instrument]
+        cell = _together(cells.values())
         found = measure(spec, cell.tally(), stratum=stratum, window=window, unit=unit)
-        found = off_interval(found, off[id(cell)])
+        found = off_interval(found, sum(off[id(part)] for part in cells.values()))
+        leading.append((found[0], cell))
         if unit == "per_event" and spec.kind != "multi":
             found = clustered(found, spec, cell.by_customer())
         out.results.extend(found)
@@ -538,12 +692,14 @@ def measure_file(
     out.results.extend(counting.batteries(window))
     out.results.extend(counting.recommending_and_staying(window))
     out.results.extend(counting.loyalty(window, deeds))
-    out.drivers = counting.drivers(window, file.rows)
+    out.drivers = counting.drivers(window)
+    out.quality = counting.quality(leading, window)
     if benchmarks:
         on = date.fromisoformat(window.end) if window.end else today
         out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)
     if deeds is not None and tables is not None:
-        out.kpis = _kpis(tables, deeds, counting.said or (), out.results, tz, since_ms, settings, targets)
+        out.kpis = _kpis(tables, deeds, counting.said or (), tz, since_ms, settings, targets)
+    out.hints = hints_of([*out.results, *(out.kpis.results if out.kpis is not None else ())], targets or {})
     out.batteries = frozenset(indices_of(specs))
     out.free_text = analyse_comments(gathered.comments(), readers or Readers(), window=window)
     return out
@@ -560,7 +716,6 @@ def _kpis(
     tables: EventTables,
     deeds: Sequence[Deed],
     said: Sequence[Said],
-    results: Iterable[Result],
     tz: tzinfo,
     since_ms: int | None,
     settings: KpiSettings | None,
@@ -573,10 +728,9 @@ def _kpis(
     end_ms = midnight_ms(last + timedelta(days=1), tz)
     start_ms = midnight_ms(first, tz) if since_ms is None or since_ms >= end_ms else since_ms
     window = Window(start_ms, end_ms, end_ms, tz)
-    report = report_of(
+    return report_of(
         tables, window, computed_ms=end_ms, settings=settings, targets=targets, said=said, deeds=lambda: deeds
     )
-    return replace(report, hints=hints_of([*results, *report.results], targets or {}))
 
 
 def _no_time(text: str) -> str:
@@ -597,18 +751,35 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
             record["direction"] = direction
         if result.metric in measured.batteries:
             record["label"] = own_label(result.metric, lang)
+        _add_hint(record, result, measured.hints, lang)
         if beside := [standing.to_json() for standing in measured.benchmarks if _belongs(standing, result)]:
             record["benchmarks"] = beside
         records.append(record)
     if measured.kpis is not None:
-        records += [result.to_json() for result in measured.kpis.results]
+        for result in measured.kpis.results:
+            records.append(result.to_json())
+            _add_hint(records[-1], result, measured.hints, lang)
         for linkage in measured.kpis.linkages:
             records += linkage.to_json()
     for analysis in measured.drivers:
         records += analysis.to_json()
     for text in measured.free_text.found:
         records += [text.to_json(), *(result.to_json() for result in text.results())]
+    records += measured.quality.records()
     return json.dumps(records, ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def _add_hint(record: dict[str, Any], result: Result, hints: Iterable[Hint], lang: Language) -> None:
+    """What to do, beside the record of a figure on the wrong side of its target."""
+    for hint in hints:
+        mine = hint.result
+        if (mine.metric, mine.variant, mine.segment, mine.stratum) == (
+            result.metric,
+            result.variant,
+            result.segment,
+            result.stratum,
+        ):
+            record["hint"] = {"target": hint.target, "id": hint.hint, "text": hint_text(hint.hint, lang)}
 
 
 def _belongs(standing: Standing, result: Result) -> bool:
@@ -648,12 +819,14 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         said = sentences(analysis, specs, lang)
         blocks.append("\n".join([title(analysis, lang), *(f"  {line}" for line in said)]))
     blocks += ["\n".join(free_text_lines(text, words)) for text in measured.free_text.found]
+    if checks := quality_sentences(measured.quality, specs, lang):
+        blocks.append("\n".join([own["quality"], *(f"  {line}" for line in checks)]))
     if not blocks:
         blocks.append(own["nothing"])
     window = measured.results[0].window if measured.results else Span()
     foot = [own["window"].format(start=window.start, end=window.end)] if window.start else []
+    foot += [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in measured.hints]
     if measured.kpis is not None:
-        foot += [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in measured.kpis.hints]
         foot += flag_sentences(measured.kpis.results, lang)
         foot.append(kpi_note("census", lang))
     foot += measured.notes(lang)
@@ -796,6 +969,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "flags": "注記：",
         "nothing": "集計できる回答がありません。",
         "window": "期間：{start} から {end} の前日まで",
+        "quality": "回答の質",
         "during": "（{start} から {end} の前日まで）",
         "unknown": "不明な設問（集計していません）：{names}",
         "unscored": "点数のない設問（集計していません）：{names}",
@@ -825,6 +999,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "flags": "flags:",
         "nothing": "There is no answer that can be scored.",
         "window": "Window: from {start}, before {end}",
+        "quality": "Quality of the answers",
         "during": "(from {start}, before {end})",
         "unknown": "Unknown instruments, not counted: {names}",
         "unscored": "Questions without a score, not counted: {names}",

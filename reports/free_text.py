@@ -79,6 +79,7 @@ class Gathered:
     def __init__(self) -> None:
         self._waiting: list[tuple[Comment, Together | None]] = []
         self._respondents: dict[str, int] = {}
+        self._rated: set[Together] = set()
         self._ratings: dict[Together, int] = {}
 
     def comment(
@@ -108,11 +109,17 @@ class Gathered:
         masked = mask(text).strip() if said else ""
         comment = Comment(instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, rating, quote_ok)
         self._waiting.append((comment, together))
+        if together is not None and masked:
+            self._rated.add(together)
+
+    def looks_again(self) -> bool:
+        """Whether there is a comment that may have been rated in the same go."""
+        return bool(self._rated)
 
     def rating(self, value: str, *, together: Together | None) -> None:
-        """An answer to the question of recommendation; of several in one go the last valid one counts."""
-        parsed = parse_scale(value, 0, 10)
-        if together is not None and parsed.code is not None:
+        """An answer to the question of recommendation, in a second look: one beside no comment is passed over; of
+        several in one go the last valid one counts."""
+        if together in self._rated and (parsed := parse_scale(value, 0, 10)).code is not None:
             self._ratings[together] = parsed.code
 
     def comments(self) -> list[Comment]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scipy import stats
 
+from reports.indices import battery_results, battery_scores, own_label, variant_name
 from reports.metrics import (
     CAUTION_BELOW,
     SUPPRESS_BELOW,
@@ -34,6 +35,7 @@ from reports.metrics import (
     tally,
 )
 from reports.procedures import Difference, Estimate
+from reports.respondents import Asked
 from reports.rounding import rounded, signed
 from reports.sittings import Sitting, sittings_of
 from reports.values import is_set
@@ -242,15 +244,13 @@ class Careless:
 class Without:
     """A score that would be more than two points different without careless answers."""
 
-    spec: InstrumentSpec
     result: Result
     without: Result
     left_out: int
 
 
 def score_without(spec: InstrumentSpec, counted: Tally, careless: Tally, result: Result) -> Without | None:
-    """None when it does not matter: up to two points; when it cannot be said: fewer than ten careless answers could be
-    read off the difference, and fewer than ten others too; or for a mean, which is not in points.
+    """The leading result of an instrument without careless answers; None where `_without` says so.
 
     Args:
         counted: all answers of the result.
@@ -260,20 +260,50 @@ def score_without(spec: InstrumentSpec, counted: Tally, careless: Tally, result:
         {code: count - careless.codes.get(code, 0) for code, count in counted.codes.items()},
         {chosen: count - careless.sets.get(chosen, 0) for chosen, count in counted.sets.items()},
     )
-    if min(careless.n, rest.n) < SUPPRESS_BELOW or result.form == "mean" or result.score is None:
-        return None
     without = measure(spec, rest, stratum=result.stratum, window=result.window, segment=result.segment)[0]
-    if without.score is None or abs(without.score - result.score) <= MATTERS_ABOVE:
+    return _without(result, without, careless.n)
+
+
+def indices_without(asked: Asked, careless: Collection[str], *, window: Span) -> list[Without]:
+    """The indices of a battery without careless respondents, as far as they differ.
+
+    Args:
+        asked: everybody who was asked the battery.
+        careless: respondents, by the names they have there.
+    """
+    rest = {who: answers for who, answers in asked.people.items() if who not in careless}
+    if len(asked.people) - len(rest) < SUPPRESS_BELOW:
+        return []
+    scored = battery_scores(asked.battery, asked.indices, list(asked.people.values())).keys()
+    everybody, others = (
+        {
+            result.variant: result
+            for result in battery_results(
+                asked.battery, asked.indices, list(people.values()), stratum=asked.stratum, window=window
+            )
+        }
+        for people in (asked.people, rest)
+    )
+    found = (
+        _without(result, others[variant], result.n_valid - others[variant].n_valid)
+        for variant, result in everybody.items()
+        if variant in scored and variant in others
+    )
+    return [one for one in found if one is not None]
+
+
+def _without(result: Result, without: Result, left_out: int) -> Without | None:
+    """None when it does not matter: up to two points; when it cannot be said: fewer than ten careless answers could be
+    read off the difference, and fewer than ten others too; or for a mean, which is not in points."""
+    if min(left_out, without.n_valid) < SUPPRESS_BELOW or result.form == "mean":
         return None
-    return Without(spec, result, without, careless.n)
+    if result.score is None or without.score is None or abs(without.score - result.score) <= MATTERS_ABOVE:
+        return None
+    return Without(result, without, left_out)
 
 
-def acquiescence(
-    sittings: Iterable[Sitting], specs: Mapping[str, InstrumentSpec], *, window: Span
-) -> tuple[Result, ...]:
-    """Spearman's correlation of each reversed item with the first plain item of its index, of raw codes: people who
-    mean what they say answer them oppositely. Above 0 it is flagged `acquiescence`. Metric: the battery; each
-    customer's latest replies count."""
+def people_of(sittings: Iterable[Sitting]) -> list[dict[str, int]]:
+    """Instrument → code of each customer, their latest replies from all sittings; who has no name is a sitting."""
     people: dict[str, Sitting] = {}
     for sitting in sittings:
         who = f"c{sitting.customer}" if sitting.customer else f"s{sitting.session}"
@@ -282,16 +312,27 @@ def acquiescence(
         else:
             for name, reply in sitting.replies.items():
                 people[who].reply(name, reply)
+    return [
+        {name: reply.code for name, reply in person.replies.items() if reply.code is not None}
+        for person in people.values()
+    ]
+
+
+def acquiescence(
+    people: Sequence[Mapping[str, int]], specs: Mapping[str, InstrumentSpec], *, window: Span
+) -> tuple[Result, ...]:
+    """Spearman's correlation of each reversed item with the first plain item of its index, of raw codes: people who
+    mean what they say answer them oppositely. Above 0 it is flagged `acquiescence`. Metric: the battery.
+
+    Args:
+        people: instrument → raw code, one mapping per respondent.
+    """
     out = []
     for spec in specs.values():
         plain = _counterpart(spec, specs)
         if plain is None or spec.item is None:
             continue
-        pairs = []
-        for person in people.values():
-            one, other = person.replies.get(plain), person.replies.get(spec.id)
-            if one is not None and other is not None and one.code is not None and other.code is not None:
-                pairs.append((one.code, other.code))
+        pairs = [(person[plain], person[spec.id]) for person in people if plain in person and spec.id in person]
         if not pairs:
             continue
         rho = _spearman(pairs) if len(pairs) >= SUPPRESS_BELOW else None
@@ -332,13 +373,33 @@ class Shape:
     results: tuple[Result, ...]
 
 
-def shapes(cells: Iterable[RollupCell], specs: Mapping[str, InstrumentSpec], *, window: Span) -> tuple[Shape, ...]:
+Place = tuple[str, str]
+"""Channel and language."""
+
+
+def shapes(
+    places: Mapping[Key, Mapping[Place, Tally]], specs: Mapping[str, InstrumentSpec], *, window: Span
+) -> tuple[Shape, ...]:
     """Per question, wording, channel and language, every answer counted: `share_midpoint` (0–10: 5; 1–5: 3; 1–7: 4;
     none on a scale without a middle), `share_low_end`, `share_high_end` (S3).
 
     What could be had by subtraction from the other channels and languages of a question is suppressed with its sibling.
     """
-    values: dict[Key, dict[tuple[str, str], Counter[object]]] = {}
+    out: list[Shape] = []
+    for (instrument, stratum), counted in sorted(places.items(), key=lambda pair: str(pair[0])):
+        spec = specs[instrument]
+        order = sorted(counted)
+        columns = [
+            hide_siblings([_part(spec, statistic, counted[place], stratum, place[1], window) for place in order])
+            for statistic in _scale_use(spec)
+        ]
+        out += [Shape(channel, row) for (channel, _), row in zip(order, zip(*columns, strict=True), strict=True)]
+    return tuple(out)
+
+
+def places_of(cells: Iterable[RollupCell], specs: Mapping[str, InstrumentSpec]) -> dict[Key, dict[Place, Tally]]:
+    """The answers on a scale in the roll-up, by question, wording, channel and language."""
+    values: dict[Key, dict[Place, Counter[object]]] = {}
     for cell in cells:
         spec = specs.get(cell.instrument)
         if spec is None or spec.kind != "scale" or cell.missing or parse_value(spec, cell.value).code is None:
@@ -346,18 +407,10 @@ def shapes(cells: Iterable[RollupCell], specs: Mapping[str, InstrumentSpec], *, 
         key = (spec.id, Stratum(cell.survey_kind, cell.touchpoint, cell.wording_id, cell.label_set))
         where = values.setdefault(key, {}).setdefault((cell.channel, cell.lang), Counter())
         where[cell.value] += cell.answers
-    out: list[Shape] = []
-    for (instrument, stratum), places in sorted(values.items(), key=lambda pair: str(pair[0])):
-        spec = specs[instrument]
-        order = sorted(places)
-        counted = [tally(spec, sorted(places[place].items(), key=str)) for place in order]
-        columns = [
-            hide_siblings([_part(spec, statistic, found, stratum, lang, window) for found, (_, lang) in
-                           zip(counted, order, strict=True)])
-            for statistic in _scale_use(spec)
-        ]  # fmt: skip
-        out += [Shape(channel, row) for (channel, _), row in zip(order, zip(*columns, strict=True), strict=True)]
-    return tuple(out)
+    return {
+        key: {place: tally(specs[key[0]], sorted(found.items(), key=str)) for place, found in places.items()}
+        for key, places in values.items()
+    }
 
 
 def _scale_use(spec: InstrumentSpec) -> tuple[Statistic, ...]:
@@ -459,6 +512,38 @@ class Quality:
     shapes: tuple[Shape, ...] = ()
     consistency: tuple[Consistency, ...] = ()
 
+    def records(self) -> list[dict[str, Any]]:
+        """The checks as a flat list of result records, what else is known of one beside it: only what says more than
+        the scores do."""
+        careless = {"straightline": self.careless.straightline, "speeder": self.careless.speeder}
+        counted = [
+            record("careless", name, Estimate(float(n), None, None, "none"), n, form="count", window=self.window)
+            for name, n in careless.items()
+            if n
+        ]
+        out = [result.shown().to_json() for result in (*counted, *self.acquiescence)]
+        for w in self.careless.without:
+            beside = {"variant": f"{w.result.variant}_without_careless", "left_out": w.left_out, "all": w.result.score}
+            out.append({**w.without.to_json(), **beside})
+        if any(shape.channel or shape.results[0].stratum.lang for shape in self.shapes):
+            out += self._scale_use()
+        return out + self._channels()
+
+    def _scale_use(self) -> list[dict[str, Any]]:
+        return [
+            {**result.shown().to_json(), "channel": shape.channel} for shape in self.shapes for result in shape.results
+        ]
+
+    def _channels(self) -> list[dict[str, Any]]:
+        return [
+            {
+                **found.result().to_json(),
+                "p": found.p,
+                "channels": {channel: result.to_json() for channel, result in found.channels.items()},
+            }
+            for found in self.consistency
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: result records, with what else is known beside them."""
         return {
@@ -474,19 +559,8 @@ class Quality:
                 ],
             },
             "acquiescence": [result.shown().to_json() for result in self.acquiescence],
-            "scale_use": [
-                {"channel": shape.channel, **result.shown().to_json()}
-                for shape in self.shapes
-                for result in shape.results
-            ],
-            "channel_consistency": [
-                {
-                    **found.result().to_json(),
-                    "p": found.p,
-                    "channels": {channel: result.to_json() for channel, result in found.channels.items()},
-                }
-                for found in self.consistency
-            ],
+            "scale_use": self._scale_use(),
+            "channel_consistency": self._channels(),
         }
 
 
@@ -512,6 +586,7 @@ def gather_quality(
     window: Span,
     scored: Iterable[tuple[Result, Tally]] = (),
     by_channel: Iterable[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = (),
+    asked: Iterable[Asked] = (),
 ) -> Quality:
     """All checks of a stored window [start, end) of whole weeks, `window` being its two Mondays.
 
@@ -522,6 +597,7 @@ def gather_quality(
         now_ms: invitations younger than seven days by then are not judged yet.
         scored: leading results with their answers, to be looked at without careless ones.
         by_channel: satisfaction, each customer once, by channel.
+        asked: respondents to batteries, to be looked at without careless ones.
     """
     invited = tx.invited_between(start_ms, end_ms)
     types = ("purchase", "ticket_opened", "ticket_resolved")
@@ -534,13 +610,15 @@ def gather_quality(
     )
     same = {sitting.session for sitting in batteries if is_straightline(sitting, specs)}
     quick = set(tx.quick_sessions(start_ms, end_ms, ms_per_question=MS_PER_QUESTION))
-    careless = _careless_tallies(tx, sorted(same | quick), start_ms, end_ms, specs)
+    careless, people = _careless_answers(tx, sorted(same | quick), start_ms, end_ms, specs)
     without = []
     for result, counted in scored:
         key = (result.metric, replace(result.stratum, lang=""))
         found = score_without(specs[result.metric], counted, careless.get(key, Tally()), result)
         if found is not None:
             without.append(found)
+    for one in asked:
+        without += indices_without(one, people, window=window)
     consistent = (
         channel_consistency(spec, found, stratum=stratum, window=window) for spec, stratum, found in by_channel
     )
@@ -549,8 +627,8 @@ def gather_quality(
         nonresponse=nonresponse(profiles_of(invited, events, now_ms), window=window),
         timing=_timings(tx, start_ms, end_ms, specs, window),
         careless=Careless(len(same), len(quick), tuple(without)),
-        acquiescence=acquiescence(batteries, specs, window=window),
-        shapes=shapes(_cells(tx, window), specs, window=window),
+        acquiescence=acquiescence(people_of(batteries), specs, window=window),
+        shapes=shapes(places_of(_cells(tx, window), specs), specs, window=window),
         consistency=tuple(found for found in consistent if found is not None),
     )
 
@@ -575,21 +653,24 @@ def _timings(
     )
 
 
-def _careless_tallies(
+def _careless_answers(
     tx: Tx, sessions: Sequence[str], start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec]
-) -> dict[Key, Tally]:
-    """The answers of these sessions that count: the latest of their customer in the window."""
+) -> tuple[dict[Key, Tally], set[str]]:
+    """The answers of these sessions that count, the latest of their customer in the window; and who gave them, as
+    `reports.respondents` names them."""
     values: dict[Key, Counter[object]] = {}
+    people: set[str] = set()
     for session in sessions:
         for answer in tx.answers_of_session(session):
             if not _counts(answer, start_ms, end_ms, specs):
                 continue
+            people.add(f"c{answer.customer_id}" if answer.customer_id else f"s{session}")
             others = tx.answers_of(answer.customer_id) if answer.customer_id else [answer]
             alike = [o for o in others if _counts(o, start_ms, end_ms, specs) and _kind(o) == _kind(answer)]
             if max(alike, key=lambda o: (o.answered_ms, o.id)).id == answer.id:
                 stratum = Stratum(answer.survey_kind, answer.touchpoint, answer.wording_id, answer.label_set)
                 values.setdefault((answer.instrument, stratum), Counter())[answer.value] += 1
-    return {key: tally(specs[key[0]], sorted(found.items(), key=str)) for key, found in values.items()}
+    return {key: tally(specs[key[0]], sorted(found.items(), key=str)) for key, found in values.items()}, people
 
 
 def _counts(answer: Answer, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec]) -> bool:
@@ -624,25 +705,25 @@ def sentences(quality: Quality, specs: Mapping[str, InstrumentSpec], lang: Langu
             form = timing.early.form
             lines.append(
                 own["timing"].format(
-                    metric=_named(timing.spec, timing.early.stratum, words),
+                    metric=_named(timing.early, specs, words),
                     delta=words.delta(found.delta, form),
                     interval=words.interval(found.low, found.high, form, change=True),
                     early=number(timing.early.n_valid),
                     late=number(timing.late.n_valid),
                 )
             )
-    lines += _careless_lines(quality.careless, words)
+    lines += _careless_lines(quality.careless, specs, words)
     for result in quality.acquiescence:
         if "acquiescence" in result.flags and result.score is not None:
             battery = result.variant.removeprefix("acquiescence_")
             names = [spec for spec in specs.values() if spec.item and spec.id in battery]
             both = own["and"].join(words.metric(spec) for spec in names)
             lines.append(own["acquiescence"].format(names=both, rho=signed(result.score, 2), n=number(result.n_valid)))
-    lines += [_consistency_line(found, words) for found in quality.consistency]
+    lines += [_consistency_line(found, specs, words) for found in quality.consistency]
     return lines
 
 
-def _careless_lines(careless: Careless, words: Words) -> list[str]:
+def _careless_lines(careless: Careless, specs: Mapping[str, InstrumentSpec], words: Words) -> list[str]:
     own = _WORDS[words.lang]
     lines = []
     if careless.straightline or careless.speeder:
@@ -652,7 +733,7 @@ def _careless_lines(careless: Careless, words: Words) -> list[str]:
         assert found.without.score is not None
         lines.append(
             own["without"].format(
-                metric=_named(found.spec, found.result.stratum, words),
+                metric=_named(found.result, specs, words),
                 all=words.value(found.result.score, found.result.form),
                 without=words.value(found.without.score, found.without.form),
                 n=number(found.without.n_valid),
@@ -662,7 +743,7 @@ def _careless_lines(careless: Careless, words: Words) -> list[str]:
     return lines
 
 
-def _consistency_line(found: Consistency, words: Words) -> str:
+def _consistency_line(found: Consistency, specs: Mapping[str, InstrumentSpec], words: Words) -> str:
     own = _WORDS[words.lang]
     each = own["comma"].join(
         own["of_channel"].format(channel=words.channel(channel), share=words.score(result), n=number(result.n_valid))
@@ -670,15 +751,23 @@ def _consistency_line(found: Consistency, words: Words) -> str:
     )
     verdict = own["differ" if found.differs else "alike"]
     return own["consistency"].format(
-        metric=_named(found.spec, found.stratum, words), spread=rounded(found.spread, 1), each=each, verdict=verdict
+        metric=_named(found.result(), specs, words), spread=rounded(found.spread, 1), each=each, verdict=verdict
     )
 
 
-def _named(spec: InstrumentSpec, stratum: Stratum, words: Words) -> str:
-    where = words.touchpoint(stratum.touchpoint)
-    return (
-        words.metric(spec) + (f"（{where}）" if words.lang == "ja" else f" ({where})") if where else words.metric(spec)
-    )
+def _named(result: Result, specs: Mapping[str, InstrumentSpec], words: Words) -> str:
+    """What a score is called, and where it was asked."""
+    spec, where = specs.get(result.metric), words.touchpoint(result.stratum.touchpoint)
+    if spec is None:
+        name = variant_name(result.metric, result.variant, words.lang)
+        # of an index of several questions it must always be said whose calculation it is
+        details = [own_label(result.metric, words.lang), where]
+    else:
+        name, details = words.metric(spec), [where]
+    said = " · ".join(part for part in details if part)
+    if not said:
+        return name
+    return f"{name}（{said}）" if words.lang == "ja" else f"{name} ({said})"
 
 
 _WORDS: dict[Language, dict[str, str]] = {

@@ -301,6 +301,7 @@ def _quality(
         window=window.span(),
         scored=scored,
         by_channel=by_channel,
+        asked=source.asked(window),
     )
 
 
