@@ -10,7 +10,6 @@ Source: docs/metrics.md ("How many are enough").
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
@@ -23,67 +22,75 @@ Cell = TypeVar("Cell", bound=Hashable)
 
 _TRIED = 20_000
 """Combinations looked at for one total. Beyond it the total is refused: not known to be safe is not safe."""
-_ZERO = 1e-9
+_ZERO = 1e-8
 
 
 class Ledger(Generic[Cell]):
     """The totals published so far.
 
+    A sum of cells can be computed exactly when nothing of it lies outside of what the totals span. To find that out for
+    many sums, one random direction is kept with everything that the totals span taken out of it: the entries of those
+    cells then add up to zero, and, but by an accident of probability nil, those of no others.
+
     Args:
-        sizes: cell → number of answers in it; cells that are never published together need not be told apart.
+        sizes: cell → number of answers in it.
     """
 
     def __init__(self, sizes: Mapping[Cell, int]) -> None:
-        self._sizes = {cell: n for cell, n in sizes.items() if n > 0}
-        self._published: list[frozenset[Cell]] = []
+        cells = [cell for cell, n in sizes.items() if n > 0]
+        self._places = {cell: place for place, cell in enumerate(cells)}
+        self._sizes: Floats = np.array([sizes[cell] for cell in cells], dtype=np.float64)
+        self._left: Floats = np.random.default_rng(0).standard_normal(len(cells))
+        self._axes: list[Floats] = []
+        # cells that occur in the same totals can never be told apart: they share a number
+        self._alike = np.zeros(len(cells), dtype=np.int64)
 
     def admit(self, cells: Iterable[Cell]) -> bool:
         """Whether the total of these cells may be published beside the others; if so, it is from now on. A total of
         nothing may; one of fewer than ten may not."""
-        wanted = frozenset(cell for cell in cells if cell in self._sizes)
-        if not wanted or wanted in self._published:
-            return True
-        if self._gives_away([*self._published, wanted]):
-            return False
-        self._published.append(wanted)
-        return True
+        return self._take(cells, always=False)
 
     def note(self, cells: Iterable[Cell]) -> None:
         """A total that is printed anyway, whatever we think of it."""
-        wanted = frozenset(cell for cell in cells if cell in self._sizes)
-        if wanted and wanted not in self._published:
-            self._published.append(wanted)
+        self._take(cells, always=True)
 
-    def _gives_away(self, totals: list[frozenset[Cell]]) -> bool:
-        # cells that occur in the same totals can never be told apart: they count as one
-        alike: defaultdict[tuple[bool, ...], int] = defaultdict(int)
-        for cell in frozenset().union(*totals):
-            alike[tuple(cell in total for total in totals)] += self._sizes[cell]
-        rows = np.array(list(alike), dtype=np.float64).T
-        sizes = np.array(list(alike.values()))
-        # a sum of cells can be computed exactly when it is orthogonal to everything the totals leave open
-        _, strengths, axes = np.linalg.svd(rows)
-        left_open: Floats = axes[int((strengths > _ZERO * strengths[0]).sum()) :].T
-        small = np.flatnonzero(sizes < SUPPRESS_BELOW)
-        return _some_sum(left_open[small], sizes[small])
+    def _take(self, cells: Iterable[Cell], *, always: bool) -> bool:
+        total = np.zeros(len(self._places))
+        total[[self._places[cell] for cell in cells if cell in self._places]] = 1.0
+        part = total.copy()
+        for _ in range(2):  # once more, for what rounding left
+            for axis in self._axes:
+                part -= (axis @ part) * axis
+        length = float(np.linalg.norm(part))
+        if length < _ZERO:
+            return True  # it follows from the others: who has those has this
+        axis = part / length
+        left = self._left - (axis @ self._left) * axis
+        _, alike = np.unique(self._alike * 2 + (total > 0), return_inverse=True)
+        if not always:
+            rests, sizes = (np.bincount(alike, part).astype(np.float64) for part in (left, self._sizes))
+            if _some_sum(rests, sizes):
+                return False
+        self._axes.append(axis)
+        self._left, self._alike = left, alike
+        return True
 
 
-def _some_sum(open_parts: Floats, sizes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
-    """Whether the open parts of some cells with fewer than ten answers together cancel out; also when that took too
-    long to find out."""
-    # what cancels out still does so seen from one odd angle, and numbers are added faster than vectors
-    angle = np.random.default_rng(0).standard_normal(open_parts.shape[1])
-    seen: list[float] = (open_parts @ angle).tolist()
-    counts: list[int] = sizes.tolist()
+def _some_sum(left: Floats, sizes: Floats) -> bool:
+    """Whether groups of fewer than ten answers together add up to nothing left; also when that took too long to find
+    out."""
+    small = np.flatnonzero(sizes < SUPPRESS_BELOW)
+    rests: list[float] = left[small].tolist()
+    counts: list[float] = sizes[small].tolist()
     tried = 0
-    waiting = [(place, seen[place], n) for place, n in enumerate(counts)]
+    waiting = [(place, rests[place], n) for place, n in enumerate(counts)]
     while waiting:
         last, rest, n = waiting.pop()
         tried += 1
         if tried > _TRIED or abs(rest) < _ZERO:
             return True
         waiting += [
-            (place, rest + seen[place], n + counts[place])
+            (place, rest + rests[place], n + counts[place])
             for place in range(last + 1, len(counts))
             if n + counts[place] < SUPPRESS_BELOW
         ]
