@@ -46,7 +46,7 @@ LIGHT: Colours = {
 DARK: Colours = {
     "paper": "#14181e", "plot": "#1b2129", "ink": "#eef2f7", "mute": "#aab4c2", "grid": "#2b333e", "axis": "#7b8696",
     "accent": "#7db4f0", "band": "#24405f", "warm": "#f0a35e", "pale": "#55606e", "on": "#10151b", "off": "#222932",
-    "h0": "#1d2b3b", "h1": "#20405f", "h2": "#235585", "h3": "#4d89c4", "h4": "#7db4f0", "h5": "#b4d6fa",
+    "h0": "#1d2b3b", "h1": "#20405f", "h2": "#235585", "h3": "#34699f", "h4": "#7db4f0", "h5": "#b4d6fa",
 }  # fmt: skip
 _RULES = """
 .chart text{font-family:%(font)s;font-size:13px;fill:%(ink)s}

@@ -1,0 +1,237 @@
+"""The page behind a digest: the same numbers, nothing under ten, nothing that runs but its own script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from report_history import SHOP, History, monday_ms, weeks_ago
+from report_pages import busy_shop, page_in, views_of
+from test_digest import SCENES, scene
+
+from reports.digest import DigestRule, Shop
+from reports.page import digest_chart
+from reports.render import render_json
+from reports.views import EVERYBODY, Scope
+from reports.words import Words
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</title><svg onload=alert(1)>",
+    "</desc></svg><script>1</script>",
+    "{{ 7 * 7 }}{% raw %}",
+    "javascript:alert(1)",
+    "<!channel> *太字* & &amp; ]]>",
+    "a\x00b\u202ec\ud800d\x1b[2J",
+    "=1+1＝＋－＠",
+]
+
+
+@dataclass
+class Source(HTMLParser):
+    """What a browser makes of the page: elements with their attributes, and the words of each panel."""
+
+    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    panels: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._open: list[tuple[str, tuple[str, str] | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.elements.append((tag, found))
+        if tag in ("meta", "br", "link", "input"):
+            return
+        inside = self._open[-1][1] if self._open else None
+        if tag == "div" and "data-scope" in found and "data-weeks" in found:
+            inside = (str(found["data-scope"]), str(found["data-weeks"]))
+        self._open.append((tag, inside))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._open and (key := self._open[-1][1]) is not None:
+            self.panels[key] = self.panels.get(key, "") + data
+
+
+def read(html: str) -> Source:
+    source = Source()
+    source.feed(html)
+    return source
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+async def test_every_kind_of_week_has_a_page_with_the_digest_s_own_number(name: str, tmp_path: Path) -> None:
+    context, views = await views_of(scene(name), tmp_path)
+    own = context.primary.result
+    if own.status in ("caution", "ok"):
+        weeks = (context.week_end - context.window_start).days // 7
+        mine = views.view(EVERYBODY, weeks).results[0]
+        assert (mine.score, mine.ci_low, mine.ci_high, mine.n_valid, mine.n_missing) == (
+            own.score,
+            own.ci_low,
+            own.ci_high,
+            own.n_valid,
+            own.n_missing,
+        )
+    for language in ("ja", "en"):
+        html = page_in(language, context, views)["html"]
+        source = read(html)
+        ids = [attributes["id"] for _, attributes in source.elements if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        for row in (context.primary, *context.rows):
+            if row.result.status in ("caution", "ok"):
+                assert Words(language).score(row.result) in html
+        for drawn in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
+            ElementTree.fromstring(drawn)
+
+
+async def test_the_policy_names_the_two_inlined_files_by_their_hashes_and_nothing_else(tmp_path: Path) -> None:
+    context, views = await views_of(busy_shop(weeks=5), tmp_path)
+    made = page_in("ja", context, views)
+    for tag in ("style", "script"):
+        (inlined,) = re.findall(rf"<{tag}>(.*?)</{tag}>", made["html"], re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inlined.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in made["csp"]
+    assert made["csp"].startswith("default-src 'none'")
+    assert "unsafe" not in made["csp"]
+    for tag, attributes in read(made["html"]).elements:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form"), tag
+        assert not [name for name in attributes if name.startswith("on") or name in ("style", "src", "srcset")]
+        assert str(attributes.get("href", "#")).startswith("#")
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+async def test_no_name_becomes_markup_or_script(payload: str, tmp_path: Path) -> None:
+    history = History()
+    for back in range(3):
+        for segment in (payload, "other"):
+            history.nps(8, 4, 20, monday=weeks_ago(back), segment=segment)
+    shop = Shop(brand={"ja": payload, "en": payload})
+    context, views = await views_of(history, tmp_path, shop=shop)
+    assert any(scope.dimension == "segment" for scope in views.scopes)
+    made = page_in("ja", context, views)
+    source = read(made["html"])
+    tags = [tag for tag, _ in source.elements]
+    assert tags.count("script") == 1
+    assert "img" not in tags
+    assert not [a for _, a in source.elements for name in a if name.startswith("on")]
+    if "{{" in payload:
+        assert "{{ 7 * 7 }}" in made["html"]
+    for bad in ("\x00", "\u202e", "\ud800", "\x1b"):
+        assert bad not in made["html"]
+    for drawn in re.findall(r"<svg.*?</svg>", made["html"], re.DOTALL):
+        for element in ElementTree.fromstring(drawn).iter():
+            assert element.tag.rpartition("}")[2] in {
+                "svg", "title", "desc", "text", "line", "rect", "circle", "polygon", "polyline",
+            }  # fmt: skip
+    chart = digest_chart(context, views)
+    assert chart is not None
+    assert base64.b64decode(chart["png"]).startswith(b"\x89PNG")
+
+
+# --------------------------------------------------------------------------------------------- nothing under ten
+
+
+async def test_a_small_segment_leaves_nothing_of_its_answers_in_the_file(tmp_path: Path) -> None:
+    history = History()
+    for back in range(4):
+        history.nps(20, 10, 40, monday=weeks_ago(back), segment="大きい店")
+        history.nps(9, 5, 20, monday=weeks_ago(back), segment="次の店")
+    history.scores("nps", {10: 7}, segment="小さい店")  # 100.0 in a segment of seven
+    context, views = await views_of(history, tmp_path)
+    small = [view for view in views.views if view.scope == Scope("segment", "小さい店")]
+    assert not [view for view in small if view.results]
+    html = page_in("ja", context, views)["html"]
+    assert "+100.0" not in html
+    source = read(html)
+    # with one part hidden, the next smallest goes too: else the whole minus the others would be the part
+    shown = {scope.value for scope in views.scopes if scope.dimension == "segment"}
+    assert shown == {"大きい店"}
+    assert views.left_out == 2
+    for number, scope in enumerate(views.scopes):
+        for weeks in (1, 4, 12):
+            if not views.view(scope, weeks).results:
+                assert not re.search(r"\d+\.\d|n=", source.panels[(str(number), str(weeks))])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(seed: int, tmp_path: Path) -> None:
+    history = busy_shop(a_week=(18, 40), weeks=6, seed=seed)
+    context, views = await views_of(history, tmp_path)
+    answers = [answer for answer in history.answers if answer.instrument == "nps"]
+    cells = sorted({(a.week, a.segment, a.channel) for a in answers})
+    sizes = np.array([sum((a.week, a.segment, a.channel) == cell for a in answers) for cell in cells])
+    totals: list[list[bool]] = []
+
+    def add(start: str, end: str, scope: Scope = EVERYBODY) -> None:
+        at = {"segment": 1, "channel": 2}.get(scope.dimension)
+        totals.append([start <= cell[0] < end and (at is None or cell[at] == scope.value) for cell in cells])
+
+    for view in views.views:
+        if view.results:
+            add(view.window.start, view.window.end, view.scope)
+    for line in views.trends:
+        for point in line.points:
+            if point.result is not None:
+                add(point.result.window.start, point.result.window.end, line.scope)
+    row = json.loads(json.dumps(render_json(context)))["primary"]
+    told = [row["result"], *row["trend"], row["change"]["earlier"]]
+    told += [row["longer"]["earlier"]] if row["longer"] else []
+    for result in told:
+        if result["status"] in ("caution", "ok"):
+            add(result["window"]["start"], result["window"]["end"])
+    rows = np.array(totals, dtype=float)
+    _, strengths, axes = np.linalg.svd(rows)
+    open_parts = axes[(strengths > 1e-9).sum() :].T
+    small = [place for place, n in enumerate(sizes) if n < 10]
+    for k in (1, 2, 3):
+        for chosen in combinations(small, k):
+            if sizes[list(chosen)].sum() < 10:
+                assert np.abs(open_parts[list(chosen)].sum(axis=0)).max() > 1e-7, [cells[c] for c in chosen]
+    assert sum(1 for view in views.views if view.results) >= 5, "hiding everything would be safe, too"
+
+
+async def test_comments_are_never_on_the_page(tmp_path: Path) -> None:
+    history = busy_shop(weeks=3)
+    for _ in range(40):
+        history.comment("箱がつぶれていて残念でした", 3)
+    context, views = await views_of(history, tmp_path)
+    assert "つぶれ" not in page_in("ja", context, views)["html"]
+
+
+async def test_a_digest_of_one_segment_shows_no_other_and_can_still_be_split_by_channel(tmp_path: Path) -> None:
+    history = History()
+    for back in range(4):
+        for channel in ("line", "slack"):
+            history.nps(10, 5, 30, monday=weeks_ago(back), segment="渋谷店", channel=channel)
+            history.nps(5, 5, 30, monday=weeks_ago(back), segment="新宿店", channel=channel)
+    context, views = await views_of(history, tmp_path, rule=DigestRule("weekly", segment="渋谷店"))
+    assert {scope.dimension for scope in views.scopes} == {"all", "channel"}
+    assert views.view(EVERYBODY, 1).results[0].n_valid == 60
+    assert "新宿店" not in page_in("ja", context, views)["html"]
+
+
+async def test_a_customer_with_answers_in_two_weeks_counts_once_in_four(tmp_path: Path) -> None:
+    history = History()
+    for number in range(20):
+        history.answer("nps", 0, customer=f"same{number}", at_ms=monday_ms(weeks_ago(1)) + number, monday=weeks_ago(1))
+        history.answer("nps", 10, customer=f"same{number}")
+    context, views = await views_of(history, tmp_path)
+    pooled = views.view(EVERYBODY, 4).results[0]
+    assert (pooled.score, pooled.n_valid, pooled.n_superseded) == (100.0, 20, 20)
+    assert [p.result.score for p in views.trend(EVERYBODY).points if p.result] == [-100.0, 100.0]
+    assert SHOP.brand["ja"] in page_in("ja", context, views)["html"]
