@@ -1,8 +1,8 @@
 """A shop's past, written in bulk: the same rows into a store and into Parquet files, week by week.
 
 A week depends on its Monday and on how much is answered, never on how many weeks are written, so the last weeks of a
-long history are those of a short one, row for row. The roll-up of the store is what `recompute_rollup` makes of the
-rows; `tests.bench.metrics` proves it against two other ways of counting.
+long history are those of a short one, row for row. The roll-up is counted beside the rows; `tests.bench.metrics` proves
+it against `recompute_rollup`, `record_answer` and DuckDB.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import contextlib
 import csv
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
-from operator import attrgetter
+from itertools import combinations, repeat
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,43 +34,44 @@ _DAY_MS = 86_400_000
 NOW_MS = int(datetime(2026, 11, 16, tzinfo=UTC).timestamp() * 1000)
 """Monday 16 November 2026, 09:00 in Tokyo."""
 ANSWERS_PER_SESSION = 4.5
-_PURCHASE = ("sat5", "nps", "reason", "affinity", "emotion")
-_SUPPORT = ("ces_effort", "sat5", "reason")
-_SCALES = {
-    "nps": (0, (2, 1, 1, 3, 3, 16, 11, 17, 24, 12, 10)),
-    "sat5": (1, (4, 8, 20, 38, 30)),
-    "affinity": (1, (6, 14, 30, 32, 18)),
-    "ces_effort": (1, (22, 24, 18, 14, 10, 7, 5)),
-}
-_EMOTIONS = ("relief", "pride", "excitement", "liking", "empathy", "trust", "support")
 _SEGMENTS = ("shibuya", "shinjuku", "ikebukuro", "yokohama", "nagoya", "kyoto", "umeda", "namba", "tenjin", "online")
-_COMMENTS = (
-    "梱包が丁寧でした",
-    "届くのが遅かったです",
-    "説明が分かりにくい",
-    "対応が早くて助かりました",
-    "値段の割に良い",
-)
-SCORED = frozenset({*_SCALES, "emotion"})
-"""What is counted: everything asked but the comment."""
+_CHANNELS, _SLACK = ("line", "slack"), 0.25
+_LANGS, _ENGLISH = ("ja", "en"), 0.1
+_TOUCHPOINTS, _SUPPORT = ("purchase", "support"), 0.25
+_ASKED = (("sat5", "nps", "reason", "affinity", "emotion"), ("ces_effort", "sat5", "reason"))
 _BLANK = 0.04
 _NAMELESS = 0.02
-_ENGLISH = 0.1
-_COMMENTED = 0.08
 
 
-@dataclass(frozen=True, slots=True)
-class Sitting:
-    """One answered survey."""
+def _scale(low: int, shares: Sequence[int]) -> dict[str, float]:
+    return {str(low + place): share / sum(shares) for place, share in enumerate(shares)}
 
-    id: str
-    number: int
-    customer: str
-    touchpoint: str
-    channel: str
-    segment: str
-    begun_ms: int
-    answers: tuple[Answer, ...]
+
+def _selections(codes: Sequence[str], each: float) -> dict[str, float]:
+    """Every selection, when each code is chosen by itself."""
+    subsets = [chosen for size in range(len(codes) + 1) for chosen in combinations(codes, size)]
+    return {
+        ";".join(chosen) or "none": each ** len(chosen) * (1 - each) ** (len(codes) - len(chosen)) for chosen in subsets
+    }
+
+
+_REPLIES = {
+    "sat5": _scale(1, (4, 8, 20, 38, 30)),
+    "nps": _scale(0, (2, 1, 1, 3, 3, 16, 11, 17, 24, 12, 10)),
+    "affinity": _scale(1, (6, 14, 30, 32, 18)),
+    "ces_effort": _scale(1, (22, 24, 18, 14, 10, 7, 5)),
+    "emotion": _selections(("relief", "pride", "excitement", "liking", "empathy", "trust", "support"), 0.2),
+    "reason": {"": 0.92, "梱包が丁寧でした": 0.03, "届くのが遅かったです": 0.02, "説明が分かりにくい": 0.03},
+}
+"""Question → reply → how likely it is."""
+_INSTRUMENTS = tuple(_REPLIES)
+_QUESTIONS = np.array(
+    [[_INSTRUMENTS.index(name) for name in asked] + [-1] * (5 - len(asked)) for asked in _ASKED], dtype=int
+)
+"""touchpoint × place → question."""
+SCORED = frozenset(_REPLIES) - {"reason"}
+
+Columns = dict[str, list[Any]]
 
 
 def monday_before(weeks: int) -> date:
@@ -75,83 +79,77 @@ def monday_before(weeks: int) -> date:
     return LAST_MONDAY - timedelta(weeks=weeks)
 
 
-def start_of(monday: date) -> int:
-    """Monday 00:00 in Tokyo as milliseconds."""
-    return int(datetime(monday.year, monday.month, monday.day, tzinfo=UTC).timestamp() * 1000) - _JST_MS
-
-
-def sittings(monday: date, count: int, *, customers: int) -> Iterator[Sitting]:
-    """The surveys of one week in order of time. Customers are drawn with replacement, so that some answer twice."""
+def week_of(monday: date, count: int, *, customers: int) -> tuple[Columns, Columns]:
+    """The surveys of one week in order of time, and their answers under the names of `Answer`, as columns. Customers
+    are drawn with replacement, so that some answer twice."""
     rng = np.random.default_rng(monday.toordinal())
-    start_ms, week = start_of(monday), monday.isoformat()
-    begun = np.sort(rng.integers(0, 7 * _DAY_MS - 600_000, count)) + start_ms
-    who = rng.integers(0, customers, count)
-    scales = {
-        instrument: (rng.choice(len(shares), count, p=np.array(shares) / sum(shares)) + low).tolist()
-        for instrument, (low, shares) in _SCALES.items()
+    midnight_ms = int(datetime(monday.year, monday.month, monday.day, tzinfo=UTC).timestamp() * 1000) - _JST_MS
+    begun = np.sort(rng.integers(0, 7 * _DAY_MS - 600_000, count)) + midnight_ms
+    support = (rng.random(count) < _SUPPORT).astype(int)
+    names = np.array([f"C{number:07d}" for number in rng.integers(0, customers, count).tolist()], dtype=object)
+    names[rng.random(count) < _NAMELESS] = ""
+    of_survey = {
+        "id": np.array([f"{at:012x}-7{place:07x}" for place, at in enumerate(begun.tolist())], dtype=object),
+        "customer_id": names,
+        "touchpoint": _drawn(_TOUCHPOINTS, support),
+        "channel": _drawn(_CHANNELS, rng.random(count) < _SLACK),
+        "segment": _drawn(_SEGMENTS, rng.integers(0, len(_SEGMENTS), count)),
+        "lang": _drawn(_LANGS, rng.random(count) < _ENGLISH),
+        "begun_ms": begun,
     }
-    felt = (rng.random((count, len(_EMOTIONS))) < 0.2).tolist()
-    blank = (rng.random((count, len(_PURCHASE))) < _BLANK).tolist()
-    nameless, english, commented = ((rng.random(count) < p).tolist() for p in (_NAMELESS, _ENGLISH, _COMMENTED))
-    support, slack = ((rng.random(count) < 0.25).tolist() for _ in range(2))
-    shops = rng.integers(0, len(_SEGMENTS), count).tolist()
-    for number, (begun_ms, customer) in enumerate(zip(begun.tolist(), who.tolist(), strict=True)):
-        session = f"{begun_ms:012x}-7{number:07x}"
-        touchpoint, asked = ("support", _SUPPORT) if support[number] else ("purchase", _PURCHASE)
-        common = (
-            "en" if english[number] else "ja",
-            "slack" if slack[number] else "line",
-            "transactional",
-            touchpoint,
-            _SEGMENTS[shops[number]],
-            f"after_{touchpoint}",
-            "r1",
-        )
-        answers = []
-        for place, instrument in enumerate(asked):
-            missing = "skipped" if blank[number][place] else ""
-            if instrument == "reason":
-                value = _COMMENTS[number % len(_COMMENTS)] if commented[number] else ""
-                missing = "" if value else "skipped"
-            elif missing:
-                value = ""
-            elif instrument == "emotion":
-                chosen = [name for name, is_felt in zip(_EMOTIONS, felt[number], strict=True) if is_felt]
-                value = ";".join(chosen) or "none"
-            else:
-                value = str(scales[instrument][number])
-            at_ms = begun_ms + 8_000 * (place + 1)
-            answers.append(
-                Answer(
-                    f"{at_ms:012x}-{number:07x}",
-                    session,
-                    "" if nameless[number] else f"C{customer:07d}",
-                    instrument,  # the question has the name of its instrument
-                    instrument,
-                    f"{instrument}.score",
-                    "plain" if instrument == "sat5" else "",
-                    value,
-                    missing,
-                    instrument != "reason",
-                    *common,
-                    at_ms - 6_000,
-                    at_ms,
-                    week,
-                    late=False,
-                    message_ids="",
-                    replaced_ms=None,
-                    quote_ok=False,
-                    wave_id="",
-                )
-            )
-        yield Sitting(
-            session, number, answers[0].customer_id, touchpoint, common[1], common[4], begun_ms, tuple(answers)
-        )
+    asked = np.array([len(questions) for questions in _ASKED])[support]
+    survey = np.repeat(np.arange(count), asked)
+    place = np.arange(len(survey)) - np.repeat(np.cumsum(asked) - asked, asked)
+    question = _QUESTIONS[support[survey], place]
+    values = np.empty(len(survey), dtype=object)
+    for code, replies in enumerate(_REPLIES.values()):
+        of_question = question == code
+        chances = np.array(list(replies.values()))
+        values[of_question] = _drawn(tuple(replies), rng.choice(len(replies), of_question.sum(), p=chances))
+    values[rng.random(len(survey)) < _BLANK] = ""
+    instrument = _drawn(_INSTRUMENTS, question)
+    answered_ms = begun[survey] + 8_000 * (place + 1)
+    by_survey = {name: column[survey] for name, column in of_survey.items()}
+    answers = {
+        "id": [f"{at:012x}-{number:07x}" for number, at in enumerate(answered_ms.tolist())],
+        "session_id": by_survey["id"],
+        "customer_id": by_survey["customer_id"],
+        "question": instrument,
+        "instrument": instrument,
+        "wording_id": _drawn(tuple(f"{name}.score" for name in _INSTRUMENTS), question),
+        "label_set": _drawn(tuple("plain" if name == "sat5" else "" for name in _INSTRUMENTS), question),
+        "value": values,
+        "missing": _drawn(("", "skipped"), values == ""),
+        "numeric": instrument != "reason",
+        "lang": by_survey["lang"],
+        "channel": by_survey["channel"],
+        "survey_kind": ["transactional"] * len(survey),
+        "touchpoint": by_survey["touchpoint"],
+        "segment": by_survey["segment"],
+        "flow_id": _drawn(tuple(f"after_{name}" for name in _TOUCHPOINTS), support[survey]),
+        "revision": ["r1"] * len(survey),
+        "shown_ms": answered_ms - 6_000,
+        "answered_ms": answered_ms,
+        "week": [monday.isoformat()] * len(survey),
+    }
+    return _lists(of_survey), _lists(answers)
+
+
+def _drawn(words: Sequence[str], places: Any) -> Any:
+    return np.array(words, dtype=object)[np.asarray(places, dtype=int)]
+
+
+def _lists(columns: Mapping[str, Any]) -> Columns:
+    return {name: column if isinstance(column, list) else column.tolist() for name, column in columns.items()}
+
+
+def answers_of(columns: Columns) -> list[Answer]:
+    """The rows of a week."""
+    return [Answer(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------- where they go
 
-_ANSWER_FIELDS = tuple(f.name for f in fields(Answer) if f.name != "replaced_ms")
 _CELL_COLUMNS = tuple(f.name for f in fields(RollupCell))
 _PARQUET = pa.schema(
     [
@@ -160,13 +158,15 @@ _PARQUET = pa.schema(
         ("answered_ms", pa.int64()),
     ]
 )
+_YEAR = 56
+"""Weeks with purchases: a year before the four weeks whose non-response is judged."""
 
 
 async def write_store(database: Path, weeks: int, count: int, *, customers: int, parquet: Path | None = None) -> int:
-    """A store with so many weeks of so many surveys, and as one Parquet file; the number of answers.
+    """A store with so many weeks of so many surveys, and the answers as one Parquet file; their number.
 
-    Invitations, sessions and purchases come with the answers. The year before the last week has its purchases
-    however many weeks were surveyed, because a shop sold before it asked.
+    Invitations, sessions and purchases come with them. The year before has its purchases however many weeks were
+    surveyed, because a shop sold before it asked.
     """
     store = await open_store(f"sqlite:///{database}", now_ms=NOW_MS)
     await store.close()
@@ -181,98 +181,95 @@ async def write_store(database: Path, weeks: int, count: int, *, customers: int,
         ).fetchall()
         for name, _ in indexes:
             db.execute(f"DROP INDEX {name}")
-        for back in reversed(range(max(weeks, 56))):
-            found = list(sittings(monday_before(back), count, customers=customers))
-            _write_purchases(db, found)
+        for back in reversed(range(max(weeks, _YEAR))):
+            surveys, answers = week_of(monday_before(back), count, customers=customers)
+            _write_purchases(db, surveys)
             if back < weeks:
-                _write_surveys(db, found)
-                answers = [answer for sitting in found for answer in sitting.answers]
-                _write_answers(db, answers)
-                written += len(answers)
+                _write_surveys(db, surveys)
+                _insert(db, "answers", {"countable" if n == "numeric" else n: c for n, c in answers.items()}, _PLAIN)
+                _insert(db, "rollup", _cells(answers))
+                written += len(answers["id"])
                 if writer is not None:
-                    writer.write_table(_table(answers))
+                    writer.write_table(pa.table({name: answers[name] for name in _PARQUET.names}, schema=_PARQUET))
             db.commit()
         for _, sql in indexes:  # sorted once at the end: an index filled at random costs several times as much
             db.execute(sql)
-        db.commit()
-    async with await open_store(f"sqlite:///{database}", now_ms=NOW_MS) as store:
-        cells = await store.read(lambda tx: tx.recompute_rollup())
-    with contextlib.closing(sqlite3.connect(database)) as db:
-        _insert(db, "rollup", _CELL_COLUMNS, map(astuple, cells))
         db.commit()
         db.execute("PRAGMA journal_mode = WAL")
     return written
 
 
-def _insert(db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Iterator[tuple[object, ...]]) -> None:
-    marks = ", ".join("?" * len(columns))
-    db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+def _cells(answers: Columns) -> Columns:
+    """The roll-up of one week's answers."""
+    frame = pd.DataFrame(answers)
+    frame = frame[frame["numeric"]]
+    valid, named = frame["missing"] == "", frame["customer_id"] != ""
+    who = ["customer_id", "instrument", "survey_kind", "touchpoint"]
+    latest = frame[valid & named].sort_values(["answered_ms", "id"]).drop_duplicates(who, keep="last").index
+    counted = (valid & ~named) | frame.index.isin(latest)
+    cells = frame.assign(counted=counted).groupby(list(_CELL_COLUMNS[:-2]), sort=False)["counted"]
+    counts = cells.agg(["size", "sum"]).reset_index()
+    return dict(zip(_CELL_COLUMNS, (counts[name].tolist() for name in counts.columns), strict=True))
 
 
-def _write_answers(db: sqlite3.Connection, answers: Sequence[Answer]) -> None:
-    columns = ["countable" if name == "numeric" else name for name in _ANSWER_FIELDS]
-    _insert(db, "answers", columns, map(attrgetter(*_ANSWER_FIELDS), answers))
+_PLAIN = {"late": 0, "message_ids": "", "quote_ok": 0}
 
 
-def _table(answers: Sequence[Answer]) -> pa.Table:
-    return pa.table({name: list(map(attrgetter(name), answers)) for name in _PARQUET.names}, schema=_PARQUET)
+def _insert(
+    db: sqlite3.Connection,
+    table: str,
+    columns: Mapping[str, Sequence[Any]],
+    same: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Rows of a table from its columns; `same` are columns with one value for all rows."""
+    names, marks = ", ".join([*columns, *same]), ", ".join("?" * (len(columns) + len(same)))
+    rows = zip(*columns.values(), *(repeat(value) for value in same.values()), strict=False)
+    db.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
 
 
-def _write_purchases(db: sqlite3.Connection, found: Sequence[Sitting]) -> None:
-    columns = ("id", "type", "occurred_ms", "received_ms", "customer_id", "data", "imported", "order_id", "ticket_id")
+def _write_purchases(db: sqlite3.Connection, surveys: Columns) -> None:
+    named = [place for place, customer in enumerate(surveys["customer_id"]) if customer]
+    bought = [surveys["begun_ms"][place] - 7 * _DAY_MS for place in named]
+    columns = {
+        "id": [f"e-{surveys['id'][place]}" for place in named],
+        "customer_id": [surveys["customer_id"][place] for place in named],
+        "occurred_ms": bought,
+        "received_ms": bought,
+    }
     data = json.dumps({"amount": 5400, "product": "マグカップ"}, ensure_ascii=False)
-    _insert(
-        db,
-        "events",
-        columns,
-        (
-            (f"e-{s.id}", "purchase", s.begun_ms - 7 * _DAY_MS, s.begun_ms - 7 * _DAY_MS, s.customer, data, 0, "", "")
-            for s in found
-            if s.customer
-        ),
-    )
+    _insert(db, "events", columns, {"type": "purchase", "data": data, "imported": 0, "order_id": "", "ticket_id": ""})
 
 
-def _write_surveys(db: sqlite3.Connection, found: Sequence[Sitting]) -> None:
-    """One invitation in three was not answered: what it stands for is a session that nobody began."""
-    invitation = (
-        "id", "trigger_id", "flow_id", "survey_kind", "touchpoint", "customer_id", "event_id", "channel", "segment",
-        "state", "reason", "planned_ms", "due_ms", "expires_ms", "sent_ms", "session_id", "note", "requested_by",
-    )  # fmt: skip
-    session = (
-        "id", "invitation_id", "flow_id", "revision", "survey_kind", "touchpoint", "segment", "customer_id", "channel",
-        "workspace", "external_id", "lang", "state", "status", "version", "created_ms", "started_ms", "ended_ms",
-        "expires_ms",
-    )  # fmt: skip
-    invitations, sessions = [], []
-    for s in found:
-        sent_ms = s.begun_ms - 60_000
-        sent = [(s.id, s.customer, sent_ms, s.begun_ms, s.answers[-1].answered_ms)]
-        if s.number % 2:
-            nobody = f"C{int(s.customer[1:] or 0) + 1:07d}"
-            sent.append((f"{s.id}-unanswered", nobody, sent_ms, None, None))
-        for id_, customer, at_ms, started_ms, ended_ms in sent:
-            flow, kind = f"after_{s.touchpoint}", "transactional"
-            invitations.append(
-                (f"i-{id_}", "t", flow, kind, s.touchpoint, customer, "", s.channel, s.segment, "sent", "", at_ms,
-                 at_ms, None, at_ms, id_, "", "")
-            )  # fmt: skip
-            sessions.append(
-                (id_, f"i-{id_}", flow, "r1", kind, s.touchpoint, s.segment, customer, s.channel, "U0", f"U{id_}",
-                 "ja", "", "completed" if ended_ms else "expired", 6, at_ms, started_ms, ended_ms, None)
-            )  # fmt: skip
-    _insert(db, "invitations", invitation, iter(invitations))
-    _insert(db, "sessions", session, iter(sessions))
+def _write_surveys(db: sqlite3.Connection, surveys: Columns) -> None:
+    """An invitation and a session for each; every other customer who answered stands for one who did not."""
+    for ending, status, step in (("", "completed", 1), ("-unanswered", "expired", 2)):
+        ids = [f"{id_}{ending}" for id_ in surveys["id"][::step]]
+        sent = [at_ms - 60_000 for at_ms in surveys["begun_ms"][::step]]
+        answered = status == "completed"
+        customers = surveys["customer_id"] if answered else [*surveys["customer_id"][1::step], ""]
+        both = {
+            "customer_id": customers[: len(ids)],
+            **{name: surveys[name][::step] for name in ("touchpoint", "channel", "segment")},
+            "flow_id": [f"after_{name}" for name in surveys["touchpoint"][::step]],
+        }
+        invitations = {"id": [f"i-{id_}" for id_ in ids], "session_id": ids, **both}
+        invitations |= {"planned_ms": sent, "due_ms": sent, "sent_ms": sent}
+        plain = {"trigger_id": "t", "survey_kind": "transactional", "event_id": "", "state": "sent", "reason": ""}
+        _insert(db, "invitations", invitations, {**plain, "expires_ms": None, "note": "", "requested_by": ""})
+        sessions = {"id": ids, "invitation_id": invitations["id"], "external_id": [f"U{id_}" for id_ in ids], **both}
+        sessions |= {"lang": surveys["lang"][::step], "created_ms": sent}
+        begun = surveys["begun_ms"] if answered else [None] * len(ids)
+        sessions |= {"started_ms": begun, "ended_ms": begun}
+        plain = {"revision": "r1", "survey_kind": "transactional", "workspace": "U0", "state": "", "status": status}
+        _insert(db, "sessions", sessions, {**plain, "version": 6, "expires_ms": None})
 
 
-async def record_one_by_one(store: Store, found: Sequence[Sitting], *, seed: int) -> None:
+async def record_one_by_one(store: Store, answers: Sequence[Answer], *, seed: int) -> None:
     """A week as it happens: `record_answer` for every answer, in any order, with answers that are corrected, taken back
     and given late among them; what stands in the end is exactly the week."""
     rng = np.random.default_rng(seed)
-    answers = [answer for sitting in found for answer in sitting.answers]
     order = rng.permutation(len(answers)).tolist()
-    corrected = set(rng.choice(len(answers), len(answers) // 50, replace=False).tolist())
-    strangers = set(rng.choice(len(answers), len(answers) // 50, replace=False).tolist())
+    corrected, doubled = (set(rng.choice(len(answers), len(answers) // 50, replace=False).tolist()) for _ in range(2))
     for first in range(0, len(order), 500):
         part = order[first : first + 500]
 
@@ -282,7 +279,7 @@ async def record_one_by_one(store: Store, found: Sequence[Sitting], *, seed: int
                 if place in corrected and answer.numeric:
                     tx.record_answer(_draft_of(answer))
                 tx.record_answer(answer)
-                if place in strangers and answer.numeric:
+                if place in doubled and answer.numeric:
                     other = _elsewhere(answer)
                     tx.record_answer(other)
                     tx.retract_answer(other.session_id, other.question, other.answered_ms + 1)
@@ -310,19 +307,19 @@ def _elsewhere(answer: Answer) -> Answer:
 
 def write_csv(path: Path, monday: date, answers: int, *, customers: int) -> int:
     """A file of answers as another tool exports it; the number of rows."""
-    columns = ("answered_at", "customer", "survey_kind", "touchpoint", "channel", "segment", "session", "instrument")
-    written = 0
+    _, columns = week_of(monday, round(answers / ANSWERS_PER_SESSION), customers=customers)
+    names = {"customer_id": "customer", "session_id": "session"}
+    kept = ("customer_id", "survey_kind", "touchpoint", "channel", "segment", "session_id", "instrument", "value",
+            "lang", "wording_id", "label_set")  # fmt: skip
+    table = {
+        "answered_at": [
+            datetime.fromtimestamp((at_ms + _JST_MS) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S+09:00")
+            for at_ms in columns["answered_ms"]
+        ],
+        **{names.get(name, name): columns[name] for name in kept},
+    }
     with path.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
-        out.writerow([*columns, "value", "lang", "wording_id", "label_set"])
-        for sitting in sittings(monday, int(answers / ANSWERS_PER_SESSION), customers=customers):
-            for a in sitting.answers:
-                at = datetime.fromtimestamp((a.answered_ms + _JST_MS) / 1000, UTC)
-                out.writerow(
-                    (
-                        at.strftime("%Y-%m-%dT%H:%M:%S+09:00"), a.customer_id, a.survey_kind, a.touchpoint, a.channel,
-                        a.segment, a.session_id, a.instrument, a.value, a.lang, a.wording_id, a.label_set,
-                    )
-                )  # fmt: skip
-                written += 1
-    return written
+        out.writerow(table)
+        out.writerows(zip(*table.values(), strict=True))
+    return len(columns["id"])

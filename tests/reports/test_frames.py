@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reports.frames import COLUMNS, frame_of, measure_frame, tallies
 from reports.instruments import bundled_instruments, specs_of
@@ -91,3 +95,32 @@ def test_the_frame_given_is_not_changed() -> None:
     before = frame.copy()
     measure_frame(frame, SPECS)
     assert frame.equals(before)
+
+
+_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from([*range(11), "", "x", "skip"]),
+        st.sampled_from(["", "a", "a", "b", "c"]),
+        st.integers(0, 3),
+        st.sampled_from(["purchase", "support"]),
+        st.sampled_from(["ja", "en"]),
+    ),
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=12)
+@given(_ROWS, st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_changes_no_score(rows: list[tuple[object, ...]], chance: random.Random) -> None:
+    records = [
+        row(value, str(customer), int(str(at)), touchpoint=touchpoint, lang=lang, id=f"{number:03}")
+        for number, (value, customer, at, touchpoint, lang) in enumerate(rows)
+    ]
+    shuffled = chance.sample(records, len(records))
+
+    for unit in ("latest_per_customer", "per_event"):
+        here, there = (
+            {(one.variant, one.stratum): one for one in measure_frame(frame_of(given_), SPECS, unit=unit)}  # type: ignore[arg-type]
+            for given_ in (records, shuffled)
+        )
+        assert here == there

@@ -202,3 +202,62 @@ def test_every_raw_answer_is_counted_once(values: list[object]) -> None:
     found = one("nps", values)["net"]
     assert found.n_valid + found.n_missing + found.n_invalid == len(values)
     json.dumps(found.to_json(), allow_nan=False)
+
+
+_COUNTS = st.dictionaries(st.integers(1, 7), st.integers(1, 40), min_size=1)
+
+
+@given(_COUNTS)
+def test_a_scale_turned_round_turns_its_scores_round(counts: dict[int, int]) -> None:
+    here = results("ces_ease", dict(counts))
+    there = results("ces_ease", {8 - code: times for code, times in counts.items()})
+    effort = results("ces_effort", {8 - code: times for code, times in counts.items()})
+    assert there["mean"].score == pytest.approx(8 - here["mean"].score)  # type: ignore[operator]
+    if here["mean"].ci_low is not None:
+        assert (there["mean"].ci_low, there["mean"].ci_high) == pytest.approx(
+            (8 - here["mean"].ci_high, 8 - here["mean"].ci_low)  # type: ignore[operator]
+        )
+    assert (effort["net"].score, effort["net"].ci_low, effort["net"].ci_high) == (
+        here["net"].score, here["net"].ci_low, here["net"].ci_high,
+    )  # fmt: skip
+
+
+@given(st.sampled_from(sorted(name for name, spec in SPECS.items() if spec.kind != "multi")), st.data())
+def test_any_answers_have_their_scores_on_the_scale_and_in_their_intervals(
+    instrument: str, data: st.DataObject
+) -> None:
+    """Also of one answer, of answers that are all the same, and of as many good ones as bad ones."""
+    spec = SPECS[instrument]
+    codes = st.integers(spec.low, spec.high)
+    counts = data.draw(
+        st.one_of(
+            codes.map(lambda code: {code: 1}),
+            st.tuples(codes, st.integers(2, 60)).map(lambda pair: {pair[0]: pair[1]}),
+            st.integers(1, 60).map(lambda n: {spec.low: n, spec.high: n}),
+            st.dictionaries(codes, st.integers(1, 60), min_size=1),
+        )
+    )
+    values = {("yes" if code else "no") if spec.kind == "yes_no" else code: n for code, n in counts.items()}
+    n = sum(counts.values())
+    for result in results(instrument, dict(values)).values():
+        json.dumps(result.to_json(), allow_nan=False)
+        assert (result.n_valid, result.status) == (n, status_of(n))
+        assert result.score is not None
+        low, high = {"net": (-100, 100), "mean": (spec.low, spec.high)}.get(result.form, (0, 100))
+        assert low <= result.score <= high
+        if result.ci_low is None or result.ci_high is None:
+            assert result.form == "mean"
+            assert len(counts) == 1
+        else:
+            assert low <= result.ci_low <= result.score <= result.ci_high <= high
+            assert result.ci_low < result.ci_high  # nothing is ever certain
+
+
+@given(_COUNTS, st.integers(1, 40))
+def test_one_more_good_answer_never_lowers_and_one_more_bad_answer_never_raises(counts: dict[int, int], n: int) -> None:
+    for instrument, good, bad in (("ces_ease", 7, 1), ("ces_effort", 1, 7)):
+        before, better, worse = (
+            results(instrument, dict(more))["net"].score
+            for more in (counts, {**counts, good: counts.get(good, 0) + n}, {**counts, bad: counts.get(bad, 0) + n})
+        )
+        assert worse <= before <= better  # type: ignore[operator]
