@@ -282,7 +282,7 @@ async def cells_of(store: Store, first: str, last: str) -> list[RollupCell]:
 
 
 async def one_by_one(plan: Plan, store: Path, folder: Path) -> None:
-    """The last week recorded answer by answer, in any order, with corrections, and the roll-up recomputed from raw rows:
+    """The last week recorded answer by answer, with corrections and in any order, and the roll-up recomputed from rows:
     both are that of the store written in bulk."""
     _, columns = history.week_of(LAST_MONDAY, plan.surveys, customers=plan.customers)
     answers = history.answers_of(columns)
