@@ -5,6 +5,7 @@ The rules of assignment are pure (flows.experiments); what came of an experiment
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from bot.files import hint
 from flows import experiments
 from flows.experiments import BEHAVIOURS, RESPONSE_RATE, Arm, Experiment
 from flows.source import DefinitionErrors, Plain, Problem, Source
-from flows.survey import GIVEN, Flow, Instrument, Library
+from flows.survey import GIVEN, NEEDED_TEXTS, Flow, Instrument, Library, Text
 from flows.texts import LANGS, Template, template_problems
 from flows.triggers import TriggerRule
 from storage.records import Registration
@@ -151,14 +152,30 @@ class _Reader:
             change = arm.questions.get(str(question.get("id")), {})
             keys: dict[str, Plain] = {"instrument": change} if isinstance(change, str) else dict(change)
             asked.append({**question, **keys, "id": question.get("id")})
+        rewritten = Source(source.name, {**source.data, "questions": asked}, source.lines)
         try:
-            return self._library.read_flow(
-                Source(source.name, {**source.data, "questions": asked}, source.lines), arm.texts
-            )
+            found = self._library.read_flow(rewritten, arm.texts)
         except DefinitionErrors as errors:
             for problem in errors.problems:
                 self._note(path, f"arm {arm.id}: {problem.message}")
             return None
+        for key, text in arm.texts.items():
+            if not self._says(rewritten, found, key, text):
+                message = f"{flow.id} never says {key}, so this changes nothing; name a text of that survey"
+                self._note((*path, "texts", key), f"arm {arm.id}: {message}")
+        return found
+
+    def _says(self, source: Source, flow: Flow, key: str, text: Text) -> bool:
+        """Whether a text is heard in a survey: in any talk, after one of its endings, or since it is part of it."""
+        if key in NEEDED_TEXTS or key in {f"{ending.say}.promised" for ending in flow.endings}:
+            return True
+        other = Text(ja=f"{text.ja}…", en=f"{text.en}…")
+        try:
+            spoken = [self._library.read_flow(source, {key: words}).definition() for words in (text, other)]
+        except DefinitionErrors:
+            return True  # a label that is too long with the dots is one that is checked, and so one that is said
+        one, another = ({k: v for k, v in json.loads(read).items() if k != "texts"} for read in spoken)
+        return bool(one != another)
 
     # -------------------------------------------------------------------------------------------- what is measured
 

@@ -61,6 +61,7 @@ TEXT = {"ja": "こんにちは。", "en": "Hello."}
         (arm_b(flow="unboxng"), "arm B: there is no flow unboxng; did you mean unboxing?"),
         (arm_b(flow="after_support"), "arm B: after_support is about another touchpoint than after_purchase"),
         (arm_b(texts={"inv.purchas": TEXT}), "arm B: the copy deck has no text inv.purchas; did you mean"),
+        (arm_b(texts={"inv.relational": TEXT}), "arm B: after_purchase never says inv.relational, so this changes"),
         (
             arm_b(texts={"inv.purchase": {**TEXT, "ja": "{coupon}です。"}}),
             "inv.purchase (ja): nothing fills {coupon}",
@@ -94,6 +95,12 @@ def test_a_mistake_is_a_sentence_at_its_line(tmp_path: Path, experiment: dict[st
     assert found, [str(problem) for problem in raised.value.problems]
     lines = (tmp_path / "koe.yaml").read_text("utf-8").splitlines()
     assert found[0].line > next(n for n, line in enumerate(lines) if '"experiments"' in line)
+
+
+@pytest.mark.parametrize("key", ["inv.purchase", "end.warm", "inv.reminder", "sticker", "end.apology.promised"])
+def test_a_text_that_the_survey_says_may_be_another_in_an_arm(tmp_path: Path, key: str) -> None:
+    config = loaded(tmp_path, shop(**arm_b(texts={key: TEXT})))
+    assert [arm.texts.keys() for arm in config.shop.experiments[0].arms] == [{}.keys(), {key: 0}.keys()]
 
 
 def test_two_experiments_at_one_touchpoint_must_not_overlap(tmp_path: Path) -> None:
