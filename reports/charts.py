@@ -5,7 +5,7 @@ print; blue and orange stay apart for every kind of colour vision, and no chart 
 is made with a font of our own that has the Japanese glyphs: a font of the machine may print blanks without an error.
 No sending, no "today"; the serving process never loads this module's renderer.
 
-Source: docs/decisions/0016-one-drawing.md.
+Source: docs/decisions/0018-one-drawing.md.
 """
 
 from __future__ import annotations
@@ -529,7 +529,8 @@ def heat_map(rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language) -> C
     form = shown[0].form
     marks = _axis([r.score for r in shown if r.score is not None], form, spec)
     low, high = marks[0], marks[-1]
-    left, gap = 118.0, (WIDTH - 118.0 - 12) / len(rows[0].points)
+    left = 132.0
+    gap = (WIDTH - left - 12) / len(rows[0].points)
     drawn, lines = [], []
     for place, row in enumerate(rows):
         cells = []

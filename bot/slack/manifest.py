@@ -30,6 +30,8 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "conversations.members": ("channels:read", "groups:read"),
     "conversations.history": ("im:history", "groups:history"),
     "conversations.replies": ("im:history", "groups:history"),
+    "files.getUploadURLExternal": ("files:write",),
+    "files.completeUploadExternal": ("files:write",),
     "users.info": ("users:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
@@ -51,6 +53,7 @@ SCOPES: Final[Mapping[str, tuple[Need, str]]] = {
     "users:read": ("always", "language of staff and customers; refuse guests and bots"),
     "channels:read": ("channels", "is the channel of alerts or digests public?"),
     "groups:read": ("channels", "is the alert channel private, and who is in it?"),
+    "files:write": ("channels", "the chart of a digest, where the workspace does not take Slack's own"),
     "groups:history": ("channels", "after an unknown outcome: was the message posted?"),
     "usergroups:read": ("groups", "who is in the user groups under `staff`"),
 }
