@@ -54,6 +54,8 @@ class Plan:
     """How much is measured."""
 
     answers: int
+    customers: int
+    """So many that about one in ten who answer in a week answers twice."""
     raw: int
     rounds: int
     digests: int
@@ -63,14 +65,9 @@ class Plan:
         """A week."""
         return round(self.answers / LONG / history.ANSWERS_PER_SESSION)
 
-    @property
-    def customers(self) -> int:
-        """So many that about one in ten who answer in a week answers twice."""
-        return 10 * self.surveys
 
-
-FULL = Plan(answers=10_000_000, raw=1_000_000, rounds=25, digests=3)
-QUICK = Plan(answers=200_000, raw=50_000, rounds=5, digests=2)
+FULL = Plan(answers=10_000_000, customers=200_000, raw=1_000_000, rounds=25, digests=3)
+QUICK = Plan(answers=200_000, customers=4_000, raw=50_000, rounds=5, digests=2)
 
 
 class Bounds:
@@ -336,32 +333,50 @@ def request(database: Path) -> bytes:
     return json.dumps(asked).encode()
 
 
+def write_stores(plan: Plan, stores: dict[int, Path], parquet: Path) -> None:
+    """The histories that are not there yet; the long one as a Parquet file, too."""
+    print()
+    for weeks, path in stores.items():
+        if path.exists():
+            print(f"{weeks:3} weeks: {path.stat().st_size >> 20:,} MB, written by a former run")
+            continue
+        begun = time.perf_counter()
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        answers = asyncio.run(
+            history.write_store(
+                unfinished, weeks, plan.surveys, customers=plan.customers, parquet=parquet if weeks == LONG else None
+            )
+        )
+        unfinished.rename(path)
+        took = timedelta(seconds=round(time.perf_counter() - begun))
+        print(f"{weeks:3} weeks: {answers:,} answers, {path.stat().st_size >> 20:,} MB, written in {took}", flush=True)
+
+
 def main() -> int:
     """Exit status 1 when a bound does not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.metrics", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="200,000 answers; bounds are printed, not judged")
-    parser.add_argument("--folder", type=Path, help="where to write some eight gigabytes; default: a temporary one")
+    parser.add_argument("--folder", type=Path, help="keeps what is written, some six gigabytes, and uses it again")
+    parser.add_argument("--only", choices=("raw", "roll-up", "digest"), help="one part")
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
     bounds = Bounds(judged=not given.quick)
-    with tempfile.TemporaryDirectory(dir=given.folder, prefix="koe-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="koe-bench-") as name:
         folder = Path(name)
-        raw_file(plan, folder, bounds)
-        stores = {weeks: folder / f"{weeks}-weeks.db" for weeks in (LONG, SHORT)}
-        parquet = folder / "answers.parquet"
-        print()
-        for weeks, path in stores.items():
-            begun = time.perf_counter()
-            answers = asyncio.run(
-                history.write_store(
-                    path, weeks, plan.surveys, customers=plan.customers, parquet=parquet if weeks == LONG else None
-                )
-            )
-            took = timedelta(seconds=round(time.perf_counter() - begun))
-            print(f"{weeks:3} weeks: {answers:,} answers, {path.stat().st_size >> 20:,} MB, written in {took}")
-        asyncio.run(one_by_one(plan, stores[SHORT], folder))
-        asyncio.run(roll_up(plan, stores, parquet, bounds))
-        digests(plan, stores, bounds)
+        kept = (given.folder or folder) / ("quick" if given.quick else "full")
+        kept.mkdir(parents=True, exist_ok=True)
+        stores = {weeks: kept / f"{weeks}-weeks.db" for weeks in (LONG, SHORT)}
+        parquet = kept / "answers.parquet"
+        if given.only in (None, "raw"):
+            raw_file(plan, folder, bounds)
+        if given.only != "raw":
+            write_stores(plan, stores, parquet)
+        if given.only in (None, "roll-up"):
+            asyncio.run(one_by_one(plan, stores[SHORT], folder))
+            asyncio.run(roll_up(plan, stores, parquet, bounds))
+        if given.only in (None, "digest"):
+            digests(plan, stores, bounds)
     return 1 if bounds.failed else 0
 
 
