@@ -21,7 +21,7 @@ from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound, JsonObject
 from bot.clock import Chance, Clock
 from bot.conversation import Conversation, Indigestible, WakePayload
-from bot.digests import Digests, ReportPage, period_of, read_page
+from bot.digests import Digests, ReportPage, read_page
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations, overridable
 from bot.outbox import Outbox
@@ -110,7 +110,9 @@ class Koe:
         owner = chance.new_id(clock.now_ms())
         settings = config.settings
         self.report_links = ReportLinks(settings.public_url, settings.secret_key.get_secret_value())
-        self.digests = Digests(config=config, store=store, clock=clock, links=self.report_links)
+        self.digests = Digests(
+            config=config, store=store, clock=clock, links=self.report_links, budget=self.line_budget
+        )
         voice = self.voice = Voice(library=config.library, shop=config.shop, channels=channels)
         self.conversation = Conversation(
             store=store,
@@ -177,6 +179,7 @@ class Koe:
                 "staff": self._staff,
                 "command": self._command,
                 "digest": self._digest,
+                "voices": self._voices,
                 "relay": relay.pass_on,
                 "compact": self._compact,
                 "trust": self.trust.due,
@@ -306,6 +309,11 @@ class Koe:
         await self.digests.run(job, outbox)
         self.worker.take(outbox)
 
+    async def _voices(self, job: Job) -> None:
+        if self.slack_channel is None:
+            raise RuntimeError("Slack is off: set its tokens, then replay")
+        await self.digests.speak(job, slack=self.slack_channel, may_show_words=self._may_show_words)
+
     def _retain(self, tx: Tx, job: Job, outbox: Outbox) -> None:
         """Keep what customers are told: answers older than `retention` go, some at a time, every night."""
         before_ms = outbox.now_ms - self.shop.retention_days * _DAY_MS
@@ -350,8 +358,7 @@ class Koe:
         self._home_may_differ()
         kind, _, rest = job.key.partition(":")
         if kind == "digest-post":
-            digest_id, _, period = rest.partition(":")
-            tx.mark_digest_posted(digest_id, period, outbox.now_ms, ref)
+            self.digests.posted(tx, rest, ref, outbox)
         elif kind == "card":
             self.cards.posted(tx, rest, ref, outbox)
         elif kind == "note":
@@ -504,15 +511,9 @@ class Koe:
         stored = await self.store.read(lambda tx: tx.find_digest(digest_id, period))
         return None if stored is None else read_page(stored)
 
-    async def preview_digest(self) -> list[JsonObject] | None:
-        """The blocks of the first digest of koe.yaml for the last full week, computed now; None without one."""
-        if not self.shop.digests:
-            return None
-        now_ms = self.clock.now_ms()
-        last_week = datetime.fromtimestamp(now_ms / 1000, self.shop.tz).date() - timedelta(days=7)
-        computed = await self.digests.compute(self.shop.digests[0], period_of(last_week), now_ms)
-        blocks: list[JsonObject] = computed["slack"]["blocks"]
-        return blocks
+    async def preview_digest(self, wish: str = "") -> list[JsonObject] | None:
+        """The blocks of a digest for one person to look at; see Digests.shown."""
+        return await self.digests.shown(wish, self.clock.now_ms())
 
     async def note_refused(self, user_id: str, team_id: str, way: str, reason: str) -> None:
         """An audit row for what somebody tried and may not do."""

@@ -252,7 +252,9 @@ def demo(
 @app.command()
 def digest(
     id: Annotated[str, typer.Option(help="Which digest of koe.yaml; the first one when left out.")] = "",  # noqa: A002
-    week: Annotated[str, typer.Option(help="ISO week such as 2026-W46; the last full week when left out.")] = "",
+    week: Annotated[
+        str, typer.Option(help="2026-W46, or 2026-10 of a monthly digest; the last full one when left out.")
+    ] = "",
     format: Annotated[str, typer.Option(help="text, json, slack or html (one file, for -o).")] = "text",  # noqa: A002
     output: Annotated[Path | None, typer.Option("-o", help="Write to this file instead of the screen.")] = None,
     post: Annotated[
@@ -280,25 +282,26 @@ def digest(
 
 async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: bool) -> str:
     import re
-    from datetime import datetime, timedelta
 
     import msgspec
 
     from bot.clock import Chance, SystemClock
-    from bot.digests import DigestFailed, Digests, period_of
+    from bot.digests import DigestFailed, Digests
     from bot.outbox import Outbox
     from bot.reports import ReportLinks
     from storage.store import open_store
 
-    if week and not re.fullmatch(r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])", week):
-        raise DigestFailed(f"--week is {week!r}: write an ISO week such as 2026-W46.")
+    pattern = r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])" if rule.every == "week" else r"\d{4}-(0[1-9]|1[0-2])"
+    if week and not re.fullmatch(pattern, week):
+        example = "an ISO week such as 2026-W46" if rule.every == "week" else "a month such as 2026-10"
+        raise DigestFailed(f"--week is {week!r}: digest {rule.id!r} is made every {rule.every}; write {example}.")
     clock = SystemClock()
     now_ms = clock.now_ms()
-    period = week or period_of(datetime.fromtimestamp(now_ms / 1000, config.shop.tz).date() - timedelta(days=7))
     store = await open_store(config.settings.database_url, now_ms=now_ms, create=False)
     try:
         links = ReportLinks(config.settings.public_url, config.settings.secret_key.get_secret_value())
         digests = Digests(config=config, store=store, clock=clock, links=links)
+        period = week or digests.latest_period(rule, now_ms)
         computed = await digests.compute(rule, period, now_ms, page=post or form == "html")
         if post:
             outbox = Outbox(owner="", now_ms=now_ms, chance=Chance())
@@ -308,11 +311,16 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
             )
     finally:
         await store.close()
+    voices = computed["voices"]
     if form == "text":
-        return str(computed["text"])
+        return str(computed["text"]) + ("" if voices is None else "\n" + voices["text"])
     if form == "html":
         return str(computed["page"]["html"])
-    return msgspec.json.format(msgspec.json.encode(computed["json" if form == "json" else "slack"]), indent=2).decode()
+    if form == "json":
+        shown = computed["json"]
+    else:
+        shown = [computed["slack"], *computed["thread"], *([] if voices is None else [voices["slack"]])]
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()
 
 
 @app.command("dry-run")

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     database_url: str = Field("sqlite:///koe.db", alias="KOE_DATABASE_URL", repr=False)
     config: Path = Field(Path("koe.yaml"), alias="KOE_CONFIG")
     flows_dir: Path | None = Field(None, alias="KOE_FLOWS_DIR")
+    templates_dir: Path | None = Field(None, alias="KOE_TEMPLATES_DIR")
     host: str = Field("127.0.0.1", alias="KOE_HOST")
     port: int = Field(8000, alias="KOE_PORT", ge=0, le=65535)
     public_url: Url | None = Field(None, alias="KOE_PUBLIC_URL")
@@ -259,15 +260,20 @@ class DigestWhere(_Section):
 
     segment: str | None = None
     touchpoint: str | None = None
+    channel: Literal["line", "slack"] | None = None
 
 
 class DigestRule(_Section):
-    """One weekly digest: where, when, in which language, about what."""
+    """One digest: where, how often, when, in which language, about what."""
 
     id: Name
     channel: Annotated[str, Field(pattern=_CHANNEL_ID)]
     weekday: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
     at_minute: Clock = Field(default=9 * 60, alias="at")
+    every: Literal["week", "month"] = "week"
+    """A monthly one comes on the first such weekday of the month, about the month before."""
+    on_holiday: Literal["post", "next_working_day"] = "post"
+    """What becomes of one that is due on a day on which nobody is there."""
     language: Lang | None = None
     filters: DigestWhere = Field(default=DigestWhere(), alias="where")
 
@@ -278,7 +284,7 @@ class DigestRule(_Section):
 
     @property
     def where(self) -> dict[str, str]:
-        """{"segment": …, "touchpoint": …}, those that are given."""
+        """{"segment": …, "touchpoint": …, "channel": …}, those that are given."""
         return self.filters.model_dump(exclude_none=True)
 
 

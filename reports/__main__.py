@@ -2,9 +2,10 @@
 pandas or scipy; `python -m reports results`: one metric in a window (reports.results), asked and answered the same way.
 
 What it needs of the shop comes as one JSON object on stdin (`Request`), what it made goes as one JSON
-object to stdout: {"period", "slack": {"text", "blocks"}, "text", "json"}, and where `page` was asked for
-{"page": {"html", "csp"}, "chart": {"png", "alt", "block", "at"} or null} too. It reads the database and
-sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be read. For 1
+object to stdout: {"period", "slack": {"text", "blocks"}, "thread": [{"text", "blocks"}, …], "text", "json",
+"voices": {"slack": {"text", "blocks"}, "text"} or null}, and where `page` was asked for {"page": {"html", "csp"},
+"chart": {"png", "alt", "block", "at"} or null} too. `voices` are customers' words: all but these may be stored. It
+reads the database and sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be read. For 1
 and 2 one sentence stands on stderr, and stdout stays empty.
 """
 
@@ -15,9 +16,11 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from jinja2 import TemplateError, TemplateSyntaxError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.survey import Instrument
@@ -39,7 +42,14 @@ from reports.free_text import Comment, Weeks, analyse_comments, gather_comments
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.kpis import KpiSettings
 from reports.reading import Readers
-from reports.render import render_json, render_slack, render_text
+from reports.render import (
+    render_json,
+    render_slack,
+    render_text,
+    render_thread,
+    render_voices,
+    render_voices_text,
+)
 from reports.results import NotScored, ResultsRequest, make_results
 from reports.trust import Rules
 from reports.views import Views, gather_views
@@ -107,6 +117,8 @@ class Request(_Model):
     kpis: KpiSettings = KpiSettings()
     line: LineMessages | None = None
     """LINE's count of this month's messages; null when LINE is off or was not asked."""
+    templates: str | None = None
+    """A folder with the shop's own templates, which go before ours."""
     trust: Rules | None = None
     """Rules of the trust balance; null leaves the portfolio out."""
     blocks: dict[str, tuple[str, ...]] | None = None
@@ -234,12 +246,23 @@ async def make_digest(request: Request) -> dict[str, Any]:
         seed=f"{rule.id} {period}",
     )
     context = with_texts(context, found)
+    own = None if request.templates is None else Path(request.templates)
+    try:
+        return {**_rendered(context, own), **({} if views is None else _drawn(context, views, tz))}
+    except TemplateError as error:
+        where = f" ({error.name}, line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
+        raise RequestError(f"a template of the digest cannot be used: {error}{where}; own templates: {own}") from error
+
+
+def _rendered(context: DigestContext, own: Path | None) -> dict[str, Any]:
+    voices = render_voices(context, templates=own)
     return {
-        "period": period,
-        "slack": render_slack(context),
-        "text": render_text(context),
+        "period": context.period,
+        "slack": render_slack(context, templates=own),
+        "thread": render_thread(context, templates=own),
+        "text": render_text(context, templates=own),
         "json": render_json(context),
-        **({} if views is None else _drawn(context, views, tz)),
+        "voices": None if voices is None else {"slack": voices, "text": render_voices_text(context, templates=own)},
     }
 
 

@@ -201,6 +201,24 @@ class FreshWord:
 
 
 @dataclass(frozen=True, slots=True)
+class GrownTopic:
+    """A topic that more of the week's comments speak of than of those of the four weeks before."""
+
+    topic: Topic
+    now: int
+    """Respondents of the week who speak of it, of `now_of`."""
+    now_of: int
+    earlier: int
+    earlier_of: int
+    delta: float
+    """Points."""
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """A comment that may be shown inside the company, and why this one."""
 
@@ -255,6 +273,8 @@ class FreeText:
     detractor_words: tuple[DistinctiveWord, ...] = ()
     fresh_words: tuple[FreshWord, ...] | None = None
     """None when there was no week to compare, or fewer than ten comments on either side."""
+    grown_topics: tuple[GrownTopic, ...] | None = None
+    """As `fresh_words`: tested against the four weeks before, in a family of their own."""
     chosen: tuple[Chosen, ...] = ()
 
     def results(self) -> list[Result]:
@@ -284,6 +304,7 @@ class FreeText:
             "promoter_words": [_word_json(word) for word in self.promoter_words],
             "detractor_words": [_word_json(word) for word in self.detractor_words],
             "fresh_words": None if self.fresh_words is None else [_fresh_json(word) for word in self.fresh_words],
+            "grown_topics": None if self.grown_topics is None else [_grown_json(topic) for topic in self.grown_topics],
             "spec_version": SPEC_VERSION,
         }
 
@@ -300,16 +321,22 @@ def _word_json(word: DistinctiveWord) -> dict[str, Any]:
 
 
 def _fresh_json(word: FreshWord) -> dict[str, Any]:
+    return {"word": word.label, "key": word.key, **_rise_json(word)}
+
+
+def _grown_json(grown: GrownTopic) -> dict[str, Any]:
+    return {"topic": grown.topic.id, **_rise_json(grown)}
+
+
+def _rise_json(rise: FreshWord | GrownTopic) -> dict[str, Any]:
     return {
-        "word": word.label,
-        "key": word.key,
-        "now": [word.now, word.now_of],
-        "earlier": [word.earlier, word.earlier_of],
-        "delta": word.delta,
-        "ci_low": word.low,
-        "ci_high": word.high,
-        "p": word.p,
-        "p_adjusted": word.p_adjusted,
+        "now": [rise.now, rise.now_of],
+        "earlier": [rise.earlier, rise.earlier_of],
+        "delta": rise.delta,
+        "ci_low": rise.low,
+        "ci_high": rise.high,
+        "p": rise.p,
+        "p_adjusted": rise.p_adjusted,
     }
 
 
@@ -415,10 +442,12 @@ def analyse_comments(
             status_of(len(said)),
         )
         key = (instrument, stratum)
-        fresh = None
-        if weeks is not None:
-            fresh = _fresh([read.of(c) for c in now.get(key, ())], [read.of(c) for c in earlier.get(key, ())])
-        found.append(_measured(base, said, read, reader, segment, fresh=fresh, seed=seed))
+        if weeks is not None and base.n >= SUPPRESS_BELOW:
+            of_week, before = ([read.of(c) for c in part.get(key, ())] for part in (now, earlier))
+            base = replace(
+                base, fresh_words=_fresh(of_week, before), grown_topics=_grown(of_week, before, reader.topics)
+            )
+        found.append(_measured(base, said, read, reader, segment, seed=seed))
     found.sort(key=lambda text: (-text.n, text.instrument, text.stratum.survey_kind, text.stratum.touchpoint))
     return FreeTexts(tuple(found), read.unread(kept))
 
@@ -482,7 +511,6 @@ def _measured(
     reader: Reader,
     segment: str,
     *,
-    fresh: tuple[FreshWord, ...] | None,
     seed: str,
 ) -> FreeText:
     if base.n < SUPPRESS_BELOW:
@@ -504,7 +532,6 @@ def _measured(
         validity_n=pairs,
         promoter_words=likes,
         detractor_words=dislikes,
-        fresh_words=fresh,
         chosen=choose(list(zip(said, readings, strict=True)), reader.topics, seed=seed),
     )
 
@@ -539,7 +566,7 @@ def _recorder(base: FreeText, segment: str) -> _Record:
 def _topics(
     said: Sequence[Comment], readings: Sequence[Reading], topics: Mapping[str, Topic], record: _Record
 ) -> tuple[TopicShare, ...]:
-    named = Counter(topic for reading in readings for topic in reading.topics)
+    named = _speaking(readings)
     rated = sum(comment.rating is not None for comment in said)
     out = []
     for name, k in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):
@@ -649,25 +676,51 @@ def distinctive_words(
 
 def _fresh(now: Sequence[Reading], earlier: Sequence[Reading]) -> tuple[FreshWord, ...] | None:
     """Words of five respondents or more of the week whose share rose (S4), as far as their family keeps them (S8)."""
-    if min(len(now), len(earlier)) < SUPPRESS_BELOW:
+    risen = _risen(_users(now), len(now), _users(earlier), len(earlier))
+    if risen is None:
         return None
-    users, before = _users(now), _users(earlier)
+    labels = _labels((key for key, _ in risen), now)
+    return tuple(FreshWord(key, labels[key], *rise) for key, rise in risen)
+
+
+def _grown(
+    now: Sequence[Reading], earlier: Sequence[Reading], topics: Mapping[str, Topic]
+) -> tuple[GrownTopic, ...] | None:
+    """The same of topics."""
+    risen = _risen(_speaking(now), len(now), _speaking(earlier), len(earlier))
+    return None if risen is None else tuple(GrownTopic(topics[key], *rise) for key, rise in risen)
+
+
+def _speaking(readings: Iterable[Reading]) -> Counter[str]:
+    return Counter(topic for reading in readings for topic in reading.topics)
+
+
+_Rise = tuple[int, int, int, int, float, float, float, float, float]
+
+
+def _risen(now: Counter[str], now_of: int, earlier: Counter[str], earlier_of: int) -> list[tuple[str, _Rise]] | None:
+    """Who rose, most certain first, with the fields that FreshWord and GrownTopic share; None below ten comments on
+    either side."""
+    if min(now_of, earlier_of) < SUPPRESS_BELOW:
+        return None
     tested = []
-    for key in sorted(key for key, count in users.items() if count >= LEAST_USERS):
-        found = procedures.share_difference((before[key], len(earlier)), (users[key], len(now)))
+    for key in sorted(key for key, count in now.items() if count >= LEAST_USERS):
+        found = procedures.share_difference((earlier[key], earlier_of), (now[key], now_of))
         if found is not None:
             tested.append((key, found))
     kept = procedures.family([found.p for _, found in tested])
-    labels = _labels((key for key, _ in tested), now)
-    fresh = [
-        FreshWord(
-            key, labels[key], users[key], len(now), before[key], len(earlier),
-            found.delta, found.low, found.high, found.p, verdict.adjusted,
+    risen: list[tuple[str, _Rise]] = [
+        (
+            key,
+            (
+                now[key], now_of, earlier[key], earlier_of,
+                found.delta, found.low, found.high, found.p, verdict.adjusted,
+            ),
         )
         for (key, found), verdict in zip(tested, kept, strict=True)
         if verdict.kept and found.delta > 0
     ]  # fmt: skip
-    return tuple(sorted(fresh, key=lambda word: (word.p, word.key)))
+    return sorted(risen, key=lambda pair: (pair[1][7], pair[0]))
 
 
 # ------------------------------------------------------------------------------------------------ chosen comments
@@ -694,7 +747,7 @@ def _pick(side: Side, said: Sequence[tuple[Comment, Reading]], topics: Mapping[s
 
     left = sorted(((_on_a_line(c), c, r) for c, r in said), key=lambda entry: lot((entry[1], entry[2])))
     left = [entry for entry in left if len(entry[0]) in _READABLE]
-    named = Counter(topic for _, reading in said for topic in reading.topics)
+    named = _speaking(reading for _, reading in said)
     out: list[Chosen] = []
     texts: set[str] = set()
     for name, _ in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):

@@ -1,7 +1,10 @@
-"""A digest in three shapes: Slack blocks, plain text, JSON. The sentences stand in templates/{ja,en}/.
+"""A digest in its shapes: Slack messages, plain text, JSON. The sentences stand in templates/{ja,en}/, and a shop may
+put its own in their place.
 
 The same templates write text and mrkdwn: they mark bold with two control characters, and the whole text is
 escaped once, at the end, so that no name of a shop, segment or wording can become a mention or a link.
+
+What customers wrote is a message of its own (`render_voices`): it is never part of what is stored.
 
 Source: https://docs.slack.dev/reference/block-kit/blocks (50 blocks, 3000 characters a section, 150 a
 header).
@@ -9,27 +12,37 @@ header).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 
 from reports import drivers, kpi_report, quality
 from reports.benchmarks import sentence
 from reports.digest import Comparison, DigestContext, IndexRow, Row
-from reports.free_text import FreeTexts
+from reports.digest.todo import grown_topics, todo_of
+from reports.figures import Figures, kpi_figures, linkage_figures, segment_figures
+from reports.free_text import Chosen, FreeTexts
 from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
+from reports.portfolio import portfolio_lines
 from reports.words import Language, Words
 
 SECTION_CHARS = 2900
 HEADER_CHARS = 150
 NOTICE_CHARS = 300
-ASIDE_CHARS = 2000
 TOTAL_CHARS = 11_000
 """Slack refuses messages of roughly 13,000 characters in all blocks without documenting it."""
+FIRST_CHARS = 6_000
+"""Of the first message: room for a chart and its words, and for buttons."""
+FALLBACK_CHARS = 600
+
+Part = Literal["scores", "customers", "tests", "care"]
+PARTS: tuple[Part, ...] = ("scores", "customers", "tests", "care")
+"""The messages of the thread, in order."""
 
 _BOLD_ON, _BOLD_OFF = "\x02", "\x03"
 
@@ -46,9 +59,10 @@ def _finalize(value: object) -> object:
 
 
 @cache
-def _templates() -> Environment:
+def _templates(own: Path | None) -> Environment:
+    ours = PackageLoader("reports", "templates")
     env = Environment(
-        loader=PackageLoader("reports", "templates"),
+        loader=ours if own is None else ChoiceLoader([FileSystemLoader(own), ours]),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - no HTML is made here; mrkdwn is escaped in to_mrkdwn
         trim_blocks=True,
@@ -61,64 +75,89 @@ def _templates() -> Environment:
 
 def plain_template(template: str, /, **values: object) -> str:
     """A template rendered as plain text; a name it does not get is an error."""
-    return _plain(_templates().get_template(template).render(**values))
+    return _plain(_templates(None).get_template(template).render(**values))
 
 
 class _Parts:
     """The rendered pieces of one digest, as text with bold marks."""
 
-    def __init__(self, context: DigestContext) -> None:
+    def __init__(self, context: DigestContext, own: Path | None) -> None:
         self._context = context
+        self._own = own
         self._words = Words(context.language, limits=context.limits)
 
     def part(self, name: str, **more: object) -> str:
-        template = _templates().get_template(f"{self._context.language}/{name}.j2")
+        template = _templates(self._own).get_template(f"{self._context.language}/{name}.j2")
         text = template.render(d=self._context, w=self._words, **more)
         return "\n".join(line for line in (line.strip() for line in text.splitlines()) if line)
 
     def lead(self) -> str:
-        """What follows the headline: the change, and what somebody has to look at today."""
-        return "\n".join(text for text in (self.part("change"), self.part("todo")) if text)
+        """What follows the headline: its interval, and whether it moved."""
+        return self.part("change", grown=grown_topics(self._context)[:2])
 
-    def benchmarks(self, limit: int) -> str:
-        """Our scores beside published figures; "" without any."""
-        figures = [sentence(standing, self._context.language) for standing in self._context.benchmarks]
-        return self._fitting("benchmarks", [figure for figure in figures if figure], limit)
+    def todo(self) -> str:
+        """What to look at this week; "" when nothing presses."""
+        return self.part("todo", things=todo_of(self._context))
 
-    def drivers(self, limit: int) -> str:
-        """What moves the recommendation; "" but after the end of a quarter."""
-        lang, specs = self._context.language, self._context.specs
-        found = [(drivers.title(a, lang), drivers.sentences(a, specs, lang)) for a in self._context.drivers]
-        return self._fitting("drivers", found, limit)
+    def pieces(self, part: Part) -> Iterator[str]:
+        """What one message of the thread says, paragraph by paragraph; those that say nothing are left out."""
+        made = {"scores": self._scores, "customers": self._customers, "tests": self._tests, "care": self._care}[part]
+        return (text for text in made() if text)
 
-    def checks(self, limit: int) -> str:
-        """Whether the answers can be trusted; "" where every check is fine."""
-        found = quality.sentences(self._context.quality, self._context.specs, self._context.language)
-        return self._fitting("quality", found, limit)
+    def _scores(self) -> Iterator[str]:
+        context = self._context
+        yield self.part("longer")
+        if context.rows or context.indices:
+            yield self.part("table")
+        yield from (self.part("row", row=row) for row in context.rows)
+        yield from (self._indices(row) for row in context.indices)
+        yield self.part("groups")
+        yield from self.benchmarks()
 
-    def _fitting(self, name: str, pieces: Sequence[object], limit: int) -> str:
-        """The part with as many of the pieces as fit into so many characters of mrkdwn; it counts the others."""
-        for shown in range(len(pieces), -1, -1):
-            text = self.part(name, pieces=pieces[:shown], hidden=len(pieces) - shown)
-            if len(to_mrkdwn(text)) <= limit:
-                return text
-        return ""
-
-    def rows(self) -> list[str]:
-        return [
-            *(self.part("row", row=row) for row in self._context.rows),
-            *(self._indices(row) for row in self._context.indices),
-        ]
+    def benchmarks(self) -> Iterator[str]:
+        """Our scores beside published figures, one by one."""
+        figures = (sentence(standing, self._context.language) for standing in self._context.benchmarks)
+        for number, figure in enumerate(filter(None, figures)):
+            yield self.part("benchmarks", first=number == 0, figure=figure)
 
     def _indices(self, row: IndexRow) -> str:
         lang = self._context.language
         names = {line.result.variant: variant_name(row.battery, line.result.variant, lang) for line in row.lines}
         return self.part("indices", row=row, label=own_label(row.battery, lang), names=names)
 
-    def experiments(self, limit: int) -> list[str]:
-        """The A/B tests in as few texts of at most `limit` characters as hold them."""
-        told = (self.part("experiment", e=found) for found in self._context.experiments)
-        return _packed([_clip(text, limit // 2) for text in told], limit)
+    def _customers(self) -> Iterator[str]:
+        context, words = self._context, self._words
+        yield from self._figures("segments", segment_figures(context.segments, words))
+        if context.trust is not None:
+            yield self.part("trust", pieces=portfolio_lines(context.trust, context.language))
+        if context.kpis is not None:
+            yield from self._figures("kpis", kpi_figures(context.kpis, context.specs, words))
+            yield from self._figures("linkage", linkage_figures(context.kpis.linkages, words))
+        for analysis in context.drivers:
+            said = drivers.sentences(analysis, context.specs, context.language)
+            yield self.part("drivers", pieces=[(drivers.title(analysis, context.language), said)])
+
+    def _figures(self, block: str, groups: Sequence[Figures]) -> Iterator[str]:
+        for number, group in enumerate(groups):
+            yield self.part("figures", block=block, first=number == 0, group=group)
+
+    def _tests(self) -> Iterator[str]:
+        context = self._context
+        yield from (self.part("experiment", e=found) for found in context.experiments)
+        if context.texts is not None:
+            for number, found in enumerate(context.texts.found):
+                yield self.part("topics", text=found, first=number == 0)
+            yield context.texts.note(context.language)
+
+    def _care(self) -> Iterator[str]:
+        yield self.part("care")
+        yield self.part("reach")
+        yield self.checks()
+
+    def checks(self) -> str:
+        """Whether the answers can be trusted; "" where every check is fine."""
+        context = self._context
+        return self.part("quality", pieces=quality.sentences(context.quality, context.specs, context.language))
 
     def foot(self) -> str:
         return self.part("foot", owners=owners(self._context.language))
@@ -147,10 +186,27 @@ def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": _mrkdwn(to_mrkdwn(text))}
 
 
-def _packed(pieces: list[str], limit: int) -> list[str]:
+def _small(text: str, limit: int = SECTION_CHARS) -> dict[str, Any]:
+    return {"type": "context", "elements": [_mrkdwn(to_mrkdwn(_within(text, limit)))]}
+
+
+def _within(text: str, limit: int) -> str:
+    """As much of a text as fits after escaping: whole lines, and of a single long one its beginning."""
+    if len(to_mrkdwn(text)) <= limit:
+        return text
+    lines = text.split("\n")
+    while len(lines) > 1 and len(to_mrkdwn("\n".join(lines))) > limit - 2:
+        lines.pop()
+    text = "\n".join(lines)
+    while len(to_mrkdwn(text)) > limit - 2:
+        text = text[:-1] if len(text) < limit else text[: limit - 2]
+    return f"{text}…"
+
+
+def _packed(pieces: Iterable[str], limit: int) -> list[str]:
     """Pieces joined by blank lines into as few texts as fit the limit after escaping."""
     out: list[str] = []
-    for piece in pieces:
+    for piece in (_within(piece, limit) for piece in pieces):
         if out and len(to_mrkdwn(f"{out[-1]}\n\n{piece}")) <= limit:
             out[-1] = f"{out[-1]}\n\n{piece}"
         else:
@@ -158,91 +214,127 @@ def _packed(pieces: list[str], limit: int) -> list[str]:
     return out
 
 
-def render_slack(context: DigestContext) -> dict[str, Any]:
-    """`{"text", "blocks"}` for chat.postMessage: the headline first, the notices last.
+def _message(title: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """`title` is what a notification shows."""
+    return {"text": to_mrkdwn(_clip(_plain(title), FALLBACK_CHARS)), "blocks": blocks}
 
-    `text` is what a notification shows: the headline and the period, nothing about a person.
+
+def render_slack(context: DigestContext, *, templates: Path | None = None) -> dict[str, Any]:
+    """`{"text", "blocks"}` of the first message: the headline, whether it moved, what to look at, the numbers of the
+    week. `text` is what a notification shows: the headline and the period, nothing about a person.
+
+    Args:
+        templates: a folder with the shop's own templates (`ja/head.j2` …), which go before ours.
     """
-    parts = _Parts(context)
+    parts = _Parts(context, templates)
     headline = parts.part("head")
-    notes, foot = parts.part("notes"), parts.foot()
+    title = parts.part("title")
+    said = [parts.lead(), parts.part("numbers"), parts.todo()]
     blocks: list[dict[str, Any]] = [
         {
             "type": "header",
             "text": {"type": "plain_text", "text": _clip(_plain(headline), HEADER_CHARS), "emoji": False},
         },
-        {"type": "context", "elements": [_mrkdwn(to_mrkdwn(_clip(parts.part("title"), NOTICE_CHARS)))]},
-        _section(parts.lead()),
+        _small(title, NOTICE_CHARS),
+        *(_section(_within(text, FIRST_CHARS // 3)) for text in said if text),
     ]
-    pieces = (
-        parts.part("groups"),
-        parts.benchmarks(ASIDE_CHARS),
-        parts.drivers(ASIDE_CHARS),
-        *parts.experiments(SECTION_CHARS),
-        parts.part("care"),
-        parts.checks(ASIDE_CHARS),
-    )
-    after = [_section(text) for text in pieces if text]
-    blocks.append(_section(parts.part("numbers")))
-    blocks.extend(_table(parts, len(to_mrkdwn(notes + foot)) + sum(map(_chars, [*blocks, *after]))))
-    blocks.extend(after)
-    blocks.append({"type": "divider"})
-    blocks.extend({"type": "context", "elements": [_mrkdwn(to_mrkdwn(text))]} for text in (notes, foot) if text)
-    text = to_mrkdwn(_plain(parts.part("title") + ("：" if context.language == "ja" else ": ") + headline))
-    return {"text": text, "blocks": blocks}
+    return _message(title + ("：" if context.language == "ja" else ": ") + headline, blocks)
 
 
-def _table(parts: _Parts, used: int) -> list[dict[str, Any]]:
-    rows = parts.rows()
-    if not rows:
-        return []
-    kept: list[str] = []
-    for row in rows:
-        used += len(to_mrkdwn(row)) + 2
-        if used > TOTAL_CHARS:
-            break
-        kept.append(row)
-    if len(kept) < len(rows):
-        kept.append(parts.part("more", hidden_rows=len(rows) - len(kept)))
-    packed = _packed([parts.part("table"), *kept], SECTION_CHARS)
-    return [{"type": "divider"}, *(_section(text) for text in packed)]
+def render_thread(context: DigestContext, *, templates: Path | None = None) -> list[dict[str, Any]]:
+    """The messages that follow in its thread, each `{"text", "blocks"}`, in the order of PARTS; a part without anything
+    to say has none. The last one ends with the notices."""
+    parts = _Parts(context, templates)
+    out = []
+    for part in PARTS:
+        name = parts.part("part", which=part)
+        end = [text for text in (parts.part("notes"), parts.foot()) if text] if part == "care" else []
+        pieces = list(parts.pieces(part))
+        if not pieces and not end:
+            continue
+        used = len(name) + sum(len(to_mrkdwn(_within(text, SECTION_CHARS))) for text in end)
+        kept: list[str] = []
+        for piece in pieces:
+            used += len(to_mrkdwn(_within(piece, SECTION_CHARS))) + 2
+            if used > TOTAL_CHARS:
+                break
+            kept.append(piece)
+        if len(kept) < len(pieces):
+            kept.append(parts.part("more", hidden=len(pieces) - len(kept)))
+        blocks = [
+            {"type": "header", "text": {"type": "plain_text", "text": _clip(name, HEADER_CHARS), "emoji": False}},
+            *(_section(text) for text in _packed(kept, SECTION_CHARS)),
+            *(_small(text) for text in end),
+        ]
+        out.append(_message(f"{parts.part('title')} {name}", blocks))
+    return out
 
 
-def _chars(block: dict[str, Any]) -> int:
-    texts = [block["text"], *block.get("elements", ())] if "text" in block else block.get("elements", ())
-    return sum(len(text["text"]) for text in texts)
+def render_voices(context: DigestContext, *, templates: Path | None = None) -> dict[str, Any] | None:
+    """The message with the chosen comments, for readers who may see them; None without any. Each comment is inert text
+    in a block of its own, with the reason why it was chosen; `text`, which a notification shows, has none of them."""
+    chosen = _chosen(context)
+    if not chosen:
+        return None
+    parts = _Parts(context, templates)
+    name = parts.part("part", which="voices")
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": _clip(name, HEADER_CHARS), "emoji": False}}
+    ]
+    for comment in chosen:
+        words = {"type": "text", "text": comment.text}
+        blocks.append({"type": "rich_text", "elements": [{"type": "rich_text_quote", "elements": [words]}]})
+        blocks.append(_small(comment.reason(context.language)))
+    blocks.append(_small(parts.part("voices")))
+    return _message(f"{parts.part('title')} {name}", blocks)
 
 
-def render_text(context: DigestContext) -> str:
-    """The whole digest as plain text, blocks parted by blank lines, ending with a line break."""
-    parts = _Parts(context)
-    blocks = [parts.part("title"), parts.part("head") + "\n" + parts.lead()]
-    blocks.append(parts.part("numbers"))
-    if context.rows or context.indices:
-        blocks.append("\n".join([parts.part("table"), *parts.rows()]))
-    blocks += [parts.part("groups"), parts.benchmarks(TOTAL_CHARS), parts.drivers(TOTAL_CHARS)]
-    blocks += [*parts.experiments(TOTAL_CHARS), parts.part("care"), parts.checks(TOTAL_CHARS)]
+def _chosen(context: DigestContext) -> list[Chosen]:
+    return [] if context.texts is None else [comment for text in context.texts.found for comment in text.chosen][:_MOST]
+
+
+_MOST = 8
+
+
+def render_text(context: DigestContext, *, templates: Path | None = None) -> str:
+    """The whole digest as plain text but for the comments, blocks parted by blank lines, ending with a line break."""
+    parts = _Parts(context, templates)
+    lead = [parts.part("head"), parts.lead(), parts.todo()]
+    blocks = [parts.part("title"), "\n".join(text for text in lead if text), parts.part("numbers")]
+    for part in PARTS:
+        blocks += parts.pieces(part)
     blocks += [parts.part("notes"), parts.foot()]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
-def page_words(context: DigestContext) -> dict[str, str]:
+def page_words(context: DigestContext, *, templates: Path | None = None) -> dict[str, str]:
     """The sentences of a digest by part, as plain text, for a renderer that has shapes of its own; "" where a part has
     nothing to say."""
-    parts = _Parts(context)
+    parts = _Parts(context, templates)
     found = {
         "title": parts.part("title"),
         "head": parts.part("head"),
-        "lead": parts.lead(),
+        "lead": "\n".join(text for text in (parts.lead(), parts.todo()) if text),
         "numbers": parts.part("numbers"),
-        "benchmarks": parts.benchmarks(TOTAL_CHARS),
-        "experiments": "\n".join(parts.experiments(TOTAL_CHARS)),
+        "benchmarks": "\n".join(parts.benchmarks()),
+        "experiments": "\n".join(parts.part("experiment", e=found) for found in context.experiments),
         "care": parts.part("care"),
-        "checks": parts.checks(TOTAL_CHARS),
+        "checks": parts.checks(),
         "notes": parts.part("notes"),
         "foot": parts.foot(),
     }
     return {name: _plain(text) for name, text in found.items()}
+
+
+def render_voices_text(context: DigestContext, *, templates: Path | None = None) -> str:
+    """The chosen comments as plain text, each with its reason; "" without any."""
+    chosen = _chosen(context)
+    if not chosen:
+        return ""
+    parts = _Parts(context, templates)
+    quoted = "「{}」" if context.language == "ja" else "“{}”"
+    lines = [f"{quoted.format(_finalize(comment.text))}\n{comment.reason(context.language)}" for comment in chosen]
+    return _plain("\n\n".join([parts.part("part", which="voices"), *lines, parts.part("voices")])) + "\n"
 
 
 # ------------------------------------------------------------------------------------------------------- JSON

@@ -34,6 +34,7 @@ _UNITS: dict[Language, dict[Form, str]] = {
     "ja": {"share": "%", "money": "円", "days": "日", "hours": "時間", "seconds": "秒"},
     "en": {"share": "%", "money": " yen", "days": " days", "hours": " h", "seconds": " s"},
 }
+_LONG_DAYS = 183
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _NAMES: dict[Language, dict[str, str]] = {
@@ -189,7 +190,9 @@ class Words:
         return f"about {text}" + ("" if form == "mean" else " points")
 
     def dates(self, first: date, last: date) -> str:
-        """Both days included: "11/16〜11/22", "16–22 Nov"."""
+        """Both days included: "11/16〜11/22", "16–22 Nov"; with their years where these are half a year apart."""
+        if (last - first).days > _LONG_DAYS:
+            return f"{self.day(first)}{'〜' if self.lang == 'ja' else ' – '}{self.day(last)}"
         if self.lang == "ja":
             return f"{first.month}/{first.day}〜{last.month}/{last.day}"
         if (first.year, first.month) == (last.year, last.month):

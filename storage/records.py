@@ -495,7 +495,8 @@ class Digest:
 
     id: str
     period: str
-    state: Literal["due", "posted"]
+    state: Literal["due", "posted", "paused"]
+    """paused: it said nothing new and was not posted."""
     content: str
     created_ms: int
     posted_ms: int | None

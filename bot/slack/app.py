@@ -164,6 +164,8 @@ class SlackApp:
         app.action(home.START)(self._guarded("action", home.START, self._desk.open))
         app.action(home.CASES)(self._guarded("action", home.CASES, self._home.list_cases))
         app.action(home.DIGEST)(self._guarded("action", home.DIGEST, self._home.show_digest))
+        for way in (DETAILS, PREVIOUS):
+            app.action(way)(self._guarded("action", way, self._home.show_digest))
         app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
         app.action(report.OPEN)(self._guarded("action", report.OPEN, _nothing))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))

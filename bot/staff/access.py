@@ -62,6 +62,9 @@ ACTIONS: Final[Mapping[str, Permission]] = {
     "koe.home.cases": "handle_cases",
     "koe.home.digest": "read_comments",
     "koe.home.refresh": "staff",
+    # the buttons of a digest: what its channel shows, without customers' words
+    "koe.digest.details": "member",
+    "koe.digest.previous": "member",
     # the buttons of a case's card, and the choice of a text to start from
     "koe.case": "handle_cases",
     "koe.case.template": "handle_cases",

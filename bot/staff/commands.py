@@ -503,7 +503,8 @@ class CommandDesk:
     async def _digest(self, rest: str, wanted: CommandWanted, person: Person) -> _Answer:
         """The digest of a week for this person alone, or posted once for who may."""
         lang, words = person.lang, rest.split()
-        if not self._shop.digests:
+        weekly = [rule for rule in self._shop.digests if rule.every == "week"]
+        if not weekly:
             return _Answer(_say("digest.none", lang))
         posting = "post" in [word.lower() for word in words]
         if posting:
@@ -520,9 +521,7 @@ class CommandDesk:
             return _Answer(_say("digest.week", lang, name=cut(week, 60)))
         if week > last:
             return _Answer(_say("digest.early", lang, week=week))
-        rule = next(
-            (r for r in self._shop.digests if (r.language or self._shop.language) == lang), self._shop.digests[0]
-        )
+        rule = next((r for r in weekly if (r.language or self._shop.language) == lang), weekly[0])
         if posting and await self._store.read(lambda tx: tx.find_digest(rule.id, week)) is not None:
             return _Answer(_say("digest.again", lang, week=week))
         try:

@@ -315,7 +315,7 @@ class HomeDesk:
         call: One Web API call.
         access: Who may see what.
         facts: What there is to show.
-        preview: The blocks of the digest of the last full week, computed now; None without a digest.
+        preview: The blocks of a digest ("<id>:<period>", or "" for the newest); None without a digest.
         tz: The shop's time zone.
         failure: The exception of `call`.
         round_s: Seconds between two rounds of publishing after changes.
@@ -327,7 +327,7 @@ class HomeDesk:
         *,
         access: Access,
         facts: Callable[[], Awaitable[HomeFacts]],
-        preview: Callable[[], Awaitable[Sequence[JsonObject] | None]],
+        preview: Callable[[str], Awaitable[Sequence[JsonObject] | None]],
         tz: tzinfo,
         failure: type[Exception],
         round_s: float = _ROUND_S,
@@ -427,13 +427,15 @@ class HomeDesk:
         await self._call("views.open", {"trigger_id": body.get("trigger_id"), "view": view})
 
     async def show_digest(self, body: Mapping[str, Any], person: Person) -> None:
-        """The button that computes the digest of the last full week and shows it to this person alone: a window at
-        once, its content when it is computed."""
+        """The buttons that show a digest to this person alone – the newest from App Home; that of a message, or the one
+        before it, from there: a window at once, its content when it is there."""
+        clicked = (body.get("actions") or [{}])[0]
+        wish = str(clicked.get("value") or "") if clicked.get("action_id") != DIGEST else ""
         lang = person.lang
         waiting = self._digest_view([kit.words((_say("computing", lang), False))], lang)
         opened = await self._call("views.open", {"trigger_id": body.get("trigger_id"), "view": waiting})
         try:
-            computed = await self._preview()
+            computed = await self._preview(wish)
         except Exception:
             log.exception("digest_preview_failed")
             shown = [kit.words((_say("digest_failed", lang), False))]

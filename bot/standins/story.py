@@ -15,6 +15,8 @@ from bot.standins.slack import SlackStandin
 Lang = Literal["ja", "en"]
 
 _THINKS_MS = 3_000
+_THREAD_MS = 60_000
+"""The thread of a digest is posted a message a second; what customers said comes last."""
 _IDLE_S = 3.0
 _SOON_MS = 15 * 60_000
 _STAFF = "U0STAFF"
@@ -237,12 +239,19 @@ class Play:
 
     async def _week(self) -> None:
         world, slack = self.world, self.world.slack
-        before = len(slack.messages("C0DIGEST"))
-        arrived = await world.until(lambda: len(slack.messages("C0DIGEST")) > before, within_ms=7 * DAY_MS)
+
+        def posts() -> int:
+            return sum(message.thread_ts is None for message in slack.messages("C0DIGEST"))
+
+        before, replies = posts(), len(slack.messages("C0DIGEST"))
+        arrived = await world.until(lambda: posts() > before, within_ms=7 * DAY_MS)
+        await world.advance(_THREAD_MS)
         self._check("1週間たつと週報が届く", arrived, slack.transcript("C0DIGEST"))
         shown = slack.transcript("C0DIGEST")
         self._check("週報にNPSと件数と信頼区間がある", all(w in shown for w in ("NPS", "n=", "95%")), shown)
-        self._check("週報は一度だけ", len(slack.messages("C0DIGEST")) == before + 1, shown)
+        self._check("週報は一度だけ", posts() == before + 1, shown)
+        in_thread = len(slack.messages("C0DIGEST")) - replies - 1
+        self._check("くわしい内容がスレッドに続く", in_thread >= 3, shown)
         self._show("Slack · #voc-digest", shown)
 
     # --- telling

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from reports.digest import DigestContext, DigestRule, Shop, gather
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
+from reports.render import render_slack, render_thread, render_voices
 from storage.records import Answer, Case, Customer, Digest, Event, Invitation, Session
 from storage.store import Tx, open_store
 
@@ -177,6 +178,12 @@ class History:
             tx.note_event(event)
         for digest in self.digests:
             tx.put_digest(digest)
+
+
+def slack_messages(context: DigestContext) -> list[dict[str, Any]]:
+    """Every message of a digest in Slack: the first one, its thread, and what customers said."""
+    voices = render_voices(context)
+    return [render_slack(context), *render_thread(context), *([] if voices is None else [voices])]
 
 
 async def digest_of(

@@ -18,7 +18,7 @@ from reports.benchmarks import Benchmark, Standing, is_stale, sentence, standing
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, Tally, measure
 from reports.render import render_json as digest_json
-from reports.render import render_slack, render_text
+from reports.render import render_text, render_thread
 
 SPECS = specs_of(bundled_instruments())
 ON = date(2026, 11, 23)
@@ -159,7 +159,7 @@ async def test_the_digest_shows_figures_and_hostile_words_stay_words(tmp_path: P
     figure = replace(FIGURE, source="<!channel> & Co", industry="*retail*")
     context = await digest_of(h, tmp_path, shop=replace(SHOP, language="en", benchmarks=(figure,)))
     assert "Beside published figures\nNPS® +10.0: *retail*, JP, 2025, <!channel> & Co." in render_text(context)
-    (shown,) = [b for b in render_slack(context)["blocks"] if "published" in json.dumps(b)]
+    (shown,) = [b for m in render_thread(context) for b in m["blocks"] if "published" in json.dumps(b)]
     assert "&lt;!channel&gt; &amp; Co" in shown["text"]["text"]
     (record,) = digest_json(context)["benchmarks"]
     assert (record["metric"], record["verdict"], record["comparable"]) == ("nps", "above", True)
@@ -170,9 +170,9 @@ async def test_more_figures_than_fit_are_counted(tmp_path: Path) -> None:
     h.nps(50, 20, 100)
     figures = tuple(replace(FIGURE, source=f"{number}" + "&" * 90) for number in range(30))
     context = await digest_of(h, tmp_path, shop=replace(SHOP, benchmarks=figures))
-    blocks = render_slack(context)["blocks"]
-    assert sum(len(b["text"]["text"]) for b in blocks if "text" in b) < 11_000
-    assert "件は表示していません。" in json.dumps(blocks, ensure_ascii=False)
+    blocks = render_thread(context)[0]["blocks"]
+    assert sum(len(b["text"]["text"]) for b in blocks if "text" in b) < 12_000
+    assert "件は、ここには表示していません。" in json.dumps(blocks, ensure_ascii=False)
 
 
 def test_a_file_has_them_beside_the_scores(tmp_path: Path) -> None:

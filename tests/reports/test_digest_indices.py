@@ -11,7 +11,7 @@ from report_history import MONDAY, History, digest_of, weeks_ago
 
 from reports import procedures
 from reports.digest import DigestContext, DigestRule, IndexLine, IndexRow
-from reports.render import render_json, render_slack, render_text
+from reports.render import render_json, render_text, render_thread
 
 CODES = {"exp": ("e1", "e2", "e3"), "qual": ("q1", "q2", "q3", "q4")}
 
@@ -68,7 +68,7 @@ async def test_items_stand_as_their_indices_with_their_label_in_every_format(tmp
     (told,) = render_json(context)["indices"]
     assert told["label"].startswith("JCSIの6指標を参考にした自社指標")
     assert [found["result"]["variant"] for found in told["results"]] == ["exp", "qual", "disconfirmation"]
-    assert "JCSIの6指標を参考にした自社指標" in json.dumps(render_slack(context), ensure_ascii=False)
+    assert "JCSIの6指標を参考にした自社指標" in json.dumps(render_thread(context), ensure_ascii=False)
 
 
 async def test_a_wave_that_began_the_week_before_is_one_respondent_in_the_week_of_its_last_answer(

@@ -17,7 +17,7 @@ from report_history import DAY_MS, NOW_MS, TOKYO, History, digest_of, monday_ms,
 from reports.digest import DigestRule
 from reports.experiments import ArmPlan, ExperimentReport, Participant, Trial, judge, reports_of
 from reports.instruments import bundled_instruments, specs_of
-from reports.render import render_json, render_slack, render_text
+from reports.render import render_json, render_text, render_thread
 from storage.records import Event
 from storage.store import Tx, open_store
 
@@ -275,7 +275,9 @@ async def test_the_digest_tells_the_result_in_both_languages(tmp_path: Path) -> 
     english = render_text(replace(context, language="en"))
     assert "Reship or refund: the result (21 Sep 2026 to 15 Nov 2026, A 160, B 160 customers)" in english
     assert "B against A (control): +60.0 points (95% CI " in english
-    (block,) = [b for b in render_slack(context)["blocks"] if "A/Bテスト" in str(b) and b["type"] == "section"]
+    (block,) = [
+        b for m in render_thread(context) for b in m["blocks"] if "A/Bテスト" in str(b) and b["type"] == "section"
+    ]
     assert "「再送か返金か」" in block["text"]["text"]
     (written,) = render_json(context)["experiments"]
     assert (written["state"], written["comparisons"][0]["real"], written["arms"][1]["n"]) == ("decided", True, 160)
@@ -286,7 +288,7 @@ async def test_many_experiments_with_names_to_be_escaped_fit_into_slacks_section
     many = [plan.model_copy(update={"name": {"ja": "<" * 60, "en": "&" * 60}}) for _ in range(6)]
     context = await digest_of(h, tmp_path, trials=many)
     for found in (context, replace(context, language="en")):
-        told = [b["text"]["text"] for b in render_slack(found)["blocks"] if "A/B" in str(b) and b["type"] == "section"]
+        told = [b["text"]["text"] for m in render_thread(found) for b in m["blocks"] if b["type"] == "section"]
         assert sum(text.count("A/B") for text in told) == 6
         assert max(map(len, told)) <= 3000
 

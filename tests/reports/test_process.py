@@ -17,7 +17,7 @@ from reports.__main__ import RequestError, read_request
 from reports.digest import with_texts
 from reports.free_text import FreeTexts
 from reports.instruments import bundled_instruments
-from reports.render import render_json, render_slack, render_text
+from reports.render import render_json, render_slack, render_text, render_thread
 
 BRAND = {"ja": "声の店", "en": "Koe Store"}
 
@@ -43,6 +43,8 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
     assert made == {
         "period": "2026-W47",
         "slack": render_slack(context),
+        "thread": render_thread(context),
+        "voices": None,
         "text": render_text(context),
         "json": render_json(context),
     }

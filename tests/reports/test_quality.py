@@ -30,7 +30,7 @@ from reports.quality import (
     shapes,
     standardised_difference,
 )
-from reports.render import render_json, render_slack, render_text
+from reports.render import render_json, render_text, render_thread
 from reports.sittings import Reply, Sitting, Words
 from storage.records import Event, Invited, RollupCell
 
@@ -368,7 +368,7 @@ async def test_speeders_are_found_and_the_score_without_them_is_told(tmp_path: P
     text = render_text(context)
     assert "less than a second a question 25. They are counted." in text
     assert "NPS® (after a purchase): without these 25 it would be -9.6 instead of +18.4 (n=73)." in text
-    assert "Data quality" in json.dumps(render_slack(context))
+    assert "Data quality" in json.dumps(render_thread(context))
 
 
 async def test_answers_that_were_imported_have_no_times_and_are_no_speeders(tmp_path: Path) -> None:

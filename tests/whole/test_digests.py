@@ -12,6 +12,7 @@ import pytest_asyncio
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, invited
 
 from bot.standins.demo import TOKYO, World, open_world
+from bot.standins.slack import SlackMessage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,6 +26,11 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     world = await open_world(tmp_path_factory.mktemp("digests"), start_ms=START_MS, shop=SHOP)
     yield world
     await world.close()
+
+
+def posted_in(world: World) -> list[SlackMessage]:
+    """The digests of the channel, without their threads."""
+    return [message for message in world.slack.messages("C0DIGEST") if message.thread_ts is None]
 
 
 def local(at_ms: float) -> str:
@@ -42,8 +48,7 @@ async def test_it_is_posted_once_on_monday_morning_and_names_what_was_answered(w
     posted: list[str] = []
     world.slack.on_change.append(lambda: posted.append(local(world.clock.now_ms())))
     await world.advance(6 * DAY_MS)
-    messages = world.slack.messages("C0DIGEST")
-    assert len(messages) == 1
+    assert len(posted_in(world)) == 1
     assert "Mon 09:00" in posted
     shown = world.slack.transcript("C0DIGEST")
     assert "3件" in shown
@@ -53,16 +58,16 @@ async def test_it_is_posted_once_on_monday_morning_and_names_what_was_answered(w
 
 async def test_a_failed_post_is_tried_again_and_stands_there_once(world: World) -> None:
     world.slack.fail_next("chat.postMessage", "500html", 1)
-    before = len(world.slack.messages("C0DIGEST"))
+    before = len(posted_in(world))
     await world.advance(7 * DAY_MS)
-    assert len(world.slack.messages("C0DIGEST")) == before + 1
+    assert len(posted_in(world)) == before + 1
 
 
 async def test_a_post_whose_answer_was_lost_is_looked_up_and_not_repeated(world: World) -> None:
     world.slack.fail_next("chat.postMessage", "reset_after_accept", 1)
-    before = len(world.slack.messages("C0DIGEST"))
+    before = len(posted_in(world))
     await world.advance(7 * DAY_MS)
-    assert len(world.slack.messages("C0DIGEST")) == before + 1
+    assert len(posted_in(world)) == before + 1
 
 
 async def test_posting_by_hand_and_by_schedule_is_one_post(world: World) -> None:
@@ -87,7 +92,7 @@ async def test_it_comes_at_the_same_local_hour_when_clocks_change(tmp_path: Path
             due.append(datetime.fromtimestamp(jobs[0].due_ms / 1000, berlin).strftime("%m-%d %H:%M"))
             await world.advance_to(jobs[0].due_ms + HOUR_MS)
         assert due == ["10-26 09:00", "11-02 09:00", "11-09 09:00"]
-        assert len(world.slack.messages("C0DIGEST")) == 3
+        assert len(posted_in(world)) == 3
     finally:
         await world.close()
 
@@ -102,7 +107,7 @@ async def test_a_process_that_slept_over_monday_catches_up_once(tmp_path: Path) 
         periods = await world.koe.store.read(
             lambda tx: [p for p in ("2026-W47", "2026-W48", "2026-W49") if tx.find_digest("weekly", p)]
         )
-        assert len(world.slack.messages("C0DIGEST")) == len(periods)
+        assert len(posted_in(world)) == len(periods)
         assert "2026-W47" in periods
     finally:
         await world.close()

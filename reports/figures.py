@@ -1,0 +1,114 @@
+"""Figures of customers in groups and of business events, put in order for a digest: what is named, what stands beside
+it, what must be said below it. The sentences themselves stand in the templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.kpi_report import KpiReport, linkage_sentences, metric_name
+from reports.kpi_words import group_words, kpi_flag, kpi_name, kpi_note, kpi_variant
+from reports.linkage import Linkage
+from reports.metrics import InstrumentSpec, Result
+from reports.segments import SEGMENTS, group_name, group_variant
+from reports.words import Words
+
+_LEADING_SEGMENTS = (
+    "quiet_risk", "locked_in", "mean", "share_high", *(f"share_{name}" for name in SEGMENTS), "discount_evidence",
+)  # fmt: skip
+_KPIS: tuple[tuple[str, str], ...] = (
+    ("new_customers", "count"), ("repeat_customers", "count"), ("repeat_rate", "share"), ("cvr", "share"),
+    ("return_rate", "share"), ("churn_rate", "share"), ("lapse_rate", "share"), ("crr", "share"),
+    ("repeat_interval", "median"), ("aov", "mean"), ("spend_per_customer", "mean"), ("frequency", "mean"),
+    ("ltv", "ltv_simple"), ("ltv", "ltv_churn"), ("ltv", "ltv_net_split"), ("ltv", "ltv_net_total"),
+    ("referrals", "per_100"), ("first_response_h", "median"), ("first_response_h", "reply_in_promise"),
+    ("resolution_h", "median"), ("promise_kept_rate", "share"), ("self_resolution", "share"),
+    ("zero_result_rate", "share"),
+)  # fmt: skip
+"""The figures that stand in a digest: one for each question of a manager; `koe metrics` and the JSON have them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line: a name, a number, and the weeks before it."""
+
+    label: str
+    result: Result
+    series: tuple[Result, ...] = ()
+    """The last weeks, the oldest first, this one included; () where there is nothing to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Lines that belong together, and what has to be said of them."""
+
+    name: str
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    """Names of those that cannot be told yet; `notes` say why."""
+
+
+def segment_figures(results: Iterable[Result], words: Words) -> list[Figures]:
+    """Recommendation × continued use, and psychological × behavioural loyalty; the parts that a manager can act on."""
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+    for result in results:
+        if result.variant in _LEADING_SEGMENTS and result.status != "no_data":
+            at = result.stratum
+            groups.setdefault((result.metric, at.survey_kind, at.touchpoint, at.wording_id), []).append(result)
+    out = []
+    for (metric, _, touchpoint, _), found in groups.items():
+        where = words.touchpoint(touchpoint) if touchpoint else ""
+        name = group_name(metric, words.lang) + (
+            (f"・{where}" if words.lang == "ja" else f", {where}") if where else ""
+        )
+        figures = tuple(Figure(group_variant(result.variant, words.lang) or result.variant, result) for result in found)
+        out.append(Figures(name, figures))
+    return out
+
+
+def kpi_figures(report: KpiReport, specs: Mapping[str, InstrumentSpec], words: Words) -> list[Figures]:
+    """The figures of the week with those of the weeks before, then what to do below a target."""
+    by_name = {(result.metric, result.variant): result for result in report.results if not result.segment}
+    figures = []
+    without: dict[str, Result] = {}
+    for key in _KPIS:
+        result = by_name.get(key)
+        if result is None or result.status == "no_data":
+            continue
+        about = kpi_variant(*key, words.lang)
+        name = kpi_name(key[0], words.lang)
+        if result.score is None and result.status != "suppressed":
+            without.setdefault(name, result)
+            continue
+        label = name if not about else f"{name}（{about}）" if words.lang == "ja" else f"{name} ({about})"
+        series = report.series.get(key, ())
+        figures.append(Figure(label, result, series if len(series) > 1 else ()))
+    if not figures:
+        return []
+    shown = [figure.result for figure in figures] + list(without.values())
+    notes = [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in report.hints]
+    flags = dict.fromkeys(flag for result in shown for flag in result.flags)
+    notes += [said for said in (kpi_flag(flag, words.lang) for flag in flags) if said]
+    return [Figures("", tuple(figures), (*notes, kpi_note("census", words.lang)), tuple(without))]
+
+
+def linkage_figures(linkages: Sequence[Linkage], words: Words) -> list[Figures]:
+    """What customers did in the ninety days after their answer, by group of the answer."""
+    out = []
+    for linkage in linkages:
+        figures = tuple(
+            Figure(group_words(result.segment, words.lang) or result.segment, result.shown())
+            for result in linkage.groups
+        )
+        name = kpi_name(f"linkage_{linkage.outcome}", words.lang)
+        touchpoint = linkage.of.stratum.touchpoint
+        by = {"nps": "NPS®", "nrs": "NRS", "psy_beh": group_name("psy_beh", words.lang)}[linkage.of.by]
+        where = " · ".join(part for part in (by, words.touchpoint(touchpoint) if touchpoint else "") if part)
+        name = f"{name}（{where}）" if words.lang == "ja" else f"{name} ({where})"
+        out.append(Figures(name, figures, tuple(linkage_sentences(linkage, words.lang)[:1])))
+    if out:
+        last = out[-1]
+        out[-1] = Figures(last.name, last.figures, (*last.notes, kpi_note("correlation", words.lang)))
+    return out
