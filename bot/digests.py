@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -25,7 +25,8 @@ from bot.outbox import Outbox
 from bot.promises import Promises
 from bot.reports import ReportLinks
 from bot.slack.report import open_button
-from bot.staff.home import Budget, digest_buttons
+from bot.staff.home import digest_buttons
+from bot.staff.survey import Budget
 from storage.failpoints import hit
 from storage.records import Digest, Job
 from storage.store import Store, Tx
@@ -38,12 +39,9 @@ log = structlog.get_logger(__name__)
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _COMPUTE_WITHIN_S = 300
-_VOICES_AFTER_MS = 20_000
+_VOICES_AFTER_MS = 6_000
 """The rest of the thread comes first: a message a second and channel."""
 _HOLIDAYS_AT_MOST = 31
-DETAILS: Final = "koe.digest.details"
-PREVIOUS: Final = "koe.digest.previous"
-"""Buttons of the first message; their value is "<digest>:<period>"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ What it needs of the shop comes as one JSON object on stdin (`Request`), what it
 object to stdout: {"period", "slack": {"text", "blocks"}, "thread": [{"text", "blocks"}, …], "text", "json",
 "voices": {"slack": {"text", "blocks"}, "text"} or null}, and where `page` was asked for {"page": {"html", "csp"},
 "chart": {"png", "alt", "block", "at"} or null} too. `voices` are customers' words: all but these may be stored. It
-reads the database and sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be read. For 1
-and 2 one sentence stands on stderr, and stdout stays empty.
+reads the database and sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be
+read. For 1 and 2 one sentence stands on stderr, and stdout stays empty.
 """
 
 from __future__ import annotations

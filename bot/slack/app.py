@@ -164,7 +164,7 @@ class SlackApp:
         app.action(home.START)(self._guarded("action", home.START, self._desk.open))
         app.action(home.CASES)(self._guarded("action", home.CASES, self._home.list_cases))
         app.action(home.DIGEST)(self._guarded("action", home.DIGEST, self._home.show_digest))
-        for way in (DETAILS, PREVIOUS):
+        for way in (home.DETAILS, home.PREVIOUS):
             app.action(way)(self._guarded("action", way, self._home.show_digest))
         app.action(home.REFRESH)(self._guarded("action", home.REFRESH, self._home.refresh))
         app.action(report.OPEN)(self._guarded("action", report.OPEN, _nothing))

@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 START: Final = "koe.home.start"
 CASES: Final = "koe.home.cases"
 DIGEST: Final = "koe.home.digest"
+DETAILS: Final = "koe.digest.details"
+PREVIOUS: Final = "koe.digest.previous"
+"""Buttons of a digest's first message; their value is "<digest>:<period>"."""
 REFRESH: Final = "koe.home.refresh"
 WINDOW_DAYS: Final = 28
 """Response rates are of invitations sent within so many days."""
@@ -306,6 +309,17 @@ def _essence(view: JsonObject) -> str:
     """What tells two Homes apart: all but the time of day in small print, which is no reason to publish again."""
     shown = [block for block in view["blocks"] if block["type"] != "context"]
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+
+def digest_buttons(digest_id: str, period: str, before: str, *, every: str, lang: str) -> JsonObject:
+    """The buttons of a digest's first message: this one whole, and the one before, for the person who asks."""
+    previous = {"week": ("前の週", "Week before"), "month": ("前の月", "Month before")}[every]
+    return kit.actions(
+        [
+            kit.button("詳細" if lang == "ja" else "Details", DETAILS, f"{digest_id}:{period}"),
+            kit.button(previous[lang != "ja"], PREVIOUS, f"{digest_id}:{before}"),
+        ]
+    )
 
 
 class HomeDesk:

@@ -29,7 +29,7 @@ async def test_a_kill_leaves_one_digest(tmp_path: Path, nursery: Nursery, failpo
         async with shop.kept_up(failpoint):
             await shop.until(lambda: shop.rows("SELECT 1 FROM digests WHERE posted_ms IS NOT NULL"), "never posted")
             await shop.until(
-                lambda: not shop.rows("SELECT 1 FROM jobs WHERE key LIKE 'digest-%' AND state IN ('ready', 'leased')"),
+                lambda: not shop.rows("SELECT 1 FROM jobs WHERE key LIKE 'digest-p%' AND state IN ('ready', 'leased')"),
                 "its thread was never posted",
             )
             await shop.settled()

@@ -523,7 +523,7 @@ async def test_names_from_outside_cannot_mention_link_or_format_anybody(tmp_path
 
 async def test_a_shop_with_very_many_touchpoints_still_gets_a_message(tmp_path: Path) -> None:
     h = History()
-    for n in range(120):
+    for n in range(170):
         h.scores("affinity", {5: 6, 3: 5}, touchpoint=f"a place with quite a long name number {n}")
     h.nps(20, 10, 40)
     context = await digest_of(h, tmp_path)

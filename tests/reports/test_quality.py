@@ -460,7 +460,7 @@ async def test_the_first_digest_after_a_quarter_tells_what_moved_the_recommendat
     )
     (analysis,) = context.drivers
     assert (analysis.block, analysis.window) == ("purchase", Span("2026-07-01", "2026-10-01"))
-    assert "drivers" not in context.missing_blocks
+    assert "drivers" not in [gap.block for gap in context.missing_blocks]
     text = render_text(context)
     assert "What goes with the recommendation (purchase, n=120)" in text
     assert "A correlation, not a cause." in text
