@@ -246,11 +246,9 @@ class Digests:
             voices = (await self.compute(rule, wanted["period"], self._clock.now_ms()))["voices"]
         state, ref, reason = "done", "", ""
         if voices is not None:
-            hit("digests.before_voices")
             args = {"channel": channel, "thread_ts": ts, **voices["slack"]}
             payload = {"method": "chat.postMessage", "args": args}
             delivery = await slack.send(payload, job_id=job.id, attempt=job.attempts, now_ms=self._clock.now_ms())
-            hit("digests.after_voices")
             match delivery:
                 case Sent(ref=ref):
                     pass
