@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bot.slack.app import SlackApp, SlackInbound
     from bot.slack.channel import SlackChannel
     from bot.staff.access import Access
+    from bot.staff.bulk import BulkDesk
     from bot.staff.cases import CaseDesk
     from bot.staff.commands import CommandDesk
 
@@ -98,6 +99,7 @@ class Koe:
         self.access: Access | None = None
         self.case_desk: CaseDesk | None = None
         self.command_desk: CommandDesk | None = None
+        self.bulk_desk: BulkDesk | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
         self._match_key = config.settings.secret_key.get_secret_value().encode()
@@ -178,6 +180,7 @@ class Koe:
                 "alert": self.cards.due,
                 "staff": self._staff,
                 "command": self._command,
+                "bulk": self._bulk,
                 "digest": self._digest,
                 "voices": self._voices,
                 "relay": relay.pass_on,
@@ -363,6 +366,8 @@ class Koe:
             self.cards.posted(tx, rest, ref, outbox)
         elif kind == "note":
             tx.set_case_event_ref(rest, ref)
+        elif kind == "bulk" and self.bulk_desk is not None:
+            self.bulk_desk.posted(tx, rest, ref)
         elif kind == "reply":
             self.conversation.cases.reply_ended(tx, rest, outbox, accepted=True)
 
@@ -382,6 +387,12 @@ class Koe:
         if self.case_desk is None:
             raise RuntimeError("Slack is off: set its tokens, then replay")
         await self.case_desk.run(job)
+
+    async def _bulk(self, job: Job) -> None:
+        """A "bulk" job: a step of a survey to a list."""
+        if self.bulk_desk is None:
+            raise RuntimeError("Slack is off: set its tokens, then replay")
+        await self.bulk_desk.run(job)
 
     async def _command(self, job: Job) -> None:
         """A "command" job: somebody typed a command that changes something."""
@@ -674,6 +685,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     from bot.slack.app import SlackApp
     from bot.slack.channel import SlackError
     from bot.staff.access import Access
+    from bot.staff.bulk import BulkDesk
     from bot.staff.cases import CaseDesk
     from bot.staff.commands import CommandDesk
     from bot.staff.people import People
@@ -705,11 +717,29 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         tz=koe.shop.tz,
         failure=SlackError,
     )
+    ports = koe.survey_ports()
+    koe.bulk_desk = BulkDesk(
+        channel.call,
+        download=channel.download,
+        respond=channel.respond,
+        access=koe.access,
+        invitations=koe.invitations,
+        contact=koe.shop.contact,
+        budget=ports.budget,
+        flows=ports.flows,
+        channels=ports.channels,
+        store=koe.store,
+        clock=koe.clock,
+        tz=koe.shop.tz,
+        outbox=koe.worker.outbox,
+        on_queued=koe.worker.take,
+    )
     koe.command_desk = CommandDesk(
         channel.respond,
         failure=SlackError,
         access=koe.access,
         survey=desk,
+        bulk=koe.bulk_desk,
         facts=koe.home_facts,
         find=koe.invitations.find,
         channels=tuple(koe.channels),
@@ -746,6 +776,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         store=note,
         desk=desk,
         commands=koe.command_desk,
+        bulk=koe.bulk_desk,
         cases=koe.case_desk,
         people=people,
         access=koe.access,

@@ -88,6 +88,28 @@ class Invitation:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """A survey that a member of staff sends to a list of customers."""
+
+    id: str
+    flow_id: str
+    channel: str
+    """"line", "slack", or "" for the first one that each customer has."""
+    note: str
+    file_id: str
+    """Slack's id of the dropped file."""
+    requested_by: str
+    """Slack user id."""
+    workspace: str
+    lang: str
+    state: str
+    """reading, ready (previewed), sending; done, cancelled, refused, expired."""
+    created_ms: int
+    message_ref: str = ""
+    """Where its message stands, as Slack names it; "" until it does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A survey to which nobody is invited for the time being."""
 

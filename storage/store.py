@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from storage.records import (
     Address,
     Answer,
     AuditEntry,
+    Batch,
     Case,
     CaseEvent,
     CaseOrigin,
@@ -596,6 +598,78 @@ class Tx:
     def is_paused(self, flow_id: str) -> bool:
         """Whether this survey is paused."""
         return self._db.one("SELECT 1 FROM pauses WHERE flow_id = :flow_id", {"flow_id": flow_id}) is not None
+
+    # --- surveys to a list
+
+    def put_batch(self, batch: Batch) -> None:
+        """Insert or replace by id."""
+        self._db.run(
+            "INSERT INTO batches (id, flow_id, channel, note, file_id, requested_by, workspace, lang, state,"
+            " created_ms, message_ref) VALUES (:id, :flow_id, :channel, :note, :file_id, :requested_by, :workspace,"
+            " :lang, :state, :created_ms, :message_ref)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, message_ref = excluded.message_ref",
+            {
+                "id": batch.id,
+                "flow_id": batch.flow_id,
+                "channel": batch.channel,
+                "note": clean(batch.note),
+                "file_id": batch.file_id,
+                "requested_by": batch.requested_by,
+                "workspace": batch.workspace,
+                "lang": batch.lang,
+                "state": batch.state,
+                "created_ms": batch.created_ms,
+                "message_ref": batch.message_ref,
+            },
+        )
+
+    def find_batch(self, batch_id: str) -> Batch | None:
+        """The batch, or None."""
+        row = self._db.one(
+            "SELECT id, flow_id, channel, note, file_id, requested_by, workspace, lang, state, created_ms, message_ref"
+            " FROM batches WHERE id = :id",
+            {"id": batch_id},
+        )
+        return Batch(*row) if row else None
+
+    def put_batch_rows(self, batch_id: str, customers: Iterable[tuple[int, str]]) -> None:
+        """The (line, customer) of a batch's list, in the place of what was there. Nobody who was erased meanwhile."""
+        self.forget_batch_rows(batch_id)
+        for line, customer_id in customers:
+            if self.erased_ms(customer_id) is None:
+                self._db.run(
+                    "INSERT INTO batch_rows (batch_id, line, customer_id, outcome)"
+                    " VALUES (:batch_id, :line, :customer_id, '')",
+                    {"batch_id": batch_id, "line": line, "customer_id": customer_id},
+                )
+
+    def open_batch_rows(self, batch_id: str, *, limit: int) -> list[tuple[int, str]]:
+        """The next (line, customer) of a list about whom nothing is decided; the customer is "" once erased."""
+        rows = self._db.all(
+            "SELECT line, customer_id FROM batch_rows WHERE batch_id = :batch_id AND outcome = ''"
+            " ORDER BY line LIMIT :limit",
+            {"batch_id": batch_id, "limit": limit},
+        )
+        return [(line, customer_id) for line, customer_id in rows]
+
+    def settle_batch_row(self, batch_id: str, line: int, outcome: str) -> None:
+        """What became of one line: "sent", or the reason why not."""
+        self._db.run(
+            "UPDATE batch_rows SET outcome = :outcome WHERE batch_id = :batch_id AND line = :line",
+            {"batch_id": batch_id, "line": line, "outcome": outcome},
+        )
+
+    def batch_counts(self, batch_id: str) -> Counter[str]:
+        """Outcome → lines of a list; "" are those to come."""
+        rows = self._db.all(
+            "SELECT outcome, COUNT(*) FROM batch_rows WHERE batch_id = :batch_id GROUP BY outcome",
+            {"batch_id": batch_id},
+        )
+        return Counter(dict(rows))
+
+    def forget_batch_rows(self, batch_id: str) -> None:
+        """The list is not needed any more."""
+        self._db.run("DELETE FROM batch_rows WHERE batch_id = :batch_id", {"batch_id": batch_id})
 
     def customers_due(self, trigger_id: str, since_ms: int, *, after: str, limit: int) -> list[Customer]:
         """For `every` rules: customers with a reachable address and no invitation of this trigger planned since
@@ -2588,6 +2662,7 @@ class Tx:
                 at_address,
             )
             self._db.run("DELETE FROM consents WHERE customer_id = :bare", at_address)
+        self._db.run("UPDATE batch_rows SET customer_id = '' WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM consents WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM trust_drops WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM referrers WHERE customer_id = :customer_id", params)

@@ -26,6 +26,8 @@ from bot.slack.messages import CHANGE, WRITE
 from bot.slack.words import cut, escape
 from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
+from bot.staff.bulk import VIEW as BULK_VIEW
+from bot.staff.bulk import BulkDesk
 from bot.staff.card import ACTION, WORDS
 from bot.staff.cases import TEMPLATE, CaseDesk
 from bot.staff.commands import CommandDesk
@@ -82,6 +84,7 @@ class SlackApp:
         itself. store: Notes anything else; True the first time.
         desk: The window of `/survey`.
         commands: `/survey` with words behind it.
+        bulk: Surveys to a list; None offers none.
         cases: The buttons and windows of cases; None where no alert channel shows any.
         people: Languages of staff.
         access: Permissions of staff.
@@ -106,6 +109,7 @@ class SlackApp:
         verify: Callable[[Mapping[str, str], bytes], bool],
         now_ms: Callable[[], int],
         cases: CaseDesk | None = None,
+        bulk: BulkDesk | None = None,
         silence_s: float = _SILENCE_S,
         check_s: float = _CHECK_S,
     ) -> None:
@@ -115,6 +119,7 @@ class SlackApp:
         self._desk = desk
         self._commands = commands
         self._cases = cases
+        self._bulk = bulk
         self._people = people
         self._access = access
         self._home = home_desk
@@ -170,6 +175,8 @@ class SlackApp:
         app.action(report.OPEN)(self._guarded("action", report.OPEN, _nothing))
         app.action(WRITE)(self._guarded("action", WRITE, self._on_write))
         app.action(CHANGE)(self._guarded("action", CHANGE, self._on_change))
+        if self._bulk is not None:
+            app.view(BULK_VIEW)(self._guarded("view", BULK_VIEW, self._bulk.submitted))
         if self._cases is not None:
             app.action(WORDS)(self._guarded("action", WORDS, self._on_words))
             app.action(TEMPLATE)(self._guarded("action", TEMPLATE, self._cases.picked))
@@ -222,6 +229,10 @@ class SlackApp:
             if case_answer is not None:
                 hit("slack.before_ack")
                 return BoltResponse(status=200, body=case_answer)
+        key = messages.interaction_key(body)
+        if self._bulk is not None and kind == "action" and await self._bulk.take(body, key=key, workspace=workspace):
+            hit("slack.before_ack")
+            return done
         if kind == "command" and await self._commands.take(
             body, key=messages.interaction_key(body), workspace=workspace
         ):

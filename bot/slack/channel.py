@@ -42,6 +42,7 @@ _PAUSE_S: Final = 30.0
 _PAUSE_MAX_S: Final = 900.0
 _LOOK_UP_PAGES: Final = 3
 _KEPT: Final = 10_000
+_SLACK: Final = "slack.com"
 _TOLD_TRIES: Final = 3
 _TOLD_WAIT_S: Final = 30.0
 
@@ -444,7 +445,7 @@ class SlackChannel:
 
         method = "response_url"
         api_host = urlsplit(self.web().base_url).netloc
-        if urlsplit(url).netloc not in ("hooks.slack.com", api_host):
+        if urlsplit(url).netloc not in (f"hooks.{_SLACK}", api_host):
             raise SlackError(method, Refused("not an address of Slack's"))
         session = self._session
         assert session is not None  # web() made it
@@ -461,6 +462,42 @@ class SlackChannel:
             raise SlackError(method, Unknown("timeout", retry=False)) from slow
         except (aiohttp.ClientError, OSError) as broken:
             raise SlackError(method, Unknown(f"connection broken: {type(broken).__name__}", retry=False)) from broken
+
+    async def download(self, url: str, *, limit: int) -> bytes:
+        """A file that somebody gave to the app, with the bot's token.
+
+        Raises:
+            SlackError: It is no address of Slack's, larger than `limit` bytes, not there, or not readable with our
+                scopes (Slack then shows its page for signing in).
+        """
+        import aiohttp
+
+        method, token = "download", self._token
+        api_host = urlsplit(self.web().base_url).netloc
+        if urlsplit(url).netloc not in (f"files.{_SLACK}", api_host):
+            raise SlackError(method, Refused("not an address of Slack's"))
+        session = self._session
+        assert session is not None  # web() made it
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            async with asyncio.timeout(_CALL_S), session.get(url, headers=headers, allow_redirects=False) as answer:
+                if answer.status == 429:
+                    after_s = retry_after_s(answer.headers.get("Retry-After"))
+                    raise SlackError(method, RetryLater("ratelimited", after_s=after_s))
+                if answer.status >= 500:
+                    raise SlackError(method, RetryLater(f"http {answer.status}"))
+                if answer.status != 200 or answer.content_type == "text/html":
+                    raise SlackError(method, Refused(f"http {answer.status}"))
+                body = bytearray()
+                async for chunk in answer.content.iter_chunked(65_536):
+                    body += chunk
+                    if len(body) > limit:
+                        raise SlackError(method, Refused("too large"))
+                return bytes(body)
+        except TimeoutError as slow:
+            raise SlackError(method, RetryLater("timeout")) from slow
+        except (aiohttp.ClientError, OSError) as broken:
+            raise SlackError(method, RetryLater(f"connection broken: {type(broken).__name__}")) from broken
 
     def web(self) -> AsyncWebClient:
         """The SDK's client, sharing this channel's connections and never repeating a call by itself.

@@ -32,6 +32,7 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "conversations.replies": ("im:history", "groups:history"),
     "files.getUploadURLExternal": ("files:write",),
     "files.completeUploadExternal": ("files:write",),
+    "files.info": ("files:read",),
     "users.info": ("users:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
@@ -50,6 +51,7 @@ SCOPES: Final[Mapping[str, tuple[Need, str]]] = {
     "commands": ("always", "the slash command and the shortcuts"),
     "im:history": ("always", "read customers' answers in their direct messages"),
     "im:write": ("always", "open a customer's direct messages"),
+    "files:read": ("always", "read the lists of customers that managers drop into /survey bulk"),
     "users:read": ("always", "language of staff and customers; refuse guests and bots"),
     "channels:read": ("channels", "is the channel of alerts or digests public?"),
     "groups:read": ("channels", "is the alert channel private, and who is in it?"),
@@ -92,7 +94,7 @@ def needed_scopes(*, channels: bool, groups: bool) -> tuple[str, ...]:
         groups: koe.yaml names a user group under `staff`.
 
     >>> needed_scopes(channels=False, groups=False)
-    ('chat:write', 'commands', 'im:history', 'im:write', 'users:read')
+    ('chat:write', 'commands', 'files:read', 'im:history', 'im:write', 'users:read')
     """
     wanted = {"always", *(("channels",) if channels else ()), *(("groups",) if groups else ())}
     return tuple(sorted(scope for scope, (need, _) in SCOPES.items() if need in wanted))

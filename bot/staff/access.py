@@ -42,6 +42,7 @@ COMMANDS: Final[Mapping[str, Permission]] = {
     "digest": "read_comments",
     "find": "trigger",
     "dry-run": "trigger",
+    "bulk": "manage",
     "pause": "manage",
     "resume": "manage",
     ANYTHING_ELSE: "member",
@@ -57,6 +58,9 @@ ACTIONS: Final[Mapping[str, Permission]] = {
     "flow": "trigger",
     "channel": "trigger",
     "when": "trigger",
+    # the buttons of a list that was previewed
+    "koe.bulk.send": "manage",
+    "koe.bulk.cancel": "manage",
     # the buttons of App Home
     "koe.home.start": "trigger",
     "koe.home.cases": "handle_cases",
@@ -74,6 +78,8 @@ ACTIONS: Final[Mapping[str, Permission]] = {
 }
 VIEWS: Final[Mapping[str, Permission]] = {
     "koe.survey": "trigger",
+    # a list of customers
+    "koe.bulk": "manage",
     # the windows behind the buttons of a case
     "koe.case": "handle_cases",
     "koe.case.preview": "handle_cases",
@@ -89,7 +95,7 @@ OPTIONS: Final[Mapping[str, Permission]] = {
     # what a field offers while somebody types: names of customers
     "customer": "trigger",
 }
-FIELDS: Final = frozenset({"note", "override", "to", "reached", "until", "outcome", "follow_up"})
+FIELDS: Final = frozenset({"note", "file", "override", "to", "reached", "until", "outcome", "follow_up"})
 """Action ids of fields that send nothing by themselves: they are read when their window is sent."""
 CONVERSATION: Final = ("koe.tap", "koe.pick", "koe.done", "koe.answer")
 """Prefixes of a customer's controls: each belongs to a session, and only its own customer moves that

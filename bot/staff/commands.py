@@ -20,6 +20,7 @@ from bot.outbox import Outbox
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape, storable
 from bot.staff.access import Access, acting_person, permission_of
+from bot.staff.bulk import BulkDesk
 from bot.staff.home import WINDOW_DAYS, HomeFacts, Running, wilson
 from bot.staff.people import Person
 from bot.staff.survey import (
@@ -67,6 +68,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{c} pause アンケート　新しいご案内を休止します。\n"
         "{c} resume アンケート　休止を終えます。\n"
         "{c} dry-run ルール [30d]　配信ルールを過去の出来事で試算します（送りません）。\n"
+        "{c} bulk　お客さまの一覧（CSV）に、まとめて送ります。\n"
         "{c} help　この説明を表示します。",
         "{c}  choose a customer and send a survey\n"
         "{c} status  running surveys, and what waits\n"
@@ -76,6 +78,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{c} pause SURVEY  invite nobody for the time being\n"
         "{c} resume SURVEY  go on inviting\n"
         "{c} dry-run RULE [30d]  what a trigger rule would have sent (nothing is sent)\n"
+        "{c} bulk  send a survey to a list of customers (CSV)\n"
         "{c} help  show this",
     ),
     "status": ("実施中のアンケート（直近{days}日のご案内）", "Surveys (invitations of the last {days} days)"),
@@ -223,6 +226,7 @@ class CommandDesk:
         failure: type[Exception],
         access: Access,
         survey: SurveyDesk,
+        bulk: BulkDesk | None,
         facts: Callable[[], Awaitable[HomeFacts]],
         find: Callable[[Tx, str], Sequence[CustomerHit]],
         channels: Collection[str],
@@ -238,6 +242,7 @@ class CommandDesk:
         self._failure = failure
         self._access = access
         self._survey = survey
+        self._bulk = bulk
         self._facts = facts
         self._find = find
         self._channels = channels
@@ -270,6 +275,9 @@ class CommandDesk:
                 return await self._results(rest, person.lang)
             case "find":
                 return await self._find_customer(rest, person.lang)
+            case "bulk" if self._bulk is not None:
+                await self._bulk.open(body, person)
+                return ""
             case "dry-run":
                 return await self._dry_run(rest, str(body.get("response_url") or ""), person.lang)
             case _:

@@ -43,6 +43,7 @@ def command_desk(
         failure=SlackError,
         access=access,
         survey=survey,
+        bulk=None,
         facts=facts,
         find=lambda tx, words: [],
         channels=("line", "slack"),

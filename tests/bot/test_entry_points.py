@@ -55,7 +55,8 @@ WAYS: list[tuple[Kind, str]] = [
     for kind, table in access.TABLES.items()
     for name, permission in table.items()
     # what is done to a case needs one: tests/whole/test_cases.py tries every person at every button and window
-    if permission != "everyone" and not name.startswith("koe.case")
+    # (and tests/whole/test_bulk.py at those of a list)
+    if permission != "everyone" and not name.startswith(("koe.case", "koe.bulk"))
 ]
 
 
