@@ -795,10 +795,10 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     shown: dict[tuple[str, Stratum], list[Result]] = {}
     for result in measured.results:
         shown.setdefault((result.metric, result.stratum), []).append(result.shown())
-    for (metric, stratum), results in shown.items():
+    for (metric, stratum), results in sorted(shown.items(), key=_reading_order(shown, specs)):
         spec = specs.get(metric)
         name = words.metric(spec) if spec else group_name(metric, lang) or own_label(metric, lang)
-        where = " · ".join(part for part in (stratum.survey_kind, words.touchpoint(stratum.touchpoint)) if part)
+        where = _where(stratum, words)
         which = " · ".join(part for part in (stratum.wording_id, stratum.label_set, stratum.lang) if part)
         head = " ".join(part for part in (name, f"[{metric}]", where, which and f"({which})") if part)
         first = results[0]
@@ -837,6 +837,30 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     return "\n\n".join([*blocks, "\n".join(foot)]).rstrip() + "\n"
 
 
+def _reading_order(
+    shown: Iterable[tuple[str, Stratum]], specs: Mapping[str, InstrumentSpec]
+) -> Callable[[tuple[tuple[str, Stratum], list[Result]]], tuple[object, ...]]:
+    """What was asked together stands together, in the order in which the file comes to it; within it questions in the
+    order in which they are defined, touchpoints, what is made of several questions, and single items of these last."""
+    places = {place: n for n, place in enumerate(dict.fromkeys((s.survey_kind, s.touchpoint) for _, s in shown))}
+    defined = {name: n for n, name in enumerate(specs)}
+
+    def order(block: tuple[tuple[str, Stratum], list[Result]]) -> tuple[object, ...]:
+        (metric, stratum), _ = block
+        spec = specs.get(metric)
+        rank = 2 if spec is None else 3 if spec.item is not None else 1 if is_touchpoint(metric) else 0
+        where = places[(stratum.survey_kind, stratum.touchpoint)]
+        return where, rank, defined.get(metric, 0), metric, stratum.wording_id, stratum.label_set, stratum.lang
+
+    return order
+
+
+def _where(stratum: Stratum, words: Words) -> str:
+    """Of which kind of survey and touchpoint a block is."""
+    kind = words.survey_kind(stratum.survey_kind)
+    return " · ".join(part for part in (kind, words.touchpoint(stratum.touchpoint)) if part)
+
+
 def _kpi_blocks(report: KpiReport, words: Words, own: Mapping[str, str]) -> list[str]:
     """A block per figure, and one per comparison of groups."""
     by_metric: dict[str, list[Result]] = {}
@@ -852,7 +876,7 @@ def _kpi_blocks(report: KpiReport, words: Words, own: Mapping[str, str]) -> list
 
 def _kpi_block(results: list[Result], words: Words, own: Mapping[str, str]) -> str:
     first = results[0]
-    where = " · ".join(part for part in (first.stratum.survey_kind, words.touchpoint(first.stratum.touchpoint)) if part)
+    where = _where(first.stratum, words)
     during = own["during"].format(start=first.window.start, end=first.window.end)
     head = " ".join(part for part in (kpi_name(first.metric, words.lang), f"[{first.metric}]", where, during) if part)
     return "\n".join([head, f"  n={number(first.n_valid)}", *_block(None, results, words, own)])
@@ -931,7 +955,7 @@ def _about(spec: InstrumentSpec | None, result: Result, words: Words) -> str:
         return "選んだ数の平均" if ja else "mean number chosen"
     if result.variant in ("net", "top2", "mean", "any_positive", "share"):
         return words.basis(spec, result)
-    return ""
+    return words.part(spec, result)
 
 
 def _direction(result: Result, lang: Language) -> str | None:

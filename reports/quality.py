@@ -15,7 +15,7 @@ from typing import Any
 
 from scipy import stats
 
-from reports.indices import battery_results, battery_scores, own_label, variant_name
+from reports.indices import battery_results, battery_scores, variant_name
 from reports.metrics import (
     CAUTION_BELOW,
     SUPPRESS_BELOW,
@@ -761,7 +761,7 @@ def _named(result: Result, specs: Mapping[str, InstrumentSpec], words: Words) ->
     if spec is None:
         name = variant_name(result.metric, result.variant, words.lang)
         # of an index of several questions it must always be said whose calculation it is
-        details = [own_label(result.metric, words.lang), where]
+        details = ["自社指標" if words.lang == "ja" else "own calculation", where]
     else:
         name, details = words.metric(spec), [where]
     said = " · ".join(part for part in details if part)

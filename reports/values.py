@@ -18,6 +18,7 @@ Kind = Literal["valid", "missing", "invalid"]
 
 _SKIPS = frozenset({"skip", "スキップ", "回答しない", "わからない", "該当なし", "n/a"})
 _EMPTY = frozenset({"", "none", "nan"})
+_BETWEEN = re.compile("[;,、]")
 _INTEGER = re.compile(r"[+-]?\d+(\.0+)?点?")
 _YES = frozenset({"はい", "yes", "y", "true", "1"})
 _NO = frozenset({"いいえ", "no", "n", "false", "0"})
@@ -117,7 +118,7 @@ def parse_multi(value: object, known: Iterable[str]) -> Parsed:
     """The selected codes, without "none", in the order of `known`.
 
     Args:
-        value: a list of codes, or one text with the codes joined by ";".
+        value: a list of codes, or one text with the codes joined by ";", "," or "、".
         known: every code that may be chosen; "none" is always understood.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -127,7 +128,7 @@ def parse_multi(value: object, known: Iterable[str]) -> Parsed:
         # here "none" is the code for "nothing of these"; "None" is an empty value written out
         if text != "none" and (missing := _missing_word(text)) is not None:
             return missing
-        submitted: list[str] = [part.strip() for part in text.split(";") if part.strip()]
+        submitted: list[str] = [part.strip() for part in _BETWEEN.split(text) if part.strip()]
     elif isinstance(value, (list, tuple, set, frozenset)):
         submitted = [_normalised(part) if isinstance(part, str) else repr(part) for part in value]
     else:

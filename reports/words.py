@@ -12,7 +12,7 @@ from typing import Literal
 
 from flows.experiments import RESPONSE_RATE
 from reports.experiments import ExperimentReport
-from reports.metrics import Form, InstrumentSpec, Result, Span
+from reports.metrics import Form, InstrumentSpec, Result, Span, statistics_of
 from reports.rounding import rounded, signed
 
 Language = Literal["ja", "en"]
@@ -85,6 +85,11 @@ _TOUCHPOINTS: dict[Language, dict[str, str]] = {
         "unboxing": "unboxing",
         "relationship": "relationship",
     },
+}
+
+_KINDS: dict[Language, dict[str, str]] = {
+    "ja": {"transactional": "取引ごとの調査", "relational": "定期調査"},
+    "en": {"transactional": "transactional", "relational": "relational"},
 }
 
 _SKIPS: dict[Language, dict[str, str]] = {
@@ -285,6 +290,20 @@ class Words:
     def touchpoint(self, touchpoint: str) -> str:
         """Where it was asked."""
         return _TOUCHPOINTS[self.lang].get(touchpoint, touchpoint)
+
+    def survey_kind(self, kind: str) -> str:
+        """What kind of survey it was asked in."""
+        return _KINDS[self.lang].get(kind, kind)
+
+    def part(self, spec: InstrumentSpec, result: Result) -> str:
+        """Which answers a share beside the leading score is of: "9〜10の割合"; "" for what is no share of codes."""
+        statistic = next((found for found in statistics_of(spec) if found.variant == result.variant), None)
+        if statistic is None or statistic.form != "share" or not statistic.positive:
+            return ""
+        first, last = min(statistic.positive), max(statistic.positive)
+        if self.lang == "ja":
+            return f"{first}の割合" if first == last else f"{first}〜{last}の割合"
+        return f"share of {first}" if first == last else f"share of {first} to {last}"
 
     def skip(self, reason: str) -> str:
         """Why an invitation was held back."""

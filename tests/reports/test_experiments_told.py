@@ -270,7 +270,7 @@ async def test_the_digest_tells_the_result_in_both_languages(tmp_path: Path) -> 
     assert "B +40.0（95%信頼区間 +25.2〜+53.3、n=160）" in text
     assert "BとA（対照）の差 +60.0ポイント（95%信頼区間 " in text
     assert "有意な差です。" in text
-    assert "回答率：A 100.0%（95%信頼区間 97.7〜100.0%、n=" in text
+    assert "回答率：A 100.0%（95%信頼区間 97.3〜100.0%、n=140）" in text
     assert "A/Bテスト" not in text.split("今回ない項目", 1)[1]
     english = render_text(replace(context, language="en"))
     assert "Reship or refund: the result (21 Sep 2026 to 15 Nov 2026, A 160, B 160 customers)" in english
