@@ -798,7 +798,7 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     for (metric, stratum), results in sorted(shown.items(), key=_reading_order(shown, specs)):
         spec = specs.get(metric)
         name = words.metric(spec) if spec else group_name(metric, lang) or own_label(metric, lang)
-        where = _where(stratum, words)
+        where = words.where(stratum)
         which = " · ".join(part for part in (stratum.wording_id, stratum.label_set, stratum.lang) if part)
         head = " ".join(part for part in (name, f"[{metric}]", where, which and f"({which})") if part)
         first = results[0]
@@ -855,12 +855,6 @@ def _reading_order(
     return order
 
 
-def _where(stratum: Stratum, words: Words) -> str:
-    """Of which kind of survey and touchpoint a block is."""
-    kind = words.survey_kind(stratum.survey_kind)
-    return " · ".join(part for part in (kind, words.touchpoint(stratum.touchpoint)) if part)
-
-
 def _kpi_blocks(report: KpiReport, words: Words, own: Mapping[str, str]) -> list[str]:
     """A block per figure, and one per comparison of groups."""
     by_metric: dict[str, list[Result]] = {}
@@ -876,7 +870,7 @@ def _kpi_blocks(report: KpiReport, words: Words, own: Mapping[str, str]) -> list
 
 def _kpi_block(results: list[Result], words: Words, own: Mapping[str, str]) -> str:
     first = results[0]
-    where = _where(first.stratum, words)
+    where = words.where(first.stratum)
     during = own["during"].format(start=first.window.start, end=first.window.end)
     head = " ".join(part for part in (kpi_name(first.metric, words.lang), f"[{first.metric}]", where, during) if part)
     return "\n".join([head, f"  n={number(first.n_valid)}", *_block(None, results, words, own)])

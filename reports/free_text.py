@@ -777,7 +777,7 @@ def free_text_lines(text: FreeText, words: Words) -> list[str]:
     """The comments on one question for a terminal, without any comment."""
     own = _OWN[words.lang]
     stratum = text.stratum
-    where = " · ".join(part for part in (stratum.survey_kind, words.touchpoint(stratum.touchpoint)) if part)
+    where = words.where(stratum)
     which = " · ".join(part for part in (stratum.wording_id, stratum.lang) if part)
     head = " ".join(part for part in (own["head"], f"[{text.instrument}]", where, f"({which})") if part)
     lines = [head, "  " + own["n"].format(n=number(text.n), missing=number(text.n_missing))]

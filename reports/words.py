@@ -12,7 +12,7 @@ from typing import Literal
 
 from flows.experiments import RESPONSE_RATE
 from reports.experiments import ExperimentReport
-from reports.metrics import Form, InstrumentSpec, Result, Span, statistics_of
+from reports.metrics import Form, InstrumentSpec, Result, Span, Stratum, statistics_of
 from reports.rounding import rounded, signed
 
 Language = Literal["ja", "en"]
@@ -291,9 +291,10 @@ class Words:
         """Where it was asked."""
         return _TOUCHPOINTS[self.lang].get(touchpoint, touchpoint)
 
-    def survey_kind(self, kind: str) -> str:
-        """What kind of survey it was asked in."""
-        return _KINDS[self.lang].get(kind, kind)
+    def where(self, stratum: Stratum) -> str:
+        """In which kind of survey and at which touchpoint it was asked; "" when a file says neither."""
+        kind = _KINDS[self.lang].get(stratum.survey_kind, stratum.survey_kind)
+        return " · ".join(part for part in (kind, self.touchpoint(stratum.touchpoint)) if part)
 
     def part(self, spec: InstrumentSpec, result: Result) -> str:
         """Which answers a share beside the leading score is of: "9〜10の割合"; "" for what is no share of codes."""
