@@ -117,6 +117,20 @@ class _SlackPicks(msgspec.Struct, tag_field="do", tag="slack.picks", forbid_unkn
     selected: Any = None
 
 
+class _SlackTypes(msgspec.Struct, tag_field="do", tag="slack.types", forbid_unknown_fields=True):
+    user: str
+    action_id: str
+    text: str
+    block_id: str | None = None
+
+
+class _SlackAddsFile(msgspec.Struct, tag_field="do", tag="slack.adds_file", forbid_unknown_fields=True):
+    user: str
+    name: str
+    content: bytes
+    """base64 in JSON."""
+
+
 class _SlackSubmits(msgspec.Struct, tag_field="do", tag="slack.submits", forbid_unknown_fields=True):
     user: str
     values: JsonObject
@@ -143,6 +157,8 @@ _Act = (
     | _SlackSays
     | _SlackClicks
     | _SlackPicks
+    | _SlackTypes
+    | _SlackAddsFile
     | _SlackSubmits
     | _SlackCloses
     | _SlackHome
@@ -274,6 +290,13 @@ async def _do(what: _Act, *, line: LineStandin, slack: SlackStandin, story: Stor
         case _SlackPicks(user=user):
             user = _known(user, slack.users)
             ack = await slack.picks(user, what.action_id, what.selected, block_id=what.block_id)
+        case _SlackTypes(user=user):
+            user = _known(user, slack.users)
+            options = await slack.types(user, what.action_id, what.text[:200], block_id=what.block_id)
+            return JSONResponse({"ok": True, "options": options})
+        case _SlackAddsFile(user=user):
+            file_id = slack.adds_file(_known(user, slack.users), what.name[:200], what.content)
+            return JSONResponse({"ok": True, "file": file_id})
         case _SlackSubmits(user=user, values=values):
             await slack.submits(_known(user, slack.users), values)
         case _SlackCloses(user=user):

@@ -160,10 +160,19 @@ async def test_what_is_gone_cannot_be_used(page: Page) -> None:
         {"do": "slack.closes", "user": page.staff},
         {"do": "slack.submits", "user": page.staff, "values": {}},
         {"do": "slack.picks", "user": page.staff, "action_id": "x"},
+        {"do": "slack.types", "user": page.staff, "action_id": "customer", "text": "C001"},
+        {"do": "slack.adds_file", "user": "Unobody", "name": "a.csv", "content": "QQ=="},
         click,
     ):
         status, answer = await page.act(body)
         assert (status, answer["error"]) == (409, "not_possible"), body
+
+
+async def test_a_file_is_dropped_before_its_window_is_sent(page: Page) -> None:
+    dropped = {"do": "slack.adds_file", "user": page.staff, "name": "list.csv", "content": "QzAwMQ=="}
+    status, answer = await page.act(dropped)
+    assert status == 200
+    assert page.slack.file_content(answer["file"]) == b"C001"
 
 
 async def test_every_answer_carries_the_security_headers(page: Page) -> None:

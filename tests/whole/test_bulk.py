@@ -12,6 +12,7 @@ from persons import DAY_MS, PURCHASE_SHOP, START_MS, Person, new_person
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
 from bot.standins.slack import SlackMessage
+from bot.standins.wire import NotOnScreenError
 
 SHOP = PURCHASE_SHOP | {"staff": {"managers": ["U0MANAGER"], "may_trigger": ["U0STAFF"]}}
 BOSS = "U0MANAGER"
@@ -223,3 +224,23 @@ async def test_only_managers_send_to_lists(world: World) -> None:
     await world.advance(10_000)
     assert not persons[0].bubbles()
     await presses(world, "koe.bulk.cancel")
+
+
+async def test_the_stand_in_takes_only_what_slack_would(world: World) -> None:
+    await world.slack.command(BOSS, "C0ALERTS", "/survey", "bulk")
+    await until(world, lambda: (world.slack.modal(BOSS) or {}).get("callback_id") == "koe.bulk")
+    mine, theirs = world.slack.adds_file(BOSS, "list.csv", b"x"), world.slack.adds_file("U0STAFF", "list.csv", b"x")
+    picture = world.slack.adds_file(BOSS, "list.png", b"x")
+    for wrong in ([theirs], [picture], [mine, mine], []):
+        with pytest.raises(NotOnScreenError):
+            await world.slack.submits(BOSS, {"file": wrong})
+    await world.slack.closes(BOSS)
+    (person,) = await customers(world, 1)
+    await world.slack.command(BOSS, "C0ALERTS", "/survey")
+    await until(world, lambda: (world.slack.modal(BOSS) or {}).get("callback_id") == "koe.survey")
+    with pytest.raises(NotOnScreenError, match="type first"):
+        await world.slack.picks(BOSS, "customer", person.customer_id)
+    assert await world.slack.types(BOSS, "customer", "") == [], "Slack asks for nothing yet"
+    assert len(await world.slack.types(BOSS, "customer", person.customer_id)) == 1
+    assert (await world.slack.picks(BOSS, "customer", person.customer_id)).ok
+    await world.slack.closes(BOSS)

@@ -8,7 +8,8 @@ let fieldCount = 0;
 /**
  * Blocks as nodes.
  * `use`: `names` (ids to names), `words`, `persons`, `channels`, `act(element, block, given)` for elements that act at
- * once (given: {value} or {selected}), `confirm(object)` → promise of yes or no.
+ * once (given: {value} or {selected}), `confirm(object)` → promise of yes or no; in a modal also `held` (its state.values),
+ * `search(element, block, text)` → promise of options, `upload(file)` → promise of a file id.
  * `inModal`: fields keep what is entered until the modal is submitted (see `valuesOf`).
  */
 export function drawBlocks(blocks, use, inModal = false) {
@@ -117,8 +118,11 @@ function element(part, block, use, inModal, label = "", hintId = null) {
         on: { click: async () => (!part.confirm || (await use.confirm(part.confirm))) && tell({ value: part.value ?? null }) },
       }, plainOf(part.text));
     }
-    case "static_select":
     case "external_select":
+      return searching(part, block, keep, use, acts && tell, name);
+    case "file_input":
+      return dropping(part, keep, use);
+    case "static_select":
     case "users_select":
     case "conversations_select":
     case "channels_select":
@@ -206,6 +210,49 @@ function select(part, keep, use, tell, name) {
   return node;
 }
 
+/** A field that asks the app what it offers while somebody types. */
+function searching(part, block, keep, use, tell, name) {
+  let option = use.held?.[block.block_id]?.[part.action_id]?.selected_option ?? part.initial_option ?? null;
+  let waiting = 0;
+  const found = el("div", { class: "b-found", role: "group" });
+  const field = el("input", { type: "text", class: "b-field", "aria-label": name, autocomplete: "off", placeholder: plainOf(part.placeholder) || null });
+  field.value = option ? plainOf(option.text) : "";
+  const node = el("div", { ...keep, class: "b-search" }, field, found);
+  node.chosen = () => option;
+  const choose = (offered) => {
+    option = offered;
+    field.value = plainOf(offered.text);
+    found.replaceChildren();
+    if (tell) tell({ selected: offered.value });
+  };
+  field.addEventListener("input", () => {
+    option = null;
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      const typed = field.value.trim();
+      const offered = typed ? await use.search(part, block, typed) : [];
+      if (field.value.trim() !== typed) return;
+      found.replaceChildren(...offered.map((one) =>
+        el("button", { type: "button", class: "b-button", on: { click: () => choose(one) } }, plainOf(one.text))));
+    }, 200);
+  });
+  return node;
+}
+
+/** A field into which a file is dropped; it is with the app before the modal is sent, as in Slack. */
+function dropping(part, keep, use) {
+  let files = [];
+  const accept = (part.filetypes ?? []).map((kind) => `.${kind}`).join(",");
+  const field = el("input", { type: "file", class: "b-field", accept: accept || null });
+  field.addEventListener("change", async () => {
+    const given = await Promise.all([...field.files].slice(0, part.max_files ?? 10).map(use.upload));
+    files = given.filter(Boolean);
+  });
+  const node = el("div", { ...keep, class: "b-search" }, field);
+  node.files = () => files;
+  return node;
+}
+
 function many(part, keep, use, tell, kind) {
   const options = optionsOf(part, use).flatMap(([, group]) => group);
   const initial = new Set([...(part.initial_options ?? []).map((option) => option.value), part.initial_option?.value, ...(part.initial_users ?? [])]);
@@ -241,6 +288,8 @@ function given(part, node) {
     case "static_select":
     case "external_select":
       return { selected_option: node.chosen() };
+    case "file_input":
+      return { files: node.files() };
     case "users_select":
       return { selected_user: node.value || null };
     case "channels_select":

@@ -235,6 +235,7 @@ export function slackPane({ words, own, post, open, confirm }) {
       const holder = field.closest("[data-action]");
       const block = field.closest("[data-in]");
       if (!holder || !block) continue;
+      if (holder.classList.contains("b-search")) continue; // what is chosen there is part of the view's state
       const same = sheet.querySelector(`[data-in="${CSS.escape(block.dataset.in)}"] [data-action="${CSS.escape(holder.dataset.action)}"]`);
       if (!same) continue;
       if (field === holder) {
@@ -253,6 +254,16 @@ export function slackPane({ words, own, post, open, confirm }) {
       channels: state.channels,
       words: own(state.lang),
       confirm: (object) => confirm(plainObject(object)),
+      held: view.state?.values,
+      search: async (part, block, typed) => {
+        const answer = await post({ do: "slack.types", user: state.me, action_id: part.action_id ?? "", block_id: block.block_id ?? null, text: typed });
+        return answer?.options ?? [];
+      },
+      upload: async (file) => {
+        const bytes = new Uint8Array(await file.arrayBuffer());
+        const content = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+        return (await post({ do: "slack.adds_file", user: state.me, name: file.name, content }))?.file ?? null;
+      },
       act: (part, block, given) =>
         post({
           do: "slack.picks",
