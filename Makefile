@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types imports bench prove lock clean
+.PHONY: demo test lint types imports bench prove screenshots lock clean
 
 $(VENV)/.run: requirements/run.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Koe needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -41,7 +41,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench$(if $(BENCH),.$(BENCH)) $(BENCH_ARGS)
 
 prove: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "prove or not prove" --hypothesis-profile=prove --timeout=1800 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not screenshots" --hypothesis-profile=prove --timeout=1800 $(PYTEST_ARGS)
+
+screenshots: $(VENV)/.dev # what staff see in Slack, in docs/images/staff; needs chromium and a Japanese font
+	$(BIN)/python -m pytest -m screenshots tests/whole/test_screenshots.py
 
 lock: # needs uv; versions and hashes only, no addresses
 	for part in build run dev ja parquet; do \

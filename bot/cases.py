@@ -144,6 +144,12 @@ class Cases:
         if case.state != "grace":
             self.show(tx, case, outbox, grace=True)
 
+    def answered(self, tx: Tx, session: Session, outbox: Outbox) -> None:
+        """An answer of this session was given or changed: a card that staff have seen shows it."""
+        for case in tx.cases_of(session.customer_id):
+            if case.session_id == session.id and case.card_ref:
+                self.show(tx, case, outbox)
+
     def forget_words(self, tx: Tx, session: Session, outbox: Outbox) -> None:
         """The customer took back or changed a message of a survey: the case keeps no copy of its words; its card reads
         them from the answers."""
@@ -151,10 +157,8 @@ class Cases:
             if case.session_id != session.id:
                 continue
             if case.words:
-                case = replace(case, words="")
-                tx.put_case(case)
-            if case.card_ref:
-                self.show(tx, case, outbox)
+                tx.put_case(replace(case, words=""))
+        self.answered(tx, session, outbox)
 
     def unsent(self, tx: Tx, customer_id: str, message: Unsent, message_id: str, outbox: Outbox) -> None:
         """The customer took back or changed a message that the thread of their case shows: so does the thread."""
@@ -223,7 +227,7 @@ class Cases:
         after = rules.act(_standing(case), rules.Wrote(text), outbox.now_ms)
         if isinstance(after, Standing):
             if case.state == "settled":
-                case = self._reopen(tx, case, after, outbox, promised=False)
+                case = self._reopen(tx, case, after, outbox, promised=False, tell=True)
             case = replace(case, snoozed_ms=None)
         tx.put_case(case)
         self._tell(tx, case, kind, _CUSTOMER, outbox, words=text[:_WORDS], message_id=inbound.message_id)
@@ -272,14 +276,14 @@ class Cases:
         after = rules.act(_standing(case), rules.StillAProblem(), outbox.now_ms)
         other = tx.open_case(case.customer_id)
         if case.state == "settled" and isinstance(after, Standing) and other is None:
-            case = self._reopen(tx, case, after, outbox, promised=True)
+            case = self._reopen(tx, case, after, outbox, promised=True, tell=False)
         tx.put_case(case)
         # somebody who has a newer case is looked after there
         told = case if other is None or other.id == case.id else other
         self._tell(tx, told, "still", _CUSTOMER, outbox)
         self.show(tx, told, outbox)
 
-    def _reopen(self, tx: Tx, case: Case, after: Standing, outbox: Outbox, *, promised: bool) -> Case:
+    def _reopen(self, tx: Tx, case: Case, after: Standing, outbox: Outbox, *, promised: bool, tell: bool) -> Case:
         case = replace(
             case,
             state=after.state,
@@ -290,7 +294,7 @@ class Cases:
             due_ms=self._promises.reply_by_ms(outbox.now_ms),
         )
         tx.put_case(case)
-        self._tell(tx, case, "reopened", _CUSTOMER, outbox)
+        (self._tell if tell else self._note)(tx, case, "reopened", _CUSTOMER, outbox)
         self._watch(tx, case, outbox, since_ms=outbox.now_ms, promised=promised)
         return case
 

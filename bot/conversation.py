@@ -439,6 +439,8 @@ class Conversation:
                     # by their keys: the session's other jobs, with all their messages, need not be looked through
                     for timer in ("remind", "expire"):
                         tx.cancel_jobs(outbox.now_ms, key=f"{timer}:{session.id}")
+        if recorded and result.state.case:
+            self.cases.answered(tx, session, outbox)
         moved = session.moved(state=result.state.dump(), started_ms=started_ms, status=status, ended_ms=ended_ms)
         if not tx.save_session(moved):
             raise Conflict(f"session {session.id} moved meanwhile")

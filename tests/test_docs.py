@@ -379,3 +379,13 @@ def test_the_four_messages_of_the_conversation_page_are_the_four_there_are() -> 
     rows = table_after("## Outside a survey")
     found = [{recognise(word) for word in [*japanese.split(", "), *english.split(", ")]} for japanese, english in rows]
     assert found == [{"mine"}, {"erase"}, {"unsubscribe"}, {"resume"}]
+
+
+def test_every_picture_of_what_staff_see_stands_in_its_page_in_both_languages() -> None:
+    page = (ROOT / "docs" / "staff-pictures.md").read_text("utf-8")
+    drawn = {path.stem for path in (ROOT / "docs" / "images" / "staff").glob("*.png")}
+    shown = set(re.findall(r"images/staff/([\w-]+)\.png", page))
+    assert shown == drawn
+    assert {name.removesuffix("-ja") for name in drawn if name.endswith("-ja")} == {
+        name.removesuffix("-en") for name in drawn if name.endswith("-en")
+    }

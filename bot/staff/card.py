@@ -50,6 +50,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "photo": ("写真が届きました", "a photo came in"),
     "trust_drop": ("信頼残高が下がりました", "a customer's trust balance fell"),
     "head": ("要対応", "Needs attention"),
+    "head.resolved": ("対応済み", "Done"),
+    "head.settled": ("対応不要", "Nothing to do"),
     "hidden": (
         "コメントあり（このチャンネルには表示しません）",
         "There is a comment (not shown in this channel)",
@@ -245,8 +247,9 @@ def render_card(card: CardFacts, lang: str, *, with_words: bool) -> JsonObject:
     if card.state == "erased":
         return erased_message(lang, unsent=card.delivery == "cancelled")
     dot = " · " if lang == "en" else "・"
-    scores = [f"{rating.name} {rating.label}" for rating in card.ratings] or [what]
-    made = [kit.words((dot.join([_say("head", lang), *scores]), True))]
+    scores = [_rated(rating, lang) for rating in card.ratings] or [what]
+    head = f"head.{card.state}" if card.state in ("resolved", "settled") else "head"
+    made = [kit.words((dot.join([_say(head, lang), *scores]), True))]
     if card.words.strip():
         if with_words:
             comment = cut(masked(card.words.strip()), _WORDS_LIMIT)
@@ -256,7 +259,11 @@ def render_card(card: CardFacts, lang: str, *, with_words: bool) -> JsonObject:
     made.append(kit.words(("\n".join(_lines(card, lang, tz, due, dot)), False)))
     made.append(kit.small_plain(_state_line(card, lang, tz)))
     if card.state in ("open", "claimed") and card.suggestion and with_words:
-        made.append(kit.small_plain(_say("suggestion", lang, text=" ".join(card.suggestion.split("\n")))))
+        made.append(
+            kit.small_plain(
+                _say("suggestion", lang, text=(" " if lang == "en" else "").join(card.suggestion.split("\n")))
+            )
+        )
     buttons = list(_buttons(card, lang, with_words=with_words)) if card.case_id else []
     if buttons:
         made.append(kit.actions(buttons, block_id=f"{ACTION}:{card.case_id}:{card.state}"))
@@ -343,7 +350,7 @@ def _lines(card: CardFacts, lang: str, tz: ZoneInfo, due: str, dot: str) -> list
         for rating in card.earlier[:3]:
             day = "" if rating.at_ms is None else _short_day(rating.at_ms, lang, tz)
             comma = ", " if day and lang == "en" else " " if day else ""
-            answers.append(f"{day}{comma}{rating.name} {rating.label}")
+            answers.append(f"{day}{comma}{_rated(rating, lang)}")
         lines.append(_say("before", lang, answers=("; " if lang == "en" else "、").join(answers)))
     lines += card.ledger
     return lines
@@ -381,7 +388,7 @@ def _state_line(card: CardFacts, lang: str, tz: ZoneInfo) -> str:
             parts.append(_say("blocked", lang))
         elif card.delivery:
             parts.append(_say(f"delivery.{card.delivery}", lang, here=card.here))
-    return " ".join(parts) if lang == "en" else "".join(_spaced(parts))
+    return "".join(_set_off(parts, lang))
 
 
 def _overdue(ms: int, lang: str) -> str:
@@ -393,10 +400,18 @@ def _overdue(ms: int, lang: str) -> str:
     return _say(key, lang, hours=hours)
 
 
-def _spaced(parts: list[str]) -> list[str]:
+def _set_off(parts: list[str], lang: str) -> Iterator[str]:
     """Parts that are no sentence are set off from what follows."""
-    last = len(parts) - 1
-    return [part if part.endswith("。") or at == last else f"{part}・" for at, part in enumerate(parts)]
+    end, space, dot = (".", " ", " · ") if lang == "en" else ("。", "", "・")
+    for part in parts[:-1]:
+        yield f"{part}{space if part.endswith(end) else dot}"
+    yield from parts[-1:]
+
+
+def _rated(rating: Rating, lang: str) -> str:
+    """「満足度 やや不満」, "recommend 2", "Satisfaction: Dissatisfied"."""
+    colon = ":" if lang == "en" and rating.name and not rating.label[:1].isdigit() else ""
+    return f"{rating.name}{colon} {rating.label}".strip()
 
 
 def _resolved_line(card: CardFacts, lang: str) -> str:

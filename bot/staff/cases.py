@@ -48,6 +48,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "title.hand_over": ("引き継ぐ", "Hand over"),
     "title.call": ("電話メモ", "Call note"),
     "title.snooze": ("あとで対応する", "Snooze"),
+    "title.unsent": ("送信していません", "Not sent"),
     "title.words": ("ご相談の内容", "The case in full"),
     "title.resolve": ("対応を終える", "Resolve"),
     "cancel": ("やめる", "Cancel"),
@@ -64,7 +65,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "preview": ("お客さまには{here}で次のように届きます。", "This is what the customer will read in {here}."),
     "to": ("引き継ぐ相手", "To whom"),
-    "note": ("メモ（社内用）", "Note (for the team)"),
+    "note": ("社内メモ", "Team note"),
     "reached": ("通話の結果", "The call"),
     "reached.yes": ("お話しできた", "I reached the customer"),
     "reached.no": ("不在だった", "No answer"),
@@ -545,7 +546,7 @@ def _refused_view(wanted: CaseRequest, sentence: str, lang: str, *, keep: bool) 
     shown = [kit.words((sentence, False))]
     if keep:
         shown += [kit.words((_say("unsent", lang), False)), kit.quote(wanted.text)]
-    view = kit.modal(f"{ACTION}.result", _say("title.preview", lang), shown, close=_say("close", lang))
+    view = kit.modal(f"{ACTION}.result", _say("title.unsent", lang), shown, close=_say("close", lang))
     return {"response_action": "update", "view": view}
 
 

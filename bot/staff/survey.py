@@ -183,7 +183,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "This cannot be overridden.",
     ),
     "when": ("送る日時（空欄なら今すぐ）", "When (leave empty for now)"),
-    "note": ("メモ（社内用）", "Note (for the team)"),
+    "note": ("社内メモ", "Team note"),
     "no_flows": ("送れるアンケートがありません。", "There are no surveys to send."),
     "unfound": (
         "お客さまが見つかりません。番号かお名前をお確かめください。",

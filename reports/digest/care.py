@@ -25,7 +25,7 @@ class Care:
     open_now: int
     overdue: int
     closed_loop: Result
-    """Answered or settled within 48 hours / opened in the week at least 48 hours ago."""
+    """Answered or settled within 48 hours / opened in the week at least 48 hours ago and not taken back."""
     first_reply: Result
     """Median hours from the opening to the first reply, of the cases of the week that were answered."""
     solved: Result
@@ -45,7 +45,8 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
         if case.state != "grace" and case.opened_ms <= now_ms
     ]
     in_week = [case for case in cases if start_ms <= case.opened_ms < end_ms]
-    ripe = [case for case in in_week if case.opened_ms + CLOSED_LOOP_MS <= now_ms]
+    flagged = [case for case in in_week if not _taken_back(case)]
+    ripe = [case for case in flagged if case.opened_ms + CLOSED_LOOP_MS <= now_ms]
     waiting = [case for case in cases if case.state in ("open", "claimed")]
     return Care(
         opened=len(in_week),
@@ -61,6 +62,11 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
 def _closed_in_time(case: Case) -> bool:
     followed_up = [at_ms for at_ms in (case.replied_ms, case.settled_ms) if at_ms is not None]
     return bool(followed_up) and min(followed_up) - case.opened_ms <= CLOSED_LOOP_MS
+
+
+def _taken_back(case: Case) -> bool:
+    """The customer corrected a mis-tap, or erased everything, before anybody answered."""
+    return case.outcome in ("corrected", "erased") and case.replied_ms is None
 
 
 def _first_reply(cases: list[Case], span: Span) -> Result:

@@ -82,7 +82,7 @@ def test_the_card_reads_well_in_english() -> None:
     card = render_card(facts, "en", with_words=True)
     assert card["text"] == "Needs attention: a low rating came in (due 24 Nov 18:00)"
     assert lines(card) == [
-        "Needs attention · satisfaction somewhat dissatisfied · recommend 2",
+        "Needs attention · satisfaction: somewhat dissatisfied · recommend 2",
         '"The box was crushed"',
         "Wants contact: yes (LINE, by Tue 24 Nov 18:00)",
         "Customer: Tanaka (C001), 3rd order",
@@ -162,17 +162,17 @@ AT_MS = 1_795_485_720_000  # Tuesday 2026-11-24 11:02 in Tokyo
         (
             {"overdue_ms": 3_700_000},
             "担当：未定・期限を1時間過ぎています。お客さまには未連絡です。",
-            "Unclaimed 1 hour overdue. The customer has not been told.",
+            "Unclaimed · 1 hour overdue. The customer has not been told.",
         ),
         (
             {"delivery": "accepted"},
             "担当：未定・LINEが送信を受け付けました（届いたか、読まれたかは分かりません）。",
-            "Unclaimed Accepted by LINE (delivery and reading cannot be known).",
+            "Unclaimed · Accepted by LINE (delivery and reading cannot be known).",
         ),
         (
             {"blocked": True, "delivery": "accepted"},
             "担当：未定・お客さまがブロック中のため届きません。電話かメールをご検討ください。",
-            "Unclaimed The customer has blocked the account. Consider phone or e-mail.",
+            "Unclaimed · The customer has blocked the account. Consider phone or e-mail.",
         ),
         (
             {"state": "resolved", "staff": "高木", "outcome": "exchange", "first_reply_ms": 7_800_000},

@@ -150,13 +150,22 @@ class History:
                 )
             )  # fmt: skip
 
-    def case(self, *, opened_ms: int, due_ms: int | None = None, settled_ms: int | None = None, **others: Any) -> None:
+    def case(
+        self,
+        *,
+        opened_ms: int,
+        due_ms: int | None = None,
+        settled_ms: int | None = None,
+        customer: str = "",
+        session: str = "",
+        **others: Any,
+    ) -> None:
         number = next(self.numbers)
         self.cases.append(
             Case(
-                id=f"k{number:06}", customer_id=f"c{number:06}", session_id="", reason="unhappy", words="",
-                state="open" if settled_ms is None else "settled", contact="", opened_ms=opened_ms,
-                due_ms=due_ms, settled_ms=settled_ms, **others,
+                id=f"k{number:06}", customer_id=customer or f"c{number:06}", session_id=session,
+                reason="unhappy", words="", state="open" if settled_ms is None else "settled", contact="",
+                opened_ms=opened_ms, due_ms=due_ms, settled_ms=settled_ms, **others,
             )
         )  # fmt: skip
 

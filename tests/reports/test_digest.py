@@ -453,6 +453,61 @@ async def test_how_soon_customers_were_answered_and_whether_it_was_solved_is_tol
     assert "解決した" not in text
 
 
+async def test_the_score_after_looking_after_somebody_is_that_of_their_next_survey(tmp_path: Path) -> None:
+    """Twelve customers gave 2 and were looked after; the next survey says 8 (nine of them), 5 (two) or 0 (one): the
+    mean change is (9 * 6 + 2 * 3 - 2) / 12 = 58 / 12."""
+    start = monday_ms()
+
+    async def care_of(customers: int) -> Any:
+        h = scene("first week")
+        for n in range(customers):
+            who, before_ms = f"cared{n}", start - 20 * DAY_MS + n * HOUR_MS
+            h.answer("nps", 2, customer=who, at_ms=before_ms)
+            h.case(
+                opened_ms=before_ms,
+                settled_ms=before_ms + 5 * HOUR_MS,
+                outcome="refund",
+                customer=who,
+                session=h.answers[-1].session_id,
+            )
+            h.answer("nps", 8 if n < 9 else 5 if n < 11 else 0, customer=who, at_ms=start - 3 * DAY_MS)
+            h.answer("nps", 10, customer=who, at_ms=start - DAY_MS)  # a later one is another matter
+        # asked again before it was settled, or never again: no change is known
+        h.answer("nps", 1, customer="early", at_ms=start - 19 * DAY_MS)
+        h.case(
+            opened_ms=start - 19 * DAY_MS,
+            settled_ms=start,
+            outcome="refund",
+            customer="early",
+            session=h.answers[-1].session_id,
+        )
+        h.answer("nps", 9, customer="early", at_ms=start - 4 * DAY_MS)
+        h.case(opened_ms=start)
+        folder = tmp_path / str(customers)
+        folder.mkdir()
+        return await digest_of(h, folder)
+
+    context = await care_of(12)
+    assert context.care.recovered.score == pytest.approx(58 / 12, abs=1e-6)
+    assert context.care.recovered.n_valid == 12
+    assert "対応後の薦める可能性 +4.8" in render_text(context)
+    few = await care_of(9)
+    assert few.care.recovered.score is None
+    assert "対応後の薦める可能性" not in render_text(few)
+
+
+async def test_a_mistap_that_was_corrected_is_neither_followed_up_nor_left_alone(tmp_path: Path) -> None:
+    h = scene("first week")
+    start = monday_ms()
+    for n in range(12):
+        h.case(opened_ms=start + n, outcome="exchange" if n < 9 else "", settled_ms=start + HOUR_MS if n < 9 else None)
+    h.case(opened_ms=start, settled_ms=start + HOUR_MS, outcome="corrected")
+    h.case(opened_ms=start, settled_ms=start + HOUR_MS, outcome="erased")
+    h.case(opened_ms=start, replied_ms=start + HOUR_MS, settled_ms=start + 2 * HOUR_MS, outcome="erased")
+    care = (await digest_of(h, tmp_path)).care
+    assert (care.closed_loop.score, care.closed_loop.n_valid) == (pytest.approx(1000 / 13), 13), "10 of 13"
+
+
 async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> None:
     h = scene("first week")
     start = monday_ms()

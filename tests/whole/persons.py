@@ -123,8 +123,8 @@ async def invited(world: World, language: str = "ja", *, support: bool = False) 
     if support:
         await world.support_case(buyer)
     else:
-        order = person.order
-        await world.event("purchase", buyer, order=order, amount=5000, product="マグカップ", store="kyoto")
+        order, product = person.order, "マグカップ" if language == "ja" else "mug"
+        await world.event("purchase", buyer, order=order, amount=5000, product=product, store="kyoto")
         await world.event("delivery", buyer, order=order)
     arrived = await world.until(lambda: bool(person.bubbles()), within_ms=2 * DAY_MS)
     assert arrived, [(i.state, i.reason) for i in await person.invitations()]

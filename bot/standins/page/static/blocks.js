@@ -169,7 +169,8 @@ function element(part, block, use, inModal, label = "", hintId = null) {
     case "datetimepicker": {
       const kind = { datepicker: "date", timepicker: "time", datetimepicker: "datetime-local" }[part.type];
       const node = el("input", { ...keep, type: kind, class: "b-field short", "aria-label": name });
-      node.value = part.initial_date ?? part.initial_time ?? "";
+      const moment = part.initial_date_time; // seconds; the shop's clock is Tokyo's
+      node.value = part.initial_date ?? part.initial_time ?? (moment ? new Date((moment + 9 * 3600) * 1000).toISOString().slice(0, 16) : "");
       if (acts) node.addEventListener("change", () => tell({ selected: node.value }));
       return node;
     }

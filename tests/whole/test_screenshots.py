@@ -1,0 +1,456 @@
+"""Pictures of every card, window and refusal that staff see, in Japanese and English (`make screenshots`).
+
+Koe itself makes each state, against the stand-ins; the demo's page draws it. To add a picture, write a scene and a line
+in SCENES.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+import pytest_asyncio
+from looked import CHANNEL, MINUTE_MS, Looked, eventually, unhappy
+from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, invited, new_person
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+
+from bot.standins import serve
+from bot.standins.demo import World, open_world
+from bot.standins.page import page_app
+from bot.standins.story import Story
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+FOLDER = Path(__file__).parents[2] / "docs" / "images" / "staff"
+LIMIT = 120_000
+"""Bytes of a picture."""
+SHOP: dict[str, object] = PURCHASE_SHOP | {
+    "alerts": {
+        "channel": CHANNEL,
+        "grace": "5m",
+        "follow_up": "1d",
+        "escalate": [{"after": "4h", "to": ["U0MANAGER"]}],
+    },
+    "digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}],
+    "staff": {"may_trigger": ["U0STAFF"], "may_handle_cases": ["U0STAFF", "U0MANAGER", "U0SECOND"]},
+}
+NAMES: Final = {
+    "ja": {"U0STAFF": "高木（スタッフ）", "U0SECOND": "中島 京子（スタッフ）", "U0MANAGER": "店長（マネージャー）"},
+    "en": {"U0STAFF": "Dana Reed", "U0SECOND": "Kim Ito", "U0MANAGER": "Sam Hill (manager)"},
+}
+
+pytestmark = [
+    pytest.mark.screenshots,
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(not CHROMIUM, reason="Debian's chromium is not installed: apt-get install chromium"),
+]
+
+
+@dataclass(slots=True)
+class Stage:
+    """A shop with its staff, in one language, and the window through which one of them looks at Slack."""
+
+    world: World
+    tab: Page
+    url: str
+    lang: str
+
+    def say(self, ja: str, en: str) -> str:
+        return ja if self.lang == "ja" else en
+
+    async def unhappy(self, ja: str = "", en: str = "") -> Looked:
+        words = self.say(
+            ja or "箱がつぶれていて、贈り物に使えませんでした",
+            en or "The box was crushed, I couldn't give it as a present",
+        )
+        return await unhappy(self.world, words, language=self.lang)
+
+    async def look(self, user: str = "U0STAFF", channel: str = "") -> None:
+        """Open Slack as this person, at this channel; the first one is that of alerts."""
+        await self.tab.goto(f"{self.url}/?lang={self.lang}")
+        await expect(self.tab.locator("#clock")).to_contain_text(":")
+        await self.tab.locator("#me").select_option(user)
+        if channel:
+            await self.tab.locator(f'[data-channel="{channel}"]').click()
+        await expect(self.tab.locator("#messages")).to_have_attribute("aria-busy", "false")
+        # as high as what stands in it, and nothing has the focus
+        await self.tab.evaluate("document.getElementById('messages').style.flex = 'none'")
+        await self.tab.evaluate("document.activeElement.blur()")
+
+    async def card(self) -> Locator:
+        """The newest card, alone."""
+        await self.look()
+        return self.tab.locator("#messages .post:not(.reply)").filter(has_not=self.tab.locator(".only-you")).last
+
+    async def thread(self) -> Locator:
+        """All messages of the alert channel."""
+        await self.look()
+        return self.tab.locator("#messages")
+
+    async def told(self, user: str = "U0STAFF") -> Locator:
+        """What this person alone was told last."""
+        await self.look(user)
+        return self.tab.locator("#messages .post").filter(has=self.tab.locator(".only-you")).last
+
+    async def window(self, user: str = "U0STAFF") -> Locator:
+        """The window that is open."""
+        await self.look(user)
+        return self.tab.locator(".sheet")
+
+
+# ------------------------------------------------------------------------------------------------- scenes
+
+
+async def card_open(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.person.taps(on.say("連絡を希望する", "Yes, here"))
+    await on.world.advance(6 * MINUTE_MS)
+    return await on.card()
+
+
+async def card_claimed(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.presses("claim")
+    return await on.card()
+
+
+async def card_snoozed(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.presses("claim")
+    await looked.opens("snooze")
+    await looked.submits(until=(on.world.clock.now_ms() + 3 * HOUR_MS) // 1000)
+    return await on.card()
+
+
+async def card_changed(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.person.taps_old("8")
+    await on.world.advance(6 * MINUTE_MS)
+    return await on.card()
+
+
+async def card_corrected(on: Stage) -> Locator:
+    """A mis-tap that was put right after the card was posted."""
+    person = await invited(on.world, on.lang)
+    await person.taps(on.say("不満", "Dissatisfied"))
+    await on.world.advance(6 * MINUTE_MS)
+    await person.taps_old(on.say("満足", "Satisfied"))
+    await on.world.advance(6 * MINUTE_MS)
+    return await on.card()
+
+
+async def card_overdue(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.person.taps(on.say("連絡を希望する", "Yes, here"))
+    await looked.presses("claim")
+    due_ms = (await looked.case()).due_ms
+    assert due_ms is not None
+    await on.world.advance_to(due_ms + HOUR_MS + MINUTE_MS)
+    return await on.thread()
+
+
+async def card_apologised(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.person.taps(on.say("連絡を希望する", "Yes, here"))
+    await on.world.advance(6 * DAY_MS)
+    return await on.thread()
+
+
+async def card_sent(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await replied(on, looked)
+    return await on.card()
+
+
+async def replied(on: Stage, looked: Looked) -> None:
+    await looked.replies(
+        on.say(
+            "傷んだ商品をお届けし、申し訳ございません。交換品を本日お送りします。",
+            "We're sorry it arrived damaged. A replacement is on its way today.",
+        )
+    )
+
+
+async def thread(on: Stage) -> Locator:
+    """The whole talk: claimed, answered, the customer's answer, a call, a hand-over."""
+    looked = await on.unhappy()
+    await looked.presses("claim")
+    await replied(on, looked)
+    await looked.person.says(
+        on.say("ありがとうございます。箱も替えてもらえますか", "Thank you. Could it come in a new box?")
+    )
+    await looked.opens("call")
+    await looked.submits(reached="yes", note=on.say("明日の午前着をご希望", "Would like it tomorrow morning"))
+    await looked.opens("hand_over")
+    await looked.submits(to="U0SECOND", note=on.say("発送の確認をお願いします", "Please check the parcel"))
+    return await on.thread()
+
+
+async def card_blocked(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.presses("claim")
+    on.world.line.block(looked.person.user_id)
+    await on.world.advance(3_000)
+    return await on.card()
+
+
+async def card_unsent(on: Stage) -> Locator:
+    """A reply that could not be sent in time."""
+    looked = await on.unhappy()
+    on.world.line.fail_next("/v2/bot/message/push", "monthly", 40)
+    await replied(on, looked)
+    await on.world.advance(DAY_MS)
+    return await on.thread()
+
+
+async def card_resolved(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await on.world.advance(2 * HOUR_MS)
+    await replied(on, looked)
+    await looked.resolves()
+    return await on.card()
+
+
+async def card_solved(on: Stage) -> Locator:
+    """Settled, and the customer says so."""
+    looked = await on.unhappy()
+    await replied(on, looked)
+    await looked.resolves()
+    await looked.person.waits(DAY_MS)
+    await looked.person.taps(on.say("解決した", "Solved"))
+    return await on.thread()
+
+
+async def card_reopened(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await replied(on, looked)
+    await looked.resolves()
+    await looked.person.waits(DAY_MS)
+    await looked.person.taps(on.say("まだ困っている", "Still a problem"))
+    return await on.thread()
+
+
+async def card_erased(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await replied(on, looked)
+    await looked.person.says(on.say("削除", "erase"))
+    await looked.person.taps(on.say("削除する", "Erase"))
+    await on.world.advance(HOUR_MS)
+    return await on.thread()
+
+
+async def card_hidden(on: Stage) -> Locator:
+    """In a public channel."""
+    on.world.slack.channels[CHANNEL].private = False
+    await on.unhappy()
+    return await on.card()
+
+
+async def window_words(on: Stage) -> Locator:
+    on.world.slack.channels[CHANNEL].private = False
+    looked = await on.unhappy()
+    await replied(on, looked)
+    await looked.opens("words")
+    return await on.window()
+
+
+async def window_reply(on: Stage) -> Locator:
+    await (await on.unhappy()).opens("reply")
+    return await on.window()
+
+
+async def window_reply_silence(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.person.taps(on.say("連絡は不要", "No, thank you"))
+    await looked.opens("reply")
+    return await on.window()
+
+
+async def window_preview(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.opens("reply")
+    words = on.say(
+        "箱がつぶれており、申し訳ございません。交換品を本日お送りします。",
+        "We're sorry about the box. A new one leaves today.",
+    )
+    await on.world.slack.submits("U0STAFF", {"text.damaged": words})
+    return await on.window()
+
+
+async def window_late(on: Stage) -> Locator:
+    """Somebody settled it while the reply stood in the preview."""
+    looked = await on.unhappy()
+    await looked.opens("reply")
+    words = on.say("交換品を本日お送りします。", "A new one leaves today.")
+    await on.world.slack.submits("U0STAFF", {"text.damaged": words})
+    await looked.resolves("U0SECOND")
+    await looked.submits()
+    return await on.window()
+
+
+async def window_hand_over(on: Stage) -> Locator:
+    await (await on.unhappy()).opens("hand_over")
+    return await on.window()
+
+
+async def window_call(on: Stage) -> Locator:
+    await (await on.unhappy()).opens("call")
+    return await on.window()
+
+
+async def window_snooze(on: Stage) -> Locator:
+    await (await on.unhappy()).opens("snooze")
+    return await on.window()
+
+
+async def window_resolve(on: Stage) -> Locator:
+    await (await on.unhappy()).opens("resolve")
+    return await on.window()
+
+
+async def window_survey(on: Stage) -> Locator:
+    await on.world.slack.command("U0STAFF", CHANNEL, "/survey", "")
+    await eventually(on.world, lambda: on.world.slack.modal("U0STAFF") is not None)
+    return await on.window()
+
+
+async def home(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.presses("claim")
+    await on.unhappy("まだ届きません", "It has not arrived")
+    for _ in range(11):
+        new_person(on.world, on.lang)
+    await on.world.slack.opens_home("U0STAFF")
+    await eventually(on.world, lambda: on.world.slack.home("U0STAFF") is not None)
+    await on.look(channel="HOME")
+    return on.tab.locator("#messages")
+
+
+async def home_cases(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await looked.presses("claim")
+    await on.unhappy("まだ届きません", "It has not arrived")
+    await on.world.slack.opens_home("U0STAFF")
+    await eventually(on.world, lambda: on.world.slack.home("U0STAFF") is not None)
+    await on.world.slack.clicks_home("U0STAFF", "koe.home.cases")
+    await eventually(on.world, lambda: on.world.slack.modal("U0STAFF") is not None)
+    return await on.window()
+
+
+async def refused_unlisted(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    user = on.world.slack.add_user(on.say("新人", "Newcomer"), locale=on.say("ja-JP", "en-US"))
+    on.world.slack.channels[CHANNEL].members.append(user)
+    await looked.presses("claim", user)
+    return await on.told(user)
+
+
+async def refused_guest(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    user = on.world.slack.add_user(on.say("協力会社", "Partner"), locale=on.say("ja-JP", "en-US"), is_restricted=True)
+    on.world.slack.channels[CHANNEL].members.append(user)
+    await looked.presses("claim", user)
+    return await on.told(user)
+
+
+async def refused_taken(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    await asyncio.gather(looked.clicks("claim", "U0SECOND"), looked.clicks("claim", "U0STAFF"))
+    await on.world.advance(3_000)
+    case = await looked.case()
+    return await on.told("U0STAFF" if case.assignee == "U0SECOND" else "U0SECOND")
+
+
+async def refused_blocked(on: Stage) -> Locator:
+    looked = await on.unhappy()
+    on.world.line.block(looked.person.user_id)
+    await on.world.advance(3_000)
+    await looked.clicks("reply")
+    await eventually(on.world, lambda: bool(on.world.slack.ephemerals("U0STAFF")))
+    return await on.told()
+
+
+SCENES: Final[dict[str, Callable[[Stage], Awaitable[Locator]]]] = {
+    "card-open": card_open,
+    "card-claimed": card_claimed,
+    "card-snoozed": card_snoozed,
+    "card-changed": card_changed,
+    "card-corrected": card_corrected,
+    "card-overdue": card_overdue,
+    "card-apologised": card_apologised,
+    "card-sent": card_sent,
+    "card-unsent": card_unsent,
+    "card-blocked": card_blocked,
+    "card-resolved": card_resolved,
+    "card-solved": card_solved,
+    "card-reopened": card_reopened,
+    "card-erased": card_erased,
+    "card-hidden": card_hidden,
+    "thread": thread,
+    "window-reply": window_reply,
+    "window-reply-silence": window_reply_silence,
+    "window-preview": window_preview,
+    "window-late": window_late,
+    "window-hand-over": window_hand_over,
+    "window-call": window_call,
+    "window-snooze": window_snooze,
+    "window-resolve": window_resolve,
+    "window-words": window_words,
+    "window-survey": window_survey,
+    "home": home,
+    "home-cases": home_cases,
+    "refused-unlisted": refused_unlisted,
+    "refused-guest": refused_guest,
+    "refused-taken": refused_taken,
+    "refused-blocked": refused_blocked,
+}
+"""By the name of the picture."""
+
+
+# ------------------------------------------------------------------------------------------------- drawing
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(tmp_path: Path, chromium: Browser, lang: str) -> AsyncIterator[Stage]:
+    world = await open_world(tmp_path, start_ms=START_MS, shop={**SHOP, "language": lang})
+    world.slack.channels[CHANNEL].members.append(world.slack.add_user("", id="U0SECOND"))
+    for user_id, name in NAMES[lang].items():
+        user = world.slack.users[user_id]
+        user.name, user.locale = name, "ja-JP" if lang == "ja" else "en-US"
+    page = page_app(line=world.line, slack=world.slack, story=Story(world), lang="ja" if lang == "ja" else "en")
+    served = await serve(page)
+    context = await chromium.new_context(
+        viewport={"width": 1280, "height": 1700}, locale=lang, timezone_id="Asia/Tokyo"
+    )
+    context.set_default_timeout(5_000)
+    yield Stage(world, await context.new_page(), served.url, lang)
+    await context.close()
+    page.state.stop()
+    await served.close()
+    await world.close()
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+@pytest.mark.parametrize("name", SCENES)
+async def test_picture(stage: Stage, name: str, lang: str) -> None:
+    shown = await SCENES[name](stage)
+    await expect(shown).to_be_visible()
+    FOLDER.mkdir(exist_ok=True)
+    drawn = FOLDER / f"{name}-{lang}.png"
+    await shown.screenshot(path=drawn, animations="disabled", caret="hide")
+    assert drawn.stat().st_size < LIMIT
