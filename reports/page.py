@@ -160,6 +160,7 @@ class _Page:
             ),
             "drivers": self._drivers(),
             "sparks": self._sparks(),
+            "no_kpis": self._no_kpis(),
             "blocks": self._blocks(texts),
             "foot": _lines(texts["foot"]),
         }
@@ -410,20 +411,31 @@ class _Page:
             for place, found in enumerate(context.drivers)
         ]
 
-    def _sparks(self) -> list[SimpleNamespace]:
-        """The figures of the shop, each with its last weeks."""
+    def _kpis(self) -> list[tuple[str, Result, Sequence[Result]]]:
+        """(name, figure of the shop, its last weeks)."""
         report = self._context.kpis
-        found = []
+        found: list[tuple[str, Result, Sequence[Result]]] = []
         for result in () if report is None else report.results:
             weeks = report.series.get((result.metric, result.variant), ()) if report is not None else ()
-            if result.segment or not weeks:
-                continue
-            name = metric_name(result.metric, self._context.specs, self._words)
-            variant = kpi_variant(result.metric, result.variant, self._lang)
-            number = self._number(f"{name} {variant}".strip(), result, None)
-            number.figures = self._figured(charts.sparkline(weeks, number.name, self._lang))
-            found.append(number)
+            if not result.segment and weeks:
+                name = metric_name(result.metric, self._context.specs, self._words)
+                variant = kpi_variant(result.metric, result.variant, self._lang)
+                found.append((f"{name} {variant}".strip(), result, weeks))
         return found
+
+    def _sparks(self) -> list[SimpleNamespace]:
+        """The figures of the shop that there are, each with its last weeks."""
+        found = []
+        for name, result, weeks in self._kpis():
+            if result.status != "no_data":
+                number = self._number(name, result, None)
+                number.figures = self._figured(charts.sparkline(weeks, name, self._lang))
+                found.append(number)
+        return found
+
+    def _no_kpis(self) -> str:
+        names = [name for name, result, _ in self._kpis() if result.status == "no_data"]
+        return self._say["no_kpis"].format(names=self._say["list"].join(names)) if names else ""
 
     def _blocks(self, texts: Mapping[str, str]) -> list[SimpleNamespace]:
         context = self._context
@@ -512,6 +524,12 @@ _SAY: dict[Language, dict[str, str]] = {
         "no_metrics": "この期間の指標はありません。",
         "touchpoints": "接点ごとの推移",
         "kpis": "KPI",
+        "no_kpis": "この期間の記録がない項目：{names}",
+        "list": "、",
+        "formula_count_plain": "期間内の件数（対象 {n}）",
+        "formula_money_plain": "金額の平均または中央値（対象 {n}）",
+        "formula_days_plain": "日数の平均または中央値（対象 {n}）",
+        "formula_hours_plain": "時間の平均または中央値（対象 {n}）",
         "as_table": "表で見る",
         "how": "計算方法",
         "how_of": "：{name}",
@@ -578,6 +596,12 @@ _SAY: dict[Language, dict[str, str]] = {
         "no_metrics": "No metrics in this period.",
         "touchpoints": "Touchpoints week by week",
         "kpis": "KPIs",
+        "no_kpis": "Nothing recorded in this period: {names}",
+        "list": ", ",
+        "formula_count_plain": "Count in the period, out of {n}",
+        "formula_money_plain": "Mean or median amount of {n}",
+        "formula_days_plain": "Mean or median days of {n}",
+        "formula_hours_plain": "Mean or median hours of {n}",
         "as_table": "As a table",
         "how": "How is this computed?",
         "how_of": " {name}",
