@@ -248,7 +248,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
     context = with_texts(context, found)
     own = None if request.templates is None else Path(request.templates)
     try:
-        return {**_rendered(context, own), **({} if views is None else _drawn(context, views, tz))}
+        return {**_rendered(context, own), **({} if views is None else _drawn(context, views, tz, own))}
     except TemplateError as error:
         where = f" ({error.name}, line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
         raise RequestError(f"a template of the digest cannot be used: {error}{where}; own templates: {own}") from error
@@ -266,11 +266,11 @@ def _rendered(context: DigestContext, own: Path | None) -> dict[str, Any]:
     }
 
 
-def _drawn(context: DigestContext, views: Views, tz: ZoneInfo) -> dict[str, Any]:
+def _drawn(context: DigestContext, views: Views, tz: ZoneInfo, own: Path | None) -> dict[str, Any]:
     """The page, and the chart of the first message: loaded only where they are wanted."""
     from reports.page import digest_chart, render_page
 
-    return {"page": render_page(context, views, tz=tz), "chart": digest_chart(context, views)}
+    return {"page": render_page(context, views, tz=tz, templates=own), "chart": digest_chart(context, views)}
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:

@@ -56,10 +56,14 @@ def digest_chart(context: DigestContext, views: Views) -> dict[str, Any] | None:
     }
 
 
-def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo) -> dict[str, str]:
+def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo, templates: Path | None = None) -> dict[str, str]:
     """{"html": the whole document, "csp": the policy that goes with it as a header}.
 
     The policy allows the document's own style sheet and script by their SHA-256 and nothing else.
+
+    Args:
+        tz: the shop's zone, for the time of the computation.
+        templates: a folder with the shop's own templates of sentences.
     """
     css = _style()
     script = _file("page.js")
@@ -67,7 +71,7 @@ def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo) -> dict[s
         f"default-src 'none'; style-src '{_hashed(css)}'; script-src '{_hashed(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    made = _Page(context, views, tz).parts()
+    made = _Page(context, views, tz).parts(page_words(context, templates=templates))
     # our own two files, inlined as they are
     inlined = {"css": Markup(css), "script": Markup(script)}  # noqa: S704
     html = _templates().get_template("page.html.j2").render(**made, **inlined, csp=policy)
@@ -131,9 +135,9 @@ class _Page:
         self._words = Words(context.language, limits=context.limits)
         self._figures = 0
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Everything by the names of the template; `texts` are the digest's own sentences."""
         context, say, words = self._context, self._say, self._words
-        texts = page_words(context)
         return {
             "lang": context.language,
             "say": say,
@@ -488,16 +492,26 @@ _BLOCKS: dict[Language, dict[str, str]] = {
     "ja": {
         "numbers": "回答の状況",
         "benchmarks": "他社・業界の公表値との比較",
+        "topics": "言葉と話題",
+        "segments": "お客さまの区分",
+        "trust": "信頼残高",
+        "linkage": "KPIとの関連",
         "experiments": "A/Bテスト",
         "care": "お客さま対応",
+        "reach": "届けられるお客さま",
         "checks": "データの確認",
         "notes": "補足",
     },
     "en": {
         "numbers": "Response",
         "benchmarks": "Beside published figures",
+        "topics": "Words and topics",
+        "segments": "Groups of customers",
+        "trust": "Trust balance",
+        "linkage": "What customers did afterwards",
         "experiments": "A/B tests",
         "care": "Looking after customers",
+        "reach": "Whom the shop can reach",
         "checks": "Data quality",
         "notes": "Notes",
     },

@@ -127,15 +127,28 @@ class _Parts:
 
     def _customers(self) -> Iterator[str]:
         context, words = self._context, self._words
-        yield from self._figures("segments", segment_figures(context.segments, words))
-        if context.trust is not None:
-            yield self.part("trust", pieces=portfolio_lines(context.trust, context.language))
+        yield from self.segments()
+        yield self.trust()
         if context.kpis is not None:
             yield from self._figures("kpis", kpi_figures(context.kpis, context.specs, words))
-            yield from self._figures("linkage", linkage_figures(context.kpis.linkages, words))
+        yield from self.linkage()
         for analysis in context.drivers:
             said = drivers.sentences(analysis, context.specs, context.language)
             yield self.part("drivers", pieces=[(drivers.title(analysis, context.language), said)])
+
+    def segments(self) -> Iterator[str]:
+        """The groups that customers fall into."""
+        yield from self._figures("segments", segment_figures(self._context.segments, self._words))
+
+    def trust(self) -> str:
+        """The trust balances; "" in a narrowed digest."""
+        found = self._context.trust
+        return "" if found is None else self.part("trust", pieces=portfolio_lines(found, self._context.language))
+
+    def linkage(self) -> Iterator[str]:
+        """What customers did after they answered; once a month."""
+        if self._context.kpis is not None:
+            yield from self._figures("linkage", linkage_figures(self._context.kpis.linkages, self._words))
 
     def _figures(self, block: str, groups: Sequence[Figures]) -> Iterator[str]:
         for number, group in enumerate(groups):
@@ -144,10 +157,15 @@ class _Parts:
     def _tests(self) -> Iterator[str]:
         context = self._context
         yield from (self.part("experiment", e=found) for found in context.experiments)
-        if context.texts is not None:
-            for number, found in enumerate(context.texts.found):
+        yield from self.topics()
+
+    def topics(self) -> Iterator[str]:
+        """Topics and words of the comments, question by question; no comment itself."""
+        texts = self._context.texts
+        if texts is not None:
+            for number, found in enumerate(texts.found):
                 yield self.part("topics", text=found, first=number == 0)
-            yield context.texts.note(context.language)
+            yield texts.note(self._context.language)
 
     def _care(self) -> Iterator[str]:
         yield self.part("care")
@@ -318,7 +336,12 @@ def page_words(context: DigestContext, *, templates: Path | None = None) -> dict
         "numbers": parts.part("numbers"),
         "benchmarks": "\n".join(parts.benchmarks()),
         "experiments": "\n".join(parts.part("experiment", e=found) for found in context.experiments),
+        "topics": "\n".join(parts.topics()),
+        "segments": "\n".join(parts.segments()),
+        "trust": parts.trust(),
+        "linkage": "\n".join(parts.linkage()),
         "care": parts.part("care"),
+        "reach": parts.part("reach"),
         "checks": parts.checks(),
         "notes": parts.part("notes"),
         "foot": parts.foot(),
