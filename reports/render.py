@@ -425,6 +425,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             "opened": context.care.opened,
             "open_now": context.care.open_now,
             "overdue": context.care.overdue,
+            "unattended": context.care.unattended,
             "closed_loop": context.care.closed_loop.to_json(),
         },
         "experiments": [found.to_json() for found in context.experiments],

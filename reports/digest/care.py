@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from reports import kpis, procedures
@@ -14,6 +15,8 @@ from storage.store import Tx
 
 CASES_BACK_MS = 90 * 86_400_000
 CLOSED_LOOP_MS = 48 * 3_600_000
+BUSINESS_DAYS = 2
+_WEEKEND = (5, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Care:
     """In the week."""
     open_now: int
     overdue: int
+    unattended: int
+    """Open without a reply two business days (Monday to Friday) after the answer."""
     closed_loop: Result
     """Answered or settled within 48 hours / opened in the week at least 48 hours ago and not taken back."""
     first_reply: Result
@@ -52,11 +57,32 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
         opened=len(in_week),
         open_now=len(waiting),
         overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < now_ms),
+        unattended=sum(
+            1 for case in waiting if case.replied_ms is None and business_days_later(case.opened_ms, tz) < now_ms
+        ),
         closed_loop=rate("closed_loop_rate", sum(map(_closed_in_time, ripe)), len(ripe), span),
         first_reply=_first_reply(in_week, span),
         solved=_solved(cases, start_ms, end_ms, span),
         recovered=_recovered(tx, cases, now_ms, span),
     )
+
+
+def business_days_later(at_ms: int, tz: ZoneInfo) -> int:
+    """The same time of the day two business days later; from a weekend, reckoned from the end of it.
+
+    >>> friday = datetime(2026, 11, 20, 10, tzinfo=ZoneInfo("Asia/Tokyo"))
+    >>> later = business_days_later(int(friday.timestamp() * 1000), ZoneInfo("Asia/Tokyo"))
+    >>> datetime.fromtimestamp(later / 1000, ZoneInfo("Asia/Tokyo")).isoformat()
+    '2026-11-24T10:00:00+09:00'
+    """
+    at = datetime.fromtimestamp(at_ms / 1000, tz)
+    if at.weekday() in _WEEKEND:
+        at = datetime.combine(at.date() + timedelta(days=7 - at.weekday()), time(), tz)
+    for _ in range(BUSINESS_DAYS):
+        at += timedelta(days=1)
+        while at.weekday() in _WEEKEND:
+            at += timedelta(days=1)
+    return int(at.timestamp() * 1000)
 
 
 def _closed_in_time(case: Case) -> bool:

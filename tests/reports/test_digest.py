@@ -33,6 +33,7 @@ from report_history import (
 
 from bot.standins.blocks import validate_message
 from reports.digest import DigestContext, DigestRule, last_complete_period, parse_week, week_name
+from reports.digest.care import business_days_later
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Stratum
@@ -508,6 +509,20 @@ async def test_a_mistap_that_was_corrected_is_neither_followed_up_nor_left_alone
     assert (care.closed_loop.score, care.closed_loop.n_valid) == (pytest.approx(1000 / 13), 13), "10 of 13"
 
 
+@pytest.mark.parametrize(
+    ("opened", "due"),
+    [
+        ("2026-11-16T09:00", "2026-11-18T09:00"),
+        ("2026-11-19T18:00", "2026-11-23T18:00"),
+        ("2026-11-21T12:00", "2026-11-25T00:00"),
+        ("2026-11-22T23:00", "2026-11-25T00:00"),
+    ],
+)
+def test_two_business_days_pass_over_the_weekend(opened: str, due: str) -> None:
+    at, wanted = (datetime.fromisoformat(f"{text}+09:00").timestamp() * 1000 for text in (opened, due))
+    assert business_days_later(int(at), ZoneInfo("Asia/Tokyo")) == wanted
+
+
 async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> None:
     h = scene("first week")
     start = monday_ms()
@@ -521,6 +536,9 @@ async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> 
     context = await digest_of(h, tmp_path)
     care = context.care
     assert (care.opened, care.open_now, care.overdue) == (12, 4, 2)
+    # those of Wednesday and of three weeks ago; the one of this morning is young
+    assert care.unattended == 3
+    assert "2営業日を過ぎて未返信 3件" in render_text(context)
     assert (care.closed_loop.score, care.closed_loop.n_valid) == (pytest.approx(75.0), 12)
     text = render_text(context)
     assert "今週の確認：①期限超過 2件" in text
