@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -68,6 +69,8 @@ class World:
     interactions: list[dict[str, Any]] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    form: dict[str, Any] | None = None
+    """What /survey opens; FORM when nothing is said."""
     busy: bool = False
     on_change: list[Callable[[], None]] = field(default_factory=list)
 
@@ -110,10 +113,12 @@ class World:
         """In Koe's place: keeps interactions, opens a form on /survey, gives the answers it was told."""
         fields = {key: value[0] for key, value in parse_qs((await request.body()).decode()).items()}
         if "command" in fields:
-            body = {"trigger_id": fields["trigger_id"], "view": FORM}
+            body = {"trigger_id": fields["trigger_id"], "view": self.form or FORM}
             await self._call(f"{self.served[1].url}/api/views.open", "xoxb-t", body)
             return Response()
         payload = json.loads(fields["payload"])
+        if payload["type"] == "block_suggestion":
+            return JSONResponse({"options": [{"value": "C001", "text": plain(f"田中様（{payload['value']}01）")}]})
         self.interactions.append(payload)
         self.heard.set()
         answer = self.answers.pop(0) if payload["type"] == "view_submission" and self.answers else None
@@ -419,6 +424,43 @@ async def test_the_survey_form_is_filled_in_by_keyboard_and_shows_its_errors(
     await expect(form).to_be_visible()
     await tab.keyboard.press("Escape")
     await expect(form).to_be_hidden()
+
+
+async def test_a_customer_is_searched_and_a_file_is_dropped(
+    world: World, open_tab: Callable[..., Any], tmp_path: Path
+) -> None:
+    search = {"type": "external_select", "action_id": "who", "min_query_length": 1}
+    dropped = {"type": "file_input", "action_id": "list", "filetypes": ["csv"], "max_files": 1}
+    fields = [
+        {"type": "input", "block_id": "who", "label": plain("お客さま"), "element": search, "dispatch_action": True},
+        {"type": "input", "block_id": "list", "label": plain("一覧"), "element": dropped},
+    ]
+    world.form = FORM | {"blocks": fields}
+    tab = await open_tab()
+    await tab.locator("#slack-text").fill("/survey")
+    await tab.locator("#slack-text").press("Enter")
+    form = tab.get_by_role("dialog", name="アンケートを送る")
+    await form.get_by_label("お客さま").press_sequentially("C0")
+    await form.get_by_role("button", name="田中様（C001）").click()
+    await world.heard.wait()
+    assert world.interactions[-1]["actions"][0]["selected_option"]["value"] == "C001", "choosing tells the app at once"
+
+    # the app answers with a new view: what was chosen stays
+    view = world.slack.modal(world.staff) or {}
+    note = {"type": "section", "text": plain("送れます。")}
+    shown = {**world.form, "blocks": [fields[0], note, fields[1]]}
+    await world._call(f"{world.served[1].url}/api/views.update", "xoxb-t", {"view_id": view["id"], "view": shown})
+    await expect(form.get_by_text("送れます。")).to_be_visible()
+    await expect(form.get_by_label("お客さま")).to_have_value("田中様（C001）")
+
+    (tmp_path / "list.csv").write_bytes(b"C001")
+    async with tab.expect_response(lambda answer: answer.url.endswith("/act")):
+        await form.get_by_label("一覧").set_input_files(tmp_path / "list.csv")
+    await form.get_by_role("button", name="送る").click()
+    await expect(form).to_be_hidden()
+    values = world.interactions[-1]["view"]["state"]["values"]
+    assert values["who"]["who"]["selected_option"]["value"] == "C001"
+    assert values["list"]["list"]["files"][0]["name"] == "list.csv"
 
 
 async def test_a_week_shows_the_channel_that_got_the_digest(world: World, open_tab: Callable[..., Any]) -> None:

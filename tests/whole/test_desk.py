@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -263,3 +264,16 @@ async def test_slack_in_trouble_costs_no_answer(world: World) -> None:
     world.slack.fail_next("views.open", "ok_false:expired_trigger_id")
     told = await asks(world, "", "U0STAFF")
     assert "もう一度お試しください" in told
+
+
+async def test_over_socket_mode_it_is_the_same(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, transport="socket")
+    try:
+        person = await reachable(world)
+        assert "送れます。" in await opened(world, "U0STAFF", person)
+        assert "お送りします" in str((await world.slack.submits("U0STAFF")).body)
+        await world.settle()
+        assert len(person.bubbles()) == 1
+        assert "休止しました" in await asks(world, "pause after_purchase")
+    finally:
+        await world.close()
