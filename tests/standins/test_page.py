@@ -354,3 +354,17 @@ def test_the_modules_never_turn_text_into_markup_or_code() -> None:
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", source
         ), path.name
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)[\w.]+", source), path.name
+
+
+async def test_a_picture_that_was_uploaded_to_slack_is_served_as_one_and_no_other_file_is(page: Page) -> None:
+    png = b"\x89PNG\r\n\x1a\n<script>1</script>"
+    file_id = str(page.slack._new_file({"filename": "trend.png", "length": len(png)})["file_id"])
+    page.slack._files[file_id]["content"] = png
+    async with page.http.get(f"{page.url}/files/{file_id}") as answer:
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert await answer.read() == png
+    async with page.http.get(f"{page.url}/files/F0NOBODY") as answer:
+        assert answer.status == 404
+        assert (await answer.json())["error"] == "no_file"
