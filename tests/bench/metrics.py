@@ -66,7 +66,7 @@ class Plan:
         return round(self.answers / LONG / history.ANSWERS_PER_SESSION)
 
 
-FULL = Plan(answers=10_000_000, customers=200_000, raw=1_000_000, rounds=25, digests=3)
+FULL = Plan(answers=10_000_000, customers=200_000, raw=1_000_000, rounds=25, digests=1)
 QUICK = Plan(answers=200_000, customers=4_000, raw=50_000, rounds=5, digests=2)
 
 
