@@ -21,6 +21,7 @@ import pytest
 from bot.signatures import sign_line, sign_standard_webhooks
 from bot.standins.line import LineStandin
 from bot.standins.wire import serve
+from tests.nursery import Done, run
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -58,15 +59,8 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
-def koe(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bot.cli", *arguments],
-        cwd=folder,
-        env=environment(folder, **settings) | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def koe(folder: Path, *arguments: str, **settings: str) -> Done:
+    return run(*arguments, cwd=folder, environ=environment(folder, **settings))
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ from reports.__main__ import make_digest, read_request
 from reports.answers_file import AnswersFileError
 from storage.records import Answer, Customer, RollupCell
 from storage.store import Store, open_store
+from tests.nursery import run
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 NOW_MS = int(datetime(2026, 11, 23, 9, tzinfo=TOKYO).timestamp() * 1000)
@@ -261,14 +260,7 @@ def test_the_command_stores_a_file_beside_a_shop_and_counts_what_it_did(tmp_path
     (tmp_path / "koe.yaml").write_text((root / "koe.example.yaml").read_text("utf-8"), "utf-8")
     (tmp_path / "answers.csv").write_text(HEAD + "2026-06-16,C1,nps,9\n2026-06-16,C1,nps,12\n", "utf-8")
 
-    def koe() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "bot.cli", "import", "answers", "answers.csv"],
-            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-            env={"PYTHONPATH": str(root), "PYTHONIOENCODING": "utf-8"},
-        )  # fmt: skip
-
-    first, again = koe(), koe()
+    first, again = (run("import", "answers", "answers.csv", cwd=tmp_path, strict=True) for _ in range(2))
     assert (first.returncode, first.stdout) == (1, "1 stored, 0 known before, 1 bad.\n")
     assert "answers.csv:3: value is '12', no answer to nps: a whole number from 0 to 10." in first.stderr
     assert again.stdout == "0 stored, 1 known before, 1 bad.\n"

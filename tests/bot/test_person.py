@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from datetime import date
@@ -24,8 +23,8 @@ from flows.engine import Begin, new_state, step  # noqa: E402
 from reports import trust  # noqa: E402
 from storage.records import RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402
+from tests.nursery import Done, run  # noqa: E402
 
-KOE = [sys.executable, "-m", "bot.cli"]
 CANARY = "canary7f3a"
 PERSON = f"C-{CANARY}"
 LINE_ID = f"U{CANARY}line"
@@ -40,14 +39,11 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("KOE_", "LINE_", "SLACK_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     Path("koe.yaml").write_text((ROOT / "koe.example.yaml").read_text("utf-8"), encoding="utf-8")
 
 
-def person(*args: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*KOE, "person", *args], input=answer, capture_output=True, text=True, timeout=60, encoding="utf-8"
-    )
+def person(*args: str, answer: str = "") -> Done:
+    return run("person", *args, cwd=Path.cwd(), stdin=answer)
 
 
 def live_everywhere(tx: Tx) -> None:

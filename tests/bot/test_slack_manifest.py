@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from bot.slack import manifest as made
 from bot.slack.manifest import EVENTS, METHODS, SCOPES, SHORTCUTS, NotReachable, manifest, needed_scopes
 from bot.staff import access
 from bot.staff.survey import COMMAND
+from tests.nursery import Done, run
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = "api|auth|apps|blocks|bookmarks|canvases|chat|conversations|files|reactions|team|usergroups|users|views"
@@ -106,16 +105,8 @@ def test_an_address_that_slack_cannot_call_is_refused_with_what_to_do(address: s
         whole(public_url=address)
 
 
-def koe(directory: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from bot.cli import main; main()", "slack-manifest", *words],
-        cwd=directory,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def koe(directory: Path, *words: str, **environ: str) -> Done:
+    return run("slack-manifest", *words, cwd=directory, environ=environ)
 
 
 def test_the_command_prints_it_before_there_is_any_token(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "flows"))
 from talks import Talk, library, told  # noqa: E402
 
+from tests.nursery import Done, run  # noqa: E402
+
 KOE = [sys.executable, "-m", "bot.cli"]
 OWN = """\
 id: gift
@@ -43,16 +45,8 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def talk(*args: str, lines: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*KOE, "talk", *args],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environ},
-        encoding="utf-8",
-    )
+def talk(*args: str, lines: str = "", **environ: str) -> Done:
+    return run("talk", *args, cwd=Path.cwd(), environ={"COLUMNS": "200", **environ}, stdin=lines)
 
 
 def replayed(path: Path) -> tuple[list[object], list[object]]:

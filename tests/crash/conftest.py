@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from storage import failpoints
-from tests.crash.shop import Nursery
+from tests.nursery import SERVER, Nursery
 
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
     """Starts servers for the whole run."""
-    started = Nursery()
+    started = Nursery(SERVER)
     yield started
     started.close()
 

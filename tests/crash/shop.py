@@ -12,8 +12,6 @@ import secrets
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,11 +28,11 @@ from bot.standins.line import LineStandin
 from bot.standins.slack import SlackMessage, SlackStandin
 from bot.standins.wire import serve
 from tests.checker import CALM, check_history
+from tests.nursery import Life, Nursery
 
 Platform = Literal["line", "slack", "socket"]
 """Where the customer is; "socket": in Slack, reached over Socket Mode."""
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 25.0
 _STEP_S = 0.03
 
@@ -68,88 +66,6 @@ triggers:
 alerts: {channel: C0ALERTS, grace: 0s}
 staff: {may_trigger: [U0STAFF]}
 """
-
-
-class Nursery:
-    """Starts servers (tests/crash/nursery.py). One for a whole test run."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.nursery"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            self._read()
-        except AssertionError:
-            self.close()
-            raise
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the nursery ended; its reason is on stderr"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def start(self, argv: list[str], environ: dict[str, str], log: Path) -> Life:
-        """`koe ARGV` with exactly this environment; what it prints goes to `log`."""
-        order = {"argv": argv, "environ": environ, "log": str(log), "cwd": str(log.parent)}
-        return Life(self._ask(order)["pid"], self)
-
-    def reap(self, pid: int) -> int:
-        """The exit code of a process that has ended, minus the signal's number when one ended it."""
-        status: int = self._ask({"reap": pid})["status"]
-        return status
-
-    def close(self) -> None:
-        """End whatever is still running."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
-
-
-class Life:
-    """One run of the server."""
-
-    def __init__(self, pid: int, nursery: Nursery) -> None:
-        self.pid = pid
-        self.status: int | None = None
-        self._nursery = nursery
-        self._fd = os.pidfd_open(pid)
-
-    def signal(self, number: int) -> None:
-        """To a life that is over nothing happens."""
-        if self.status is None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._fd, number)
-
-    async def ended(self) -> int:
-        """Its exit code (minus a signal's number), once it has ended."""
-        if self.status is None:
-            loop = asyncio.get_running_loop()
-            over = asyncio.Event()
-            watched = os.dup(self._fd)
-            loop.add_reader(watched, over.set)
-            try:
-                await over.wait()
-            finally:
-                loop.remove_reader(watched)
-                os.close(watched)
-            if self.status is None:
-                self.status = self._nursery.reap(self.pid)
-                os.close(self._fd)
-        return self.status
 
 
 @dataclass(slots=True)

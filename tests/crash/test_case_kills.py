@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.shop import LinePerson, Nursery, Shop, open_shop
+from tests.crash.shop import LinePerson, Shop, open_shop
+from tests.nursery import Nursery
 
 CHANNEL = "C0ALERTS"
 POINTS = ["slack.before_ack", "worker.after_send"]

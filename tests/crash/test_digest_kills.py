@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.shop import SHOP, Nursery, open_shop
+from tests.crash.shop import SHOP, open_shop
+from tests.nursery import Nursery
 
 WITH_DIGEST = SHOP + "digests: [{id: weekly, channel: C0DIGEST, weekday: mon, at: '09:00'}]\n"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.shop import ROOT, Nursery, Platform, answers_everything, open_shop
+from tests.crash.shop import Platform, answers_everything, open_shop
+from tests.nursery import ROOT, Nursery
 
 PASSES = (1, 2, 3)
 """Of a conversation's points: the invitation or the first answer, the next one, the last one."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bot.standins.wire import JsonObject
 from storage.store import Tx
-from tests.crash.shop import LinePerson, Nursery, Shop, open_shop
+from tests.crash.shop import LinePerson, Shop, open_shop
 from tests.crash.worlds import invited, world_of, wrong_in
+from tests.nursery import Nursery
 
 TIMES = 100
 ROUNDS = 200

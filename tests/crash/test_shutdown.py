@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.shop import ANSWERS, LinePerson, Nursery, open_shop
+from tests.crash.shop import ANSWERS, LinePerson, open_shop
+from tests.nursery import Nursery
 
 
 async def _stop_under_load(directory: Path, nursery: Nursery, *, times: int, people: int) -> None:

@@ -12,8 +12,9 @@ import pytest
 from bot.outbox import Outbox
 from bot.standins.demo import DAY_MS, Buyer, World
 from storage.store import Tx
-from tests.crash.shop import LinePerson, Nursery, open_shop
+from tests.crash.shop import LinePerson, open_shop
 from tests.crash.worlds import invited, plan_invitation, sends, tap_data, world_of, wrong_in
+from tests.nursery import Nursery
 
 Stop = Callable[[World, Buyer], Awaitable[None]]
 

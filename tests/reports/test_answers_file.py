@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, ins
 from reports.answers_report import Measured, measure_file, render_json, render_table
 from reports.frames import frame_of, measure_frame
 from reports.instruments import bundled_instruments, specs_of
+from tests.nursery import Done, run
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 INSTRUMENTS = bundled_instruments()
@@ -335,13 +334,9 @@ def test_progress_adds_up_to_the_size_of_the_file(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- the command
 
 
-def koe(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def koe(folder: Path, *arguments: str, **settings: str) -> Done:
     # no settings of the machine that runs the tests, and no koe.yaml
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "bot.cli", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8", **settings},
-    )  # fmt: skip
+    return run(*arguments, cwd=folder, environ=settings, strict=True)
 
 
 def test_the_command_needs_no_settings(tmp_path: Path) -> None:

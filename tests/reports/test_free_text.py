@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from reports.reading import Readers, Reading
 from reports.vocabulary import FreeTextSettings
 from reports.words import Words
 from storage.store import open_store
+from tests.nursery import run
 
 READERS = Readers()
 INSTRUMENTS = bundled_instruments()
@@ -301,17 +300,6 @@ def rows(count: int, words: str, rating: int, first: int = 0) -> str:
     )
 
 
-def koe(folder: Path, *arguments: str, without_extra: bool = False) -> subprocess.CompletedProcess[str]:
-    # an entry of None in sys.modules is how Python itself marks a module that cannot be imported
-    missing = "sys.modules['sudachipy'] = None; " if without_extra else ""
-    code = f"import sys; {missing}from bot.cli import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-
-
 def measured(file: Path, text: str) -> Measured:
     file.write_text(HEAD + text, "utf-8")
     return measure_file(file, SPECS, unscored=INSTRUMENTS, texts=["reason"], readers=READERS, tz=TOKYO)
@@ -359,12 +347,12 @@ def test_nine_comments_of_a_file_are_a_number_and_nothing_else(tmp_path: Path) -
 def test_without_the_extra_the_command_says_what_is_missing_and_english_is_still_read(tmp_path: Path) -> None:
     file = tmp_path / "answers.csv"
     file.write_text(HEAD + rows(12, "梱包が丁寧でした", 10) + rows(12, "great packaging", 10, 50), "utf-8")
-    done = koe(tmp_path, "metrics", "answers.csv", without_extra=True)
+    done = run("metrics", "answers.csv", cwd=tmp_path, strict=True, without=("sudachipy",))
     assert done.returncode == 0, done.stderr
     assert "日本語のコメント12件は集計していません。追加パッケージ「ja」を入れると集計できます" in done.stdout
     assert "（n=12、95%信頼区間" in done.stdout
     assert "梱包・開封時の印象：100.0%（n=12" in done.stdout
-    english = koe(tmp_path, "metrics", "answers.csv", "--lang", "en")
+    english = run("metrics", "answers.csv", "--lang", "en", cwd=tmp_path, strict=True)
     assert "not analysed" not in english.stdout
     assert english.stdout.count("Packaging: 100.0% (n=12") == 2
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from reports.answers_report import Measured, measure_file, render_json, render_t
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result
 from reports.segments import DAY_MS, Deed
+from tests.nursery import run
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 SPECS = specs_of(bundled_instruments())
@@ -199,15 +198,12 @@ def test_koe_metrics_reads_what_customers_did_from_a_file_of_events(tmp_path: Pa
         for day in ("01", "09", "09")
     ]
     events.write_text("\n".join([*map(json.dumps, bought), "no event"]), encoding="utf-8")
-    koe = Path(sys.executable).with_name("koe")
-    command = [str(koe), "metrics", str(answers), "--events", str(events), "--since", "2026-06-01", "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    command = ["metrics", str(answers), "--events", str(events), "--since", "2026-06-01", "--format", "json"]
+    done = run(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     records = {(r["metric"], r["variant"]): r for r in json.loads(done.stdout)}
     assert records[("psy_beh", "share_truly_loyal")]["score"] == 50.0
     assert records[("psy_beh", "moved")]["status"] == "no_data"
     assert "events.jsonl:19: not JSON" in done.stderr
-    alone = subprocess.run(
-        [koe, "metrics", answers, "--since", "2026-06-01"], capture_output=True, text=True, check=False
-    )
+    alone = run("metrics", str(answers), "--since", "2026-06-01", cwd=tmp_path)
     assert (alone.returncode, "--since needs --events" in alone.stderr) == (2, True)

@@ -18,16 +18,15 @@ from reports.digest import with_texts
 from reports.free_text import FreeTexts
 from reports.instruments import bundled_instruments
 from reports.render import render_json, render_slack, render_text, render_thread
+from tests import nursery
+from tests.nursery import Done
 
 BRAND = {"ja": "声の店", "en": "Koe Store"}
 
 
-def run(request: dict[str, Any] | bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
+def run(request: dict[str, Any] | bytes, *options: str) -> Done:
     text = request if isinstance(request, bytes) else json.dumps(request).encode()
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "reports", "digest", *options],
-        input=text, capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+    return nursery.run("digest", *options, cwd=nursery.ROOT, stdin=text, program="reports", strict=True)
 
 
 async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
@@ -37,7 +36,11 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
     request = {"database": f"sqlite:///{tmp_path / 'koe.db'}", "period": "2026-W47", "now_ms": NOW_MS, "brand": BRAND,
                "digest": {"id": "weekly", "language": "ja", "where": {}}, "timezone": "Asia/Tokyo", "targets": {},
                "primary_metric": "nps"}  # fmt: skip
-    done = run(request)
+    # as the server starts it
+    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this loop
+        [sys.executable, "-W", "error", "-m", "reports", "digest"],
+        input=json.dumps(request).encode(), cwd=nursery.ROOT, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     made = json.loads(done.stdout)
     assert made == {
@@ -51,7 +54,7 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
     by_options = run(
         {"brand": BRAND}, "--database", str(request["database"]), "--id", "weekly", "--now-ms", str(NOW_MS)
     )
-    assert json.loads(by_options.stdout) == made
+    assert json.loads(by_options.out) == made
 
 
 async def test_the_trust_balances_are_in_the_json_when_the_rules_are_given(tmp_path: Path) -> None:
@@ -60,30 +63,30 @@ async def test_the_trust_balances_are_in_the_json_when_the_rules_are_given(tmp_p
     await digest_of(h, tmp_path)
     request = {"database": f"sqlite:///{tmp_path / 'koe.db'}", "period": "2026-W47", "now_ms": NOW_MS, "brand": BRAND,
                "digest": {"id": "weekly"}, "trust": msgspec.to_builtins(trust.DEFAULT, str_keys=True)}  # fmt: skip
-    made = json.loads(run(request).stdout)["json"]["trust"]
+    made = json.loads(run(request).out)["json"]["trust"]
     scores = {found["variant"]: (found["score"], found["n_valid"]) for found in made}
     # answers of some minutes after Tuesday midnight, looked at on the Monday after
     assert scores["mean"] == (pytest.approx((30 * 2 * 2 ** (-6 / 180) - 12 * 4 * 2 ** (-6 / 360)) / 45, abs=1e-3), 45)
     assert scores["share_overdrawn"] == (pytest.approx(100 * 12 / 45), 45)
     assert scores["crossed_below_zero"] == (12, 45)
     narrowed = {**request, "digest": {"id": "weekly", "where": {"segment": "kyoto"}}}
-    assert json.loads(run(narrowed).stdout)["json"]["trust"] == []
+    assert json.loads(run(narrowed).out)["json"]["trust"] == []
 
 
 def test_a_database_that_is_not_there_is_exit_1_and_one_sentence(tmp_path: Path) -> None:
     missing = tmp_path / "none.db"
     done = run({"database": f"sqlite:///{missing}", "now_ms": NOW_MS, "brand": BRAND, "digest": {"id": "weekly"}})
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert b"none.db" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert (done.returncode, done.out) == (1, b"")
+    assert b"none.db" in done.err
+    assert b"Traceback" not in done.err
     assert not missing.exists()
 
 
 def test_a_wrong_request_is_exit_2_and_one_sentence() -> None:
     done = run(b"\xff")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"stdin is not JSON" in done.stderr
-    assert done.stderr.count(b"\n") == 1
+    assert (done.returncode, done.out) == (2, b"")
+    assert b"stdin is not JSON" in done.err
+    assert done.err.count(b"\n") == 1
 
 
 GOOD = {"database": "sqlite:///koe.db", "now_ms": 1, "brand": BRAND, "digest": {"id": "weekly"}}
