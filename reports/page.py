@@ -150,7 +150,7 @@ class _Page:
             "lines": self._trends(),
             "scope_groups": self._scope_groups(),
             "periods": [
-                SimpleNamespace(value=weeks, name=say["weeks"].format(weeks=weeks), chosen=weeks == self._weeks)
+                SimpleNamespace(value=weeks, name=self._period(weeks), chosen=weeks == self._weeks)
                 for weeks in sorted({view.weeks for view in self._views.views})
             ],
             "view_notes": self._view_notes(),
@@ -173,6 +173,9 @@ class _Page:
     def _weeks(self) -> int:
         """The period that is open at first: the digest's own."""
         return (self._context.week_end - self._context.window_start).days // 7
+
+    def _period(self, weeks: int) -> str:
+        return self._say["week" if weeks == 1 else "weeks"].format(weeks=weeks)
 
     def _figure(self, chart: Chart | None) -> SimpleNamespace | None:
         if chart is None:
@@ -261,7 +264,7 @@ class _Page:
                     for v in chosen
                 ]
                 title = self._say[f"{dimension}s"].format(
-                    metric=self._words.metric(self._views.spec), weeks=self._say["weeks"].format(weeks=weeks)
+                    metric=self._words.metric(self._views.spec), weeks=self._period(weeks)
                 )
                 figures = self._figured(charts.intervals(title, rows, self._views.spec, self._lang))
                 if figures:
@@ -524,6 +527,7 @@ _SAY: dict[Language, dict[str, str]] = {
         "filters": "表示の絞り込み",
         "whose": "対象",
         "period": "期間",
+        "week": "直近1週",
         "weeks": "直近{weeks}週",
         "everybody": "全体",
         "segment": "セグメント",
@@ -596,6 +600,7 @@ _SAY: dict[Language, dict[str, str]] = {
         "filters": "What is shown",
         "whose": "Whose answers",
         "period": "Period",
+        "week": "last week",
         "weeks": "last {weeks} weeks",
         "everybody": "Everybody",
         "segment": "Segments",
