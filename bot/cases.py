@@ -183,6 +183,9 @@ class Cases:
         """The answers of these sessions were erased: their cases end unless the customer was promised something, and
         cards and threads that staff have seen lose what was erased. Call it after `erase_answers`."""
         ids = {session.id for session in sessions}
+        by_customer = {session.customer_id for session in sessions if session.customer_id}
+        for customer_id in sorted(by_customer):
+            self._note_erasure(tx, customer_id, outbox)
         since_ms = min((session.created_ms for session in sessions), default=outbox.now_ms)
         for case in tx.cases_between(since_ms, outbox.now_ms + 1):
             if case.session_id not in ids:
@@ -194,6 +197,10 @@ class Cases:
             for event in tx.case_events(case.id):
                 if event.ref:
                     self._show_event(tx, case, event.id, outbox)
+
+    def _note_erasure(self, tx: Tx, customer_id: str, outbox: Outbox) -> None:
+        at_ms, actor = outbox.now_ms, _CUSTOMER.user_id
+        tx.audit(AuditEntry(outbox.new_id(), at_ms, actor, "answers.erase", subject=customer_id, detail=""))
 
     # ------------------------------------------------------------------------------------------------- customers
 

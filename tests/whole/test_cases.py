@@ -483,6 +483,46 @@ async def test_a_token_without_the_scope_to_look_at_the_channel_shows_neither_wo
         await world.close()
 
 
+async def test_over_socket_mode_what_comes_in_between_ends_the_same(tmp_path: Path) -> None:
+    world = await opened(tmp_path, transport="socket")
+    try:
+        looked = await unhappy(world)
+        message = await looked.message()
+        # two people, one of them twice
+        first, second, other = await asyncio.gather(
+            looked.clicks("claim"),
+            world.slack.clicks("U0STAFF", CHANNEL, message.ts, "koe.case.claim"),
+            looked.clicks("claim", "U0SECOND"),
+        )
+        assert (first.ok, second.ok, other.ok) == (True, True, True)
+        await world.advance(3_000)
+        assert (await looked.kinds()).count("claimed") == 1
+        # settled while a reply is typed
+        await looked.opens("reply")
+        await world.slack.submits("U0STAFF", {"text.damaged": "これから交換します。"})
+        await looked.resolves("U0SECOND")
+        await looked.submits()
+        assert "すでに終わっています" in json.dumps(world.slack.modal("U0STAFF"), ensure_ascii=False)
+        await world.slack.closes("U0STAFF", all_views=True)
+        assert "これから交換します。" not in world.line.transcript(looked.person.user_id)
+        # a window that is sent after its case was erased
+        gone = await unhappy(world)
+        await gone.opens("reply")
+        await world.koe.store.write(lambda tx: tx.erase_customer(gone.person.customer_id, world.clock.now_ms()))
+        await world.slack.submits("U0STAFF", {"text.damaged": "こんにちは"})
+        assert "消去しました" in "".join(world.slack.modal_errors("U0STAFF").values())
+        await world.slack.closes("U0STAFF")
+        # Slack's Web API in trouble while clicks come over the socket
+        third = await unhappy(world)
+        world.slack.fail_next("chat.update", "ratelimited:7", 2)
+        await third.replies("お待たせいたしました。")
+        await world.advance(10 * MINUTE_MS)
+        assert "LINEが送信を受け付けました" in await third.card()
+        assert third.person.looks().count("お待たせいたしました。") == 1
+    finally:
+        await world.close()
+
+
 LONGER = [pytest.param(fault, marks=pytest.mark.prove) for fault in ("reset_before", "500json")]
 
 
@@ -547,6 +587,9 @@ async def test_erasing_takes_the_words_from_the_card_and_from_the_thread(world: 
     assert "秘密の" not in card
     assert card.count("お客さまのご希望により、内容を消去しました。") >= 4
     assert all("秘密の" not in event.words for event in await looked.history())
+    audit = await world.koe.store.read(lambda tx: tx.audit_entries())
+    mine = [(entry.actor, entry.action) for entry in audit if entry.subject == looked.person.customer_id]
+    assert mine == [("customer", "answers.erase"), ("U0STAFF", "case.call"), ("U0STAFF", "case.reply")]
     await world.koe.store.compact()
     assert "秘密のメモです".encode() not in b"".join(f.read_bytes() for f in world.directory.glob("koe.db*"))
 
