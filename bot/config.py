@@ -537,6 +537,8 @@ class Shop(_Section):
     """Other instruments for questions of a flow: {after_support: {effort: ces_ease}}."""
     free_text: FreeTextSettings = FreeTextSettings()
     referral: Referral | None = None
+    ask_to_quote: bool = False
+    """Whether customers who wrote a comment are asked, once, if it may be quoted outside the company."""
 
     @model_validator(mode="after")
     def _once_each(self) -> Shop:

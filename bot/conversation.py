@@ -21,6 +21,7 @@ from bot.cases import Cases
 from bot.channel import Blocked, Followed, Ignored, Inbound, Turn
 from bot.clock import Chance, Clock
 from bot.outbox import Outbox
+from bot.quotes import CONSENT, Quotes
 from bot.referrals import Referrals
 from bot.rights import Rights, person_of
 from bot.voice import NO_REPLY, ReplyTo, Voice, address_of
@@ -119,6 +120,7 @@ class Conversation:
         self._week = (-1, "")
         self._recent: dict[str, tuple[Session, State]] = {}
         self.cases = Cases(shop=shop, promises=promises, voice=voice, relay=relay)
+        self._quotes = Quotes(voice=voice, shop=shop)
         self._referrals = Referrals(voice=voice, rule=shop.referral)
         self._rights = Rights(voice=voice, cases=self.cases, stop=self.stop, shop=shop, promises=promises)
 
@@ -208,7 +210,7 @@ class Conversation:
             case Blocked():
                 self._blocked(tx, inbound, outbox)
                 return
-        if self._rights.take_in(tx, inbound, outbox) or self._referrals.take_in(tx, inbound, outbox):
+        if any(own.take_in(tx, inbound, outbox) for own in (self._rights, self._referrals, self._quotes)):
             return
         if isinstance(inbound.content, Tap) and inbound.content.node == NODE:
             if not self.cases.followed_up(tx, inbound, outbox):
@@ -450,7 +452,8 @@ class Conversation:
             another = self._next_part(tx, moved, flow, outbox)
             # at most two bubbles a turn; who is told more than a goodbye is asked another time
             wanted = not (another or silent or len(bubbles) > 1)
-            if wanted and (offer := self._referrals.offer(tx, moved, outbox)) is not None:
+            offer = (self._quotes.offer(tx, moved) or self._referrals.offer(tx, moved, outbox)) if wanted else None
+            if offer is not None:
                 bubbles.append(offer)
         if erased:
             # after the session was saved, because it moves on once more; before the goodbye is queued, which stays
@@ -499,6 +502,7 @@ class Conversation:
                 week=self.week_of(at_ms),
                 late=record.late,
                 message_ids=";".join(record.message_ids),
+                quote_ok=not question.numeric and tx.consent(session.customer_id, CONSENT) is True,
                 wave_id=session.wave_id,
             )
         )

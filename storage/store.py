@@ -1576,6 +1576,14 @@ class Tx:
                 params,
             )
 
+    def allow_quotes(self, customer_id: str, agreed: bool) -> None:
+        """Whether this customer's comments may be used outside the company; it holds for those given before, too."""
+        self._db.run(
+            "UPDATE answers SET quote_ok = :agreed WHERE customer_id = :customer_id AND customer_id <> ''"
+            " AND countable = 0 AND missing = ''",
+            {"customer_id": customer_id, "agreed": 1 if agreed else 0},
+        )
+
     # --- referrals
 
     def referral_offered_ms(self, customer_id: str) -> int | None:
