@@ -18,7 +18,6 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, status_of
 from reports.procedures import Floats, Ints, resamples
@@ -513,6 +512,9 @@ def _place(important: bool, good: bool) -> Place:
 
 def _model_signs(drivers: Sequence[Floats], ratings: Floats) -> list[int] | None:
     """Signs of the drivers in a proportional-odds model of the rating; None when it does not converge."""
+    # a quarter of a second, and only shops with a hundred such sittings need it
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
+
     _, levels = np.unique(ratings, return_inverse=True)
     table = np.column_stack([(column - column.mean()) / column.std() for column in drivers])
     with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal
 
-from scipy import stats
+import scipy
 
 from reports import procedures
 from reports.masking import mask
@@ -600,7 +600,7 @@ def _validity(polar: Iterable[tuple[float | None, int | None]]) -> tuple[float |
     polarities, ratings = zip(*pairs, strict=True)
     if len(set(polarities)) < 2 or len(set(ratings)) < 2:
         return None, len(pairs)
-    return float(stats.spearmanr(polarities, ratings).statistic), len(pairs)
+    return float(scipy.stats.spearmanr(polarities, ratings).statistic), len(pairs)
 
 
 def _polarity(polar: Iterable[tuple[float | None, int | None]], record: _Record) -> Result:

@@ -19,8 +19,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.duration.survfunc import SurvfuncRight
+import scipy
 
 from reports import procedures
 from reports.event_tables import LOOK_BACK_DAYS, SEVERAL, EventTables, local_date, local_days
@@ -373,6 +372,8 @@ def kaplan_meier_median(days: Sequence[float] | Floats, happened: Sequence[float
     empty = Estimate(None, None, None, "kaplan_meier")
     if times.size == 0 or not status.any():
         return empty
+    from statsmodels.duration.survfunc import SurvfuncRight
+
     curve = SurvfuncRight(times, status)
     median = float(curve.quantile(0.5))
     if not math.isfinite(median):
@@ -601,11 +602,11 @@ def spearman(x: Floats, y: Floats) -> Estimate:
     order = np.lexsort((y, x))
     bounds = procedures.paired_bootstrap(x[order], y[order], _rhos)
     low, high = (None, None) if bounds is None else bounds
-    return Estimate(float(stats.spearmanr(x, y).statistic), low, high, "bootstrap")
+    return Estimate(float(scipy.stats.spearmanr(x, y).statistic), low, high, "bootstrap")
 
 
 def _rhos(x: Floats, y: Floats) -> Floats:
-    a, b = stats.rankdata(x, axis=1), stats.rankdata(y, axis=1)
+    a, b = scipy.stats.rankdata(x, axis=1), scipy.stats.rankdata(y, axis=1)
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):  # a resample of equal values has no ρ
         found = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))

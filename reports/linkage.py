@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from reports import procedures
 from reports.event_tables import EventTables, local_date
@@ -352,7 +352,7 @@ def _chi2(table: Sequence[tuple[int, int]], total: int) -> tuple[GroupTest | Non
     cells = np.array(table, dtype=np.float64)
     if (cells.sum(axis=0) == 0).any():
         return None, "no_variance"
-    found = stats.chi2_contingency(cells, correction=False)
+    found = scipy.stats.chi2_contingency(cells, correction=False)
     if found.expected_freq.min() < EXPECTED_AT_LEAST:
         return None, "few_expected"
     return GroupTest("chi2", float(found.statistic), int(found.dof), float(found.pvalue)), ""
@@ -365,5 +365,5 @@ def _kruskal(printed: Sequence[np.ndarray], groups: Sequence[np.ndarray]) -> tup
         return None, "few_groups"
     if np.ptp(np.concatenate(printed)) == 0:
         return None, "no_variance"
-    found = stats.kruskal(*printed)
+    found = scipy.stats.kruskal(*printed)
     return GroupTest("kruskal", float(found.statistic), len(printed) - 1, float(found.pvalue)), ""

@@ -18,15 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import (
-    confint_proportions_2indep,
-    proportion_confint,
-    proportions_ztest,
-)
-from statsmodels.stats.weightstats import DescrStatsW
+import scipy
 
+# statsmodels and scipy.stats take a second of computing to import: each function asks for what it calls
 Z = 1.959963984540054
 """Φ⁻¹(0.975)."""
 Z_POWER = 1.959964 + 0.841621
@@ -74,7 +68,7 @@ class Difference:
 
 
 def _quantile(confidence: float) -> float:
-    return Z if confidence == CONFIDENCE else float(stats.norm.ppf((1 + confidence) / 2))
+    return Z if confidence == CONFIDENCE else float(scipy.stats.norm.ppf((1 + confidence) / 2))
 
 
 def _finite(value: object) -> float:
@@ -130,7 +124,7 @@ def net_difference(
     quantile = _quantile(confidence)
     low = max(-200.0, 100.0 * ((s2 - s1) - quantile * se))
     high = min(200.0, 100.0 * ((s2 - s1) + quantile * se))
-    p = _finite(2.0 * stats.norm.sf(abs(z)))
+    p = _finite(2.0 * scipy.stats.norm.sf(abs(z)))
     return Difference(delta, min(low, delta), max(high, delta), p, "add1.5", 100.0 * se, z)
 
 
@@ -140,6 +134,8 @@ def share(k: int, n: int) -> Estimate:
         raise ValueError(f"{k} of {n} is not a share")
     if n == 0:
         return Estimate(None, None, None, "wilson")
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(k, n, 0.05, "wilson")
     # the library may return 99.99999999999999 for k = n, and a hair below 0 for k = 0
     bounds = (0.0 if k == 0 else 100.0 * _finite(low), 100.0 if k == n else 100.0 * _finite(high))
@@ -157,6 +153,8 @@ def share_difference(
     (k1, n1), (k2, n2) = earlier, later
     if n1 == 0 or n2 == 0:
         return None
+    from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
+
     low, high = confint_proportions_2indep(k2, n2, k1, n1, method="newcomb", compare="diff", alpha=1 - confidence)
     p1, p2 = k1 / n1, k2 / n2
     total, both = k1 + k2, n1 + n2
@@ -164,7 +162,7 @@ def share_difference(
         _, p = proportions_ztest([k2, k1], [n2, n1])
         method = "newcombe+pooled_z"
     else:
-        p = stats.fisher_exact([[k2, n2 - k2], [k1, n1 - k1]], alternative="two-sided").pvalue
+        p = scipy.stats.fisher_exact([[k2, n2 - k2], [k1, n1 - k1]], alternative="two-sided").pvalue
         method = "newcombe+fisher"
     se = math.sqrt(p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2)
     if se == 0.0:
@@ -207,6 +205,8 @@ def mean_of(values: Sequence[float] | Floats, low: float = -math.inf, high: floa
         return Estimate(score, None, None, "t")
     if ordered[-1] - ordered[0] <= 1e-9:
         return Estimate(score, None, None, "t", ("zero_variance",))
+    from statsmodels.stats.weightstats import DescrStatsW
+
     lower, upper = DescrStatsW(ordered).tconfint_mean()
     return Estimate(score, max(float(low), _finite(lower)), min(float(high), _finite(upper)), "t")
 
@@ -230,7 +230,7 @@ def mean_difference_of(
     with warnings.catch_warnings():
         # scipy warns of lost precision when one of the two sides is constant; equal numbers have none to lose
         warnings.simplefilter("ignore", RuntimeWarning)
-        test = stats.ttest_ind(x2, x1, equal_var=False)
+        test = scipy.stats.ttest_ind(x2, x1, equal_var=False)
         interval = test.confidence_interval(confidence)
     se = math.sqrt(_finite(x1.var(ddof=1)) / x1.size + _finite(x2.var(ddof=1)) / x2.size)
     return Difference(
@@ -358,6 +358,8 @@ def family(p_values: Sequence[float]) -> tuple[Kept, ...]:
     """S8: Benjamini–Hochberg at q = 0.10, in the order given."""
     if not p_values:
         return ()
+    from statsmodels.stats.multitest import multipletests
+
     kept, adjusted, _, _ = multipletests(list(p_values), alpha=FAMILY_Q, method="fdr_bh")
     return tuple(Kept(_finite(a), bool(k)) for a, k in zip(adjusted, kept, strict=True))
 
@@ -367,6 +369,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     (Holm 1979); in the order given."""
     if len(p_values) < 2:
         return tuple(p_values)  # the library collects garbage on each call: nothing to pay for without need
+    from statsmodels.stats.multitest import multipletests
+
     _, adjusted, _, _ = multipletests(list(p_values), method="holm")
     return tuple(_finite(p) for p in adjusted)
 
@@ -376,7 +380,7 @@ def sample_ratio(observed: Sequence[int], weights: Sequence[float]) -> float | N
     total, whole = sum(observed), math.fsum(weights)
     if total == 0:
         return None
-    return _finite(stats.chisquare(observed, [total * weight / whole for weight in weights]).pvalue)
+    return _finite(scipy.stats.chisquare(observed, [total * weight / whole for weight in weights]).pvalue)
 
 
 def standardise(strata: Mapping[str, tuple[float, int]], weights: Mapping[str, float]) -> float | None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scipy import stats
+import scipy
 
 from reports.indices import battery_results, battery_scores, variant_name
 from reports.metrics import (
@@ -358,7 +358,7 @@ def _spearman(pairs: Sequence[tuple[int, int]]) -> float | None:
     one, other = zip(*pairs, strict=True)
     if len(set(one)) < 2 or len(set(other)) < 2:
         return None
-    return float(stats.spearmanr(one, other).statistic)
+    return float(scipy.stats.spearmanr(one, other).statistic)
 
 
 # -------------------------------------------------------------------------------- use of the scale, and of channels
@@ -492,7 +492,7 @@ def channel_consistency(
     table = [[good := counted[c].counting(top.positive), counted[c].n - good] for c in best]
     # with nobody or everybody content there is nothing that could differ
     all_alike = any(sum(column) == 0 for column in zip(*table, strict=True))
-    p = 1.0 if all_alike else float(stats.chi2_contingency(table, correction=False).pvalue)
+    p = 1.0 if all_alike else float(scipy.stats.chi2_contingency(table, correction=False).pvalue)
     spread = (shares[best[0]].score or 0.0) - (shares[best[-1]].score or 0.0)
     return Consistency(spec, stratum, {channel: shares[channel] for channel in best}, spread, p)
 

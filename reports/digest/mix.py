@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy import stats
+import scipy
 
 from reports import procedures
 from reports.digest.counting import Group, Source, Wording
@@ -82,7 +82,7 @@ def _moved(now: Mapping[Place, Tally], then: Mapping[Place, Tally]) -> bool:
     table = [[found[place].n if place in found else 0 for place in places] for found in (then, now)]
     if len(places) < 2 or any(sum(row) < SUPPRESS_BELOW for row in table):
         return False
-    return float(stats.chi2_contingency(table, correction=False).pvalue) < MIX_ALPHA
+    return float(scipy.stats.chi2_contingency(table, correction=False).pvalue) < MIX_ALPHA
 
 
 def _standardised(

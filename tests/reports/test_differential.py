@@ -18,6 +18,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from reports import kpis, linkage, procedures
 from reports.drivers import lmg, rank_correlations
+from tests.examples import of_each_hundred
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}
 LOOSE = {"rel": 1e-9, "abs": 1e-9}
@@ -196,7 +197,7 @@ def test_a_family_is_judged_as_scipy_adjusts_it_and_as_benjamini_and_hochberg_st
     assert [one.kept for one in found] == [p <= limit for p in given_]
 
 
-@settings(deadline=None, max_examples=8)  # the library collects garbage on each call
+@settings(deadline=None, max_examples=of_each_hundred(4))  # the library collects garbage on each call
 @given(p_values)
 def test_holm_is_the_step_down_of_bonferroni(given_: list[float]) -> None:
     adjusted, running = {}, 0.0
@@ -251,7 +252,7 @@ def test_the_parts_of_the_drivers_add_up_to_least_squares_on_ranks(drivers: int,
     assert (parts >= 0).all()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=of_each_hundred(30))
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=10, max_size=80))
 def test_a_rank_correlation_is_scipys_with_ties(pairs: list[tuple[int, int]]) -> None:
     x, y = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reports.frames import COLUMNS, frame_of, measure_frame, tallies
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Stratum
+from tests.examples import of_each_hundred
 
 SPECS = specs_of(bundled_instruments())
 
@@ -109,7 +110,7 @@ _ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=of_each_hundred(8))
 @given(_ROWS, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_score(rows: list[tuple[object, ...]], chance: random.Random) -> None:
     records = [

@@ -19,6 +19,7 @@ from reports.linkage import Said, given_answers
 from reports.metrics import hide_siblings, record
 from reports.procedures import share
 from reports.segments import Deed
+from tests.examples import of_each_hundred
 
 OWN = k.KpiSettings()
 NOTHING = tables()
@@ -69,7 +70,7 @@ def test_repeat_rate() -> None:
 
 
 @given(st.lists(st.integers(1, 4), max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=of_each_hundred(8), deadline=None)
 def test_a_customer_who_returns_never_lowers_the_repeat_rate(purchases: list[int]) -> None:
     history = [bought(f"c{i}", *range(1, days + 1)) for i, days in enumerate(purchases)]
     before = k.repeat_rate(tables(*history), MAY).score or 0.0
@@ -661,7 +662,7 @@ def test_figures_of_events_that_were_never_sent_are_left_out() -> None:
 
 
 @given(st.permutations(everything()))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=of_each_hundred(4), deadline=None)
 def test_the_order_in_which_events_arrive_changes_nothing(events: list[Deed]) -> None:
     assert k.kpis(tables(events), MAY) == k.kpis(tables(everything()), MAY)
 
@@ -690,7 +691,7 @@ _FIELDS = sorted(
         max_size=12,
     )
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=of_each_hundred(12), deadline=None)
 def test_whatever_a_shop_writes_into_its_events_figures_stay_in_their_ranges(
     written: list[tuple[str, str, dict[str, Any]]],
 ) -> None:

@@ -14,6 +14,7 @@ from shop_events import NEAR, TOKYO, at, bought, happened, scored, tables
 
 from reports import linkage as link
 from reports.segments import Deed
+from tests.examples import of_each_hundred
 
 NPS = link.Compared("nps")
 NOBODY = np.zeros(0)
@@ -206,7 +207,7 @@ def test_kinds_of_surveys_and_touchpoints_are_compared_apart() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10), st.booleans()), min_size=1, max_size=60))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=of_each_hundred(10), deadline=None)
 def test_no_group_that_is_shown_or_tested_has_fewer_than_ten(people: list[tuple[int, bool]]) -> None:
     members = link.members(answered(*((f"c{i:02}", code) for i, (code, _) in enumerate(people))), "nps", at(200))
     history = tables(

@@ -22,6 +22,7 @@ from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import CAUTION_BELOW, Result, Span, Stratum, Tally, Unit, measure, tally
 from storage.records import Answer, RollupCell
 from storage.store import Store, Tx, open_store
+from tests.examples import of_each_hundred
 
 SPECS = specs_of(bundled_instruments())
 WEEKS = [weeks_ago(back).isoformat() for back in (2, 1, 0)]
@@ -171,7 +172,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield opened
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=of_each_hundred(40),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(steps=_STEPS)
 async def test_scores_of_any_history_are_those_of_its_raw_answers(store: Store, steps: list[tuple[str, Any]]) -> None:
     def unit(tx: Tx) -> None:
@@ -201,7 +206,7 @@ async def test_scores_of_any_history_are_those_of_its_raw_answers(store: Store, 
         await store.write(unit)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=of_each_hundred(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS, many=st.booleans())
 async def test_the_digest_prints_the_scores_of_the_raw_answers_of_its_week_or_its_four(
     store: Store, steps: list[tuple[str, Any]], many: bool
