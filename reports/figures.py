@@ -47,7 +47,7 @@ class Figures:
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    """Names of those that cannot be told yet; `notes` say why."""
+    """Those that cannot be told yet, each with the reason."""
 
 
 def segment_figures(results: Iterable[Result], words: Words) -> list[Figures]:
@@ -72,7 +72,8 @@ def kpi_figures(report: KpiReport, specs: Mapping[str, InstrumentSpec], words: W
     """The figures of the week with those of the weeks before, then what to do below a target."""
     by_name = {(result.metric, result.variant): result for result in report.results if not result.segment}
     figures = []
-    without: dict[str, Result] = {}
+    told: set[str] = set()
+    without: dict[str, list[str]] = {}
     for key in _KPIS:
         result = by_name.get(key)
         if result is None or result.status == "no_data":
@@ -80,18 +81,30 @@ def kpi_figures(report: KpiReport, specs: Mapping[str, InstrumentSpec], words: W
         about = kpi_variant(*key, words.lang)
         name = kpi_name(key[0], words.lang)
         if result.score is None and result.status != "suppressed":
-            without.setdefault(name, result)
+            without.setdefault(name, [said for flag in result.flags if (said := kpi_flag(flag, words.lang))])
             continue
-        label = name if not about else f"{name}（{about}）" if words.lang == "ja" else f"{name} ({about})"
+        told.add(name)
         series = report.series.get(key, ())
-        figures.append(Figure(label, result, series if len(series) > 1 else ()))
+        figures.append(Figure(_with(name, about, words), result, series if len(series) > 1 else ()))
     if not figures:
         return []
-    shown = [figure.result for figure in figures] + list(without.values())
     notes = [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in report.hints]
-    flags = dict.fromkeys(flag for result in shown for flag in result.flags)
-    notes += [said for said in (kpi_flag(flag, words.lang) for flag in flags) if said]
-    return [Figures("", tuple(figures), (*notes, kpi_note("census", words.lang)), tuple(without))]
+    flagged: dict[str, list[str]] = {}
+    for figure in figures:
+        for flag in figure.result.flags:
+            if said := kpi_flag(flag, words.lang):
+                flagged.setdefault(said, []).append(figure.label)
+    notes += [
+        f"{'、'.join(labels)}：{said}。" if words.lang == "ja" else f"{', '.join(labels)}: {said}."
+        for said, labels in flagged.items()
+    ]
+    between = "、" if words.lang == "ja" else "; "
+    untold = [_with(name, between.join(why), words) for name, why in without.items() if name not in told]
+    return [Figures("", tuple(figures), (*notes, kpi_note("census", words.lang)), tuple(untold))]
+
+
+def _with(name: str, about: str, words: Words) -> str:
+    return name if not about else f"{name}（{about}）" if words.lang == "ja" else f"{name} ({about})"
 
 
 def linkage_figures(linkages: Sequence[Linkage], words: Words) -> list[Figures]:

@@ -735,18 +735,25 @@ def choose(said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic],
     sides = {side: [pair for pair in said if _side(pair[0]) == side] for side in _SIDES}
     if min(len(pairs) for pairs in sides.values()) < SUPPRESS_BELOW:
         return ()
-    picked = {side: _pick(side, sides[side], topics, seed) for side in _SIDES}
+    picked: dict[Side, list[Chosen]] = {}
+    for side in _SIDES:
+        # the same words from both sides say nothing about either
+        said_before = {comment.text for chosen in picked.values() for comment in chosen}
+        picked[side] = _pick(side, sides[side], topics, seed, last=said_before)
     count = min(len(chosen) for chosen in picked.values())
     return tuple(chosen for side in _SIDES for chosen in picked[side][:count])
 
 
-def _pick(side: Side, said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], seed: str) -> list[Chosen]:
+def _pick(
+    side: Side, said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], seed: str, *, last: set[str]
+) -> list[Chosen]:
     def lot(pair: tuple[Comment, Reading]) -> bytes:
         # a lot of its own for each comment: one more comment does not shuffle the others
         return hashlib.sha256(f"{seed}\0{pair[0].text}".encode()).digest()
 
     left = sorted(((_on_a_line(c), c, r) for c, r in said), key=lambda entry: lot((entry[1], entry[2])))
     left = [entry for entry in left if len(entry[0]) in _READABLE]
+    left.sort(key=lambda entry: entry[0] in last)
     named = _speaking(reading for _, reading in said)
     out: list[Chosen] = []
     texts: set[str] = set()

@@ -453,19 +453,26 @@ class _Page:
         found = []
         for name, title in _BLOCKS[self._lang].items():
             if texts.get(name):
+                counted = [(n, r) for n, r in numbers.get(name, ()) if r.status != "no_data"]
                 found.append(
                     SimpleNamespace(
                         id=f"h-{name}",
                         title=title,
-                        lines=_lines(texts[name]),
-                        numbers=[self._number(self._say[n], r, None) for n, r in numbers.get(name, ())],
+                        lines=_lines(texts[name], title),
+                        numbers=[self._number(self._say[n], r, None) for n, r in counted],
                     )
                 )
         return found
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+def _lines(text: str, title: str = "") -> list[str]:
+    """The lines of a block below its heading: of a first line that says the same, only what it adds, such as dates."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if title and lines and lines[0].startswith(title):
+        added = lines[0].removeprefix(title)
+        if added[:1] in ("", " ", "（"):
+            lines[:1] = [added.strip("（） ()")] if added else []
+    return lines
 
 
 def _codes(codes: Iterable[int], lang: Language) -> str:
@@ -494,27 +501,27 @@ _METHODS: dict[Language, dict[str, str]] = {
 _BLOCKS: dict[Language, dict[str, str]] = {
     "ja": {
         "numbers": "回答の状況",
-        "benchmarks": "他社・業界の公表値との比較",
+        "benchmarks": "公表された値との比較",
         "topics": "言葉と話題",
-        "segments": "お客さまの区分",
+        "segments": "お客さまの層",
         "trust": "信頼残高",
         "linkage": "KPIとの関連",
         "experiments": "A/Bテスト",
-        "care": "お客さま対応",
-        "reach": "届けられるお客さま",
-        "checks": "データの確認",
+        "care": "ご不満への対応",
+        "reach": "届く範囲",
+        "checks": "データの質",
         "notes": "補足",
     },
     "en": {
         "numbers": "Response",
         "benchmarks": "Beside published figures",
         "topics": "Words and topics",
-        "segments": "Groups of customers",
+        "segments": "Customers in groups",
         "trust": "Trust balance",
-        "linkage": "What customers did afterwards",
+        "linkage": "Link with KPIs",
         "experiments": "A/B tests",
-        "care": "Looking after customers",
-        "reach": "Whom the shop can reach",
+        "care": "Unhappy customers",
+        "reach": "Reach",
         "checks": "Data quality",
         "notes": "Notes",
     },
@@ -590,7 +597,7 @@ _SAY: dict[Language, dict[str, str]] = {
         "moved_no_variance": "回答にばらつきがないため、判定できません。",
         "response_rate": "回答率",
         "completion_rate": "完了率",
-        "closed_loop_rate": "48時間以内の解決率",
+        "closed_loop_rate": "48時間以内に対応済み",
         "comma": "・",
     },
     "en": {
@@ -663,7 +670,7 @@ _SAY: dict[Language, dict[str, str]] = {
         "moved_no_variance": "Cannot be tested: all answers are equal.",
         "response_rate": "Response rate",
         "completion_rate": "Completion rate",
-        "closed_loop_rate": "Settled within 48 hours",
+        "closed_loop_rate": "Answered or settled within 48 hours",
         "comma": ", ",
     },
 }

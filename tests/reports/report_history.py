@@ -14,7 +14,7 @@ from reports.digest import DigestContext, DigestRule, Shop, gather
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
 from reports.render import render_slack, render_thread, render_voices
-from storage.records import Answer, Case, Customer, Digest, Event, Invitation, Session
+from storage.records import Answer, Case, Customer, Digest, Event, Invitation, Job, Session
 from storage.store import Tx, open_store
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -50,6 +50,7 @@ class History:
     cases: list[Case] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    given_up: list[Job] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
     def _session(self, customer: str, at_ms: int, *, kind: str, touchpoint: str, status: str = "completed") -> str:
@@ -136,19 +137,36 @@ class History:
                 )
             )  # fmt: skip
 
+    def not_arrived(self, times: int, *, monday: date = MONDAY) -> None:
+        """Invitations whose message was given up after every attempt."""
+        for _ in range(times):
+            number = next(self.numbers)
+            at_ms = monday_ms(monday) + HOUR_MS
+            session = self._session(
+                f"c{number:06}", at_ms, kind="transactional", touchpoint="purchase", status="active"
+            )
+            self.sessions[-1] = replace(self.sessions[-1], started_ms=None)
+            self._invite(self.sessions[-1])
+            self.given_up.append(
+                Job(id=f"j{number:06}", kind="send", due_ms=at_ms, payload="{}", session_id=session, state="dead")
+            )
+
     def invite_everyone(self) -> None:
         """An invitation, sent a minute before, for each session."""
         for session in self.sessions:
-            at_ms = session.created_ms - 60_000
-            self.invitations.append(
-                Invitation(
-                    id=session.invitation_id, trigger_id="after-purchase", flow_id="f",
-                    survey_kind=session.survey_kind, touchpoint=session.touchpoint,
-                    customer_id=session.customer_id, event_id="", channel="line", segment="", state="sent",
-                    reason="", planned_ms=at_ms, due_ms=at_ms, expires_ms=None, sent_ms=at_ms,
-                    session_id=session.id,
-                )
-            )  # fmt: skip
+            self._invite(session)
+
+    def _invite(self, session: Session) -> None:
+        at_ms = session.created_ms - 60_000
+        self.invitations.append(
+            Invitation(
+                id=session.invitation_id, trigger_id="after-purchase", flow_id="f",
+                survey_kind=session.survey_kind, touchpoint=session.touchpoint,
+                customer_id=session.customer_id, event_id="", channel="line", segment="", state="sent",
+                reason="", planned_ms=at_ms, due_ms=at_ms, expires_ms=None, sent_ms=at_ms,
+                session_id=session.id,
+            )
+        )  # fmt: skip
 
     def case(
         self,
@@ -181,6 +199,8 @@ class History:
             tx.new_session(session)
         for answer in self.answers:
             tx.record_answer(answer)
+        for job in self.given_up:
+            tx.put_job(job)
         for case in self.cases:
             tx.put_case(case)
         for event in self.events:

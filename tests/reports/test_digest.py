@@ -106,6 +106,17 @@ def everything_suppressed(h: History) -> None:
     h.invited(9)
 
 
+def outage_week(h: History) -> None:
+    """LINE was down for most of the week: messages were given up, and some answers came after their time."""
+    for back in range(1, 6):
+        h.nps(25, 10, 50, monday=weeks_ago(back))
+    h.nps(6, 3, 12)
+    h.scores("nps", {9: 2, 5: 1}, late=True)
+    h.invite_everyone()
+    h.not_arrived(31)
+    h.invited(0, skipped=[("expired", 14)])
+
+
 def mixed_languages(h: History) -> None:
     h.nps(20, 8, 40)
     h.nps(12, 8, 25, lang="en")
@@ -131,6 +142,7 @@ SCENES: dict[str, Callable[[History], None]] = {
     "n=29": of_size(29),
     "n=30": of_size(30),
     "everything suppressed": everything_suppressed,
+    "outage week": outage_week,
     "mixed languages": mixed_languages,
     "two wordings": two_wordings,
 }

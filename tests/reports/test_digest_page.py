@@ -205,6 +205,15 @@ async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(see
     assert sum(1 for view in views.views if view.results) >= 5, "hiding everything would be safe, too"
 
 
+async def test_no_block_says_its_heading_twice(tmp_path: Path) -> None:
+    context, views = await views_of(busy_shop(weeks=3), tmp_path)
+    for language in ("ja", "en"):
+        html = page_in(language, context, views)["html"]
+        following = dict(re.findall(r"<h2[^>]*>([^<]+)</h2>\s*<p[^>]*>([^<]+)<", html))
+        assert len(following) >= 3
+        assert not [heading for heading, first in following.items() if first.strip().startswith(heading)]
+
+
 async def test_comments_are_never_on_the_page(tmp_path: Path) -> None:
     history = busy_shop(weeks=3)
     for _ in range(40):

@@ -201,6 +201,20 @@ def test_no_comment_is_chosen_from_a_side_below_ten_nor_from_the_other_alone() -
     assert choose([], {}, seed="") == ()
 
 
+def test_words_that_both_sides_used_are_chosen_for_one_of_them_only_while_there_are_others() -> None:
+    gathered = Gathered()
+    for user in range(40):
+        same = "説明がわかりやすかったです。"
+        words = same if user % 2 else f"とくに言うことはない人その{user}です。"
+        gathered.comment(
+            words, instrument="reason", survey_kind="", touchpoint="", wording_id="", customer=f"C{user}",
+            at_ms=user, rating=10 if user < 20 else 1,
+        )  # fmt: skip
+    for seed in range(8):
+        texts = [comment.text for comment in only(gathered.comments(), seed=str(seed)).chosen]
+        assert len(texts) == len(set(texts)) == 4
+
+
 def test_a_chosen_comment_is_masked_and_on_one_line() -> None:
     gathered = Gathered()
     for user in range(20):
