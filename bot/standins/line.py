@@ -103,6 +103,12 @@ class ChatEntry:
     sender: Literal["bot", "user"]
     message: JsonObject
     via: Literal["reply", "push", "user"]
+    actions: tuple[JsonObject, ...] = field(init=False, repr=False, compare=False)
+    """Every action drawn inside it, top to bottom; quick replies are not part of it."""
+
+    def __post_init__(self) -> None:
+        # read once: a chat of months is looked at after each tap
+        object.__setattr__(self, "actions", tuple(_actions(self.message)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +274,7 @@ class LineStandin:
             NotOnScreenError: no button says that.
         """
         quick = [("quick", item["action"]) for item in self.quick_replies(user_id)]
-        flex = [("", action) for entry in self._chats[user_id].entries for action in _actions(entry.message)]
+        flex = [("", action) for entry in self._chats[user_id].entries for action in entry.actions]
         for _, action in reversed([*flex, *quick]):
             if action.get("label") == label and action["type"] in ("postback", "message"):
                 if action["type"] == "message":
@@ -386,7 +392,7 @@ class LineStandin:
             _tappable(action, entry.id, quick=False)
             for entry in chat.entries
             if entry.sender == "bot"
-            for action in _actions(entry.message)
+            for action in entry.actions
             if action.get("type") == "postback"
         ]
         last = chat.entries[-1].id if chat.entries else ""
@@ -403,7 +409,7 @@ class LineStandin:
             if entry.sender == "bot" and (alias := (entry.message.get("sender") or {}).get("name")):
                 who = f"{alias} ({self.name})"
             text = _words(entry.message).replace("\n", "\n  ")
-            labels = [str(action.get("label", "")) for action in _actions(entry.message) if action["type"] != "uri"]
+            labels = [str(action.get("label", "")) for action in entry.actions if action["type"] != "uri"]
             buttons = "".join(f" [{label}]" for label in labels)
             following = chat.entries[index + 1] if index + 1 < len(chat.entries) else None
             # only the last bubble of a call shows its quick replies
@@ -887,7 +893,6 @@ def _tappable(action: JsonObject, entry_id: str, *, quick: bool) -> Tappable:
 
 
 def _actions(part: Any) -> Iterator[JsonObject]:
-    """Every action drawn inside a message, top to bottom; quick replies are not part of it."""
     if isinstance(part, list):
         for item in part:
             yield from _actions(item)
