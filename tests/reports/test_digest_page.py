@@ -168,9 +168,14 @@ async def test_a_small_segment_leaves_nothing_of_its_answers_in_the_file(tmp_pat
                 assert not re.search(r"\d+\.\d|n=", source.panels[(str(number), str(weeks))])
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(seed: int, tmp_path: Path) -> None:
-    history = busy_shop(a_week=(18, 40), weeks=6, seed=seed)
+@pytest.mark.parametrize(
+    ("seed", "a_week", "shown"),
+    [(1, (18, 40), 5), (2, (18, 40), 5), (3, (18, 40), 5), (4, (10, 29), 5), (5, (8, 14), 5), (6, (4, 9), 3)],
+)
+async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(
+    seed: int, a_week: tuple[int, int], shown: int, tmp_path: Path
+) -> None:
+    history = busy_shop(a_week=a_week, weeks=6, seed=seed)
     context, views = await views_of(history, tmp_path)
     answers = [answer for answer in history.answers if answer.instrument == "nps"]
     cells = sorted({(a.week, a.segment, a.channel) for a in answers})
@@ -202,7 +207,7 @@ async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(see
         for chosen in combinations(small, k):
             if sizes[list(chosen)].sum() < 10:
                 assert np.abs(open_parts[list(chosen)].sum(axis=0)).max() > 1e-7, [cells[c] for c in chosen]
-    assert sum(1 for view in views.views if view.results) >= 5, "hiding everything would be safe, too"
+    assert sum(1 for view in views.views if view.results) >= shown, "hiding everything would be safe, too"
 
 
 async def test_no_block_says_its_heading_twice(tmp_path: Path) -> None:
