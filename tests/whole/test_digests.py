@@ -111,3 +111,29 @@ async def test_a_process_that_slept_over_monday_catches_up_once(tmp_path: Path) 
         assert "2026-W47" in periods
     finally:
         await world.close()
+
+
+@pytest.mark.prove
+async def test_what_customers_said_stands_in_the_thread_of_a_private_channel_only(tmp_path: Path) -> None:
+    weekly = SHOP["digests"][0]
+    both = [weekly, weekly | {"id": "open", "channel": "C0DIGESTEN"}]
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP | {"digests": both})
+    try:
+        world.slack.channels["C0DIGESTEN"].private = False
+        for number in range(20):
+            person = await invited(world)
+            await person.taps("満足")
+            await person.says("10" if number < 10 else "2")
+            await person.says(f"箱の色がとてもよかったです、その{number}。")
+            await person.says("やめる")
+        await world.koe.schedule()
+        await world.advance(7 * DAY_MS)
+        for channel, shown in (("C0DIGEST", True), ("C0DIGESTEN", False)):
+            messages = world.slack.messages(channel)
+            assert len([message for message in messages if message.thread_ts is not None]) >= 2
+            assert ("箱の色が" in world.slack.transcript(channel)) is shown
+            assert not [message for message in messages if "箱の色が" in message.text], (
+                "the notification has no comment"
+            )
+    finally:
+        await world.close()
