@@ -35,7 +35,7 @@ from bot.staff.survey import (
     Started,
     SurveyRequest,
     limited,
-    reason_text,
+    reason_phrase,
 )
 from flows.triggers import REASONS, RULES, ContactRules
 from storage.records import AuditEntry, Batch, Job
@@ -78,13 +78,14 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "channel.slack": ("Slack", "Slack"),
     "file": ("お客さまの一覧（CSV）", "The customers (CSV)"),
     "file.hint": (
-        "UTF-8のCSV。1行目に customer（お客さま番号）か order（注文番号）の列名。5,000行、1MBまで。",
+        "UTF-8のCSVをお選びください。1行目に列名 customer（お客さま番号）か order（注文番号）が必要です。"
+        "5,000行、1MBまで。",
         "A CSV in UTF-8 with a column customer (id) or order (number) named in its first line; 5,000 lines, 1 MB.",
     ),
-    "note": ("メモ（社内用）", "Note (for the team)"),
+    "note": ("社内メモ", "Team note"),
     "missing": ("お選びください。", "Please choose."),
     "reading": (
-        "ファイルを読み取っています。確認の内容を、このアプリとのメッセージでお知らせします。まだ何も送りません。",
+        "ファイルを読み取っています。送信前の確認は、このアプリとのメッセージでお届けします。まだ何も送りません。",
         "The file is being read. You get the preview in your messages with this app. Nothing is sent yet.",
     ),
     "unread": ("一覧を読み取れませんでした。{why}", "The list could not be read. {why}"),
@@ -112,13 +113,13 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "head": ("まとめて送る：{flow}", "Send to a list: {flow}"),
     "rows": ("一覧：{lines}行、お客さま {customers}人", "The list: {lines} lines, {customers} customers"),
-    "twice": ("・重複 {n}行（1人に1通だけ送ります）", "· {n} lines name somebody twice (one survey each)"),
-    "unknown": ("・見つからない行 {n}行：{lines}行目", "· {n} lines name nobody we know: line {lines}"),
+    "twice": ("・重複 {n}行（1人に1通だけ送ります）", "· lines that name somebody twice: {n} (one survey each)"),
+    "unknown": ("・見つからない行 {n}行（{lines}行目）", "· lines that name nobody we know: {n} (line {lines})"),
     "may": ("送れる方：{n}人（LINE {line}、Slack {slack}）", "May be sent: {n} (LINE {line}, Slack {slack})"),
     "later": ("・うち時間外のため、あとで送る方 {n}人", "· of these {n} later, when the hours open"),
     "may_not": ("送れない方：{n}人", "May not: {n}"),
-    "rule": ("・ルール{rule}　{why}　{n}人", "· rule {rule}: {why} {n}"),
-    "other": ("・{why}　{n}人", "· {why} {n}"),
+    "rule": ("・ルール{rule}　{why}：{n}人", "· rule {rule}: {why} ({n})"),
+    "other": ("・{why}：{n}人", "· {why} ({n})"),
     "line.left": (
         "LINE通数：{n}通（今月の残り {left}通）",
         "LINE messages: {n} ({left} left this month)",
@@ -132,14 +133,14 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "send": ("送る", "Send"),
     "stop": ("中止する", "Stop"),
     "sending": ("送信中：{done}/{total}人", "Sending: {done} of {total}"),
-    "done": ("終わりました：{total}人", "Done: {total}"),
+    "done": ("完了しました：{total}人", "Done: {total}"),
     "cancelled": ("中止しました：{done}/{total}人まで処理しました。", "Stopped after {done} of {total}."),
     "dropped": ("取りやめました。何も送っていません。", "Cancelled. Nothing was sent."),
     "expired": (
         "24時間たったため、取りやめました。何も送っていません。",
         "Cancelled after 24 hours. Nothing was sent.",
     ),
-    "sent": ("・受け付けた方 {n}人", "· on its way to {n}"),
+    "sent": ("・送信を受け付けた方：{n}人", "· on its way to {n}"),
 }  # fmt: skip
 
 
@@ -486,8 +487,8 @@ class BulkDesk:
         if preview.twice:
             lines.append(_say("twice", lang, n=f"{preview.twice:,}"))
         if preview.unknown:
-            shown = ", ".join(str(line) for line in preview.unknown[:_LINES_NAMED])
-            shown += " …" if len(preview.unknown) > _LINES_NAMED else ""
+            shown = (", " if lang == "en" else "、").join(str(line) for line in preview.unknown[:_LINES_NAMED])
+            shown += "…" if len(preview.unknown) > _LINES_NAMED else ""
             lines.append(_say("unknown", lang, n=f"{len(preview.unknown):,}", lines=shown))
         count, line = preview.channels.total(), preview.channels["line"]
         lines.append(_say("may", lang, n=f"{count:,}", line=f"{line:,}", slack=f"{preview.channels['slack']:,}"))
@@ -513,7 +514,7 @@ class BulkDesk:
                 "other" if RULES.get(reason) is None else "rule",
                 lang,
                 rule=RULES.get(reason),
-                why=reason_text(limited(self._contact, reason), lang, self._tz),
+                why=reason_phrase(limited(self._contact, reason), lang, self._tz),
                 n=f"{counts[reason]:,}",
             )
             for reason in known

@@ -30,7 +30,7 @@ from bot.staff.survey import (
     SurveyDesk,
     day_text,
     limited,
-    reason_text,
+    reason_phrase,
     time_text,
     who_text,
 )
@@ -104,7 +104,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "flow.known": ("使えるのは：{names}", "There are: {names}"),
     "paused": (
-        "「{name}」を休止しました。新しいご案内と再案内は送りません。回答の途中の方は、そのまま続けられます。",
+        "「{name}」を休止しました。新しいご案内と再案内は送りません。回答中の方は、そのまま続けられます。",
         "“{name}” is paused: no new invitations and no reminders. Whoever is answering can go on.",
     ),
     "paused.already": ("「{name}」は、すでに休止中です。", "“{name}” is paused already."),
@@ -145,13 +145,13 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "dry.rhythm": ("定期のご案内 {matched}件", "{matched} invitations by the rhythm"),
     "dry.sent": (
-        "送っていたもの：{n}件（LINE {line}件、Slack {slack}件）",
+        "送るはずだったもの：{n}件（LINE {line}件、Slack {slack}件）",
         "Would have been sent: {n} (LINE {line}, Slack {slack})",
     ),
     "dry.blocked": ("送らなかったもの：{n}件", "Would not: {n}"),
-    "dry.rule": ("・ルール{rule}　{why}　{n}件", "· rule {rule}: {why} {n}"),
-    "dry.other": ("・{why}　{n}件", "· {why} {n}"),
-    "dry.withdrawn": ("・取り消し（{events}）　{n}件", "· withdrawn by {events}: {n}"),
+    "dry.rule": ("・ルール{rule}　{why}：{n}件", "· rule {rule}: {why} ({n})"),
+    "dry.other": ("・{why}：{n}件", "· {why} ({n})"),
+    "dry.withdrawn": ("・取り消し（{events}）：{n}件", "· withdrawn by {events} ({n})"),
     "dry.ahead": ("まだ時期が来ていないもの：{n}件", "Not due yet: {n}"),
     "dry.line": ("LINE通数：{n}通", "LINE messages: {n}"),
     "dry.reminders": (
@@ -173,7 +173,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Stopped surveys: {stopped} · Open case: {case}",
     ),
     "find.none_sent": ("これまでのご案内はありません。", "Never invited so far."),
-    "find.sent": ("{at} {flow}：{state}", "{at} {flow}: {state}"),
+    "find.sent": ("{at}{flow}：{state}", "{at} {flow}: {state}"),
     "yes": ("あり", "yes"),
     "no": ("なし", "no"),
 }  # fmt: skip
@@ -363,7 +363,7 @@ class CommandDesk:
         if held:
             yield _say("dry.blocked", lang, n=f"{held:,}")
         for reason, number, count in lines_of(found):
-            why = reason_text(limited(self._shop.contact, reason), lang, self._shop.tz)
+            why = reason_phrase(limited(self._shop.contact, reason), lang, self._shop.tz)
             yield _say("dry.other" if number is None else "dry.rule", lang, rule=number, why=why, n=f"{count:,}")
         if found.withdrawn:
             yield _say("dry.withdrawn", lang, events=", ".join(rule.void_on), n=f"{found.withdrawn:,}")

@@ -173,16 +173,18 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "channel.any": ("つながっているほう（LINEを優先）", "Where the customer is (LINE first)"),
     "channel.line": ("LINE", "LINE"),
     "channel.slack": ("Slack", "Slack"),
-    "override": ("それでも送る理由（記録に残ります）", "Send anyway, because (kept in the audit)"),
+    "override": ("それでも送る理由", "Send anyway, because"),
     "override.hint": (
-        "空欄なら送りません。停止を希望された方、ブロックされた方には、理由があっても送れません。",
-        "Left empty, it is not sent. Nobody who stopped surveys or blocked the account is ever sent one.",
+        "空欄なら送りません。理由は記録に残ります。停止を希望された方、ブロックされた方には、理由があっても送れません。",
+        "Left empty, it is not sent. The reason is kept in the audit. Nobody who stopped surveys or blocked the "
+        "account is ever sent one.",
     ),
     "override.not": (
         "この理由で送ることはできません。",
         "This cannot be overridden.",
     ),
-    "when": ("送る日時（空欄なら今すぐ）", "When (leave empty for now)"),
+    "when": ("送る日時", "When"),
+    "when.hint": ("空欄なら、今すぐ送ります。", "Left empty, it is sent now."),
     "note": ("社内メモ", "Team note"),
     "no_flows": ("送れるアンケートがありません。", "There are no surveys to send."),
     "unfound": (
@@ -203,7 +205,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "last": ("最後のご案内：{days}日前（{date}）", "Last invited: {days} days ago ({date})"),
     "today": ("最後のご案内：今日", "Last invited: today"),
-    "never": ("これまでのご案内はありません。", "Never invited so far."),
+    "never": ("最後のご案内：なし", "Last invited: never"),
     "year": ("この1年のご案内：{n}回（上限 {most}回）", "Invitations within a year: {n} (limit {most})"),
     "year.open": ("この1年のご案内：{n}回", "Invitations within a year: {n}"),
     "opted_out": ("アンケートの停止：{yes}", "Stopped surveys: {yes}"),
@@ -319,6 +321,11 @@ def reason_text(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
     return sentence.removesuffix(stop) + _say("from", lang, date=day_text(refused.allowed_from_ms, lang, tz)) + stop
 
 
+def reason_phrase(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
+    """`reason_text` without its full stop, for a list in which a number follows."""
+    return reason_text(refused, lang, tz).removesuffix("." if lang == "en" else "。")
+
+
 def day_text(at_ms: int, lang: str, tz: tzinfo) -> str:
     """A day for staff: 「11/24（火）」, "Tue 24 Nov"."""
     day = datetime.fromtimestamp(at_ms / 1000, tz)
@@ -403,7 +410,7 @@ def render_survey_view(
         *standing,
         *([reason] if override else []),
         *([kit.field("channel", _say("channel", lang), where, dispatch=True)] if len(channels) > 1 else []),
-        kit.field("when", _say("when", lang), at, optional=True, dispatch=True),
+        kit.field("when", _say("when", lang), at, hint=_say("when.hint", lang), optional=True, dispatch=True),
         kit.text_input("note", _say("note", lang), limit=_NOTE_LIMIT, multiline=True, optional=True, initial=note),
     ]
     return kit.modal(

@@ -211,7 +211,7 @@ def test_the_card_says_what_the_verdict_rests_on() -> None:
         "LINE messages: LINE could not be asked",
     ]
     never = card(eligible(last_invited_ms=None, per_year=None, opted_out=True, open_case=True, channel="slack"))
-    assert never[2] == "これまでのご案内はありません。・この1年のご案内：2回"
+    assert never[2] == "最後のご案内：なし・この1年のご案内：2回"
     assert never[3] == "アンケートの停止：あり・対応中のご相談：あり"
     assert not any("LINE通数" in line for line in never), "a Slack message costs nothing in LINE"
 

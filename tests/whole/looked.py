@@ -20,11 +20,11 @@ MINUTE_MS = 60_000
 CHANNEL = "C0ALERTS"
 
 
-async def eventually(world: World, happened: Callable[[], bool]) -> None:
+async def eventually(world: World, happened: Callable[[], bool], within_s: float = 5.0) -> None:
     """Bolt answers first and listens afterwards: wait for what the listener does."""
     changed = asyncio.Event()
     world.slack.on_change.append(changed.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(within_s):
         while not happened():
             await changed.wait()
             changed.clear()

@@ -83,7 +83,7 @@ async def test_a_list_is_previewed_confirmed_and_sent_to_everybody_once(world: W
     told = await drops(world, a_list(persons, f"{persons[0].customer_id},again", "NOBODY,x", "<!channel>,x"))
     assert "一覧：7行、お客さま 4人" in told
     assert "重複 1行" in told
-    assert "見つからない行 2行：7, 8行目" in told
+    assert "見つからない行 2行（7、8行目）" in told
     assert "送れる方：3人（LINE 3、Slack 0）" in told
     assert "ルール1" in told
     assert "停止を希望されています" in told
@@ -98,8 +98,8 @@ async def test_a_list_is_previewed_confirmed_and_sent_to_everybody_once(world: W
     await world.advance(10_000)
     assert [len(person.bubbles()) for person in persons] == [1, 1, 1, 0]
     told = shown(world)
-    assert "終わりました：4人" in told
-    assert "受け付けた方 3人" in told
+    assert "完了しました：4人" in told
+    assert "受け付けた方：3人" in told
     assert "ルール1" in told
     assert len(world.slack.messages(dm)) == 1, "one message from preview to the end"
     assert "[送る]" not in told
@@ -135,7 +135,7 @@ async def test_a_crash_between_two_units_loses_and_repeats_nobody(
     await world.koe.store.write(lambda tx: tx.release_leases(now_ms))
     await world.advance(20_000)
     assert [len(person.bubbles()) for person in persons] == [1] * 5
-    assert "終わりました：5人" in shown(world)
+    assert "完了しました：5人" in shown(world)
 
 
 async def test_it_can_be_stopped_on_the_way_and_dropped_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,7 +249,7 @@ async def test_a_dry_run_counts_and_names_nobody(world: World) -> None:
     person = await invited(world)
     before = len(person.bubbles())
     told = await asks(world, "dry-run after-purchase 7d", "U0STAFF")
-    assert "送っていたもの：" in told
+    assert "送るはずだったもの：" in told
     assert "LINE通数：" in told
     assert "再案内があれば" in told
     assert person.customer_id not in told

@@ -16,12 +16,14 @@ from typing import Final
 import pytest
 import pytest_asyncio
 from looked import CHANNEL, MINUTE_MS, Looked, eventually, unhappy
-from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, invited, new_person
+from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
+from bot.staff.survey import ABOUT, COMMAND
 from bot.standins import serve
 from bot.standins.demo import World, open_world
 from bot.standins.page import page_app
+from bot.standins.reading import block_words
 from bot.standins.story import Story
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
@@ -36,7 +38,11 @@ SHOP: dict[str, object] = PURCHASE_SHOP | {
         "escalate": [{"after": "4h", "to": ["U0MANAGER"]}],
     },
     "digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}],
-    "staff": {"may_trigger": ["U0STAFF"], "may_handle_cases": ["U0STAFF", "U0MANAGER", "U0SECOND"]},
+    "staff": {
+        "managers": ["U0MANAGER"],
+        "may_trigger": ["U0STAFF"],
+        "may_handle_cases": ["U0STAFF", "U0MANAGER", "U0SECOND"],
+    },
 }
 NAMES: Final = {
     "ja": {"U0STAFF": "高木（スタッフ）", "U0SECOND": "中島 京子（スタッフ）", "U0MANAGER": "店長（マネージャー）"},
@@ -97,10 +103,50 @@ class Stage:
         await self.look(user)
         return self.tab.locator("#messages .post").filter(has=self.tab.locator(".only-you")).last
 
+    async def asks(self, text: str, user: str = "U0MANAGER") -> Locator:
+        """What this person alone is told after `/survey TEXT`."""
+        before = len(self.world.slack.ephemerals(user))
+        await self.world.slack.command(user, CHANNEL, COMMAND, text)
+        await eventually(self.world, lambda: len(self.world.slack.ephemerals(user)) > before, 60)
+        return await self.told(user)
+
+    async def chooses(self, person: Person, user: str) -> Locator:
+        """The window of `/survey` with this customer in it."""
+        slack = self.world.slack
+        await slack.command(user, CHANNEL, COMMAND, "")
+        await eventually(self.world, lambda: slack.modal(user) is not None)
+        await slack.types(user, "customer", person.order)
+        await slack.picks(user, "customer", person.customer_id)
+        verdict = self.say("この1年のご案内", "Invitations within a year")
+        await eventually(self.world, lambda: verdict in "\n".join(block_words((slack.modal(user) or {})["blocks"])))
+        return await self.window(user)
+
+    async def lists(self, persons: list[Person], *more: str) -> None:
+        """A manager drops a list of customers into the window of `/survey bulk`, and gets the preview."""
+        slack = self.world.slack
+        await slack.command("U0MANAGER", CHANNEL, COMMAND, "bulk")
+        await eventually(self.world, lambda: slack.modal("U0MANAGER") is not None)
+        rows = "\n".join(["customer", *(person.customer_id for person in persons), *more])
+        file_id = slack.adds_file("U0MANAGER", "list.csv", rows.encode())
+        await slack.submits("U0MANAGER", {"file": file_id})
+
+    async def bulk_message(self) -> Locator:
+        """What the manager reads in the messages with the app."""
+        await self.look("U0MANAGER", self.world.slack.dm_of("U0MANAGER"))
+        return self.tab.locator("#messages .post").last
+
+    async def presses_bulk(self, action: str) -> None:
+        dm = self.world.slack.dm_of("U0MANAGER")
+        await self.world.slack.clicks("U0MANAGER", dm, self.world.slack.messages(dm)[-1].ts, action)
+        await self.world.settle()
+
     async def window(self, user: str = "U0STAFF") -> Locator:
         """The window that is open."""
         await self.look(user)
-        return self.tab.locator(".sheet")
+        sheet = self.tab.locator(".sheet")
+        await expect(sheet).to_be_visible()
+        await self.tab.evaluate("document.activeElement.blur()")
+        return sheet
 
 
 # ------------------------------------------------------------------------------------------------- scenes
@@ -314,9 +360,153 @@ async def window_resolve(on: Stage) -> Locator:
 
 
 async def window_survey(on: Stage) -> Locator:
-    await on.world.slack.command("U0STAFF", CHANNEL, "/survey", "")
+    await on.world.slack.command("U0STAFF", CHANNEL, COMMAND, "")
     await eventually(on.world, lambda: on.world.slack.modal("U0STAFF") is not None)
     return await on.window()
+
+
+async def unasked(on: Stage) -> Person:
+    """A customer with an order below what is asked about."""
+    person = new_person(on.world, on.lang)
+    await on.world.event("purchase", person.buyer, order=person.order, amount=500)
+    await on.world.settle()
+    return person
+
+
+async def answered(on: Stage, count: int) -> None:
+    """So many customers are asked; one in four is silent."""
+    for number in range(count):
+        person = await invited(on.world, on.lang)
+        if number % 4:
+            await person.taps(on.say("満足", "Satisfied"))
+            await person.taps(str(7 + number % 4))
+
+
+async def window_survey_ok(on: Stage) -> Locator:
+    on.world.line.quota = 5_000
+    return await on.chooses(await unasked(on), "U0STAFF")
+
+
+async def window_survey_blocked(on: Stage) -> Locator:
+    return await on.chooses(await invited(on.world, on.lang), "U0STAFF")
+
+
+async def window_survey_override(on: Stage) -> Locator:
+    return await on.chooses(await invited(on.world, on.lang), "U0MANAGER")
+
+
+async def window_survey_sent(on: Stage) -> Locator:
+    await on.chooses(await unasked(on), "U0STAFF")
+    await on.world.slack.submits("U0STAFF", {"channel": "line"})
+    return await on.window()
+
+
+async def window_survey_message(on: Stage) -> Locator:
+    person = await unasked(on)
+    words = on.say(
+        f"注文{person.order}の件、箱がつぶれていたそうです", f"About order {person.order}: the box was crushed"
+    )
+    said = await on.world.slack.says("U0STAFF", CHANNEL, words)
+    await on.world.slack.shortcut("U0STAFF", ABOUT, channel_id=CHANNEL, ts=said.ts)
+    await eventually(on.world, lambda: on.world.slack.modal("U0STAFF") is not None)
+    return await on.window()
+
+
+async def told_help(on: Stage) -> Locator:
+    return await on.asks("help")
+
+
+async def told_status(on: Stage) -> Locator:
+    await answered(on, 16)
+    await on.asks("pause after_support")
+    await on.world.advance(HOUR_MS)
+    return await on.asks("status")
+
+
+async def told_results(on: Stage) -> Locator:
+    await answered(on, 16)
+    return await on.asks("results NPS 7d")
+
+
+async def told_results_few(on: Stage) -> Locator:
+    await answered(on, 4)
+    return await on.asks("results NPS 7d")
+
+
+async def told_find(on: Stage) -> Locator:
+    return await on.asks(f"find {(await invited(on.world, on.lang)).order}", "U0STAFF")
+
+
+async def told_digest(on: Stage) -> Locator:
+    await answered(on, 16)
+    await on.world.advance(5 * DAY_MS)
+    return await on.asks("digest 2026-W47")
+
+
+async def told_pause(on: Stage) -> Locator:
+    return await on.asks("pause after_purchase")
+
+
+async def told_resume(on: Stage) -> Locator:
+    await on.asks("pause after_purchase")
+    await on.world.advance(HOUR_MS)
+    return await on.asks("resume after_purchase")
+
+
+async def told_dry_run(on: Stage) -> Locator:
+    await answered(on, 12)
+    person = await invited(on.world, on.lang)
+    await on.world.event("purchase", person.buyer, order="#again", amount=5000)
+    await on.world.event("delivery", person.buyer, order="#again")
+    await on.world.advance(2 * HOUR_MS)
+    return await on.asks("dry-run after-purchase 7d")
+
+
+async def window_bulk(on: Stage) -> Locator:
+    await on.world.slack.command("U0MANAGER", CHANNEL, COMMAND, "bulk")
+    await eventually(on.world, lambda: on.world.slack.modal("U0MANAGER") is not None)
+    return await on.window("U0MANAGER")
+
+
+async def window_bulk_read(on: Stage) -> Locator:
+    await on.lists([await unasked(on)])
+    return await on.window("U0MANAGER")
+
+
+async def bulk_preview(on: Stage) -> Locator:
+    """Of seven, one has stopped surveys and one was asked only just now; one comes twice, two are nobody."""
+    persons = [await unasked(on) for _ in range(5)]
+    stopped, asked = await unasked(on), await invited(on.world, on.lang)
+    now_ms = on.world.clock.now_ms()
+    await on.world.koe.store.write(lambda tx: tx.set_consent(stopped.customer_id, "surveys", False, now_ms, "customer"))
+    on.world.line.quota = 5_000
+    await on.lists([*persons, stopped, asked, persons[0]], "X1", "X2")
+    await on.world.slack.closes("U0MANAGER", all_views=True)
+    await on.world.settle()
+    return await on.bulk_message()
+
+
+async def bulk_sending(on: Stage) -> Locator:
+    """More than one unit of work: the first is sent."""
+    await on.lists([await unasked(on) for _ in range(60)])
+    await on.world.slack.closes("U0MANAGER", all_views=True)
+    await on.world.settle()
+    await on.presses_bulk("koe.bulk.send")
+    return await on.bulk_message()
+
+
+async def bulk_stopped(on: Stage) -> Locator:
+    await bulk_sending(on)
+    await on.presses_bulk("koe.bulk.cancel")
+    await on.world.advance(MINUTE_MS)
+    return await on.bulk_message()
+
+
+async def bulk_done(on: Stage) -> Locator:
+    await bulk_preview(on)
+    await on.presses_bulk("koe.bulk.send")
+    await on.world.advance(10_000)
+    return await on.bulk_message()
 
 
 async def home(on: Stage) -> Locator:
@@ -402,6 +592,26 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[Locator]]]] = {
     "window-resolve": window_resolve,
     "window-words": window_words,
     "window-survey": window_survey,
+    "window-survey-ok": window_survey_ok,
+    "window-survey-blocked": window_survey_blocked,
+    "window-survey-override": window_survey_override,
+    "window-survey-sent": window_survey_sent,
+    "window-survey-message": window_survey_message,
+    "told-help": told_help,
+    "told-status": told_status,
+    "told-results": told_results,
+    "told-results-few": told_results_few,
+    "told-find": told_find,
+    "told-digest": told_digest,
+    "told-pause": told_pause,
+    "told-resume": told_resume,
+    "told-dry-run": told_dry_run,
+    "window-bulk": window_bulk,
+    "window-bulk-read": window_bulk_read,
+    "bulk-preview": bulk_preview,
+    "bulk-sending": bulk_sending,
+    "bulk-stopped": bulk_stopped,
+    "bulk-done": bulk_done,
     "home": home,
     "home-cases": home_cases,
     "refused-unlisted": refused_unlisted,
