@@ -760,7 +760,7 @@ def _pick(
     for name, _ in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):
         if len(out) == CHOSEN_PER_SIDE:
             break
-        found = next((e for e in left if name in e[2].topics and e[0] not in texts), None)
+        found = next((e for e in left if name in e[2].topics and e[0] not in texts | last), None)
         if found is not None:
             texts.add(found[0])
             out.append(Chosen(side, found[0], "topic", topics[name], found[1].quote_ok))
