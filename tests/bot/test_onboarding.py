@@ -149,7 +149,7 @@ def slack_down(place: Place) -> None:
 
 
 def spare(place: Place) -> None:
-    place.slack.scopes = ALL | {"files:write"}
+    place.slack.scopes = ALL | {"files:write:user"}
 
 
 def line_dead(place: Place) -> None:
@@ -190,7 +190,7 @@ def other_webhook(place: Place) -> None:
         (gone, "missing", ["U0STAFF", "nobody in this workspace"]),
         (dead_token, "missing", ["invalid_auth", "token"]),
         (slack_down, "missing", ["could not be asked", "network"]),
-        (spare, "note", ["files:write", "more than Koe needs"]),
+        (spare, "note", ["files:write:user", "more than Koe needs"]),
         (line_dead, "missing", ["token is refused"]),
         (quota_used, "missing", ["200 of 200", "next month"]),
         (quota_nearly, "note", ["190 of 200"]),

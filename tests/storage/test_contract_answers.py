@@ -262,8 +262,10 @@ async def test_free_text_comes_with_the_latest_rating_of_its_session(store: Stor
     await store.write(unit)
     found = await store.read(lambda tx: tx.comments_between(NOON, NOON + 60_000, rated_by="nps"))
     assert found == [
-        Comment("reason", "transactional", "purchase", "渋谷", "reason.score", "C001", NOON, "丁寧でした", "9", True),
-        Comment("reason", "transactional", "purchase", "", "reason.score", "C001", NOON + 1, "", "", False),
+        Comment(
+            "reason", "transactional", "purchase", "渋谷", "reason.score", "C001", NOON, "丁寧でした", "9", True, "line"
+        ),
+        Comment("reason", "transactional", "purchase", "", "reason.score", "C001", NOON + 1, "", "", False, "line"),
     ]
 
 
