@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
+from desks import command_desk
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -39,6 +41,7 @@ from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
 from flows.builtin import builtin_library
 from flows.engine import Ask, Choice, Record, Say, Tap, Typed
+from storage.store import open_store
 
 SECRET = "shhh"
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
@@ -59,7 +62,6 @@ class World:
     noted: list[SlackInbound] = field(default_factory=list)
     requests: list[SurveyRequest] = field(default_factory=list)
     outcome: Started | Planned | NotAllowed = field(default_factory=Started)
-    standing: NotAllowed | None = None
     customers: list[CustomerHit] = field(default_factory=list)
     facts: HomeFacts = field(default_factory=lambda: HomeFacts(0))
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
@@ -132,8 +134,14 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
     async def find(words: str) -> list[CustomerHit]:
         return [hit for hit in world.customers if words in (hit.id, hit.name)]
 
-    async def may_send(request: SurveyRequest) -> NotAllowed | None:
-        return world.standing
+    async def recognise(text: str) -> CustomerHit | None:
+        return None
+
+    async def eligibility(request: SurveyRequest) -> NotAllowed:
+        return NotAllowed("unreachable")
+
+    async def budget() -> None:
+        return None
 
     async def note_refused(user_id: str, team_id: str, way: str, reason: str) -> None:
         world.refusals.append((user_id, way, reason))
@@ -150,8 +158,12 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
             FlowOption("after_purchase", "ご購入後" if lang == "ja" else "After purchase"),
             FlowOption("relational", "全体" if lang == "ja" else "Overall"),
         ],
+        channels=("line", "slack"),
         find=find,
-        may_send=may_send,
+        recognise=recognise,
+        eligibility=eligibility,
+        overridable=lambda reason: False,
+        budget=budget,
         start=start,
     )
 
@@ -162,11 +174,15 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         return [{"type": "header", "text": {"type": "plain_text", "text": "NPS +12"}}]
 
     access = Access(people, Staff(may_trigger=("U0STAFF",), managers=("U0BOSS",)), note_refused=note_refused)
+    desk = SurveyDesk(channel.call, failure=SlackError, access=access, ports=ports, tz=TOKYO, now_ms=clock.now_ms)
+    folder = TemporaryDirectory()
+    kept = await open_store(f"sqlite:///{folder.name}/koe.db", now_ms=START_MS)
     world.app = SlackApp(
         channel,
         converse=converse,
         store=store,
-        desk=SurveyDesk(channel.call, ports=ports, tz=TOKYO, now_ms=clock.now_ms),
+        desk=desk,
+        commands=command_desk(channel, desk, access, store=kept, facts=facts, now_ms=START_MS),
         people=people,
         access=access,
         home_desk=HomeDesk(
@@ -197,6 +213,8 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         await bot_server.close()
         await channel.close()
         await slack_server.close()
+        await kept.close()
+        folder.cleanup()
 
 
 @pytest.fixture(params=["http", "socket"])
@@ -308,50 +326,6 @@ async def test_every_kind_of_event_and_click_is_acknowledged(world: World) -> No
 
 
 TEXT = {"type": "plain_text", "text": "Old"}
-
-
-async def test_staff_send_a_survey_and_read_what_will_happen(world: World) -> None:
-    slack = world.slack
-    world.customers = [
-        CustomerHit("C001", "田中", START_MS - 40 * DAY_MS),
-        CustomerHit("C007", "田中"),
-    ]
-    await slack.command("U0STAFF", "C0ALERTS", "/survey")
-    await world.until(lambda: slack.modal("U0STAFF") is not None)
-
-    await slack.submits("U0STAFF", {"customer": "田中"})
-    assert "田中様（C001）、田中様（C007）" in slack.modal_errors("U0STAFF")["customer"]
-    await slack.submits("U0STAFF", {"customer": "鈴木"})
-    assert slack.modal_errors("U0STAFF")["customer"].startswith("お客さまが見つかりません")
-    world.outcome = NotAllowed("min_gap", START_MS + 11 * DAY_MS, 14)
-    await slack.submits("U0STAFF", {"customer": "C001"})
-    assert slack.modal_errors("U0STAFF")["customer"] == ("前回のご案内から14日たっていません（次は11/30（月）以降）。")
-    await slack.submits("U0STAFF", {"when": (START_MS - DAY_MS) // 1000})
-    assert slack.modal_errors("U0STAFF") == {"when": "過去の日時です。"}
-
-    world.outcome = Planned(START_MS + DAY_MS, "line")
-    at_s = (START_MS + DAY_MS) // 1000
-    await slack.submits("U0STAFF", {"flow": "relational", "when": at_s, "note": "お電話のあと"})
-    shown = slack.modal("U0STAFF")
-    assert shown is not None
-    assert "田中様（C001）に11/20（金）10:00、LINEで「全体」をお送りします。" in str(shown["blocks"])
-    request = world.requests[-1]
-    assert (request.flow_id, request.at_ms, request.note) == ("relational", at_s * 1000, "お電話のあと")
-    assert len({asked.request_id for asked in world.requests}) == 2, "a changed wish is another request"
-
-
-async def test_enter_in_the_customers_field_says_when_they_were_asked_last(world: World) -> None:
-    slack = world.slack
-    world.customers = [CustomerHit("C001", "田中", START_MS - 40 * DAY_MS)]
-    await slack.command("U0STAFF", "C0ALERTS", "/survey")
-    await world.until(lambda: slack.modal("U0STAFF") is not None)
-    await slack.picks("U0STAFF", "customer", "C001")
-    await world.until(lambda: "40日前" in str(slack.modal("U0STAFF")))
-    assert "田中様（C001）・最後のご案内：40日前（10/10（土））・送れます。" in str(slack.modal("U0STAFF"))
-    assert world.requests == []
-    world.standing = NotAllowed("opted_out")
-    await slack.picks("U0STAFF", "customer", "C001")
-    await world.until(lambda: "停止を希望" in str(slack.modal("U0STAFF")))
 
 
 async def test_staff_read_their_own_language(world: World) -> None:

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     world = await open_world(tmp_path_factory.mktemp("desk"), start_ms=START_MS, shop=SHOP)
+    world.slack.add_user("Mary", locale="en-GB", id="U0MARY")
+    world.slack.channels["C0ALERTS"].members.append("U0MARY")
     yield world
     await world.close()
 
@@ -79,8 +81,6 @@ async def reachable(world: World) -> Person:
 
 
 async def test_help_is_in_the_persons_language_and_names_every_word(world: World) -> None:
-    world.slack.add_user("Mary", locale="en-GB", id="U0MARY")
-    world.slack.channels["C0ALERTS"].members.append("U0MARY")
     for user, word in (("U0MANAGER", "アンケートを送ります"), ("U0MARY", "send a survey")):
         told = await asks(world, "help", user)
         assert word in told
