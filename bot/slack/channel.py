@@ -151,6 +151,7 @@ class SlackChannel:
         self._base_url = base_url
         self._session: aiohttp.ClientSession | None = None
         self._client: AsyncWebClient | None = None
+        self._closed = False
         self._dms: OrderedDict[str, str] = OrderedDict()
         self._not_sent: OrderedDict[str, None] = OrderedDict()
         self._takes_charts = True
@@ -267,8 +268,7 @@ class SlackChannel:
         host = urlsplit(url).netloc
         if not file_id or not (host.endswith(".slack.com") or host == urlsplit(self.web().base_url).netloc):
             raise SlackError(method, Refused("not an address of Slack's"))
-        session = self._session
-        assert session is not None  # web() made it
+        session = self._connections()
         headers = {"content-type": "application/octet-stream"}
         try:
             async with session.post(url, data=content, headers=headers, allow_redirects=False) as answer:
@@ -447,8 +447,7 @@ class SlackChannel:
         api_host = urlsplit(self.web().base_url).netloc
         if urlsplit(url).netloc not in (f"hooks.{_SLACK}", api_host):
             raise SlackError(method, Refused("not an address of Slack's"))
-        session = self._session
-        assert session is not None  # web() made it
+        session = self._connections()
         try:
             async with asyncio.timeout(_CALL_S), session.post(url, json=body, allow_redirects=False) as answer:
                 if answer.status == 429:
@@ -476,8 +475,7 @@ class SlackChannel:
         api_host = urlsplit(self.web().base_url).netloc
         if urlsplit(url).netloc not in (f"files.{_SLACK}", api_host):
             raise SlackError(method, Refused("not an address of Slack's"))
-        session = self._session
-        assert session is not None  # web() made it
+        session = self._connections()
         headers = {"Authorization": f"Bearer {token}"}
         try:
             async with asyncio.timeout(_CALL_S), session.get(url, headers=headers, allow_redirects=False) as answer:
@@ -509,23 +507,34 @@ class SlackChannel:
         return self._client
 
     def client(self, token: str | None) -> AsyncWebClient:
-        """Another client on the same connections; Bolt gets one without a token of its own."""
-        import aiohttp
+        """Another client on the same connections; Bolt gets one without a token of its own.
+
+        Raises:
+            SlackError: The channel is closed.
+        """
         from slack_sdk.web.async_client import AsyncWebClient
 
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         return AsyncWebClient(
             token=token,
             base_url=self._base_url or AsyncWebClient.BASE_URL,
             timeout=10,
-            session=self._session,
+            session=self._connections(),
             retry_handlers=[],
         )
 
+    def _connections(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._closed:
+            # Bolt's listeners outlive our stop: what they still want must not open connections that nobody closes
+            raise SlackError("connect", RetryLater("stopped"))
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        return self._session
+
     async def close(self) -> None:
-        """Close the connections. The channel can be used again afterwards."""
-        session, self._session, self._client = self._session, None, None
+        """Close the connections; every later call fails as one that was certainly not sent."""
+        session, self._session, self._client, self._closed = self._session, None, None, True
         if session is not None:
             await session.close()
 
