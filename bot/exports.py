@@ -392,7 +392,11 @@ def _columns(wanted: Wanted) -> tuple[Column[Any], ...]:
             assert_never(wanted.what)
 
 
-_SPANS = {"answers": Tx.answers_span, "events": Tx.events_span, "cases": Tx.cases_span}
+_SPANS: dict[str, Callable[[Tx], tuple[int, int] | None]] = {
+    "answers": Tx.answers_span,
+    "events": Tx.events_span,
+    "cases": Tx.cases_span,
+}
 
 
 def _time_of(record: Answer | Event | CaseOrigin) -> int:

@@ -1,0 +1,135 @@
+"""What came in: platform events seen once, business events, and who was referred by whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from storage.connection import clean
+from storage.records import Event
+from storage.verbs.base import Verbs
+from storage.verbs.rows import MARK, event_of, marked
+
+
+class EventVerbs(Verbs):
+    """What came in: platform events and business events."""
+
+    def note_inbound(self, channel: str, workspace: str, event_id: str, at_ms: int) -> bool:
+        """True the first time this platform event is seen; False ever after."""
+        return (
+            self._db.run(
+                "INSERT INTO inbound (channel, workspace, event_id, at_ms)"
+                " VALUES (:channel, :workspace, :event_id, :at_ms)"
+                " ON CONFLICT (channel, workspace, event_id) DO NOTHING",
+                {"channel": channel, "workspace": workspace, "event_id": event_id, "at_ms": at_ms},
+            )
+            == 1
+        )
+
+    def note_event(self, event: Event) -> bool:
+        """Store a business event. False (and nothing changes) when its id is known.
+
+        An event about a customer who was erased is noted without the person and what it says.
+        """
+        gone = event.customer_id != "" and self.erased_ms(event.customer_id) is not None
+        data = "{}" if gone else clean(event.data)
+        order_id, ticket_id = _order_and_ticket(data)
+        return (
+            self._db.run(
+                "INSERT INTO events (id, type, occurred_ms, received_ms, customer_id, data, imported,"
+                " order_id, ticket_id)"
+                " VALUES (:id, :type, :occurred_ms, :received_ms, :customer_id, :data, :imported, :order_id,"
+                " :ticket_id)"
+                " ON CONFLICT (id) DO NOTHING",
+                {
+                    "id": event.id,
+                    "type": event.type,
+                    "occurred_ms": event.occurred_ms,
+                    "received_ms": event.received_ms,
+                    "customer_id": "" if gone else event.customer_id,
+                    "data": data,
+                    "imported": int(event.imported),
+                    "order_id": order_id,
+                    "ticket_id": ticket_id,
+                },
+            )
+            == 1
+        )
+
+    def find_event(self, event_id: str) -> Event | None:
+        """The event, or None."""
+        row = self._db.one(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events WHERE id = :id",
+            {"id": event_id},
+        )
+        return event_of(row) if row else None
+
+    def events_of(self, customer_id: str, *, types: Sequence[str] = (), limit: int = 100) -> list[Event]:
+        """Newest first."""
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE customer_id = :customer_id"
+            " AND (:types = '' OR REPLACE(:types, :mark || type || :mark, '') <> :types)"
+            " ORDER BY occurred_ms DESC, id DESC LIMIT :limit",
+            {"customer_id": customer_id, "types": marked(types), "mark": MARK, "limit": limit},
+        )
+        return [event_of(row) for row in rows]
+
+    def events_between(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        type: str = "",  # noqa: A002 – the row's word
+    ) -> list[Event]:
+        """Events that occurred in [start, end), oldest first."""
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms AND (:type = '' OR type = :type)"
+            " ORDER BY occurred_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms, "type": type},
+        )
+        return [event_of(row) for row in rows]
+
+    def events_page(
+        self, start_ms: int, end_ms: int, *, types: Sequence[str] = (), after: Event | None = None, limit: int = 2_000
+    ) -> list[Event]:
+        """The next events of these types (or all) that occurred in [start, end), oldest first: those behind `after`,
+        the last one of the page before. Fewer than `limit` are the last."""
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms"
+            " AND (occurred_ms > :after_ms OR (occurred_ms = :after_ms AND id > :after_id))"
+            " AND (:types = '' OR REPLACE(:types, :mark || type || :mark, '') <> :types)"
+            " ORDER BY occurred_ms, id LIMIT :limit",
+            {
+                "start_ms": start_ms if after is None else after.occurred_ms,
+                "end_ms": end_ms,
+                "after_ms": start_ms - 1 if after is None else after.occurred_ms,
+                "after_id": "" if after is None else after.id,
+                "types": marked(types),
+                "mark": MARK,
+                "limit": limit,
+            },
+        )
+        return [event_of(row) for row in rows]
+
+    def events_span(self) -> tuple[int, int] | None:
+        """When the first and the last event occurred, in ms; None while there is none."""
+        row = self._db.one("SELECT (SELECT MIN(occurred_ms) FROM events), (SELECT MAX(occurred_ms) FROM events)")
+        return None if row is None or row[0] is None else (row[0], row[1])
+
+
+def _order_and_ticket(data: str) -> tuple[str, str]:
+    """The order and ticket numbers of an event's data, "" where there is none."""
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        return "", ""
+    if not isinstance(fields, dict):
+        return "", ""
+    order, ticket = fields.get("order"), fields.get("ticket")
+    return (
+        str(order) if isinstance(order, (str, int)) else "",
+        str(ticket) if isinstance(ticket, (str, int)) else "",
+    )
