@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bot.standins import serve
 from bot.standins.wire import Bucket, Silent
@@ -31,6 +32,22 @@ async def test_a_served_app_knows_its_address_and_closes_twice() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(served.url)
+
+
+async def test_an_answer_leaves_at_once_however_small_it_is() -> None:
+    delays_off: list[int] = []
+
+    class Watched(HttpToolsProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+            super().connection_made(transport)
+            connection = transport.get_extra_info("socket")
+            delays_off.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    served = await serve(Starlette(routes=[Route("/", hello)]), http=Watched)
+    async with aiohttp.ClientSession() as session, session.get(served.url) as answer:
+        assert answer.status == 200
+    await served.close()
+    assert delays_off == [1]
 
 
 async def test_closing_runs_the_shutdown_and_does_not_wait_for_silent_answers() -> None:
