@@ -124,7 +124,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
     from bot.app import build
     from bot.clock import Chance, SystemClock
     from bot.http import make_app
-    from bot.listener import Listener
+    from bot.listener import KEEP_ALIVE_S, Listener
 
     koe = await build(config, clock=SystemClock(), chance=Chance())
     server = uvicorn.Server(
@@ -138,6 +138,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
             log_level="warning",
             server_header=False,
             proxy_headers=False,  # nobody here asks who called: signatures say it
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=3,
         )
     )

@@ -7,6 +7,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+KEEP_ALIVE_S = 75
+"""For how long an idle connection is kept: longer than those who call keep theirs (aiohttp 15 s, nginx and most load
+balancers 60 s). With uvicorn's own 5 s a call that is sent in the moment of closing meets a reset connection, and
+POSTs are not repeated by themselves."""
+
 _TOO_LARGE = '{"error":"headers_too_large","message":"the headers may have %d bytes at most"}'
 _TOO_SLOW = '{"error":"too_slow","message":"the body did not arrive within %g s"}'
 

@@ -30,6 +30,7 @@ from bot.config import load
 from bot.http import make_app
 from bot.listener import Listener
 from bot.signatures import sign_standard_webhooks
+from bot.slack.manifest import manifest
 from bot.standins.line import LineStandin
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import Served, serve
@@ -279,6 +280,16 @@ async def open_world(
         environ["SLACK_APP_TOKEN"] = app_token
     environ |= settings or {}
     config = load(environ=environ, env_file=None)
+    slack.installs(
+        manifest(
+            name=config.shop.brand_in(config.shop.language),
+            lang=config.shop.language,
+            public_url=None,
+            socket=True,  # Slack itself calls https addresses only; where it reaches the bot is said below
+            channels=config.shop.alerts is not None or bool(config.shop.digests),
+            groups=bool(config.shop.staff.groups),
+        )
+    )
     koe = await build(config, clock=clock, chance=Chance(seed))
     door.app = make_app(koe)
     line.webhook_url = f"{bot_server.url}/line/webhook"

@@ -140,6 +140,13 @@ class _SlackCloses(msgspec.Struct, tag_field="do", tag="slack.closes", forbid_un
     user: str
 
 
+class _SlackShortcut(msgspec.Struct, tag_field="do", tag="slack.shortcut", forbid_unknown_fields=True):
+    user: str
+    channel: str
+    ts: str
+    callback_id: str
+
+
 class _SlackHome(msgspec.Struct, tag_field="do", tag="slack.home", forbid_unknown_fields=True):
     user: str
 
@@ -161,6 +168,7 @@ _Act = (
     | _SlackAddsFile
     | _SlackSubmits
     | _SlackCloses
+    | _SlackShortcut
     | _SlackHome
     | _Happens
 )
@@ -301,6 +309,14 @@ async def _do(what: _Act, *, line: LineStandin, slack: SlackStandin, story: Stor
             await slack.submits(_known(user, slack.users), values)
         case _SlackCloses(user=user):
             await slack.closes(_known(user, slack.users))
+        case _SlackShortcut(user=user, channel=channel):
+            offered = {shortcut["callback_id"]: shortcut for shortcut in slack.shortcuts}
+            ack = await slack.shortcut(
+                _known(user, slack.users),
+                _known(what.callback_id, offered),
+                channel_id=_known(channel, slack.channels),
+                ts=what.ts,
+            )
         case _SlackHome(user=user):
             await slack.opens_home(_known(user, slack.users))
         case _Happens():
@@ -415,6 +431,11 @@ def _slack_state(slack: SlackStandin, me: str, chosen: str) -> JsonObject:
         "bots": [user_id for user_id, user in slack.users.items() if user.is_bot],
         "channels": channels,
         "channel": chosen,
+        "shortcuts": [
+            {"id": shortcut["callback_id"], "name": shortcut["name"]}
+            for shortcut in slack.shortcuts
+            if shortcut["type"] == "message"
+        ],
         "messages": [
             {
                 "ts": message.ts,

@@ -242,6 +242,8 @@ class SlackStandin:
         self.transport: Transport = transport
         self.scopes = scopes
         self.subscribed = events
+        self.shortcuts: list[JsonObject] = []
+        """What the app adds to Slack's menus, as in its manifest: name, type (global or message), callback_id."""
         self.rate_limits = rate_limits
         self.ack_timeout_s = 3.0
         self.users: dict[str, SlackUser] = {}
@@ -282,6 +284,12 @@ class SlackStandin:
             lifespan=self._lifespan,
         )
         self.users[bot_user] = SlackUser(bot_user, bot_name, "en-US", True, False, team_id)
+
+    def installs(self, manifest: Mapping[str, Any]) -> None:
+        """The workspace takes the app as its manifest describes it: these scopes, events and shortcuts, and no more."""
+        self.scopes = frozenset(manifest["oauth_config"]["scopes"]["bot"])
+        self.subscribed = frozenset(manifest["settings"]["event_subscriptions"]["bot_events"])
+        self.shortcuts = _copy(manifest["features"]["shortcuts"])
 
     # --- people and places ---
 

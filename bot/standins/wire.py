@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bot.listener import KEEP_ALIVE_S
+
 JsonObject = dict[str, Any]
 
 ABORT = "koe.abort"
@@ -129,6 +131,7 @@ async def serve(
             interface="asgi3",
             http=http,
             ws="websockets-sansio",
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
     )
 

@@ -463,6 +463,72 @@ async def test_a_customer_is_searched_and_a_file_is_dropped(
     assert values["list"]["list"]["files"][0]["name"] == "list.csv"
 
 
+@pytest.mark.parametrize(
+    ("lang", "label"), [("ja", "このメッセージの操作（高木、"), ("en", "Actions for this message (高木, ")]
+)
+async def test_a_shortcut_is_used_on_a_message_with_the_keyboard(
+    world: World, open_tab: Callable[..., Any], lang: str, label: str
+) -> None:
+    world.slack.shortcuts = [
+        {"name": "アンケートを送る", "type": "global", "callback_id": "start"},
+        {"name": NASTY, "type": "message", "callback_id": "other"},
+        {"name": "この件でアンケートを送る", "type": "message", "callback_id": "about"},
+    ]
+    older = await world.slack.says(world.staff, world.digest, "箱がつぶれていたそうです")
+    await world.slack.says(world.customer, world.digest, "Thank you")
+    tab = await open_tab(f"/?lang={lang}")
+    await tab.locator("#messages").focus()
+    await tab.keyboard.press("Tab")
+    assert await tab.evaluate("() => document.activeElement.className") == "more"
+    assert await _outline(tab) != "none"
+    await tab.keyboard.press("ArrowUp")  # from the newest message to the one before it
+    button = tab.get_by_role("button", name=label)
+    await expect(button).to_be_focused()
+    await expect(button).to_have_css("opacity", "1")
+    await tab.keyboard.press("Enter")
+    entries = tab.get_by_role("menuitem")
+    await expect(entries).to_have_text([NASTY, "この件でアンケートを送る"])
+    await tab.keyboard.press("Escape")
+    await expect(entries).to_have_count(0)
+    await expect(button).to_be_focused()
+
+    await tab.keyboard.press("Enter")
+    await tab.keyboard.press("ArrowDown")
+    await tab.keyboard.press("Enter")
+    await asyncio.wait_for(world.heard.wait(), 5)
+    (used,) = world.interactions
+    assert (used["type"], used["callback_id"], used["user"]["id"]) == ("message_action", "about", world.staff)
+    assert (used["channel"]["id"], used["message_ts"]) == (world.digest, older.ts)
+    assert used["message"]["text"] == "箱がつぶれていたそうです"
+    await expect(button).to_be_focused()
+
+
+async def test_a_shortcut_is_used_by_touch_and_not_on_what_one_person_alone_is_told(
+    world: World, open_tab: Callable[..., Any]
+) -> None:
+    world.slack.shortcuts = [{"name": "この件でアンケートを送る", "type": "message", "callback_id": "about"}]
+    await world.slack.says(world.staff, world.digest, "箱がつぶれていたそうです")
+    told = {"channel": world.digest, "user": world.staff, "text": "できません。"}
+    await world._call(f"{world.served[1].url}/api/chat.postEphemeral", "xoxb-t", told)
+    tab = await open_tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    await tab.locator(".views [data-view=slack]").click()
+    await expect(tab.get_by_text("できません。")).to_be_visible()
+    (button,) = await tab.locator(".more").all()  # a touch screen shows it without hovering
+    await expect(button).to_have_css("opacity", "1")
+    await button.tap()
+    entry = tab.get_by_role("menuitem", name="この件でアンケートを送る")
+    box = await _box(entry)
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    await entry.tap()
+    await asyncio.wait_for(world.heard.wait(), 5)
+    assert world.interactions[-1]["callback_id"] == "about"
+    await button.tap()
+    await expect(entry).to_be_visible()
+    await tab.locator("#slack-text").tap()
+    await expect(entry).to_be_hidden()
+
+
 async def test_a_week_shows_the_channel_that_got_the_digest(world: World, open_tab: Callable[..., Any]) -> None:
     await world.post(world.slack.dm_of(world.staff), [{"type": "section", "text": plain("こんにちは")}])
     tab = await open_tab()

@@ -50,6 +50,29 @@ async def test_an_answer_leaves_at_once_however_small_it_is() -> None:
     assert delays_off == [1]
 
 
+async def test_a_connection_that_a_client_still_holds_for_good_is_not_closed_under_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop stands still for 14 seconds, as on a busy machine: aiohttp uses an idle connection for 15. What is sent
+    on one that the server gives up in the same moment is lost in a reset connection."""
+    loop = asyncio.get_running_loop()
+    clock, slept_s = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: clock() + slept_s)
+
+    async def hello_too(request: Request) -> Response:
+        return PlainTextResponse(await request.body())
+
+    served = await serve(Starlette(routes=[Route("/", hello_too, methods=["POST"])]))
+    for turns in range(8):  # at which turn of the loop the request meets the server's timer
+        async with aiohttp.ClientSession() as session:
+            await (await session.post(served.url, data=b"first")).read()
+            slept_s += 14.0
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert await (await session.post(served.url, data=b"second")).read() == b"second"
+    await served.close()
+
+
 async def test_closing_runs_the_shutdown_and_does_not_wait_for_silent_answers() -> None:
     ended: list[str] = []
     asked = asyncio.Event()

@@ -2,6 +2,7 @@
 
 import { atNewest, el, grow, sendOnEnter, showNewest, when } from "./dom.js";
 import { drawBlocks, valuesOf } from "./blocks.js";
+import { messageMenu, oneInTabOrder } from "./menu.js";
 import { mrkdwn, plainOf } from "./mrkdwn.js";
 
 /** The app's Home, among the channels. */
@@ -130,6 +131,7 @@ export function slackPane({ words, own, post, open, confirm }) {
     if (rows.length === 0) log.replaceChildren(el("p", { class: "empty" }, words.channel_empty));
     const newest = order.at(-1);
     if (follow && (added || fresh)) showNewest(log, newest);
+    oneInTabOrder(log);
     if (fresh) requestAnimationFrame(() => { showNewest(log, newest); log.setAttribute("aria-busy", "false"); });
   }
 
@@ -154,7 +156,8 @@ export function slackPane({ words, own, post, open, confirm }) {
           .flatMap((found) => [found, ...found.querySelectorAll("input")])
           .find((found) => found.tagName === active.tagName && (active.type !== "checkbox" || found.value === value))
       : null;
-    (same ?? node.querySelector("button, select, input, textarea, a") ?? log).focus({ preventScroll: true });
+    const menu = active.classList.contains("more") ? node.querySelector(".more") : null;
+    (menu ?? same ?? node.querySelector("button, select, input, textarea, a") ?? log).focus({ preventScroll: true });
   }
 
   function row(message, ms, joined) {
@@ -178,6 +181,17 @@ export function slackPane({ words, own, post, open, confirm }) {
           selected: given.selected ?? null,
         }),
     };
+    // Slack offers shortcuts on what stands in a conversation, not on what one person alone is told, nor on a Home
+    const offered = message.only_you || state.channel === HOME ? [] : state.shortcuts;
+    const menu = offered.length
+      ? messageMenu({
+          name: words.message_menu.replace("{name}", name).replace("{time}", when(ms, lang, "time")),
+          items: offered.map((shortcut) => ({
+            text: shortcut.name,
+            chosen: () => post({ do: "slack.shortcut", user: state.me, channel: state.channel, ts: message.ts, callback_id: shortcut.id }),
+          })),
+        })
+      : null;
     const body = message.blocks.length
       ? el("div", { class: "blocks" }, drawBlocks(message.blocks, use))
       : el("div", { class: "b-text" }, mrkdwn(message.text ?? "", use.names));
@@ -188,7 +202,8 @@ export function slackPane({ words, own, post, open, confirm }) {
         joined ? null : el("p", { class: "byline" }, el("strong", {}, name), bot ? el("span", { class: "app" }, words.app) : null,
           el("time", {}, when(ms, lang, "time"))),
         body,
-        message.edited ? el("span", { class: "edited" }, words.edited) : null));
+        message.edited ? el("span", { class: "edited" }, words.edited) : null),
+      menu);
   }
 
   function drawModal() {
