@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -120,7 +120,7 @@ class World:
     # --- what the shop's own systems do
 
     def new_buyer(self, language: Literal["ja", "en"] = "ja", *, channel: Literal["line", "slack"] = "line") -> Buyer:
-        """A person nobody has surveyed yet: the contact cap would swallow a second survey of the same one."""
+        """A person nobody has surveyed yet."""
         number = next(self._numbers)
         name = self.rng.choice(_SURNAMES if language == "ja" else _FIRST_NAMES)
         buyer = Buyer(customer_id=f"C{number}", name=name, language=language)
@@ -153,8 +153,9 @@ class World:
             if answer.status != 202:
                 raise RuntimeError(f"POST /events said {answer.status}: {await answer.text()}")
 
-    async def purchase(self, buyer: Buyer) -> None:
-        """A purchase that is delivered at once; the survey follows by the rule of the shop."""
+    async def purchase(self, buyer: Buyer, *, late_days: int = 0) -> str:
+        """A purchase that is delivered at once, so many days after it was promised; the survey follows by the rule of
+        the shop. Returns the order's number."""
         products = _PRODUCTS if buyer.language == "ja" else _PRODUCTS_EN
         order = f"#{next(self._numbers)}"
         bought = {
@@ -164,7 +165,11 @@ class World:
         }
         store = self.rng.choice(_STORES)
         await self.event("purchase", buyer, units=1, store=store, **bought)
-        await self.event("delivery", buyer, order=order, amount=bought["amount"], store=store)
+        due = datetime.fromtimestamp(self.clock.now_ms() / 1000, TOKYO) - timedelta(days=late_days)
+        await self.event(
+            "delivery", buyer, order=order, amount=bought["amount"], store=store, due=due.date().isoformat()
+        )
+        return order
 
     async def support_case(self, buyer: Buyer) -> None:
         await self.event("ticket_resolved", buyer, ticket=f"T{next(self._numbers)}", channel="mail")

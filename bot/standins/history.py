@@ -22,8 +22,14 @@ _ASKED_MS = 100 * 60_000
 """Longer than the delays of the demo's koe.yaml."""
 _LOOKED_AT_MS = 2 * 3_600_000
 """After the answers of a wave came: within the time that was promised."""
-_BUYERS_A_WAVE = 17
-_CASES_A_WAVE = 4
+_NEW_BUYERS_A_WAVE = (14, 20)
+_CASES_A_WAVE = (3, 5)
+_COMING_BACK = 0.035
+"""Of the content ones among earlier buyers, how many buy again in a wave; of the others fewer. The contact cap leaves
+most of them in peace."""
+_LATE = 0.06
+_SENT_BACK = 0.25
+"""Of the let down."""
 _ANSWERING = 0.66
 _LOOKED_AFTER = 0.95
 _ENGLISH = 0.08
@@ -66,10 +72,12 @@ class Visitor:
     """0 (let down) to 1 (delighted)."""
     rng: random.Random
     picked: int = 0
+    order: str = ""
+    bought_ms: int = 0
 
     @property
     def kind(self) -> str:
-        return "poor" if self.mood < 0.25 else "fair" if self.mood < 0.6 else "good"
+        return "poor" if self.mood < 0.4 else "fair" if self.mood < 0.7 else "good"
 
     async def act(self, world: World) -> bool:
         """Do the next thing: tap, or type; False when nothing more is asked."""
@@ -155,28 +163,33 @@ def _once(values: list[Tappable]) -> list[Tappable]:
 
 async def live_through(world: World, weeks: int, progress: Callable[[int], None] = lambda week: None) -> None:
     """`weeks` weeks of purchases, support cases and answers, from the clock's present on."""
+    known: list[Visitor] = []
     for week in range(weeks):
         start_ms = world.clock.now_ms()
         for day in _WAVES:
             await world.advance_to(start_ms + day * DAY_MS)
-            heard = await _wave(world, week)
+            heard = await _wave(world, week, known)
             await world.advance(_LOOKED_AT_MS)
             await _look_after(world, heard)
         await world.advance_to(start_ms + 7 * DAY_MS)
         progress(week + 1)
 
 
-async def _wave(world: World, week: int) -> list[Visitor]:
+async def _wave(world: World, week: int, known: list[Visitor]) -> list[Visitor]:
+    """One day's parcels and closed support cases. Returns those whose they are; the new ones are added to `known`."""
     rng = world.rng
-    visitors: list[Visitor] = []
-    events = []
-    for number in range(_BUYERS_A_WAVE + _CASES_A_WAVE):
+    visitors = [v for v in known if _comes_back(world, v)]
+    events = [_buys(world, v) for v in visitors]
+    buyers = rng.randint(*_NEW_BUYERS_A_WAVE)
+    for number in range(buyers + rng.randint(*_CASES_A_WAVE)):
         buyer = world.new_buyer("en" if rng.random() < _ENGLISH else "ja")
-        case = number >= _BUYERS_A_WAVE
+        case = number >= buyers
         # most are content, a few are let down; the shop gets a little better over the weeks
-        mood = rng.betavariate(2.2, 2.0) if case else rng.betavariate(3.4, 1.5)
-        visitors.append(Visitor(buyer, min(1.0, mood + 0.005 * week), random.Random(rng.random())))  # noqa: S311
-        events.append(world.support_case(buyer) if case else world.purchase(buyer))
+        mood = rng.betavariate(2.2, 2.0) if case else rng.betavariate(4.0, 1.4)
+        visitor = Visitor(buyer, min(1.0, mood + 0.005 * week), random.Random(rng.random()))  # noqa: S311
+        visitors.append(visitor)
+        known.append(visitor)
+        events.append(world.support_case(buyer) if case else _buys(world, visitor))
     await asyncio.gather(*events)
     await world.advance(_ASKED_MS)
     answering = [v for v in visitors if rng.random() < _ANSWERING]
@@ -188,9 +201,26 @@ async def _wave(world: World, week: int) -> list[Visitor]:
     return visitors
 
 
+def _comes_back(world: World, visitor: Visitor) -> bool:
+    since_ms = world.clock.now_ms() - visitor.bought_ms
+    return visitor.order != "" and since_ms > 10 * DAY_MS and world.rng.random() < _COMING_BACK * 2 * visitor.mood
+
+
+async def _buys(world: World, visitor: Visitor) -> None:
+    late = visitor.rng.random() < _LATE
+    if late:
+        visitor.mood *= 0.5
+    visitor.bought_ms = world.clock.now_ms()
+    visitor.picked = 0
+    visitor.order = await world.purchase(visitor.buyer, late_days=visitor.rng.randint(1, 3) if late else 0)
+
+
 async def _look_after(world: World, visitors: list[Visitor]) -> None:
-    """The shop settles what it heard, as its own ticket system would report it; now and then it does not."""
+    """The shop takes back what does not please, and settles what it heard, as its own ticket system would report it;
+    now and then it does not."""
     for visitor in visitors:
+        if visitor.order and visitor.kind == "poor" and visitor.rng.random() < _SENT_BACK:
+            await world.event("return", visitor.buyer, order=visitor.order)
         customer_id = visitor.buyer.customer_id
         case = await world.koe.store.read(partial(_open_case, customer_id=customer_id))
         if case is not None and world.rng.random() < _LOOKED_AFTER:
