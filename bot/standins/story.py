@@ -56,7 +56,7 @@ class Story:
         """A new customer's support case is closed; an hour later comes the survey."""
         await self._ask(lang, self.world.support_case)
 
-    async def _ask(self, lang: str, happens: Callable[[Buyer], Awaitable[None]]) -> None:
+    async def _ask(self, lang: str, happens: Callable[[Buyer], Awaitable[object]]) -> None:
         async with self._lock:
             self._busy(True)
             try:
