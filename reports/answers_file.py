@@ -222,8 +222,8 @@ class AnswersFile:
 
 
 def instant_ms(text: str, tz: tzinfo) -> int | None:
-    """Milliseconds UTC of a written time, None when it is none. Without an offset it is a time of `tz`; a date
-    alone is its midnight.
+    """Milliseconds UTC of a written time, None when it is none, or of a year before 1970 or after 2100: tools write
+    0001-01-01 and 9999-12-31 for “no time”. Without an offset it is a time of `tz`; a date alone is its midnight.
 
     >>> from zoneinfo import ZoneInfo
     >>> tokyo = ZoneInfo("Asia/Tokyo")
@@ -240,12 +240,9 @@ def instant_ms(text: str, tz: tzinfo) -> int | None:
             at = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
         except ValueError:
             return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=tz)
-    try:
-        return ms_of(at)
-    except OverflowError:
+    if not 1970 <= at.year <= 2100:
         return None
+    return ms_of(at if at.tzinfo is not None else at.replace(tzinfo=tz))
 
 
 def ms_of(at: datetime) -> int:

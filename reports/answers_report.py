@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -356,11 +356,7 @@ class _Counting:
         return Span(self._day(self.first_ms, 0), self._day(self.last_ms, 1))
 
     def _day(self, at_ms: int, later: int) -> str:
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
-        try:
-            return str(at.astimezone(self._tz).date() + timedelta(days=later))
-        except OverflowError:  # the last day of the calendar
-            return str(at.date())
+        return str(local_date(at_ms, self._tz) + timedelta(days=later))
 
     def leave_out_off_interval(self, tables: EventTables, interval_ms: int) -> Counter[int]:
         """Takes repeat intentions that were given too early or too late after the customer's last purchase out of the

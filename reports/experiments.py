@@ -32,7 +32,9 @@ from reports.metrics import (
     status_of,
     tally,
 )
+from reports.orders import Orders, Sent, sent
 from reports.procedures import Difference, Estimate
+from reports.values import amount_of
 from storage.store import Tx
 
 SAMPLE_RATIO_ALPHA = 0.001
@@ -222,8 +224,8 @@ class Participant:
     """First valid answer in time, to any question."""
     outcomes: tuple[tuple[int, str], ...] = ()
     """(time, value) of each valid answer to the primary question, oldest first."""
-    purchases: tuple[tuple[int, float], ...] = ()
-    """(time, amount), oldest first."""
+    purchases: tuple[Sent[float | None], ...] = ()
+    """What was sent about their orders, with the amount where it is known."""
 
 
 def read_participants(
@@ -267,16 +269,13 @@ def read_participants(
 
 def _purchases(
     tx: Tx, trial: Trial, entered: Mapping[str, tuple[str, int]], until_ms: int
-) -> dict[str, list[tuple[int, float]]]:
-    found: dict[str, list[tuple[int, float]]] = {}
+) -> dict[str, list[Sent[float | None]]]:
+    found: dict[str, list[Sent[float | None]]] = {}
     for event in tx.events_between(trial.start_ms, until_ms, type="purchase"):
-        if event.customer_id not in entered:
-            continue
-        data = json.loads(event.data)
-        amount = data.get("amount")
-        if data.get("cancelled") or data.get("test") or isinstance(amount, bool) or not isinstance(amount, int | float):
-            continue
-        found.setdefault(event.customer_id, []).append((event.occurred_ms, float(amount)))
+        if event.customer_id in entered:
+            data = json.loads(event.data)
+            purchase = sent(event.occurred_ms, data, amount_of(data.get("amount")))
+            found.setdefault(event.customer_id, []).append(purchase)
     return found
 
 
@@ -324,10 +323,14 @@ class _Cut:
         return self._tallies[arm]
 
     def spent(self, arm: str) -> list[float]:
-        """What each customer bought in their time; nothing is 0."""
+        """What each customer bought in their time, as far as it was known at the cut; nothing is 0."""
         window_ms = self.trial.within_ms or 0
         return [
-            sum(amount for at_ms, amount in person.purchases if 0 <= at_ms - person.entered_ms < window_ms)
+            sum(
+                amount or 0.0
+                for at_ms, amount in Orders(one for one in person.purchases if one.at_ms < self.at_ms).standing()
+                if 0 <= at_ms - person.entered_ms < window_ms
+            )
             for person in self.ripe(arm, window_ms)
         ]
 

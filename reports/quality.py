@@ -34,11 +34,12 @@ from reports.metrics import (
     statistics_of,
     tally,
 )
+from reports.orders import Orders, sent
 from reports.procedures import Difference, Estimate
 from reports.respondents import Asked
 from reports.rounding import rounded, signed
 from reports.sittings import Sitting, sittings_of
-from reports.values import is_set
+from reports.values import amount_of
 from reports.words import Language, Words, number
 from storage.records import Answer, Event, Invited, RollupCell
 from storage.store import Tx
@@ -157,7 +158,7 @@ def profiles_of(invited: Iterable[Invited], events: Iterable[Event], now_ms: int
 
 def _profile(invitation: Invited, events: Sequence[Event]) -> Profile:
     sent_ms = invitation.sent_ms
-    orders: dict[str, float | None] = {}
+    purchases: Orders[float | None] = Orders()
     opened: dict[str, int] = {}
     for event in events:
         if event.occurred_ms >= sent_ms:
@@ -171,13 +172,9 @@ def _profile(invitation: Invited, events: Sequence[Event]) -> Profile:
             # a ticket without a number is taken for resolved by any later resolution
             opened.pop("", None)
         elif event.type == "purchase" and event.occurred_ms >= sent_ms - YEAR_MS:
-            order = str(data.get("order") or event.id)
-            orders.pop(order, None)
-            if not is_set(data.get("cancelled")) and not is_set(data.get("test")):
-                amount = data.get("amount")
-                plain = isinstance(amount, int | float) and not isinstance(amount, bool)
-                orders[order] = float(amount) if plain else None
-    known = [amount for amount in orders.values() if amount is not None]
+            purchases.take(sent(event.occurred_ms, data, amount_of(data.get("amount"))))
+    orders = purchases.standing()
+    known = [amount for _, amount in orders if amount is not None]
     first = invitation.first_event_ms
     return Profile(
         answered=invitation.answered,

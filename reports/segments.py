@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from reports import procedures
 from reports.metrics import Result, Span, Stratum, record
+from reports.orders import Orders, sent
 from reports.values import is_set
 from reports.words import Language
 
@@ -188,36 +189,37 @@ class Deed(NamedTuple):
 
 
 def behaviours(deeds: Iterable[Deed], before_ms: int, tz: tzinfo) -> dict[str, Behaviour]:
-    """Customer → what they did in the 365 days before an instant. An order that comes twice counts once; one with
-    `cancelled` or `test` in its data does not count. A `referral` counts for its `referrer`.
+    """Customer → what they did in the 365 days before an instant, of the orders that stood then (`reports.orders`). A
+    `referral` counts for its `referrer`.
 
     Args:
         tz: of the days of the purchases.
     """
-    days: dict[str, set[Any]] = {}
-    orders: dict[str, dict[str, bool]] = {}
+    purchases: Orders[tuple[str, bool]] = Orders()
     renewals: Counter[str] = Counter()
     brought: dict[str, set[str]] = {}
-    for number, deed in enumerate(deeds):
+    for deed in deeds:
         if not before_ms - LOOK_BACK_MS <= deed.at_ms < before_ms:
             continue
-        if deed.type == "purchase" and not any(is_set(deed.data.get(name)) for name in ("cancelled", "test")):
-            days.setdefault(deed.customer, set()).add(
-                datetime.fromtimestamp(deed.at_ms / 1000, UTC).astimezone(tz).date()
-            )
-            order = str(deed.data.get("order") or f"\0{number}")
-            orders.setdefault(deed.customer, {})[order] = is_set(deed.data.get("discount")) or is_set(
-                deed.data.get("points")
-            )
+        if deed.type == "purchase":
+            discounted = is_set(deed.data.get("discount")) or is_set(deed.data.get("points"))
+            purchases.take(sent(deed.at_ms, deed.data, (deed.customer, discounted)))
         elif deed.type == "contract_renew":
             renewals[deed.customer] += 1
         elif deed.type == "referral" and (referrer := str(deed.data.get("referrer") or "")):
             brought.setdefault(referrer, set()).add(str(deed.data.get("new_customer") or deed.customer))
+    days: dict[str, set[date]] = {}
+    orders: Counter[str] = Counter()
+    bargains: Counter[str] = Counter()
+    for at_ms, (customer, discounted) in purchases.standing():
+        days.setdefault(customer, set()).add(datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(tz).date())
+        orders[customer] += 1
+        bargains[customer] += discounted
     return {
         customer: Behaviour(
             len(days.get(customer, ())),
-            len(orders.get(customer, {})),
-            sum(orders.get(customer, {}).values()),
+            orders[customer],
+            bargains[customer],
             renewals[customer],
             len(brought.get(customer, ())),
         )

@@ -23,6 +23,8 @@ _INTEGER = re.compile(r"[+-]?\d+(\.0+)?点?")
 _YES = frozenset({"はい", "yes", "y", "true", "1"})
 _NO = frozenset({"いいえ", "no", "n", "false", "0"})
 _LONGEST_NUMBER = 30  # longer digit strings are out of any scale; int() would refuse thousands of digits
+_LARGEST_AMOUNT = 1e15
+"""More is a slip of a keyboard or a tool. Of what lies below, no sum and no square is ever infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +179,20 @@ def yes_or_no(value: object) -> bool | None:
 
 
 def amount_of(value: object) -> float | None:
-    """A number of a business event, also written as 「5,400円」 or "¥5,400"; None when it is none or not finite.
+    """A number of a business event, also written as 「5,400円」 or "¥5,400"; None when it is none, not finite, or of
+    more than 15 digits.
 
-    >>> amount_of("5,400円"), amount_of(3), amount_of(True), amount_of("many")
-    (5400.0, 3.0, None, None)
+    >>> amount_of("5,400円"), amount_of(3), amount_of(True), amount_of("many"), amount_of(1e308)
+    (5400.0, 3.0, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str):
-        value = unicodedata.normalize("NFKC", value).strip().strip("¥円").replace(",", "")[:_LONGEST_NUMBER]
+        value = unicodedata.normalize("NFKC", value).strip().strip("¥円").replace(",", "")
+        if len(value) > _LONGEST_NUMBER:
+            return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _LARGEST_AMOUNT else None  # also of NaN

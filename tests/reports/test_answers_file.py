@@ -15,6 +15,7 @@ from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, ins
 from reports.answers_report import Measured, measure_file, render_json, render_table
 from reports.frames import frame_of, measure_frame
 from reports.instruments import bundled_instruments, specs_of
+from reports.metrics import Span
 from tests.nursery import Done, run
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -315,6 +316,13 @@ def test_ragged_rows_are_left_out_with_the_line_on_which_they_begin(tmp_path: Pa
 def test_a_time_that_is_none_is_told_and_the_answer_counts(tmp_path: Path) -> None:
     found = measured(tmp_path, "instrument,value,answered_at\nnps,9,yesterday\nnps,9,nan\n")
     assert (result(found, "net").n_valid, found.undated, found.faults[0].line) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("when", ["0001-01-01", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999年12月31日"])
+def test_a_time_that_stands_for_none_does_not_stretch_the_window(tmp_path: Path, when: str) -> None:
+    found = measured(tmp_path, f"instrument,value,answered_at\nnps,9,{when}\nnps,8,2026-11-16\n")
+    assert (result(found, "net").n_valid, found.undated) == (2, 1)
+    assert result(found, "net").window == Span("2026-11-16", "2026-11-17")
 
 
 def test_empty_values_that_were_written_out_name_no_customer(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from report_history import DAY_MS, NOW_MS, TOKYO, History, digest_of, monday_ms,
 from reports.digest import DigestRule
 from reports.experiments import ArmPlan, ExperimentReport, Participant, Trial, judge, reports_of
 from reports.instruments import bundled_instruments, specs_of
+from reports.orders import Sent
 from reports.render import render_json, render_text, render_thread
 from storage.records import Event
 from storage.store import Tx, open_store
@@ -195,7 +196,12 @@ def test_revenue_counts_purchases_in_the_time_of_each_customer_and_nothing_is_no
     def bought(arm: str, amounts: list[float]) -> dict[str, Participant]:
         return {
             f"{arm}{n:03}": Participant(
-                arm, START_MS + n, purchases=((START_MS + n + DAY_MS, amount), (START_MS + n + 31 * DAY_MS, 9999.0))
+                arm,
+                START_MS + n,
+                purchases=(
+                    Sent("", START_MS + n + DAY_MS, False, amount),
+                    Sent("", START_MS + n + 31 * DAY_MS, False, 9999.0),
+                ),
             )
             for n, amount in enumerate(amounts)
         }
@@ -347,6 +353,11 @@ async def test_purchases_are_read_from_events_without_what_was_cancelled(tmp_pat
         ("B8-0", at_ms, {"amount": 1600}),
         ("B8-0", at_ms, {"amount": 700, "cancelled": True}),
         ("B8-0", at_ms, {"amount": "much"}),
+        ("B8-0", at_ms, {"order": "7", "amount": "9,000円", "cancelled": "no"}),
+        ("B8-0", at_ms + 1, {"order": "7", "amount": 400}),  # corrected
+        ("B8-0", at_ms, {"order": "8", "amount": 10**400}),
+        ("B8-0", at_ms, {"order": "9", "amount": 800}),
+        ("B8-0", at_ms + 1, {"order": "9", "cancelled": True}),
         ("B8-0", START_MS, {"amount": 5000}),  # before the invitation
         ("B8-0", at_ms + 9 * DAY_MS, {"amount": 5000}),  # too late
         ("nobody", at_ms, {"amount": 5000}),
@@ -361,7 +372,7 @@ async def test_purchases_are_read_from_events_without_what_was_cancelled(tmp_pat
             return reports_of(tx, [plan], now_ms=START_MS + 8 * WEEK_MS, tz=TOKYO, instruments=SPECS)
 
         (found,) = await store.write(unit)
-    assert [(arm.n, arm.score.score) for arm in found.arms if arm.score] == [(20, 0.0), (20, 80.0)]
+    assert [(arm.n, arm.score.score) for arm in found.arms if arm.score] == [(20, 0.0), (20, 100.0)]
     assert not found.primary[0].real
 
 

@@ -276,6 +276,13 @@ def test_guests_count_in_the_price_of_an_order_only_and_an_order_without_amount_
     assert (spend.score, spend.n_valid) == (300.0, 1)
 
 
+def test_an_amount_no_order_can_have_is_missing_and_stops_no_figure() -> None:
+    slips = [bought(f"s{i}", 4, order=f"S{i}", amount=amount) for i, amount in enumerate((1e308, 10**400, "9" * 40))]
+    found = k.spending(tables(*(bought(f"c{i}", 3, amount=1000) for i in range(12)), *slips), MAY)
+    (price,) = [r for r in found if (r.metric, r.variant, r.segment) == ("aov", "mean", "")]
+    assert (price.score, price.n_valid) == (1000.0, 12)
+
+
 def test_products_stand_apart_and_none_can_be_had_by_subtraction() -> None:
     def orders(product: Any, n: int) -> list[Deed]:
         return [happened(f"{product}{i}", "purchase", at(4), product=product, amount=100) for i in range(n)]

@@ -123,6 +123,19 @@ def test_orders_of_one_day_are_one_purchase_and_a_repeated_order_is_one_order() 
     assert [found[name].loyal for name in ("c1", "c2")] == [True, True]
 
 
+def test_an_order_sent_again_another_day_is_one_purchase_and_one_cancelled_later_is_none() -> None:
+    deeds = [
+        Deed("c1", "purchase", NOW - 9 * DAY_MS, {"order": "A1", "discount": "500"}),
+        Deed("c1", "purchase", NOW - 5 * DAY_MS, {"order": "A1"}),
+        Deed("c2", "purchase", NOW - 9 * DAY_MS, {"order": "B1"}),
+        Deed("c2", "purchase", NOW - 8 * DAY_MS, {"order": "B2"}),
+        Deed("c2", "purchase", NOW - 2 * DAY_MS, {"order": "B2", "cancelled": True}),
+    ]
+    found = behaviours(deeds, NOW, TOKYO)
+    assert found == {"c1": Behaviour(1, 1), "c2": Behaviour(1, 1)}
+    assert behaviours(deeds, NOW - 3 * DAY_MS, TOKYO)["c2"].loyal  # nobody knew yet
+
+
 @given(st.integers(1, 5), st.none() | st.integers(0, 10), st.none() | st.integers(0, 8), st.none() | st.booleans())
 def test_loyalty_of_mind_lies_between_its_parts(
     affinity: int, nps: int | None, emotions: int | None, pay: bool | None

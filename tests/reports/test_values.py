@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.values import parse_multi, parse_scale, parse_yes_no
+from reports.values import amount_of, parse_multi, parse_scale, parse_yes_no
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,16 @@ CODES = ("relief", "pride", "trust")
 def test_multi_select(value: object, kind: str, codes: tuple[str, ...], unknown: int) -> None:
     parsed = parse_multi(value, CODES)
     assert (parsed.kind, parsed.codes, parsed.invalid_codes) == (kind, codes, unknown)
+
+
+@pytest.mark.parametrize(
+    ("value", "amount"),
+    [("５，４００円", 5400.0), ("¥1,200", 1200.0), (-3, -3.0), (10**15, 1e15), (10**400, None), (1e308, None),
+     ("9" * 30, None), ("1" * 31, None), ("1e999", None), (math.nan, None), (math.inf, None), ("nan", None),
+     (True, None), ([1], None)],
+)  # fmt: skip
+def test_an_amount_is_a_number_that_can_be_added_up(value: object, amount: float | None) -> None:
+    assert amount_of(value) == amount
 
 
 @given(st.one_of(st.text(), st.floats(), st.integers(), st.binary(), st.lists(st.text()), st.none(), st.booleans()))
