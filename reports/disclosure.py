@@ -20,7 +20,7 @@ from reports.procedures import Floats
 
 Cell = TypeVar("Cell", bound=Hashable)
 
-_TRIED = 20_000
+_TRIED = 200_000
 """Combinations looked at for one total. Beyond it the total is refused: not known to be safe is not safe."""
 _ZERO = 1e-8
 
@@ -41,7 +41,7 @@ class Ledger(Generic[Cell]):
         self._places = {cell: place for place, cell in enumerate(cells)}
         self._sizes: Floats = np.array([sizes[cell] for cell in cells], dtype=np.float64)
         self._left: Floats = np.random.default_rng(0).standard_normal(len(cells))
-        self._axes: list[Floats] = []
+        self._axes: Floats = np.zeros((0, len(cells)))
         # cells that occur in the same totals can never be told apart: they share a number
         self._alike = np.zeros(len(cells), dtype=np.int64)
 
@@ -59,8 +59,7 @@ class Ledger(Generic[Cell]):
         total[[self._places[cell] for cell in cells if cell in self._places]] = 1.0
         part = total.copy()
         for _ in range(2):  # once more, for what rounding left
-            for axis in self._axes:
-                part -= (axis @ part) * axis
+            part -= (self._axes @ part) @ self._axes
         length = float(np.linalg.norm(part))
         if length < _ZERO:
             return True  # it follows from the others: who has those has this
@@ -71,7 +70,7 @@ class Ledger(Generic[Cell]):
             rests, sizes = (np.bincount(alike, part).astype(np.float64) for part in (left, self._sizes))
             if _some_sum(rests, sizes):
                 return False
-        self._axes.append(axis)
+        self._axes = np.vstack((self._axes, axis))
         self._left, self._alike = left, alike
         return True
 
@@ -80,18 +79,18 @@ def _some_sum(left: Floats, sizes: Floats) -> bool:
     """Whether groups of fewer than ten answers together add up to nothing left; also when that took too long to find
     out."""
     small = np.flatnonzero(sizes < SUPPRESS_BELOW)
-    rests: list[float] = left[small].tolist()
-    counts: list[float] = sizes[small].tolist()
+    rests, counts = left[small], sizes[small]
+    # sums of one group, then of two, three …: those of one more come from adding a later group to each
+    last, sums, totals = np.arange(len(small)), rests, counts
     tried = 0
-    waiting = [(place, rests[place], n) for place, n in enumerate(counts)]
-    while waiting:
-        last, rest, n = waiting.pop()
-        tried += 1
-        if tried > _TRIED or abs(rest) < _ZERO:
+    while len(sums):
+        tried += len(sums)
+        if tried > _TRIED or bool((np.abs(sums) < _ZERO).any()):
             return True
-        waiting += [
-            (place, rest + rests[place], n + counts[place])
-            for place in range(last + 1, len(counts))
-            if n + counts[place] < SUPPRESS_BELOW
-        ]
+        if len(sums) * len(small) > 50 * _TRIED:
+            return True
+        before, added = np.nonzero(
+            (last[:, None] < np.arange(len(small))) & (totals[:, None] + counts < SUPPRESS_BELOW)
+        )
+        last, sums, totals = added, sums[before] + rests[added], totals[before] + counts[added]
     return False

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from reports.digest import DigestContext, DigestRule, Shop
+from reports.digest import DigestContext, DigestRule, Shop, Telling, WeekRange
 from reports.disclosure import Ledger
 from reports.metrics import (
     INTERVAL_BOUND,
@@ -116,6 +116,50 @@ _Key = tuple[str, str, str]
 """(Monday, segment, channel)."""
 
 
+class _Shown:
+    """What may stand on the page of one question: beside its other numbers, and after what digests told before.
+
+    Args:
+        cells: its valid answers of the weeks of the page.
+        printed: windows of everybody whose score the digest itself prints.
+    """
+
+    def __init__(
+        self,
+        telling: Telling,
+        spec: InstrumentSpec,
+        stratum: Stratum,
+        cells: Iterable[RollupCell],
+        printed: Iterable[Span],
+    ) -> None:
+        self.sizes: Counter[_Key] = Counter()
+        for cell in cells:
+            self.sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
+        self._question = (spec.id, stratum)
+        self._telling = telling
+        self._ledger = Ledger(self.sizes)
+        for span in printed:
+            self._ledger.note(_within(self.sizes, span, EVERYBODY))
+
+    def hidden(self, scope: Scope, span: Span, n: int | None = None) -> Hidden:
+        """Why a number of `n` answers may not be shown; shown from then on if it may.
+
+        Args:
+            n: the answers, where they are not the sum of the weeks.
+        """
+        keys = _within(self.sizes, span, scope)
+        found = sum(self.sizes[key] for key in keys) if n is None else n
+        if found == 0:
+            return "none"
+        if found < SUPPRESS_BELOW:
+            return "few"
+        first = date.fromisoformat(span.start)
+        weeks = WeekRange(first, (date.fromisoformat(span.end) - first).days // 7)
+        segment, channel = (scope.value if scope.dimension == of else "" for of in ("segment", "channel"))
+        told = self._telling.may_tell(*self._question, weeks, segment=segment, channel=channel)
+        return "" if told and self._ledger.admit(keys) else "derivable"
+
+
 def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop, tz: ZoneInfo) -> Views:
     """The views of the leading metric of a digest, and the touchpoints of one instrument by week.
 
@@ -130,18 +174,14 @@ def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop
         for cell in tx.rollup(mondays[0].isoformat(), mondays[-1].isoformat())
         if cell.instrument in context.specs and _is_about(rule, cell)
     ]
-    heat_spec, heat = _heat(context, cells, mondays)
+    telling = Telling(tx, context.specs, rule, context.week_end)
+    heat_spec, heat = _heat(context, cells, mondays, telling)
     mine = [cell for cell in cells if cell.instrument == spec.id and _place(cell) == _place(stratum)]
     if spec.id in INTERVAL_BOUND and shop.repeat_interval_ms is not None:
         return Views(spec, (), (), (), heat_spec, heat, 0, "off_interval")
     valid = [cell for cell in mine if _is_valid(spec, cell)]
-    sizes: Counter[_Key] = Counter()
-    for cell in valid:
-        sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
-    ledger = Ledger(sizes)
-    for span in _printed(context, spec.id, stratum):
-        ledger.note(_within(sizes, span, EVERYBODY))
-    scopes = _scopes(sizes, rule)
+    shown = _Shown(telling, spec, stratum, valid, _printed(context, spec.id, stratum))
+    scopes = _scopes(shown.sizes, rule)
     own = (context.week_end - context.window_start).days // 7
     spans = {
         weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
@@ -154,25 +194,25 @@ def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop
         for weeks, span in spans.items():
             values = [(a.value, a.customers) for a in latest[weeks] if _belongs(scope, a.segment, a.channel)]
             n = sum(count for value, count in values if parse_value(spec, value).kind == "valid")
-            hidden = _hidden(ledger, _within(sizes, span, scope), n)
+            hidden = shown.hidden(scope, span, n)
             inside = [cell for cell in mine if _belongs(scope, cell.segment, cell.channel) and _has(span, cell.week)]
             found = () if hidden else _measured(spec, values, inside, stratum, span, scope)
             views.append(View(scope, weeks, span, hidden, found))
         if scope == EVERYBODY:
-            weekly[scope] = _weekly(spec, mine, ledger, sizes, mondays, stratum, scope)
+            weekly[scope] = _weekly(spec, mine, shown, mondays, stratum, scope)
     for scope in scopes[1:]:
-        weekly[scope] = _weekly(spec, mine, ledger, sizes, mondays, stratum, scope)
-    shown = tuple(
+        weekly[scope] = _weekly(spec, mine, shown, mondays, stratum, scope)
+    named = tuple(
         scope for scope in scopes if scope == EVERYBODY or any(view.scope == scope and view.results for view in views)
     )
     return Views(
         spec=spec,
-        scopes=shown,
-        views=tuple(view for view in views if view.scope in shown),
-        trends=tuple(Trend(scope, tuple(weekly[scope])) for scope in shown),
+        scopes=named,
+        views=tuple(view for view in views if view.scope in named),
+        trends=tuple(Trend(scope, tuple(weekly[scope])) for scope in named),
         heat_spec=heat_spec,
         heat=heat,
-        left_out=len(scopes) - len(shown),
+        left_out=len(scopes) - len(named),
     )
 
 
@@ -235,14 +275,6 @@ def _scopes(sizes: Mapping[_Key, int], rule: DigestRule) -> list[Scope]:
     return found
 
 
-def _hidden(ledger: Ledger[_Key], cells: Sequence[_Key], n: int) -> Hidden:
-    if n == 0:
-        return "none"
-    if n < SUPPRESS_BELOW:
-        return "few"
-    return "" if ledger.admit(cells) else "derivable"
-
-
 def _latest(tx: Tx, stratum: Stratum, metric: str, span: Span, rule: DigestRule, tz: ZoneInfo) -> list[LatestCell]:
     """Each customer's latest answer of a window, if it was to this wording."""
     start_ms, end_ms = (
@@ -281,8 +313,7 @@ def _measured(
 def _weekly(
     spec: InstrumentSpec,
     mine: Sequence[RollupCell],
-    ledger: Ledger[_Key],
-    sizes: Mapping[_Key, int],
+    shown: _Shown,
     mondays: Sequence[date],
     stratum: Stratum,
     scope: Scope,
@@ -291,8 +322,7 @@ def _weekly(
     points = []
     for monday in reversed(mondays):
         span = Span(monday.isoformat(), (monday + timedelta(weeks=1)).isoformat())
-        keys = _within(sizes, span, scope)
-        hidden = _hidden(ledger, keys, sum(sizes[key] for key in keys))
+        hidden = shown.hidden(scope, span)
         inside = [c for c in mine if c.week == span.start and _belongs(scope, c.segment, c.channel)]
         values = [(cell.value, cell.customers) for cell in inside if _is_valid(spec, cell)]
         result = None if hidden else _measured(spec, values, inside, stratum, span, scope)[0]
@@ -301,7 +331,7 @@ def _weekly(
 
 
 def _heat(
-    context: DigestContext, cells: Sequence[RollupCell], mondays: Sequence[date]
+    context: DigestContext, cells: Sequence[RollupCell], mondays: Sequence[date], telling: Telling
 ) -> tuple[InstrumentSpec | None, tuple[HeatRow, ...]]:
     """The touchpoints of the instrument that was asked at most of them; each in the wording that was asked most."""
     asked: defaultdict[str, Counter[Stratum]] = defaultdict(Counter)
@@ -320,13 +350,8 @@ def _heat(
         wordings = {s: n for s, n in asked[chosen].items() if (s.survey_kind, s.touchpoint) == (kind, touchpoint)}
         stratum = min(wordings, key=lambda s: (-wordings[s], s.wording_id, s.label_set))
         mine = [cell for cell in cells if cell.instrument == chosen and _place(cell) == _place(stratum)]
-        sizes: Counter[_Key] = Counter()
-        for cell in mine:
-            if _is_valid(spec, cell):
-                sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
-        ledger = Ledger(sizes)
-        for span in _printed(context, chosen, stratum):
-            ledger.note(_within(sizes, span, EVERYBODY))
-        points = _weekly(spec, mine, ledger, sizes, mondays, stratum, EVERYBODY)
+        valid = [cell for cell in mine if _is_valid(spec, cell)]
+        shown = _Shown(telling, spec, stratum, valid, _printed(context, chosen, stratum))
+        points = _weekly(spec, mine, shown, mondays, stratum, EVERYBODY)
         rows.append(HeatRow(stratum, tuple(points)))
     return spec, tuple(rows)

@@ -7,11 +7,20 @@ Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and 
 """
 
 from reports.digest.context import DigestContext, Missing
-from reports.digest.gather import ROLLING_WEEKS, gather, with_texts
+from reports.digest.gather import gather, with_texts
 from reports.digest.reach import LineMessages, Reach
 from reports.digest.scores import Comparison, IndexLine, IndexRow, Row
 from reports.digest.shop import DigestRule, Shop
-from reports.digest.weeks import Every, last_complete_period, parse_period, parse_week, week_name
+from reports.digest.telling import Telling
+from reports.digest.weeks import (
+    ROLLING_WEEKS,
+    Every,
+    WeekRange,
+    last_complete_period,
+    parse_period,
+    parse_week,
+    week_name,
+)
 
 __all__ = [
     "ROLLING_WEEKS",
@@ -26,6 +35,8 @@ __all__ = [
     "Reach",
     "Row",
     "Shop",
+    "Telling",
+    "WeekRange",
     "gather",
     "last_complete_period",
     "parse_period",

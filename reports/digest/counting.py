@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 from flows.survey import WAVE_MS
 from reports.answers_file import Row as Given
 from reports.digest.shop import DigestRule
+from reports.digest.telling import Telling
 from reports.digest.weeks import WeekRange
 from reports.metrics import (
     INTERVAL_BOUND,
     SUPPRESS_BELOW,
     InstrumentSpec,
     Result,
+    Stratum,
     Tally,
     is_off_interval,
     parse_value,
@@ -91,6 +93,7 @@ class Source:
         self._rule = rule
         self._tz = tz
         self._narrowed = bool(rule.segment or rule.channel)
+        self._telling = Telling(tx, specs, rule, weeks.end)
         found = tx.rollup(weeks.first.isoformat(), weeks.last(1).first.isoformat())
         known = [cell for cell in found if cell.instrument in specs and rule.touchpoint in ("", cell.touchpoint)]
         self.cells = [cell for cell in known if self._inside(cell)]
@@ -233,10 +236,14 @@ class Source:
             found.take(given, answer.instrument, parsed, answer.answered_ms)
         return list(found.groups(dated_from=0))
 
-    @staticmethod
-    def guarded(results: tuple[Result, ...], counted: Counted, wording: Wording) -> tuple[Result, ...]:
-        """The results, suppressed (flag `sibling`) where those of everybody minus these would show a small cell."""
-        if not counted.gives_away(wording):
+    def guarded(
+        self, results: tuple[Result, ...], group: Group, wording: Wording, window: WeekRange
+    ) -> tuple[Result, ...]:
+        """The results of a window, suppressed (flag `sibling`) where a small cell could be had from them: by taking
+        them from those of everybody, or with what digests told before."""
+        stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
+        told = self._telling.may_tell(group.instrument, stratum, window)
+        if told and not self.counted(group, window).gives_away(wording):
             return results
         return tuple(
             replace(result, status="suppressed", flags=(*result.flags, "sibling"))

@@ -28,19 +28,18 @@ from reports.digest.scores import (
     row_of,
 )
 from reports.digest.shop import DigestRule, Shop
-from reports.digest.weeks import Period, WeekRange, parse_period
+from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, gather_drivers
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts
 from reports.kpi_report import KpiReport, gather_kpis
 from reports.kpis import midnight_ms
-from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Result, Span, Stratum, Tally, measure
+from reports.metrics import CAUTION_BELOW, InstrumentSpec, Result, Span, Stratum, Tally, measure
 from reports.portfolio import gather_portfolio
 from reports.quality import SATISFACTION, Quality, gather_quality
 from reports.trust import Rules
 from storage.store import Tx
 
-ROLLING_WEEKS = 4
 HISTORY_WEEKS = 2 * ROLLING_WEEKS
 
 
@@ -109,7 +108,6 @@ def gather(
     judge(primary, [*others, *(line for row in indices for line in row.lines)])
 
     week_result = leading_result(source, *lead, primary.spec, weeks, segment=digest_rule.segment)
-    rest_n = primary.results[0].n_valid - week_result.n_valid
     language = digest_rule.language or shop.language
     rows = tuple(row_of(draft, shop) for draft in others)
     primary_row = row_of(primary, shop)
@@ -144,11 +142,7 @@ def gather(
         primary_spec=primary.spec,
         primary=primary_row,
         week_result=week_result,
-        # four weeks minus one week would give the other three away if those are few
-        show_week_result=mode == "rolling"
-        and week_result.status == "caution"
-        and rest_n >= SUPPRESS_BELOW
-        and primary_row.trend[-1].status == "caution",
+        show_week_result=mode == "rolling" and week_result.status == "caution",
         rows=rows,
         indices=tuple(row.done() for row in indices),
         strata_shown=len({(draft.group.survey_kind, draft.group.touchpoint) for draft in drafts}) > 1,

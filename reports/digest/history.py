@@ -134,7 +134,7 @@ def leading_result(
     lang = langs[0] if len(langs) == 1 else ("mixed" if langs else "")
     stratum = Stratum(group.survey_kind, group.touchpoint, *wording, lang)
     found = measure(spec, counted.of(wording), stratum=stratum, window=window.span(), segment=segment)[0]
-    return source.guarded((found,), counted, wording)[0].shown()
+    return source.guarded((found,), group, wording, window)[0].shown()
 
 
 def _content(digest: Digest) -> dict[str, Any]:

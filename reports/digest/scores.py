@@ -21,7 +21,6 @@ from reports.metrics import (
     Statistic,
     Stratum,
     difference,
-    hide_siblings,
     measure,
     off_interval,
     record,
@@ -162,49 +161,30 @@ def draft_of(
         segment=segment,
         flags=("mixed_lang",) if lang == "mixed" else (),
     )
-    results = source.guarded(off_interval(results, counted.off_interval.get(wording, 0)), counted, wording)
+    results = source.guarded(off_interval(results, counted.off_interval.get(wording, 0)), group, wording, window)
     statistic = statistics_of(spec)[0]
 
     def compare(against: Against, before: WeekRange) -> Comparison:
         return compare_cells(source, group, wording, spec, statistic, against, before, window, stratum, segment)
 
     change = compare(*earlier)
-    longer = None
-    if pooled is not None:
-        n_pooled = source.counted(group, pooled).of(wording).n
-        # the other three weeks could be computed from four weeks and one week: they must be enough, or none
-        if n_pooled - change.earlier.n_valid >= SUPPRESS_BELOW:
-            longer = compare("previous_4_weeks", pooled)
-    # what is printed as one number, and could be taken apart with the weeks beside it
-    sums = [part for part in (window, earlier[1]) if part.weeks > 1]
-    if longer is not None and pooled is not None:
-        sums.append(WeekRange(pooled.first, pooled.weeks - 1))
+    longer = None if pooled is None else compare("previous_4_weeks", pooled)
+    # four weeks with answers in one of them only are that week once more
+    if longer is not None and ("sibling" in longer.earlier.flags or longer.earlier.n_valid == change.earlier.n_valid):
+        longer = None
     weeks = window.last(TREND_WEEKS) if window.weeks + earlier[1].weeks <= TREND_WEEKS else earlier[1].joined(window)
-    trend = _trend(source, group, wording, spec, weeks, sums, segment)
+    trend = _trend(source, group, wording, spec, weeks, segment)
     return Draft(group, wording, spec, results, change, longer, len(counted.tallies) > 1, trend)
 
 
 def _trend(
-    source: Source,
-    group: Group,
-    wording: Wording,
-    spec: InstrumentSpec,
-    weeks: WeekRange,
-    sums: Sequence[WeekRange],
-    segment: str,
+    source: Source, group: Group, wording: Wording, spec: InstrumentSpec, weeks: WeekRange, segment: str
 ) -> tuple[Result, ...]:
-    """The leading statistic of each week; within each of the sums so many hidden that none can be subtracted."""
-    found: dict[WeekRange, Result] = {}
-    for later in range(weeks.weeks):
-        week = WeekRange(weeks.first, later + 1).last(1)
-        counted = source.counted(group, week)
-        stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
-        results = measure(spec, counted.of(wording), stratum=stratum, window=week.span(), segment=segment)[:1]
-        found[week] = source.guarded(results, counted, wording)[0]
-    for whole in sums:
-        inside = [week for week in found if whole.first <= week.first < whole.end]
-        found.update(zip(inside, hide_siblings([found[week] for week in inside]), strict=True))
-    return tuple(result.shown() for result in found.values())
+    """The leading statistic of each week."""
+    return tuple(
+        leading_result(source, group, wording, spec, WeekRange(weeks.first, later + 1).last(1), segment=segment)
+        for later in range(weeks.weeks)
+    )
 
 
 def compare_cells(
@@ -225,7 +205,7 @@ def compare_cells(
         return Comparison(against, earlier, "none", "no_earlier")
     if earlier.status == "suppressed":
         return Comparison(against, earlier, "none", "few_earlier")
-    if now.n < SUPPRESS_BELOW or source.counted(group, window).gives_away(wording):
+    if now.n < SUPPRESS_BELOW or leading_result(source, group, wording, spec, window).score is None:
         return Comparison(against, earlier, "none", "few_now")
     found = difference(statistic, then, now)
     if found is None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from reports.kpis import midnight_ms
 from reports.metrics import Span
 
 Every = Literal["week", "month"]
+ROLLING_WEEKS: Final = 4
+"""What leads where a week is thin."""
 
 _WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
@@ -41,6 +43,10 @@ class WeekRange:
         """The weeks right before these."""
         return WeekRange(self.first - timedelta(weeks=weeks), weeks)
 
+    def first_week(self) -> WeekRange:
+        """The earliest of these weeks alone."""
+        return WeekRange(self.first, 1)
+
     def last(self, weeks: int) -> WeekRange:
         """So many weeks with the same end."""
         return WeekRange(self.end - timedelta(weeks=weeks), weeks)
@@ -64,7 +70,7 @@ class Period:
         found = self
         for _ in range(back):
             day = found.weeks.first - timedelta(days=1)
-            found = _week_of(day) if self.every == "week" else _month_ending_by(found.weeks.first)
+            found = _week_of(day) if self.every == "week" else month_ending_by(found.weeks.first)
         return found
 
 
@@ -92,7 +98,7 @@ def last_complete_period(now_ms: int, tz: ZoneInfo, every: Every = "week") -> st
     today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(tz).date()
     if every == "week":
         return week_name(today - timedelta(days=7))
-    return _month_ending_by(_monday(today)).name
+    return month_ending_by(_monday(today)).name
 
 
 def parse_week(text: str) -> date:
@@ -130,7 +136,7 @@ def _month(first: date) -> Period:
     return Period(f"{first.year:04d}-{first.month:02d}", WeekRange(start, (end - start).days // 7), "month")
 
 
-def _month_ending_by(monday: date) -> Period:
+def month_ending_by(monday: date) -> Period:
     """The last month whose weeks are over on this Monday."""
     first = monday.replace(day=1)
     month = _month(first)

@@ -1,0 +1,100 @@
+"""Digests side by side: whoever keeps all of them can subtract one from the next, and must find nothing under ten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_history import MONDAY, TOKYO, History, digest_of, weeks_ago
+
+from reports.digest import week_name
+from reports.digest.telling import told_until
+from reports.digest.weeks import WeekRange
+from reports.kpis import midnight_ms
+from reports.metrics import SUPPRESS_BELOW
+from reports.render import render_json, render_text
+
+END = MONDAY + timedelta(weeks=1)
+
+
+def weekly(counts: list[int]) -> dict[date, int]:
+    """Monday → answers, the last of them in the week before END."""
+    return {END - timedelta(weeks=len(counts) - place): n for place, n in enumerate(counts)}
+
+
+def sums_that_follow(sizes: dict[date, int], told: frozenset[WeekRange]) -> list[tuple[date, ...]]:
+    """Weeks with fewer than ten answers together whose sum some combination of the told windows is; a reader knows
+    which weeks are empty."""
+    cells = sorted(monday for monday, n in sizes.items() if n)
+    rows = np.array([[window.first <= monday < window.end for monday in cells] for window in told], dtype=float)
+    if not len(rows):
+        return []
+    _, strengths, axes = np.linalg.svd(rows)
+    unknown = axes[(strengths > 1e-9).sum() :].T
+    found = []
+    for k in range(1, SUPPRESS_BELOW):
+        for places in combinations(range(len(cells)), k):
+            chosen = tuple(cells[place] for place in places)
+            small = sum(sizes[monday] for monday in chosen) < SUPPRESS_BELOW
+            if small and np.abs(unknown[list(places)].sum(axis=0)).max(initial=0.0) < 1e-7:
+                found.append(chosen)
+    return found
+
+
+@given(st.lists(st.one_of(st.integers(0, 14), st.integers(30, 60)), min_size=2, max_size=11))
+@settings(max_examples=25, deadline=None)
+def test_all_digests_together_give_no_sum_of_weeks_under_ten_away(counts: list[int]) -> None:
+    sizes = weekly(counts)
+    told: set[WeekRange] = set()
+    for later in range(1, len(counts) + 1):
+        end = END - timedelta(weeks=len(counts) - later)
+        # each digest knows its past only, and is made without a look at what the others stored
+        told |= told_until(end, {monday: n for monday, n in sizes.items() if monday < end})
+    assert sums_that_follow(sizes, frozenset(told)) == []
+    assert told == told_until(END, sizes), "what was told once may be told again"
+
+
+def test_a_shop_with_ten_answers_in_every_week_may_tell_every_window() -> None:
+    told = told_until(END, weekly([10] * 30))
+    week = WeekRange(MONDAY, 1)
+    assert {week, week.last(4), week.before(1), week.before(4), week.last(4).before(4), week.last(12)} <= told
+
+
+@pytest.mark.parametrize(("n", "told"), [(9, False), (10, True)])
+def test_a_third_week_is_not_added_to_two_that_were_told(n: int, told: bool) -> None:
+    rolling = WeekRange(MONDAY, 1).last(4)
+    assert (rolling in told_until(END, weekly([6, 6, n]))) is told
+    # with a fourth one, what is new holds enough
+    assert rolling in told_until(END, weekly([6, 6, 6, 6]))
+
+
+async def test_the_four_weeks_of_a_tiny_shop_wait_until_ten_answers_are_new(tmp_path: Path) -> None:
+    scores = []
+    for weeks in (2, 3, 4):
+        (folder := tmp_path / str(weeks)).mkdir()
+        last = MONDAY - timedelta(weeks=4 - weeks)
+        context = await digest_of(
+            shop_until(weeks), folder, week=week_name(last), now_ms=midnight_ms(last + timedelta(weeks=1), TOKYO)
+        )
+        assert context.primary.result.n_valid == 6 * weeks
+        scores.append(context.primary.result.score)
+        if weeks == 3:
+            assert context.primary.others == {}
+            assert render_json(context)["primary"]["result"]["counts"] == {}
+            for language, words in (("ja", "差し引きで求められるため"), ("en", "other values would give it away")):
+                assert words in render_text(replace(context, language=language))  # type: ignore[arg-type]
+    assert [score is not None for score in scores] == [True, False, True]
+
+
+def shop_until(weeks: int) -> History:
+    """Six answers in each of the first so many weeks of four."""
+    history = History()
+    for back in range(3, 3 - weeks, -1):
+        history.nps(4, 1, 6, monday=weeks_ago(back))
+    return history
