@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +32,8 @@ def check(
 ) -> list[Problem]:
     """Every problem of the settings, koe.yaml and all flows, by file and line; empty when Koe can start.
 
-    Each says what is wrong and what to do; none holds a secret. Nothing is sent and no network is used.
+    Each says what is wrong and what to do; none holds a secret. Nothing is sent and no network is used. Templates of
+    the shop's own are rendered, in a process of their own.
 
     Args:
         environ: The environment; that of the process when left out.
@@ -47,10 +51,23 @@ def check(
         problems += _server(settings, shop)
         if shop is not None and library is not None:
             problems += _reach(settings, shop, library)
+    if settings.templates_dir is not None:
+        problems += _own_templates(settings.templates_dir)
     if shop is not None and shop.experiments and now_ms is not None:
         known = registrations_in(settings.database_url)
         problems += [Problem(str(settings.config), 0, message) for message in unregistered(shop, known, now_ms)]
     return sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message))
+
+
+def _own_templates(folder: Path) -> list[Problem]:
+    """Each template of the shop's own is tried with digests in every state: by a child, for that takes what makes
+    digests."""
+    asked = json.dumps({"templates": str(folder)})
+    done = subprocess.run([sys.executable, "-m", "reports", "templates"], input=asked, capture_output=True, text=True)
+    if done.returncode != 0:
+        return [Problem(str(folder), 0, f"the templates could not be tried: {done.stderr.strip()[-500:]}")]
+    found = json.loads(done.stdout)["problems"]
+    return [Problem(str(folder / each["file"]), each["line"], each["message"]) for each in found]
 
 
 def _platforms(settings: Settings, shop: Shop | None) -> list[Problem]:

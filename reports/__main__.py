@@ -1,5 +1,7 @@
 """`python -m reports digest …`: one digest, made in a process of its own so that the server never loads
-pandas or scipy; `python -m reports results`: one metric in a window (reports.results), asked and answered the same way.
+pandas or scipy. Asked and answered the same way: `python -m reports results`, one metric in a window (reports.results),
+and `python -m reports templates`, what is wrong with a shop's own templates ({"templates": folder} → {"problems":
+[{"file", "line", "message"}, …]}).
 
 What it needs of the shop comes as one JSON object on stdin (`Request`), what it made goes as one JSON
 object to stdout: {"period", "slack": {"text", "blocks"}, "thread": [{"text", "blocks"}, …], "text", "json",
@@ -16,6 +18,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -51,6 +54,7 @@ from reports.render import (
     render_voices_text,
 )
 from reports.results import NotScored, ResultsRequest, make_results
+from reports.templating import place_of
 from reports.trust import Rules
 from reports.views import Views, gather_views
 from reports.vocabulary import FreeTextSettings
@@ -250,8 +254,11 @@ async def make_digest(request: Request) -> dict[str, Any]:
     try:
         return {**_rendered(context, own), **({} if views is None else _drawn(context, views, tz, own))}
     except TemplateError as error:
-        where = f" ({error.name}, line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
-        raise RequestError(f"a template of the digest cannot be used: {error}{where}; own templates: {own}") from error
+        place = place_of(error)
+        where = f"{place[0]}, line {place[1]}" if place is not None else f"own templates: {own}"
+        said = error.message if isinstance(error, TemplateSyntaxError) else error
+        message = f"a template of the digest cannot be used: {said} ({where}); `koe check` tries them all"
+        raise RequestError(message) from error
 
 
 def _rendered(context: DigestContext, own: Path | None) -> dict[str, Any]:
@@ -273,6 +280,19 @@ def _drawn(context: DigestContext, views: Views, tz: ZoneInfo, own: Path | None)
     return {"page": render_page(context, views, tz=tz, templates=own), "chart": digest_chart(context, views)}
 
 
+class TemplatesRequest(_Model):
+    """The JSON object on stdin of `templates`."""
+
+    templates: Path
+
+
+def check_templates(request: TemplatesRequest) -> dict[str, Any]:
+    """What is wrong with a folder of templates: the object for stdout."""
+    from reports.template_check import template_problems
+
+    return {"problems": [asdict(problem) for problem in template_problems(request.templates)]}
+
+
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
     """What was given on the command line, under the names of the request."""
     parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
@@ -283,6 +303,7 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
     digest.add_argument("--week", dest="period", metavar="2026-W46", help="default: the last complete week")
     digest.add_argument("--now-ms", type=int, metavar="N")
     commands.add_parser("results", help="one metric in a window; everything as JSON on stdin")
+    commands.add_parser("templates", help="what is wrong with own templates; their folder as JSON on stdin")
     found = vars(parser.parse_args(arguments))
     return {name: value for name, value in found.items() if value is not None}
 
@@ -295,6 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = sys.stdin.buffer.read()
         if command == "results":
             made = asyncio.run(make_results(ResultsRequest.model_validate_json(asked)))
+        elif command == "templates":
+            made = check_templates(TemplatesRequest.model_validate_json(asked))
         else:
             made = asyncio.run(make_digest(read_request(asked, given)))
     except (RequestError, NotScored, ValidationError) as error:

@@ -26,6 +26,7 @@ from markupsafe import Markup
 from reports.drivers import DriverAnalysis, name_of
 from reports.metrics import Form, InstrumentSpec, Result
 from reports.rounding import rounded
+from reports.templating import clean
 from reports.views import HeatRow, Point, Trend
 from reports.words import Language, Words
 
@@ -128,13 +129,6 @@ def _finalize(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return clean(value)
-
-
-def clean(text: str) -> str:
-    """Text that may stand in HTML and XML: control characters, halves of pairs and reversed writing are gone."""
-    return "".join(
-        char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs", "Cn", "Cf", "Co")
-    )
 
 
 @cache

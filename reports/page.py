@@ -13,22 +13,21 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import charts, drivers
-from reports.charts import Chart, between, clean, why
+from reports.charts import Chart, between, why
 from reports.digest import Comparison, DigestContext, Row
 from reports.kpi_report import metric_name
 from reports.kpi_words import kpi_variant
 from reports.metrics import InstrumentSpec, Result
 from reports.render import page_words
+from reports.templating import PAGE, SCRIPT, STYLE, file_text, html_templates
 from reports.views import EVERYBODY, Scope, View, Views
 from reports.words import Language, Words
 
@@ -63,10 +62,10 @@ def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo, templates
 
     Args:
         tz: the shop's zone, for the time of the computation.
-        templates: a folder with the shop's own templates of sentences.
+        templates: a folder with the shop's own templates of sentences and of the page.
     """
-    css = _style()
-    script = _file("page.js")
+    css = _style(file_text(templates, STYLE))
+    script = file_text(templates, SCRIPT)
     policy = (
         f"default-src 'none'; style-src '{_hashed(css)}'; script-src '{_hashed(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -74,7 +73,7 @@ def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo, templates
     made = _Page(context, views, tz).parts(page_words(context, templates=templates))
     # our own two files, inlined as they are
     inlined = {"css": Markup(css), "script": Markup(script)}  # noqa: S704
-    html = _templates().get_template("page.html.j2").render(**made, **inlined, csp=policy)
+    html = html_templates(templates).get_template(PAGE).render(**made, **inlined, csp=policy)
     # who may frame a page is obeyed in a header only
     return {"html": html, "csp": f"{policy}; frame-ancestors 'none'"}
 
@@ -83,13 +82,7 @@ def _hashed(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-@cache
-def _file(name: str) -> str:
-    return (Path(__file__).parent / "templates" / "page" / name).read_text(encoding="utf-8").strip()
-
-
-@cache
-def _style() -> str:
+def _style(sheet: str) -> str:
     def variables(colours: charts.Colours) -> str:
         return "".join(f"--{name}:{value};" for name, value in colours.items())
 
@@ -101,25 +94,9 @@ def _style() -> str:
             "@media screen and (prefers-color-scheme:dark){"
             f":root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}",
             f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}",
-            _file("page.css"),
+            sheet,
             charts.style(named, font=_FONT).strip(),
         )
-    )
-
-
-def _finalize(value: object) -> object:
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("reports", "templates/page"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
     )
 
 

@@ -14,11 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 
 from reports import drivers, kpi_report, quality
 from reports.benchmarks import sentence
@@ -29,6 +26,7 @@ from reports.free_text import Chosen, FreeTexts
 from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
 from reports.portfolio import portfolio_lines
+from reports.templating import BOLD_OFF, BOLD_ON, printable, text_templates
 from reports.words import Language, Words
 
 SECTION_CHARS = 2900
@@ -44,38 +42,10 @@ Part = Literal["scores", "customers", "tests", "care"]
 PARTS: tuple[Part, ...] = ("scores", "customers", "tests", "care")
 """The messages of the thread, in order."""
 
-_BOLD_ON, _BOLD_OFF = "\x02", "\x03"
-
-
-def _bold(text: object) -> str:
-    return f"{_BOLD_ON}{text}{_BOLD_OFF}"
-
-
-def _finalize(value: object) -> object:
-    """Printed values without control characters: names come from outside."""
-    if not isinstance(value, str):
-        return value
-    return "".join(char for char in value if ord(char) >= 0x20 or char in (_BOLD_ON, _BOLD_OFF, "\n"))
-
-
-@cache
-def _templates(own: Path | None) -> Environment:
-    ours = PackageLoader("reports", "templates")
-    env = Environment(
-        loader=ours if own is None else ChoiceLoader([FileSystemLoader(own), ours]),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - no HTML is made here; mrkdwn is escaped in to_mrkdwn
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    env.filters["b"] = _bold
-    return env
-
 
 def plain_template(template: str, /, **values: object) -> str:
     """A template rendered as plain text; a name it does not get is an error."""
-    return _plain(_templates(None).get_template(template).render(**values))
+    return _plain(text_templates(None).get_template(template).render(**values))
 
 
 class _Parts:
@@ -87,7 +57,7 @@ class _Parts:
         self._words = Words(context.language, limits=context.limits)
 
     def part(self, name: str, **more: object) -> str:
-        template = _templates(self._own).get_template(f"{self._context.language}/{name}.j2")
+        template = text_templates(self._own).get_template(f"{self._context.language}/{name}.j2")
         text = template.render(d=self._context, w=self._words, **more)
         return "\n".join(line for line in (line.strip() for line in text.splitlines()) if line)
 
@@ -184,11 +154,11 @@ class _Parts:
 def to_mrkdwn(text: str) -> str:
     """Marked text as Slack mrkdwn: `&`, `<` and `>` escaped once, bold marks as asterisks."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped.replace(_BOLD_ON, "*").replace(_BOLD_OFF, "*")
+    return escaped.replace(BOLD_ON, "*").replace(BOLD_OFF, "*")
 
 
 def _plain(text: str) -> str:
-    return text.replace(_BOLD_ON, "").replace(_BOLD_OFF, "")
+    return text.replace(BOLD_ON, "").replace(BOLD_OFF, "")
 
 
 def _clip(text: str, limit: int) -> str:
@@ -356,7 +326,7 @@ def render_voices_text(context: DigestContext, *, templates: Path | None = None)
         return ""
     parts = _Parts(context, templates)
     quoted = "「{}」" if context.language == "ja" else "“{}”"
-    lines = [f"{quoted.format(_finalize(comment.text))}\n{comment.reason(context.language)}" for comment in chosen]
+    lines = [f"{quoted.format(printable(comment.text))}\n{comment.reason(context.language)}" for comment in chosen]
     return _plain("\n\n".join([parts.part("part", which="voices"), *lines, parts.part("voices")])) + "\n"
 
 

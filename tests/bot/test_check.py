@@ -109,6 +109,14 @@ def test_everything_that_is_wrong_comes_at_once_in_order_of_file_and_line() -> N
     ]
 
 
+def test_own_templates_are_tried_and_an_unknown_name_is_a_problem_with_file_and_line() -> None:
+    Path("own/ja").mkdir(parents=True)
+    Path("own/ja/head.j2").write_text("{{ d.brand }}\n{{ d.scroe }}", encoding="utf-8")
+    (problem,) = check(environ=GOOD | {"KOE_TEMPLATES_DIR": "own"})
+    assert (problem.file, problem.line) == ("own/ja/head.j2", 2)
+    assert "'scroe'" in problem.message
+
+
 def test_checking_is_quick_and_loads_neither_pandas_nor_an_sdk() -> None:
     import subprocess
     import sys
