@@ -94,12 +94,29 @@ def test_what_was_recorded_is_repeated_by_the_engine_word_for_word() -> None:
 
 @pytest.mark.parametrize("flow", ["after_purchase", "after_support", "unboxing", "relational"])
 @pytest.mark.parametrize("lang", ["ja", "en"])
-def test_a_recording_of_every_built_in_flow_ends_and_is_repeated(flow: str, lang: str) -> None:
+def test_a_recording_of_a_short_survey_ends_and_is_repeated(flow: str, lang: str) -> None:
     done = talk(flow, "--lang", lang, "--record", "talk.yaml", lines="/1\n/2\nbecause 理由\n/go\n/3\n")
     assert done.returncode == 0, done.stderr
     written, heard = replayed(Path("talk.yaml"))
     assert heard == written
     assert sum(str(out).startswith("End(") for outputs in written for out in outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("flow", "sessions", "asked"),
+    [
+        ("csi3", 1, "overall expected ideal"),
+        ("cx11", 2, "l1 l2 l3 a1 a2 a3 a4 a5 a6 a7 a8"),
+        ("cxi6", 1, "effectiveness ease emotion retention enrichment advocacy"),
+        ("jcsi6", 3, "e1 e2 e3 q1 q2 q3 q4 s1 s2 s3 v1 v2 v3 delight r1 r2 r3 r4 l1 l2 l3 l4"),
+        ("trust6", 1, "understanding care promise clarity honesty"),
+    ],
+)
+def test_a_long_survey_is_taken_to_the_end_of_its_last_session(flow: str, sessions: int, asked: str) -> None:
+    done = talk(flow, "--lang", "en", lines=("/1\n" * 8 + "/a\n/later\n") * sessions)
+    assert done.returncode == 0, done.stderr
+    assert sorted(re.findall(r"stored: (\w+) = 1", done.stdout)) == sorted(asked.split())
+    assert done.stdout.count("the survey has ended: completed") == sessions
 
 
 def test_time_passes_when_told() -> None:

@@ -51,6 +51,10 @@ def test_net_scores_of_the_worked_examples(counts: tuple[int, int, int], score: 
     assert (found.score, found.low, found.high) == pytest.approx((score, low, high), **NEAR)
 
 
+def test_ninety_five_percent_reach_as_far_as_the_table_of_the_normal_distribution() -> None:
+    assert pytest.approx(1.959963984540054, abs=1e-15) == p.Z
+
+
 def test_no_answers_have_no_net() -> None:
     assert p.net(0, 0, 0) == p.Estimate(None, None, None, "add3")
     assert p.net_difference((0, 0, 0), (1, 0, 1)) is None
@@ -75,6 +79,7 @@ def test_week_over_week_of_the_worked_examples(
     assert (found.delta, found.low, found.high, found.z, found.p) == pytest.approx(
         (delta, low, high, z, p_value), **NEAR
     )
+    assert found.p == pytest.approx(p_value, rel=3e-3)  # three digits also where four places would be nothing but zeros
 
 
 def test_the_change_that_would_likely_show_is_the_one_the_digest_names() -> None:
