@@ -85,7 +85,7 @@ _PRODUCTS = [
     "南部鉄器の急須",
     "手ぬぐい",
 ]
-_PRODUCTS_EN = ["gift set", "mug", "coffee beans", "linen apron", "wooden cutlery"]
+_PRODUCTS_EN = ["linen napkins", "stoneware mugs", "coffee beans", "green tea", "wooden cutlery"]
 _STORES = ["online", "kyoto", "tokyo"]
 
 

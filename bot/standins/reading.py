@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bot.standins.blocks import elements_of
+from bot.standins.elements import STATE_KEYS
 from bot.standins.wire import JsonObject
 
 
@@ -44,6 +45,30 @@ def block_words(blocks: list[JsonObject]) -> Iterator[str]:
                 yield f"(chart: {block['title']})"
             case kind:
                 yield f"({kind})"
+
+
+def window_words(view: JsonObject) -> Iterator[str]:
+    """A modal as somebody reads it: its title, a text per block with what is entered there, its buttons."""
+    yield f"「{plain_words(view['title'])}」"
+    for block in view["blocks"]:
+        if block.get("type") == "input":
+            held = view["state"]["values"][block["block_id"]][block["element"]["action_id"]]
+            yield f"{plain_words(block['label'])}：{_entered(held)}"
+        else:
+            yield from block_words([block])
+    yield " ".join(f"[{plain_words(view[name])}]" for name in ("submit", "close") if view.get(name))
+
+
+def _entered(held: JsonObject) -> str:
+    match held[STATE_KEYS[held["type"]]]:
+        case None | []:
+            return "―"
+        case {"text": text}:
+            return plain_words(text)
+        case list(options):
+            return "、".join(plain_words(option["text"]) if "text" in option else str(option) for option in options)
+        case other:
+            return escaped(str(other))
 
 
 def _cell(cell: JsonObject) -> str:

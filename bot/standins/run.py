@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from bot.standins.demo import DAY_MS, PRESENT, WEEKS_OF_HISTORY, Transport, World, open_world
 from bot.standins.history import live_through
 from bot.standins.page import page_app
-from bot.standins.story import Play, Story, StoryFailedError
+from bot.standins.play import Play, StoryFailedError
+from bot.standins.story import Story
 from bot.standins.wire import serve
 
 _console = Console(stderr=True)

@@ -32,7 +32,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bot.standins.blocks import elements_of, validate_blocks, validate_message, validate_options, validate_view
 from bot.standins.elements import STATE_KEYS, find_element, initial_state, state_of, with_ids
-from bot.standins.reading import block_words, escaped, parsed_texts, plain_words
+from bot.standins.reading import block_words, escaped, parsed_texts, plain_words, window_words
 from bot.standins.wire import (
     ABORT,
     Bucket,
@@ -359,6 +359,11 @@ class SlackStandin:
         stack = self._modals.get(user_id)
         return stack[-1] if stack else None
 
+    def window(self, user_id: str) -> str:
+        """The top view as the person sees it, a block a line, with what is entered; "" without one."""
+        view = self.modal(user_id)
+        return "" if view is None else self._read("\n".join(window_words(view)))
+
     def modal_errors(self, user_id: str) -> dict[str, str]:
         """What stands under the inputs of the top view, by block id ("": the whole view)."""
         return dict(self._errors.get(user_id, {}))
@@ -367,12 +372,14 @@ class SlackStandin:
         """The person's App Home as last published, or None."""
         return self._homes.get(user_id)
 
-    def transcript(self, where: str) -> str:
+    def transcript(self, where: str, *, thread_ts: str = "") -> str:
         """A channel, or a person's direct messages with the bot, as seen: buttons in [ ], one message a
-        paragraph."""
+        paragraph. With `thread_ts` that message and what was written under it only."""
         channel_id = self._dms.get(where, "") if where in self.users else where
         lines = []
         for message in self._messages.get(channel_id, []):
+            if thread_ts and thread_ts not in (message.ts, message.thread_ts):
+                continue
             who = self.users[message.user].name if message.user in self.users else message.user
             note = f" (only {self.users[message.only_for].name} sees this)" if message.only_for else ""
             note += " (edited)" if message.edited else ""

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.standins.demo import PRESENT, open_world
+from bot.standins.play import Play, StoryFailedError
+
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -37,6 +40,33 @@ def test_the_headless_story_shows_what_each_person_saw_and_ends_well() -> None:
     assert story.stdout.rstrip().endswith("終わり")
     for seen in ("LINE・", "Slack DM・", "#voc-alerts", "#voc-digest", "NPS®", "申し訳ございません", "95%信頼区間"):
         assert seen in story.stdout, f"{seen} is missing"
+    # from /survey to "are you all right now?", in this order
+    loop = (
+        "送れます。",
+        "「手ぬぐいに、しみがありました。」",
+        "お客さま窓口の高木です。",
+        "新しい手ぬぐいを本日お送りします。",
+        "お客さまの返信がカードのスレッドに届く",
+        "カードが解決になる",
+        "先日の件は、その後いかがでしょうか。",
+        "解決 @高木・再送を手配",
+        "社内メモ：注文#",
+    )
+    at = 0
+    for seen in loop:
+        at = story.stdout.find(seen, at)
+        assert at >= 0, f"{seen} is missing, or too early"
+
+
+async def test_a_story_that_goes_wrong_names_the_step(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, start_ms=int(PRESENT.timestamp() * 1000), shop={"triggers": []})
+    told: list[str] = []
+    with pytest.raises(StoryFailedError) as failed:
+        await Play(world, say=told.append).run()
+    assert failed.value.step == "購入のあと、アンケートが届く"
+    assert "what was there instead" in str(failed.value)
+    assert not any(line.startswith("✓") for line in told)
+    await world.close()
 
 
 @pytest.mark.prove
