@@ -443,7 +443,7 @@ class Koe:
     async def measure(self) -> None:
         """Refresh the figures that are read from the store."""
         counts = await self.store.read(lambda tx: tx.job_counts())
-        due_ms = await self.store.read(lambda tx: tx.next_due_ms())
+        due_ms = await self.store.read(lambda tx: tx.next_due_ms(self.clock.now_ms()))
         measures.jobs.clear()
         for (kind, state), count in counts.items():
             measures.jobs.labels(kind, state).set(count)

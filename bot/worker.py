@@ -165,10 +165,10 @@ class Worker:
             for late in tx.expire_jobs(now_ms):
                 self.on_given_up(tx, late, outbox)
             jobs = tx.claim_jobs(self.owner, now_ms, now_ms + LEASE_MS, limit=_BATCH, paused=paused)
-            return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms(paused))
+            return jobs, (now_ms if len(jobs) == _BATCH else tx.next_due_ms(now_ms, paused))
 
         try:
-            due_ms, left = self.store.glance(lambda tx: (tx.next_due_ms(paused), tx.lease_ran_out(now_ms)))
+            due_ms, left = self.store.glance(lambda tx: (tx.next_due_ms(now_ms, paused), tx.lease_ran_out(now_ms)))
             jobs: list[Job] = []
             if left or (due_ms is not None and due_ms <= now_ms):
                 jobs, due_ms = await self.store.write(claim)
@@ -365,6 +365,8 @@ class Worker:
         """Later, without counting an attempt: nothing was tried."""
         await self.store.write(lambda tx: tx.put_back_job(job, due_ms=due_ms, error=reason))
         self._expect(due_ms)
+        # a long wait gives its lane to what came after it
+        self._ended(job)
 
     async def _bury(self, job: Job, reason: str, *, unreachable: bool = False) -> None:
         log.error("job_dead", job=job.id, kind=job.kind, channel=job.channel, reason=reason)
@@ -425,7 +427,7 @@ class Worker:
         """When there is something to do next, None without anything; what a paused channel has to send is due when its
         pause ends."""
         paused = dict(self._paused)
-        due_ms = await self.store.read(lambda tx: tx.next_due_ms(tuple(paused)))
+        due_ms = await self.store.read(lambda tx: tx.next_due_ms(self.clock.now_ms(), tuple(paused)))
         return min([*paused.values(), *([] if due_ms is None else [due_ms])], default=None)
 
     async def settled(self) -> None:

@@ -70,7 +70,7 @@ class Story:
             await asyncio.sleep(0.5)
             if self._lock.locked() or asyncio.get_running_loop().time() - self._touched < _IDLE_S:
                 continue
-            due_ms = await self.world.koe.store.read(lambda tx: tx.next_due_ms())
+            due_ms = await self.world.koe.store.read(lambda tx: tx.next_due_ms(self.world.clock.now_ms()))
             now_ms = self.world.clock.now_ms()
             if due_ms is not None and now_ms < due_ms <= now_ms + _SOON_MS:
                 self.world.clock.advance_to(due_ms)

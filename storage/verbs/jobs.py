@@ -9,6 +9,10 @@ from storage.records import Job
 from storage.verbs.base import Verbs
 from storage.verbs.rows import MARK, marked
 
+_ASIDE_MS = 30 * 60_000
+"""What waits longer than this (the monthly quota, quiet hours) steps out of its lane: the answer to a customer who
+writes meanwhile goes first. Shorter waits (retries, pacing, a paused channel) keep the order."""
+
 
 class JobVerbs(Verbs):
     """The outbox and the timers."""
@@ -20,7 +24,12 @@ class JobVerbs(Verbs):
         Raises:
             Conflict: a job with this id exists.
         """
-        if claim_for and job.state == "ready" and job.due_ms <= job.created_ms and self.lane_is_free(job.lane):
+        if (
+            claim_for
+            and job.state == "ready"
+            and job.due_ms <= job.created_ms
+            and self.lane_is_free(job.lane, job.created_ms)
+        ):
             job = Job(
                 job.id,
                 job.kind,
@@ -86,11 +95,16 @@ class JobVerbs(Verbs):
         )
         return job if stored else None
 
-    def lane_is_free(self, lane: str) -> bool:
-        """True when no unfinished job is in this lane; always for ""."""
+    def lane_is_free(self, lane: str, now_ms: int) -> bool:
+        """True when no unfinished job holds this lane, those left out that wait for more than half an hour; always for
+        ""."""
         return (
             lane == ""
-            or self._db.one("SELECT 1 FROM jobs WHERE lane = :lane AND finished_ms IS NULL LIMIT 1", {"lane": lane})
+            or self._db.one(
+                "SELECT 1 FROM jobs WHERE lane = :lane AND finished_ms IS NULL"
+                " AND (state <> 'ready' OR claim_ms <= :aside_ms) LIMIT 1",
+                {"lane": lane, "aside_ms": now_ms + _ASIDE_MS},
+            )
             is None
         )
 
@@ -104,8 +118,9 @@ class JobVerbs(Verbs):
         kinds: Sequence[str] = (),
         paused: Sequence[str] = (),
     ) -> list[Job]:
-        """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane; channels in
-        `paused` are left alone. attempts and fence grow by one. Jobs past expires_ms become "expired" instead.
+        """Lease due jobs: ready, or leased with the lease run out; only the oldest unfinished of a lane, those left
+        out that wait for more than half an hour (a change of a message waits for that too); channels in `paused` are
+        left alone. attempts and fence grow by one. Jobs past expires_ms become "expired" instead.
         Earliest due first."""
         self.expire_jobs(now_ms)
         # The guard on claim_ms is repeated outside: inside the sub-select alone it gives one job to two
@@ -118,7 +133,8 @@ class JobVerbs(Verbs):
             " AND (:kinds = '' OR REPLACE(:kinds, :mark || j.kind || :mark, '') <> :kinds)"
             " AND REPLACE(:paused, :mark || j.channel || :mark, '') = :paused"
             " AND (j.lane = '' OR NOT EXISTS (SELECT 1 FROM jobs AS e"
-            " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id))"
+            " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id"
+            " AND (e.state <> 'ready' OR e.claim_ms <= :aside_ms OR j.updates <> '')))"
             " ORDER BY j.claim_ms, j.id LIMIT :limit)"
             " RETURNING id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks,"
             " updates, expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref",
@@ -126,6 +142,7 @@ class JobVerbs(Verbs):
                 "owner": owner,
                 "until_ms": lease_until_ms,
                 "now_ms": now_ms,
+                "aside_ms": now_ms + _ASIDE_MS,
                 "kinds": marked(kinds),
                 "paused": marked(paused),
                 "mark": MARK,
@@ -274,17 +291,18 @@ class JobVerbs(Verbs):
             {"now_ms": now_ms},
         )
 
-    def next_due_ms(self, paused: Sequence[str] = ()) -> int | None:
-        """Due time of the earliest ready job whose lane is free, None without any; channels in `paused` are left out. A
-        job that is leased is not waited for: whoever holds it acts, or its lease runs out and the next claim finds
-        it."""
+    def next_due_ms(self, now_ms: int, paused: Sequence[str] = ()) -> int | None:
+        """Due time of the earliest ready job whose lane is free (see `claim_jobs`), None without any; channels in
+        `paused` are left out. A job that is leased is not waited for: whoever holds it acts, or its lease runs out and
+        the next claim finds it."""
         row = self._db.one(
             "SELECT j.claim_ms FROM jobs AS j WHERE j.claim_ms IS NOT NULL AND j.state = 'ready'"
             " AND REPLACE(:paused, :mark || j.channel || :mark, '') = :paused"
             " AND (j.lane = '' OR NOT EXISTS (SELECT 1 FROM jobs AS e"
-            " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id))"
+            " WHERE e.lane = j.lane AND e.finished_ms IS NULL AND e.id < j.id"
+            " AND (e.state <> 'ready' OR e.claim_ms <= :aside_ms OR j.updates <> '')))"
             " ORDER BY j.claim_ms LIMIT 1",
-            {"paused": marked(paused), "mark": MARK},
+            {"paused": marked(paused), "mark": MARK, "aside_ms": now_ms + _ASIDE_MS},
         )
         return row[0] if row else None
 

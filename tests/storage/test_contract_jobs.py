@@ -19,14 +19,14 @@ async def test_due_jobs_are_leased_earliest_first_and_once(store: Store) -> None
         tx.put_job(job("b", due_ms=NOON - 5))
         tx.put_job(job("a", due_ms=NOON))
         tx.put_job(job("c", due_ms=NOON + 1))
-        assert tx.next_due_ms() == NOON - 5
+        assert tx.next_due_ms(NOON) == NOON - 5
         first = claim(tx)
         assert [(row.id, row.state, row.attempts, row.fence, row.lease_owner) for row in first] == [
             ("b", "leased", 1, 1, "w1"),
             ("a", "leased", 1, 1, "w1"),
         ]
         assert claim(tx) == []
-        assert tx.next_due_ms() == NOON + 1
+        assert tx.next_due_ms(NOON) == NOON + 1
 
     await store.write(unit)
 
@@ -64,6 +64,30 @@ async def test_a_lane_runs_one_job_after_the_other_in_order_of_id(store: Store) 
         assert (again.id, again.attempts) == ("1", 2)
         tx.finish_job(again, state="done", at_ms=NOON + 50)
         assert [row.id for row in claim(tx, NOON + 60)] == ["2"]
+
+    await store.write(unit)
+
+
+async def test_who_waits_for_long_gives_way_to_an_answer_but_not_to_a_change_of_the_same_message(store: Store) -> None:
+    hour_ms = 3_600_000
+
+    def unit(tx: Tx) -> None:
+        tx.put_job(job("1", lane="L"))
+        (first,) = claim(tx)
+        assert not tx.lane_is_free("L", NOON)
+        tx.put_back_job(first, due_ms=NOON + hour_ms, error="monthly limit")
+        assert tx.lane_is_free("L", NOON)
+        tx.put_job(job("2", lane="L", updates="nps"))
+        assert claim(tx) == []
+        assert tx.next_due_ms(NOON) == NOON + hour_ms
+        tx.put_job(job("3", lane="M"))
+        (other,) = claim(tx)
+        tx.put_back_job(other, due_ms=NOON + hour_ms, error="monthly limit")
+        answer = tx.put_job(job("4", lane="M"), claim_for="w1", lease_until_ms=NOON + 1000)
+        assert answer is not None
+        assert answer.state == "leased"
+        tx.finish_job(answer, state="done", at_ms=NOON)
+        assert [row.id for row in claim(tx, NOON + hour_ms)] == ["1", "3"]
 
     await store.write(unit)
 

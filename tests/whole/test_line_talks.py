@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from persons import DAY_MS, PURCHASE_SHOP, START_MS, invited, new_person
+from persons import DAY_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 
 from bot.standins.demo import World, open_world
 
@@ -150,6 +150,27 @@ async def test_my_answers_and_erase_work_inside_and_outside_a_survey(world: Worl
     assert "元に戻せません" in await person.says("削除")
     assert "ご回答を削除しました" in await person.taps("削除する")
     assert "保管しているご回答はありません" in await person.says("私の回答")
+
+
+async def test_an_invitation_that_waits_for_the_quota_keeps_no_answer_waiting(world: World) -> None:
+    buyer = world.new_buyer()
+    person = Person(world, buyer.customer_id, buyer.line_user_id)
+    world.line.quota, calls = world.line.usage, len(world.line.requests)
+
+    def refused() -> bool:
+        return any(request.status == 429 for request in world.line.requests[calls:])
+
+    try:
+        await world.event("purchase", buyer, order=person.order, amount=5000, product="マグカップ", store="kyoto")
+        await world.event("delivery", buyer, order=person.order)
+        assert await world.until(refused, within_ms=2 * DAY_MS)
+        assert not person.bubbles()
+        assert "ご回答はありません" in await person.says("私の回答")
+        assert person.pushes() == 0
+    finally:
+        world.line.quota = None
+    assert await world.until(lambda: person.pushes() == 1, within_ms=DAY_MS)
+    assert "どの程度満足していますか" in person.looks()
 
 
 async def test_taking_erasure_back_erases_nothing(world: World) -> None:
