@@ -132,8 +132,8 @@ class _Page:
             ],
             "view_notes": self._view_notes(),
             "sides": self._sides(),
-            "metrics_window": words.window(context.window_start, context.week_end),
-            "numbers": [self._row(row) for row in (context.primary, *context.rows)] + self._indices(),
+            "tables": self._metric_tables(),
+            "metric_notes": self._metric_notes(),
             "heat": self._figure(
                 None
                 if self._views.heat_spec is None
@@ -186,18 +186,17 @@ class _Page:
                     title=self._say["panel"].format(
                         whose=self._whose(view.scope), window=self._words.window(first, end)
                     ),
-                    number=self._view_number(view),
+                    number=self._view_number(self._whose(view.scope), view, spec, big=True),
                     figures=figures,
                 )
             )
         return panels
 
-    def _view_number(self, view: View) -> SimpleNamespace:
-        name = self._whose(view.scope)
+    def _view_number(self, name: str, view: View, spec: InstrumentSpec, *, big: bool = False) -> SimpleNamespace:
         if view.results:
-            return self._number(name, view.results[0], self._views.spec, big=True)
+            return self._number(name, view.results[0], spec, big=big)
         terms = [(self._say["not_shown"], self._say[f"why_{view.hidden}"])]
-        return SimpleNamespace(name=name, big=True, score=why(view.hidden, self._lang), around="", how=terms, notes=[])
+        return SimpleNamespace(name=name, big=big, score=why(view.hidden, self._lang), around="", how=terms, notes=[])
 
     def _trends(self) -> list[SimpleNamespace]:
         found = []
@@ -258,15 +257,51 @@ class _Page:
 
     # -------------------------------------------------------------------------------------------------- the numbers
 
-    def _row(self, row: Row) -> SimpleNamespace:
-        name = self._words.metric(row.spec)
-        if self._context.strata_shown:
-            name += ("・" if self._lang == "ja" else ", ") + self._words.touchpoint(row.result.stratum.touchpoint)
-        if row.wording_shown:
-            name += (
-                f" [{' '.join(part for part in (row.result.stratum.wording_id, row.result.stratum.label_set) if part)}]"
+    def _metric_tables(self) -> list[SimpleNamespace]:
+        """The metrics for each choice of scope and period: those of the digest itself, with verdict and target, where
+        the choice is the digest's own."""
+        context, views = self._context, self._views
+        own = [self._row(row) for row in (context.primary, *context.rows)] + self._indices()
+        window = self._words.window(context.window_start, context.week_end)
+        found = [SimpleNamespace(scope=0, weeks=self._weeks, first=True, window=window, whose="", numbers=own)]
+        rows = {
+            (row.spec.id, row.result.stratum.touchpoint, row.result.stratum.wording_id): row for row in context.rows
+        }
+        for lead in views.views:
+            if (lead.scope, lead.weeks) == (EVERYBODY, self._weeks):
+                continue
+            seen = [(context.primary, lead)]
+            for metric in views.metrics:
+                row = rows[(metric.spec.id, metric.stratum.touchpoint, metric.stratum.wording_id)]
+                seen.append((row, metric.view(lead.scope, lead.weeks)))
+            found.append(
+                SimpleNamespace(
+                    scope=views.scopes.index(lead.scope),
+                    weeks=lead.weeks,
+                    first=False,
+                    window=self._words.span(lead.window),
+                    whose=self._whose(lead.scope),
+                    numbers=[self._view_number(self._name(row), view, row.spec) for row, view in seen],
+                )
             )
-        number = self._number(name, row.result, row.spec)
+        return found
+
+    def _metric_notes(self) -> list[str]:
+        indices = sum(len(row.lines) for row in self._context.indices)
+        left_out = self._views.metrics_left_out + indices if self._views.views else 0
+        return [self._say["metrics_left_out"].format(n=left_out)] if left_out else []
+
+    def _name(self, row: Row) -> str:
+        """What a metric is called among the others of the digest."""
+        name, at = self._words.metric(row.spec), row.result.stratum
+        if self._context.strata_shown:
+            name += ("・" if self._lang == "ja" else ", ") + self._words.touchpoint(at.touchpoint)
+        if row.wording_shown:
+            name += f" [{' '.join(part for part in (at.wording_id, at.label_set) if part)}]"
+        return name
+
+    def _row(self, row: Row) -> SimpleNamespace:
+        number = self._number(self._name(row), row.result, row.spec)
         if row.target is not None:
             number.notes.append(self._say["target"].format(value=self._words.value(row.target, row.result.form)))
         number.how += self._moved(row.change, row.result)
@@ -523,6 +558,9 @@ _SAY: dict[Language, dict[str, str]] = {
         "derivable_note": "「非表示（逆算防止）」の値を出すと、ほかの値との引き算で10件未満の値が分かります。",
         "left_out": "表示できる値のないセグメントと経路が{n}件あります。",
         "metrics": "指標",
+        "metrics_left_out": "ほか{n}の指標は、絞り込みの対象外です（全体・このレポートの期間のみ）。",
+        "filters_note": "「{metric}」と「指標」に効きます。ほかの項目は、全体・このレポートの期間の値です。",
+        "metrics_of": "{whose}・{window}",
         "no_metrics": "この期間の指標はありません。",
         "touchpoints": "接点ごとの推移",
         "kpis": "KPI",
@@ -596,6 +634,9 @@ _SAY: dict[Language, dict[str, str]] = {
         "derivable_note": "“Not shown (derivable)”: a number under ten could be computed from it by subtraction.",
         "left_out": "Segments and channels without a number that may be shown: {n}.",
         "metrics": "Metrics",
+        "metrics_left_out": "The choice above does not reach {n} more metrics: everybody, period of this report only.",
+        "filters_note": "For “{metric}” and “Metrics”. Everything else: everybody, in the period of this report.",
+        "metrics_of": "{whose}, {window}",
         "no_metrics": "No metrics in this period.",
         "touchpoints": "Touchpoints week by week",
         "kpis": "KPIs",

@@ -1,5 +1,5 @@
-"""The leading metric seen from several sides: weeks, periods, segments, channels – each number computed beforehand, and
-only those that may stand side by side on one page (`reports.disclosure`).
+"""The metrics of a digest seen from several sides: periods, segments, channels, and the leading one week by week – each
+number computed beforehand, and only those that may stand side by side on one page (`reports.disclosure`).
 
 Reads the roll-up of twelve weeks and counts of latest answers; its input does not grow with the history of the shop.
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Shop, Telling, WeekRange
 from reports.disclosure import Ledger
+from reports.kpis import midnight_ms
 from reports.metrics import (
     INTERVAL_BOUND,
     SUPPRESS_BELOW,
@@ -34,6 +35,8 @@ PERIODS = (1, 4, 12)
 """Weeks, all of which end with the digest's own; its own number of weeks is always among them."""
 MOST_VALUES = 8
 """Segments that can be chosen, the largest first; and channels."""
+MOST_METRICS = 12
+"""Metrics that are seen from all sides beside the leading one, in the order of the digest."""
 
 Dimension = Literal["all", "segment", "channel"]
 Hidden = Literal["", "none", "few", "derivable"]
@@ -53,7 +56,7 @@ EVERYBODY = Scope()
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The leading metric of a scope in a period. Without results where `hidden` says why."""
+    """One metric of a scope in a period. Without results where `hidden` says why."""
 
     scope: Scope
     weeks: int
@@ -89,6 +92,18 @@ class HeatRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric below the leading one, in every scope and period of the page."""
+
+    spec: InstrumentSpec
+    stratum: Stratum
+    views: tuple[View, ...]
+
+    def view(self, scope: Scope, weeks: int) -> View:
+        return next(view for view in self.views if view.scope == scope and view.weeks == weeks)
+
+
+@dataclass(frozen=True, slots=True)
 class Views:
     """Everything the filters of a page can show."""
 
@@ -102,6 +117,10 @@ class Views:
     heat: tuple[HeatRow, ...]
     left_out: int
     """Segments and channels of which nothing may be shown."""
+    metrics: tuple[Metric, ...] = ()
+    """The others, in the order of the digest."""
+    metrics_left_out: int = 0
+    """Those of the digest that no filter reaches: beyond MOST_METRICS, or bound to the time of a purchase."""
     why_not: Literal["", "off_interval"] = ""
     """Answers that count only near the time of the next purchase are not told apart by week and segment."""
 
@@ -116,103 +135,177 @@ _Key = tuple[str, str, str]
 """(Monday, segment, channel)."""
 
 
-class _Shown:
-    """What may stand on the page of one question: beside its other numbers, and after what digests told before.
+class _Question:
+    """One question in one wording: its answers, and what may be shown of them – beside its other numbers on the page,
+    and after what digests told before.
 
     Args:
-        cells: its valid answers of the weeks of the page.
+        page: what all questions of the page share.
         printed: windows of everybody whose score the digest itself prints.
     """
 
-    def __init__(
-        self,
-        telling: Telling,
-        spec: InstrumentSpec,
-        stratum: Stratum,
-        cells: Iterable[RollupCell],
-        printed: Iterable[Span],
-    ) -> None:
+    def __init__(self, page: _Page, spec: InstrumentSpec, stratum: Stratum, printed: Iterable[Span]) -> None:
+        self.spec = spec
+        self.stratum = stratum
+        self._page = page
+        self._cells = page.cells[(spec.id, *_place(stratum))]
         self.sizes: Counter[_Key] = Counter()
-        for cell in cells:
-            self.sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
-        self._question = (spec.id, stratum)
-        self._telling = telling
+        for cell in self._cells:
+            if _is_valid(spec, cell):
+                self.sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
+        self._outside: Counter[str] = Counter()
+        for cell in page.outside[(spec.id, *_place(stratum))]:
+            if _is_valid(spec, cell):
+                self._outside[cell.week] += cell.customers
+        self._latest: dict[Span, list[LatestCell]] = {}
         self._ledger = Ledger(self.sizes)
         for span in printed:
             self._ledger.note(_within(self.sizes, span, EVERYBODY))
 
-    def hidden(self, scope: Scope, span: Span, n: int | None = None) -> Hidden:
-        """Why a number of `n` answers may not be shown; shown from then on if it may.
+    def view(self, scope: Scope, weeks: int) -> View:
+        """The answers of a scope in the last weeks, each customer's latest."""
+        span = self._page.spans[weeks]
+        if weeks == 1:
+            values = [(cell.value, cell.customers) for cell in self._inside(scope, span) if _is_valid(self.spec, cell)]
+        else:
+            values = [
+                (cell.value, cell.customers)
+                for cell in self._latest_of(span)
+                if _belongs(scope, cell.segment, cell.channel) and parse_value(self.spec, cell.value).kind == "valid"
+            ]
+        hidden = self._hidden(scope, span, sum(count for _, count in values))
+        return View(scope, weeks, span, hidden, () if hidden else self._measured(values, scope, span))
 
-        Args:
-            n: the answers, where they are not the sum of the weeks.
-        """
-        keys = _within(self.sizes, span, scope)
-        found = sum(self.sizes[key] for key in keys) if n is None else n
-        if found == 0:
+    def weekly(self, scope: Scope) -> tuple[Point, ...]:
+        """The weeks of a scope, the newest admitted first: it is the one people look at."""
+        points = []
+        for monday in reversed(self._page.mondays):
+            span = Span(monday.isoformat(), (monday + timedelta(weeks=1)).isoformat())
+            values = [(c.value, c.customers) for c in self._inside(scope, span) if _is_valid(self.spec, c)]
+            hidden = self._hidden(scope, span, sum(count for _, count in values))
+            points.append(Point(monday, hidden, None if hidden else self._measured(values, scope, span)[0]))
+        return tuple(points[::-1])
+
+    def _hidden(self, scope: Scope, span: Span, n: int) -> Hidden:
+        """Why a number of `n` answers may not be shown; shown from then on if it may."""
+        if n == 0:
             return "none"
-        if found < SUPPRESS_BELOW:
+        if n < SUPPRESS_BELOW:
             return "few"
+        # in a digest of one segment: everybody's number, of another digest, less this one
+        if 0 < sum(count for week, count in self._outside.items() if _has(span, week)) < SUPPRESS_BELOW:
+            return "derivable"
         first = date.fromisoformat(span.start)
-        weeks = WeekRange(first, (date.fromisoformat(span.end) - first).days // 7)
+        window = WeekRange(first, (date.fromisoformat(span.end) - first).days // 7)
         segment, channel = (scope.value if scope.dimension == of else "" for of in ("segment", "channel"))
-        told = self._telling.may_tell(*self._question, weeks, segment=segment, channel=channel)
-        return "" if told and self._ledger.admit(keys) else "derivable"
+        told = self._page.telling.may_tell(self.spec.id, self.stratum, window, segment=segment, channel=channel)
+        return "" if told and self._ledger.admit(_within(self.sizes, span, scope)) else "derivable"
+
+    def _inside(self, scope: Scope, span: Span) -> list[RollupCell]:
+        return [c for c in self._cells if _has(span, c.week) and _belongs(scope, c.segment, c.channel)]
+
+    def _latest_of(self, span: Span) -> list[LatestCell]:
+        """Each customer's latest answer of a window, if it was to this wording."""
+        if span not in self._latest:
+            start_ms, end_ms = (midnight_ms(date.fromisoformat(day), self._page.tz) for day in (span.start, span.end))
+            at = self.stratum
+            self._latest[span] = [
+                cell
+                for cell in self._page.tx.latest_cells(self.spec.id, at.survey_kind, at.touchpoint, start_ms, end_ms)
+                if (cell.wording_id, cell.label_set) == (at.wording_id, at.label_set)
+                and _is_about(self._page.rule, cell)
+            ]
+        return self._latest[span]
+
+    def _measured(self, values: Sequence[tuple[str, int]], scope: Scope, span: Span) -> tuple[Result, ...]:
+        """The records of some latest answers."""
+        inside = self._inside(scope, span)
+        valid = [cell for cell in inside if _is_valid(self.spec, cell)]
+        langs = sorted({cell.lang for cell in valid})
+        lang = langs[0] if len(langs) == 1 else ("mixed" if langs else "")
+        found = tally(self.spec, values, missing=sum(cell.answers for cell in inside if cell.missing))
+        return measure(
+            self.spec,
+            replace(found, superseded=max(0, sum(cell.answers for cell in valid) - found.n)),
+            stratum=replace(self.stratum, lang=lang),
+            window=span,
+            segment=scope.value if scope.dimension == "segment" else "",
+            flags=("mixed_lang",) if lang == "mixed" else (),
+        )
+
+
+class _Page:
+    """What the questions of a page share: its weeks, the answers in them, and one account of each question."""
+
+    def __init__(self, tx: Tx, context: DigestContext, *, rule: DigestRule, tz: ZoneInfo) -> None:
+        self.tx = tx
+        self.rule = rule
+        self.tz = tz
+        self.mondays = [context.week_end - timedelta(weeks=back) for back in range(WEEKS, 0, -1)]
+        own = (context.week_end - context.window_start).days // 7
+        self.spans = {
+            weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
+            for weeks in sorted({*PERIODS, own})
+        }
+        self.telling = Telling(tx, context.specs, rule, context.week_end)
+        self.cells: defaultdict[_Asked, list[RollupCell]] = defaultdict(list)
+        self.outside: defaultdict[_Asked, list[RollupCell]] = defaultdict(list)
+        for cell in tx.rollup(self.mondays[0].isoformat(), self.mondays[-1].isoformat()):
+            if cell.instrument in context.specs:
+                (self.cells if _is_about(rule, cell) else self.outside)[(cell.instrument, *_place(cell))].append(cell)
+        self._context = context
+        self._questions: dict[_Asked, _Question] = {}
+
+    def question(self, spec: InstrumentSpec, stratum: Stratum) -> _Question:
+        """The account of a question: the same one each time, for its numbers stand side by side."""
+        key = (spec.id, *_place(stratum))
+        if key not in self._questions:
+            self._questions[key] = _Question(self, spec, stratum, _printed(self._context, spec.id, stratum))
+        return self._questions[key]
+
+
+_Asked = tuple[str, str, str, str, str]
+"""Instrument, kind of survey, touchpoint, wording and label set."""
 
 
 def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop, tz: ZoneInfo) -> Views:
-    """The views of the leading metric of a digest, and the touchpoints of one instrument by week.
+    """The views of the metrics of a digest, and the touchpoints of one instrument by week.
+
+    Of each question, everybody's periods are admitted first, then everybody's weeks, then the parts.
 
     Args:
         context: the digest. Its own numbers stand on the page first: a view may not give them away either.
         rule: what the digest is narrowed to.
     """
-    spec, stratum = context.primary_spec, context.primary.result.stratum
-    mondays = [context.week_end - timedelta(weeks=back) for back in range(WEEKS, 0, -1)]
-    cells = [
-        cell
-        for cell in tx.rollup(mondays[0].isoformat(), mondays[-1].isoformat())
-        if cell.instrument in context.specs and _is_about(rule, cell)
-    ]
-    telling = Telling(tx, context.specs, rule, context.week_end)
-    heat_spec, heat = _heat(context, cells, mondays, telling)
-    mine = [cell for cell in cells if cell.instrument == spec.id and _place(cell) == _place(stratum)]
-    if spec.id in INTERVAL_BOUND and shop.repeat_interval_ms is not None:
-        return Views(spec, (), (), (), heat_spec, heat, 0, "off_interval")
-    valid = [cell for cell in mine if _is_valid(spec, cell)]
-    shown = _Shown(telling, spec, stratum, valid, _printed(context, spec.id, stratum))
-    scopes = _scopes(shown.sizes, rule)
-    own = (context.week_end - context.window_start).days // 7
-    spans = {
-        weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
-        for weeks in sorted({*PERIODS, own})
+    page = _Page(tx, context, rule=rule, tz=tz)
+    lead = page.question(context.primary_spec, context.primary.result.stratum)
+    bound = INTERVAL_BOUND if shop.repeat_interval_ms is not None else frozenset[str]()
+    seen = [row for row in context.rows if row.spec.id not in bound][:MOST_METRICS]
+    if lead.spec.id in bound:
+        heat_spec, heat = _heat(context, page)
+        return Views(lead.spec, (), (), (), heat_spec, heat, 0, why_not="off_interval")
+    others = [page.question(row.spec, row.result.stratum) for row in seen]
+    everybody = {asked: [asked.view(EVERYBODY, weeks) for weeks in page.spans] for asked in (lead, *others)}
+    weekly = {EVERYBODY: lead.weekly(EVERYBODY)}
+    heat_spec, heat = _heat(context, page)
+    scopes = _scopes(sum((asked.sizes for asked in everybody), Counter()), rule)
+    views = {
+        asked: (*whole, *(asked.view(scope, weeks) for scope in scopes[1:] for weeks in page.spans))
+        for asked, whole in everybody.items()
     }
-    views: list[View] = []
-    weekly: dict[Scope, list[Point]] = {}
-    latest = {weeks: _latest(tx, stratum, spec.id, span, rule, tz) for weeks, span in spans.items()}
-    for scope in scopes:
-        for weeks, span in spans.items():
-            values = [(a.value, a.customers) for a in latest[weeks] if _belongs(scope, a.segment, a.channel)]
-            n = sum(count for value, count in values if parse_value(spec, value).kind == "valid")
-            hidden = shown.hidden(scope, span, n)
-            inside = [cell for cell in mine if _belongs(scope, cell.segment, cell.channel) and _has(span, cell.week)]
-            found = () if hidden else _measured(spec, values, inside, stratum, span, scope)
-            views.append(View(scope, weeks, span, hidden, found))
-        if scope == EVERYBODY:
-            weekly[scope] = _weekly(spec, mine, shown, mondays, stratum, scope)
-    for scope in scopes[1:]:
-        weekly[scope] = _weekly(spec, mine, shown, mondays, stratum, scope)
-    named = tuple(
-        scope for scope in scopes if scope == EVERYBODY or any(view.scope == scope and view.results for view in views)
-    )
+    weekly |= {scope: lead.weekly(scope) for scope in scopes[1:]}
+    told = {view.scope for found in views.values() for view in found if view.results}
+    named = tuple(scope for scope in scopes if scope == EVERYBODY or scope in told)
     return Views(
-        spec=spec,
+        spec=lead.spec,
         scopes=named,
-        views=tuple(view for view in views if view.scope in named),
-        trends=tuple(Trend(scope, tuple(weekly[scope])) for scope in named),
+        views=tuple(view for view in views[lead] if view.scope in named),
+        trends=tuple(Trend(scope, weekly[scope]) for scope in named),
         heat_spec=heat_spec,
         heat=heat,
         left_out=len(scopes) - len(named),
+        metrics=tuple(Metric(asked.spec, asked.stratum, views[asked]) for asked in others),
+        metrics_left_out=len(context.rows) - len(seen),
     )
 
 
@@ -275,70 +368,14 @@ def _scopes(sizes: Mapping[_Key, int], rule: DigestRule) -> list[Scope]:
     return found
 
 
-def _latest(tx: Tx, stratum: Stratum, metric: str, span: Span, rule: DigestRule, tz: ZoneInfo) -> list[LatestCell]:
-    """Each customer's latest answer of a window, if it was to this wording."""
-    start_ms, end_ms = (
-        int(datetime.combine(date.fromisoformat(day), time(), tz).timestamp() * 1000) for day in (span.start, span.end)
-    )
-    return [
-        cell
-        for cell in tx.latest_cells(metric, stratum.survey_kind, stratum.touchpoint, start_ms, end_ms)
-        if (cell.wording_id, cell.label_set) == (stratum.wording_id, stratum.label_set) and _is_about(rule, cell)
-    ]
-
-
-def _measured(
-    spec: InstrumentSpec,
-    values: Iterable[tuple[str, int]],
-    inside: Sequence[RollupCell],
-    stratum: Stratum,
-    span: Span,
-    scope: Scope,
-) -> tuple[Result, ...]:
-    """The records of some latest answers; `inside` are all answers of the window, skipped ones too."""
-    langs = sorted({cell.lang for cell in inside if _is_valid(spec, cell)})
-    lang = langs[0] if len(langs) == 1 else ("mixed" if langs else "")
-    found = tally(spec, values, missing=sum(cell.answers for cell in inside if cell.missing))
-    valid = sum(cell.answers for cell in inside if _is_valid(spec, cell))
-    return measure(
-        spec,
-        replace(found, superseded=max(0, valid - found.n)),
-        stratum=replace(stratum, lang=lang),
-        window=span,
-        segment=scope.value if scope.dimension == "segment" else "",
-        flags=("mixed_lang",) if lang == "mixed" else (),
-    )
-
-
-def _weekly(
-    spec: InstrumentSpec,
-    mine: Sequence[RollupCell],
-    shown: _Shown,
-    mondays: Sequence[date],
-    stratum: Stratum,
-    scope: Scope,
-) -> list[Point]:
-    """The weeks of a scope, the newest admitted first: it is the one people look at."""
-    points = []
-    for monday in reversed(mondays):
-        span = Span(monday.isoformat(), (monday + timedelta(weeks=1)).isoformat())
-        hidden = shown.hidden(scope, span)
-        inside = [c for c in mine if c.week == span.start and _belongs(scope, c.segment, c.channel)]
-        values = [(cell.value, cell.customers) for cell in inside if _is_valid(spec, cell)]
-        result = None if hidden else _measured(spec, values, inside, stratum, span, scope)[0]
-        points.append(Point(monday, hidden, result))
-    return points[::-1]
-
-
-def _heat(
-    context: DigestContext, cells: Sequence[RollupCell], mondays: Sequence[date], telling: Telling
-) -> tuple[InstrumentSpec | None, tuple[HeatRow, ...]]:
+def _heat(context: DigestContext, page: _Page) -> tuple[InstrumentSpec | None, tuple[HeatRow, ...]]:
     """The touchpoints of the instrument that was asked at most of them; each in the wording that was asked most."""
     asked: defaultdict[str, Counter[Stratum]] = defaultdict(Counter)
-    for cell in cells:
-        if context.specs[cell.instrument].item is None and _is_valid(context.specs[cell.instrument], cell):
-            stratum = Stratum(cell.survey_kind, cell.touchpoint, cell.wording_id, cell.label_set)
-            asked[cell.instrument][stratum] += cell.customers
+    for (instrument, *place), cells in page.cells.items():
+        spec = context.specs[instrument]
+        n = sum(cell.customers for cell in cells if _is_valid(spec, cell))
+        if spec.item is None and n:
+            asked[instrument][Stratum(*place)] += n
     places = {name: {(s.survey_kind, s.touchpoint) for s in found} for name, found in asked.items()}
     wide = [name for name, found in places.items() if len(found) > 1]
     if not wide:
@@ -349,9 +386,5 @@ def _heat(
     for kind, touchpoint in sorted(places[chosen]):
         wordings = {s: n for s, n in asked[chosen].items() if (s.survey_kind, s.touchpoint) == (kind, touchpoint)}
         stratum = min(wordings, key=lambda s: (-wordings[s], s.wording_id, s.label_set))
-        mine = [cell for cell in cells if cell.instrument == chosen and _place(cell) == _place(stratum)]
-        valid = [cell for cell in mine if _is_valid(spec, cell)]
-        shown = _Shown(telling, spec, stratum, valid, _printed(context, chosen, stratum))
-        points = _weekly(spec, mine, shown, mondays, stratum, EVERYBODY)
-        rows.append(HeatRow(stratum, tuple(points)))
+        rows.append(HeatRow(stratum, page.question(spec, stratum).weekly(EVERYBODY)))
     return spec, tuple(rows)

@@ -19,10 +19,12 @@ from report_pages import busy_shop, page_in, views_of
 from test_digest import SCENES, scene
 
 from reports.digest import DigestRule, Shop
+from reports.metrics import Span
 from reports.page import digest_chart
 from reports.render import render_json
 from reports.views import EVERYBODY, Scope
 from reports.words import Words
+from storage.records import Answer
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -54,7 +56,7 @@ class Source(HTMLParser):
         if tag in ("meta", "br", "link", "input"):
             return
         inside = self._open[-1][1] if self._open else None
-        if tag == "div" and "data-scope" in found and "data-weeks" in found:
+        if tag == "div" and found.get("class") == "panel":
             inside = (str(found["data-scope"]), str(found["data-weeks"]))
         self._open.append((tag, inside))
 
@@ -87,6 +89,16 @@ async def test_every_kind_of_week_has_a_page_with_the_digest_s_own_number(name: 
             own.n_valid,
             own.n_missing,
         )
+    for metric in views.metrics if views.views else ():
+        row = next(r for r in context.rows if (r.spec, r.result.stratum.wording_id, r.result.stratum.touchpoint) ==
+                   (metric.spec, metric.stratum.wording_id, metric.stratum.touchpoint))  # fmt: skip
+        mine = metric.view(EVERYBODY, (context.week_end - context.window_start).days // 7).results
+        if row.result.status in ("caution", "ok"):
+            assert (mine[0].score, mine[0].ci_low, mine[0].n_valid) == (
+                row.result.score, row.result.ci_low, row.result.n_valid,
+            )  # fmt: skip
+        else:
+            assert mine == ()
     for language in ("ja", "en"):
         html = page_in(language, context, views)["html"]
         source = read(html)
@@ -177,37 +189,48 @@ async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(
 ) -> None:
     history = busy_shop(a_week=a_week, weeks=6, seed=seed)
     context, views = await views_of(history, tmp_path)
-    answers = [answer for answer in history.answers if answer.instrument == "nps"]
+    told = json.loads(json.dumps(render_json(context)))
+    lead = ("nps", "purchase")
+    seen = {lead: [(view.scope, result.window) for view in views.views for result in view.results[:1]]}
+    for line in views.trends:
+        seen[lead] += [(line.scope, point.result.window) for point in line.points if point.result is not None]
+    for metric in views.metrics:
+        place = (metric.spec.id, metric.stratum.touchpoint)
+        seen[place] = [(view.scope, result.window) for view in metric.views for result in view.results[:1]]
+    assert views.heat_spec is not None
+    for row in views.heat:
+        place = (views.heat_spec.id, row.stratum.touchpoint)
+        seen[place] += [(EVERYBODY, point.result.window) for point in row.points if point.result is not None]
+    assert set(seen) == {lead, ("sat5", "purchase"), ("sat5", "support")}
+    for row in (told["primary"], *told["metrics"]):
+        results = [row["result"], *row["trend"], row["change"]["earlier"]]
+        results += [row["longer"]["earlier"]] if row["longer"] else []
+        windows = [Span(**r["window"]) for r in results if r["status"] in ("caution", "ok")]
+        seen[row["result"]["metric"], row["result"]["touchpoint"]] += [(EVERYBODY, window) for window in windows]
+    for (instrument, touchpoint), totals in seen.items():
+        answers = [a for a in history.answers if (a.instrument, a.touchpoint) == (instrument, touchpoint)]
+        nothing_small_follows(answers, totals)
+    assert sum(1 for view in views.views if view.results) >= shown, "hiding everything would be safe, too"
+    others = [view for metric in views.metrics for view in metric.views if view.results]
+    assert len(others) >= shown
+
+
+def nothing_small_follows(answers: list[Answer], told: list[tuple[Scope, Span]]) -> None:
+    """No sum of weeks, segments and channels under ten is a combination of these totals."""
     cells = sorted({(a.week, a.segment, a.channel) for a in answers})
     sizes = np.array([sum((a.week, a.segment, a.channel) == cell for a in answers) for cell in cells])
-    totals: list[list[bool]] = []
-
-    def add(start: str, end: str, scope: Scope = EVERYBODY) -> None:
+    totals = []
+    for scope, span in told:
         at = {"segment": 1, "channel": 2}.get(scope.dimension)
-        totals.append([start <= cell[0] < end and (at is None or cell[at] == scope.value) for cell in cells])
-
-    for view in views.views:
-        if view.results:
-            add(view.window.start, view.window.end, view.scope)
-    for line in views.trends:
-        for point in line.points:
-            if point.result is not None:
-                add(point.result.window.start, point.result.window.end, line.scope)
-    row = json.loads(json.dumps(render_json(context)))["primary"]
-    told = [row["result"], *row["trend"], row["change"]["earlier"]]
-    told += [row["longer"]["earlier"]] if row["longer"] else []
-    for result in told:
-        if result["status"] in ("caution", "ok"):
-            add(result["window"]["start"], result["window"]["end"])
-    rows = np.array(totals, dtype=float)
-    _, strengths, axes = np.linalg.svd(rows)
+        inside = [span.start <= cell[0] < span.end and (at is None or cell[at] == scope.value) for cell in cells]
+        totals.append(inside)
+    _, strengths, axes = np.linalg.svd(np.array(totals, dtype=float))
     open_parts = axes[(strengths > 1e-9).sum() :].T
     small = [place for place, n in enumerate(sizes) if n < 10]
     for k in (1, 2, 3):
         for chosen in combinations(small, k):
             if sizes[list(chosen)].sum() < 10:
                 assert np.abs(open_parts[list(chosen)].sum(axis=0)).max() > 1e-7, [cells[c] for c in chosen]
-    assert sum(1 for view in views.views if view.results) >= shown, "hiding everything would be safe, too"
 
 
 async def test_no_block_says_its_heading_twice(tmp_path: Path) -> None:
@@ -237,6 +260,44 @@ async def test_a_digest_of_one_segment_shows_no_other_and_can_still_be_split_by_
     assert {scope.dimension for scope in views.scopes} == {"all", "channel"}
     assert views.view(EVERYBODY, 1).results[0].n_valid == 60
     assert "新宿店" not in page_in("ja", context, views)["html"]
+
+
+async def test_every_metric_has_each_scope_and_period_of_the_page(tmp_path: Path) -> None:
+    history = busy_shop(a_week=(140, 160), weeks=5)
+    context, views = await views_of(history, tmp_path)
+    assert [(metric.spec.id, metric.stratum.touchpoint) for metric in views.metrics] == [
+        (row.spec.id, row.result.stratum.touchpoint) for row in context.rows
+    ]
+    shibuya = Scope("segment", "渋谷店")
+    (found,) = views.metrics[0].view(shibuya, 4).results[:1]
+    last_four = {weeks_ago(back).isoformat() for back in range(4)}
+    given = [
+        int(a.value)
+        for a in history.answers
+        if (a.instrument, a.touchpoint, a.segment) == ("sat5", "purchase", "渋谷店") and a.week in last_four
+    ]
+    assert (found.n_valid, found.score) == (
+        len(given),
+        pytest.approx(100 * sum(value >= 4 for value in given) / len(given)),
+    )
+    html = page_in("ja", context, views)["html"]
+    choices = set(re.findall(r'class="choice" data-scope="(\d+)" data-weeks="(\d+)"', html))
+    assert choices == {(str(s), str(w)) for s in range(len(views.scopes)) for w in (1, 4, 12)}
+    assert Words("ja").score(found) in html
+
+
+@pytest.mark.parametrize(("others", "shown"), [(9, False), (10, True), (0, True)])
+async def test_a_page_of_one_segment_leaves_no_small_rest_of_everybody(
+    others: int, shown: bool, tmp_path: Path
+) -> None:
+    history = History()
+    history.nps(20, 10, 40, segment="渋谷店")
+    history.nps(others, 0, others, segment="新宿店")
+    history.scores("sat5", {5: 20, 3: 20}, segment="渋谷店")
+    history.scores("sat5", {5: others}, segment="新宿店")
+    _, views = await views_of(history, tmp_path, rule=DigestRule("weekly", segment="渋谷店"))
+    for found in (views.views, views.metrics[0].views):
+        assert {view.hidden for view in found if view.scope == EVERYBODY} == {"" if shown else "derivable"}
 
 
 async def test_a_customer_with_answers_in_two_weeks_counts_once_in_four(tmp_path: Path) -> None:

@@ -182,19 +182,23 @@ async def test_filters_show_one_scope_and_one_period_and_the_address_keeps_them(
     tab = await open_page("ja")
     await tab.locator("#weeks").select_option(label="直近4週")
     await tab.locator("#scope").select_option(label="渋谷店")
-    panels = tab.locator("[data-scope][data-weeks]:visible")
+    panels = tab.locator(".panel:visible")
     await expect(panels).to_have_count(1)
     await expect(panels.locator("h3")).to_contain_text("渋谷店")
     await expect(tab.locator("[data-scope]:not([data-weeks]):visible")).to_have_count(1)
+    metrics = tab.locator(".choice:visible")
+    await expect(metrics).to_have_count(1)
+    await expect(metrics.locator(".note").first).to_contain_text("渋谷店")
+    await expect(metrics.locator(".metric")).to_have_count(3)
     await tab.reload()
-    await expect(tab.locator("[data-scope][data-weeks]:visible h3")).to_contain_text("渋谷店")
+    await expect(tab.locator(".panel:visible h3")).to_contain_text("渋谷店")
 
 
 async def test_a_hidden_week_says_why_instead_of_a_number(open_page: Callable[..., Any]) -> None:
     tab = await open_page("ja")
     await tab.locator("#scope").select_option(label="梅田店")
     await tab.locator("#weeks").select_option(label="直近1週")
-    shown = tab.locator("[data-scope][data-weeks]:visible")
+    shown = tab.locator(".panel:visible")
     await expect(shown.locator(".big")).to_have_text("n<10 のため非表示")
     await shown.locator("summary").first.click()
     await expect(shown.locator("dd").first).to_contain_text("10件未満")
@@ -257,5 +261,5 @@ async def test_on_paper_it_is_light_without_controls_and_holds_every_section(
 
 async def test_without_scripts_the_digest_s_own_numbers_are_there(open_page: Callable[..., Any]) -> None:
     tab = await open_page("ja", java_script_enabled=False)
-    await expect(tab.locator("[data-scope][data-weeks]:visible")).to_have_count(1)
+    await expect(tab.locator(".panel:visible")).to_have_count(1)
     await expect(tab.locator(".filters")).to_be_hidden()
