@@ -57,6 +57,8 @@ _IDENTITY_TRIES = 3
 _READING_MS = 500
 _DAY_MS = 86_400_000
 _FORGET_AT_ONCE = 20
+_TIDIED_AT_ONCE = 500
+_TRAFFIC_KEPT_MS = 60 * _DAY_MS
 _MOST_READERS = 200
 _CASES_AT_A_GLANCE = 200
 _GLANCE_S = 2.0
@@ -185,6 +187,7 @@ class Koe:
                 "voices": self._voices,
                 "relay": relay.pass_on,
                 "compact": self._compact,
+                "tidy": self._tidy,
                 "trust": self.trust.due,
             },
             on_sent=self._sent,
@@ -327,6 +330,10 @@ class Koe:
             more = "retain" if forgotten == _FORGET_AT_ONCE else "compact"
             due_ms = outbox.now_ms + _READING_MS
             outbox.put(tx, Job(id=outbox.new_id(), kind=more, due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
+        if job.key:
+            # the first of a night, not one that goes on
+            due_ms = outbox.now_ms + _READING_MS
+            outbox.put(tx, Job(id=outbox.new_id(), kind="tidy", due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
         self._next_night(tx, outbox)
 
     def _next_night(self, tx: Tx, outbox: Outbox) -> None:
@@ -343,6 +350,17 @@ class Koe:
                 created_ms=outbox.now_ms,
             ),
         )
+
+    async def _tidy(self, job: Job) -> None:
+        """Ids of platform events and messages that were sent go after two months, in short units: the platforms have
+        long stopped sending again. Repeated after a crash it finds less to do."""
+        before_ms = self.clock.now_ms() - _TRAFFIC_KEPT_MS
+        for forget in (Tx.forget_inbound, Tx.forget_done):
+            after = await self.store.write(partial(forget, before_ms=before_ms, after=(), limit=_TIDIED_AT_ONCE))
+            while after:
+                after = await self.store.write(partial(forget, before_ms=before_ms, after=after, limit=_TIDIED_AT_ONCE))
+        at_ms = self.clock.now_ms()
+        await self.store.write(lambda tx: tx.finish_job(job, state="done", at_ms=at_ms))
 
     async def _compact(self, job: Job) -> None:
         """Empty the database's log; somebody who is reading just now is waited for."""

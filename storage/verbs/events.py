@@ -26,6 +26,24 @@ class EventVerbs(Verbs):
             == 1
         )
 
+    def forget_inbound(self, before_ms: int, after: tuple[str, ...], *, limit: int) -> tuple[str, ...]:
+        """Forget the platform events seen before `before_ms` among the `limit` that follow this key in order. The last
+        key looked at, to go on from; () at the end. () begins."""
+        channel, workspace, event_id = after or ("", "", "")
+        rows = self._db.all(
+            "SELECT channel, workspace, event_id, at_ms FROM inbound"
+            " WHERE (channel, workspace, event_id) > (:channel, :workspace, :event_id)"
+            " ORDER BY channel, workspace, event_id LIMIT :limit",
+            {"channel": channel, "workspace": workspace, "event_id": event_id, "limit": limit},
+        )
+        for *key, at_ms in rows:
+            if at_ms < before_ms:
+                self._db.run(
+                    "DELETE FROM inbound WHERE channel = :channel AND workspace = :workspace AND event_id = :event_id",
+                    dict(zip(("channel", "workspace", "event_id"), key, strict=True)),
+                )
+        return tuple(rows[-1][:3]) if len(rows) == limit else ()
+
     def note_event(self, event: Event) -> bool:
         """Store a business event. False (and nothing changes) when its id is known.
 

@@ -244,3 +244,20 @@ async def test_a_renewed_lease_is_not_taken_by_others(store: Store) -> None:
     [taken] = await store.write(lambda tx: tx.claim_jobs("b", 120, 200, limit=1))
     assert not await store.write(lambda tx: tx.renew_lease(held, 300)), "the fence is stale"
     assert await store.write(lambda tx: tx.renew_lease(taken, 300))
+
+
+async def test_jobs_that_ended_well_are_forgotten_in_steps_and_those_with_a_key_or_a_fault_stay(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        for name in ("1", "2", "3", "4", "5"):
+            tx.put_job(job(name, key="invite:1" if name == "2" else ""))
+        for taken in claim(tx):
+            if taken.id != "5":
+                tx.finish_job(taken, state="dead" if taken.id == "3" else "done", at_ms=NOON)
+        assert tx.forget_done(NOON, (), limit=10) == ()
+        assert len(tx.jobs()) == 5, "none ended before"
+        after = tx.forget_done(NOON + 1, (), limit=3)
+        assert after == ("3",)
+        assert tx.forget_done(NOON + 1, after, limit=3) == ()
+        assert [row.id for row in tx.jobs()] == ["2", "3", "5"]
+
+    await store.write(unit)

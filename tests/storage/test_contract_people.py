@@ -490,3 +490,19 @@ async def test_a_message_that_is_changed_or_taken_back_changes_in_the_history_of
         assert [event.words for event in tx.case_events("K1")] == ["後の言葉", "", "前の言葉"]
 
     await store.write(unit)
+
+
+async def test_platform_events_of_long_ago_are_forgotten_in_steps(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        for channel, number in (("line", 1), ("line", 2), ("slack", 3), ("slack", 4), ("slack", 5)):
+            tx.note_inbound(channel, "W", f"e{number}", NOON if number in (2, 5) else NOON - DAY)
+        after: tuple[str, ...] = ()
+        for step in range(3):
+            after = tx.forget_inbound(NOON, after, limit=2)
+            assert bool(after) == (step < 2)
+        seen = [tx.note_inbound(channel, "W", f"e{number}", NOON) for channel, number in (("line", 1), ("line", 2))]
+        assert seen == [True, False]
+        seen = [tx.note_inbound("slack", "W", f"e{number}", NOON) for number in (3, 4, 5)]
+        assert seen == [True, True, False]
+
+    await store.write(unit)

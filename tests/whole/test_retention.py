@@ -26,3 +26,27 @@ async def test_answers_go_in_the_night_after_their_time_and_their_counts_stay(tm
         assert await world.koe.store.read(lambda tx: tx.check_integrity()) == []
     finally:
         await world.close()
+
+
+async def test_what_was_sent_goes_after_two_months_and_what_guards_against_repeats_stays(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, start_ms=int(PRESENT.timestamp() * 1000), shop={"digests": []})
+    store = world.koe.store
+    try:
+        await world.koe.schedule()
+        old, new = world.new_buyer("ja"), world.new_buyer("ja")
+        for buyer in (old, new):
+            await world.purchase(buyer)
+            assert await world.until(lambda b=buyer: len(world.line.chat(b.line_user_id)) > 0, within_ms=DAY_MS)  # type: ignore[misc]
+            await world.line.says(buyer.line_user_id, "私の回答")
+            await world.settle()
+            at_ms = world.clock.now_ms()
+            world.clock.advance_to(world.clock.now_ms() + 59 * DAY_MS)
+            await world.advance(DAY_MS)
+        sent = await store.read(lambda tx: tx.jobs(kind="send"))
+        assert min(job.created_ms for job in sent) > at_ms - 2 * DAY_MS, "what the first one was sent is gone"
+        assert [job.customer_id for job in sent if job.created_ms <= at_ms].count(new.customer_id) >= 2
+        invited = await store.read(lambda tx: tx.jobs(kind="invite"))
+        assert {job.customer_id for job in invited} == {old.customer_id, new.customer_id}
+        assert await store.read(lambda tx: tx.check_integrity()) == []
+    finally:
+        await world.close()
