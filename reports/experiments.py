@@ -358,9 +358,7 @@ class _Cut:
         if self.trial.metric == RESPONSE_RATE:
             return procedures.share(*self.responses(arm))
         if self.spec is None:
-            spent = self.spent(arm)
-            low, high = procedures.bootstrap(spent, _averages) or (None, None)
-            return Estimate(sum(spent) / len(spent) if spent else None, low, high, "bootstrap")
+            return procedures.sampled(self.spent(arm), _averages)
         return estimate(statistics_of(self.spec)[0], self.tally(arm))
 
     @cached_property

@@ -195,16 +195,10 @@ _STATISTICS = {"mean": _means, "median": _medians, "p90": _p90s}
 def sampled(
     values: Sequence[float] | Floats, statistic: Literal["mean", "median", "p90"], scale: float = 1.0
 ) -> Estimate:
-    """Mean, median or 90th percentile of numbers with the interval of S7; none below ten. The numbers are put in order
-    first: who came when must not move an interval."""
-    data = np.sort(np.asarray(values, dtype=np.float64))
-    if data.size == 0:
-        return Estimate(None, None, None, "bootstrap")
-    of = _STATISTICS[statistic]
-    score = scale * float(of(data.reshape(1, -1))[0])
-    bounds = procedures.bootstrap(data, of)
-    low, high = (None, None) if bounds is None else (scale * bounds[0], scale * bounds[1])
-    return Estimate(score, low, high, "bootstrap")
+    """Mean, median or 90th percentile of numbers with the interval of S7. The numbers are put in order first: who came
+    when must not move an interval."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    return procedures.sampled(ordered, _STATISTICS[statistic], scale=scale)
 
 
 # ---------------------------------------------------------------------------------------------- customers and orders

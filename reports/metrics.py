@@ -490,8 +490,9 @@ def clustered(
     out = []
     for result, statistic in zip(found, statistics_of(spec), strict=True):
         bounds = procedures.cluster_bootstrap(customers, partial(_score, statistic))
-        low, high = bounds if bounds is not None else (None, None)
-        flags = (*result.flags, "clustered")
+        low, high = bounds or (None, None)
+        alike = ("zero_variance",) if low is not None and low == high else ()
+        flags = (*(flag for flag in result.flags if flag != "zero_variance"), *alike, "clustered")
         out.append(replace(result, ci_low=low, ci_high=high, ci_method="cluster_bootstrap", flags=flags))
     return tuple(out)
 

@@ -137,11 +137,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
 
 def _centre(balances: list[float], which: Literal["mean", "median"]) -> Estimate:
     function = np.mean if which == "mean" else np.median
-    if not balances:
-        return Estimate(None, None, None, "bootstrap")
-    bounds = procedures.bootstrap(balances, lambda drawn: np.asarray(function(drawn, axis=1)))
-    low, high = bounds if bounds is not None else (None, None)
-    return Estimate(float(function(balances)), low, high, "bootstrap")
+    return procedures.sampled(balances, lambda drawn: np.asarray(function(drawn, axis=1)))
 
 
 def _counted(score: float, n: int) -> Estimate:

@@ -258,6 +258,25 @@ def bootstrap(values: Sequence[float] | Floats, statistic: Callable[[Floats], Fl
     )
 
 
+def sampled(values: Sequence[float] | Floats, statistic: Callable[[Floats], Floats], *, scale: float = 1.0) -> Estimate:
+    """A statistic of numbers, times `scale`, with the interval of S7: none below ten values. Where all are equal it has
+    no width, which the flag `zero_variance` tells.
+
+    Args:
+        values: one number per unit, in an order that does not depend on chance.
+        statistic: from a matrix with one sample per row to one number per row.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0:
+        return Estimate(None, None, None, "bootstrap")
+    score = scale * _finite(statistic(data.reshape(1, -1))[0])
+    low, high = bootstrap(data, statistic) or (None, None)
+    flags = ("zero_variance",) if data.size > 1 and data.min() == data.max() else ()
+    return Estimate(
+        score, None if low is None else scale * low, None if high is None else scale * high, "bootstrap", flags
+    )
+
+
 def paired_bootstrap(
     x: Sequence[float] | Floats, y: Sequence[float] | Floats, statistic: Callable[[Floats, Floats], Floats]
 ) -> tuple[float, float] | None:
@@ -276,7 +295,8 @@ def paired_bootstrap(
 def cluster_bootstrap(
     tallies: Mapping[str, Mapping[int, int]], statistic: Callable[[Mapping[int, int]], float]
 ) -> tuple[float, float] | None:
-    """S7 with customers as the resampled units; the statistic sees all answers of the drawn customers.
+    """S7 with customers as the resampled units; the statistic sees all answers of the drawn customers. None below ten
+    customers.
 
     Args:
         tallies: customer → code → number of answers.

@@ -181,6 +181,17 @@ def test_bootstrap_of_the_worked_examples_and_none_below_ten() -> None:
     assert p.bootstrap(referrals, lambda rows: 100 * rows.mean(axis=1)) == pytest.approx((15.0, 52.5))
 
 
+def test_numbers_that_are_all_equal_say_so() -> None:
+    def means(rows: np.ndarray) -> np.ndarray:
+        return rows.mean(axis=1)
+
+    assert p.sampled([], means) == p.Estimate(None, None, None, "bootstrap")
+    assert p.sampled([5.0] * 12, means, scale=100) == p.Estimate(500.0, 500.0, 500.0, "bootstrap", ("zero_variance",))
+    assert p.sampled([5.0], means) == p.Estimate(5.0, None, None, "bootstrap")
+    assert p.sampled([5.0] * 9, means).flags == ("zero_variance",)
+    assert p.sampled([1.0, 2.0] * 5, means).flags == ()
+
+
 def test_a_cluster_bootstrap_of_single_answers_is_the_plain_one() -> None:
     values = [1, 5, 3, 2, 5, 4, 4, 1, 5, 2, 3, 3]
     clusters = {f"c{i:02}": {value: 1} for i, value in enumerate(values)}
