@@ -328,16 +328,19 @@ class JobVerbs(Verbs):
         )
 
     def forget_done(self, before_ms: int, after: tuple[str, ...], *, limit: int) -> tuple[str, ...]:
-        """Forget the jobs without a key that ended well before `before_ms` among the `limit` that follow this id in
-        order. The last id looked at, to go on from; () at the end. () begins.
-
-        A key keeps a repeated event from having its effect again, and stays."""
+        """Forget the jobs that ended well before `before_ms` among the `limit` that follow this id in order; of those
+        with a key what they said, for the key keeps a repeated event from having its effect again. The last id looked
+        at, to go on from; () at the end. () begins."""
         rows = self._db.all(
             "SELECT id, state, key, finished_ms FROM jobs WHERE id > :after ORDER BY id LIMIT :limit",
             {"after": after[0] if after else "", "limit": limit},
         )
         for job_id, state, key, finished_ms in rows:
-            if state == "done" and not key and finished_ms < before_ms:
+            if state != "done" or finished_ms >= before_ms:
+                continue
+            if key:
+                self._db.run("UPDATE jobs SET payload = '{}' WHERE id = :id AND kind = 'send'", {"id": job_id})
+            else:
                 self._db.run("DELETE FROM jobs WHERE id = :id", {"id": job_id})
         return (rows[-1][0],) if len(rows) == limit else ()
 
