@@ -31,6 +31,7 @@ from reports.views import HeatRow, Point, Trend
 from reports.words import Language, Words
 
 WIDTH = 680
+SPARK_WIDTH = 180
 PNG_SCALE = 2.0
 FONT_FAMILY = "IPAexGothic"
 SLACK_LABEL = 20
@@ -231,10 +232,7 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
         results = [(xs[place], found.points[place].result) for place in run]
         lines.append(" ".join(_xy(x, y(r.score)) for x, r in results if r and r.score is not None))
         sure = [(x, r.ci_low, r.ci_high) for x, r in results if r and r.ci_low is not None and r.ci_high is not None]
-        if len(sure) == 1:  # a week between two hidden ones keeps its interval
-            x, low, high = sure[0]
-            sure = [(x - gap / 5, low, high), (x + gap / 5, low, high)]
-        bands.append(" ".join([_xy(x, y(hi)) for x, _, hi in sure] + [_xy(x, y(lo)) for x, lo, _ in reversed(sure)]))
+        bands.append(_band([(x, y(low), y(high)) for x, low, high in sure], gap / 5))
     title = say["trend"].format(metric=words.metric(spec), whose=f"・{whose}" if whose and lang == "ja" else
                                 (f", {whose}" if whose else ""), weeks=len(found.points))  # fmt: skip
     drawn = []
@@ -265,6 +263,14 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
         first=words.score(scored[0][1]), last=words.score(newest), n=words.count(newest.n_valid)
     )
     return Chart(title, desc, lang, WIDTH, height, _weeks_table(found.points, words), "trend", parts)
+
+
+def _band(sure: Sequence[tuple[float, float, float]], half: float) -> str:
+    """The polygon of intervals (x, y of the low end, y of the high one); one alone is `half` wide to either side."""
+    if len(sure) == 1:  # a week between two hidden ones keeps its interval
+        x, low, high = sure[0]
+        sure = [(x - half, low, high), (x + half, low, high)]
+    return " ".join([_xy(x, high) for x, _, high in sure] + [_xy(x, low) for x, low, _ in reversed(sure)])
 
 
 def _axis(values: Sequence[float], form: Form, spec: InstrumentSpec) -> list[float]:
@@ -574,17 +580,19 @@ def _short(score: float, form: Form) -> str:
 
 
 def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | None:
-    """The last weeks of one figure, without axes: its numbers stand beside it. None below two of them."""
+    """The last weeks of one figure with the band of its interval, without axes: its numbers stand beside it. None below
+    two of them."""
     say, words = _SAY[lang], Words(lang)
     values = [(place, r) for place, r in enumerate(results) if r.status in ("caution", "ok") and r.score is not None]
-    scores = [r.score for _, r in values if r.score is not None]
-    if len(scores) < 2:
+    if len(values) < 2:
         return None
-    low, high = min(scores), max(scores)
-    width, height, edge = 132, 34, 5.0
+    reached = [v for _, r in values for v in (r.score, r.ci_low, r.ci_high) if v is not None]
+    low, high = min(reached), max(reached)
+    width, height, edge = SPARK_WIDTH, 44, 5.0
+    gap = (width - 2 * edge) / max(1, len(results) - 1)
 
     def x(place: int) -> float:
-        return round(edge + (width - 2 * edge) * place / max(1, len(results) - 1), 1)
+        return round(edge + gap * place, 1)
 
     def y(value: float) -> float:
         share = 0.5 if high == low else (value - low) / (high - low)
@@ -594,23 +602,33 @@ def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | N
     points = [
         SimpleNamespace(x=x(place), y=y(r.score), last=place == last) for place, r in values if r.score is not None
     ]
-    lines: list[list[str]] = []
-    for before, (place, r) in zip([None, *(p for p, _ in values)], values, strict=False):
-        if before is None or place != before + 1:
-            lines.append([])
-        if r.score is not None:
-            lines[-1].append(_xy(x(place), y(r.score)))
+    runs: list[list[tuple[int, Result]]] = []
+    for place, r in values:
+        if not runs or place != runs[-1][-1][0] + 1:
+            runs.append([])
+        runs[-1].append((place, r))
+    lines, bands = [], []
+    for run in runs:
+        lines.append(" ".join(_xy(x(place), y(r.score)) for place, r in run if r.score is not None))
+        sure = [(x(p), y(r.ci_low), y(r.ci_high)) for p, r in run if r.ci_low is not None and r.ci_high is not None]
+        if sure:
+            bands.append(_band(sure, edge))
     table = Table(
-        (say["week_of"], say["score"], "n"),
+        (say["week_of"], say["score"], say["ci"], "n"),
         tuple(
-            (r.window.start, words.score(r), words.count(r.n_valid)) if r.status in ("caution", "ok") and
-            r.score is not None else (r.window.start, why("few" if r.status == "suppressed" else "none", lang), "")
+            (r.window.start, words.score(r), between(r, words), words.count(r.n_valid))
+            if r.status in ("caution", "ok") and r.score is not None
+            else (r.window.start, why("few" if r.status == "suppressed" else "none", lang), "", "")
             for r in results
         ),
-    )  # fmt: skip
+    )
     title = say["spark"].format(name=name, weeks=len(results))
-    parts = {"bands": [], "lines": [" ".join(line) for line in lines], "points": points}
-    return Chart(title, title, lang, width, height, table, "spark", parts)
+    newest = values[-1][1]
+    desc = say["trend_desc"].format(
+        first=words.score(values[0][1]), last=words.score(newest), n=words.count(newest.n_valid)
+    )
+    parts = {"bands": bands, "lines": lines, "points": points}
+    return Chart(title, desc, lang, width, height, table, "spark", parts)
 
 
 # ----------------------------------------------------------------------------------------------------------- Slack

@@ -25,7 +25,8 @@ from reports.charts import Chart, between, why
 from reports.digest import Comparison, DigestContext, Row
 from reports.kpi_report import metric_name
 from reports.kpi_words import kpi_variant
-from reports.metrics import InstrumentSpec, Result
+from reports.metrics import Form, InstrumentSpec, Result, statistics_of
+from reports.page_how import How, Terms
 from reports.render import page_words
 from reports.templating import PAGE, SCRIPT, STYLE, file_text, html_templates
 from reports.views import EVERYBODY, Scope, View, Views
@@ -110,6 +111,7 @@ class _Page:
         self._lang: Language = context.language
         self._say = _SAY[context.language]
         self._words = Words(context.language, limits=context.limits)
+        self._how = How(context, self._say)
         self._figures = 0
 
     def parts(self, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -122,6 +124,7 @@ class _Page:
             "computed": datetime.fromtimestamp(context.computed_ms / 1000, self._tz).strftime("%Y-%m-%d %H:%M"),
             "head": texts["head"],
             "lead": _lines(texts["lead"]),
+            "lead_how": self._row(context.primary),
             "metric": words.metric(context.primary_spec),
             "panels": self._panels(),
             "lines": self._trends(),
@@ -137,7 +140,8 @@ class _Page:
             "heat": self._figure(
                 None
                 if self._views.heat_spec is None
-                else charts.heat_map(self._views.heat, self._views.heat_spec, self._lang)
+                else charts.heat_map(self._views.heat, self._views.heat_spec, self._lang),
+                self._how_of_heat(),
             ),
             "drivers": self._drivers(),
             "sparks": self._sparks(),
@@ -154,14 +158,14 @@ class _Page:
     def _period(self, weeks: int) -> str:
         return self._say["week" if weeks == 1 else "weeks"].format(weeks=weeks)
 
-    def _figure(self, chart: Chart | None) -> SimpleNamespace | None:
+    def _figure(self, chart: Chart | None, how: Terms | None = None) -> SimpleNamespace | None:
         if chart is None:
             return None
         self._figures += 1
-        return SimpleNamespace(id=f"c{self._figures}", chart=chart)
+        return SimpleNamespace(id=f"c{self._figures}", chart=chart, name=chart.title, how=how or [])
 
-    def _figured(self, *found: Chart | None) -> list[SimpleNamespace]:
-        return [figure for figure in map(self._figure, found) if figure is not None]
+    def _figured(self, *found: Chart | None, how: Terms | None = None) -> list[SimpleNamespace]:
+        return [figure for chart in found if (figure := self._figure(chart, how)) is not None]
 
     # ------------------------------------------------------------------------------------------- the leading metric
 
@@ -170,13 +174,9 @@ class _Page:
         for view in self._views.views:
             place = self._views.scopes.index(view.scope)
             spec = self._views.spec
-            figures = (
-                self._figured(
-                    charts.shares(view.results, spec, self._lang), charts.distribution(view.results, spec, self._lang)
-                )
-                if view.results
-                else []
-            )
+            number = self._view_number(self._whose(view.scope), view, spec, big=True)
+            drawn = (charts.shares, charts.distribution) if view.results else ()
+            figures = self._figured(*(draw(view.results, spec, self._lang) for draw in drawn), how=number.how)
             first, end = date.fromisoformat(view.window.start), date.fromisoformat(view.window.end)
             panels.append(
                 SimpleNamespace(
@@ -186,7 +186,7 @@ class _Page:
                     title=self._say["panel"].format(
                         whose=self._whose(view.scope), window=self._words.window(first, end)
                     ),
-                    number=self._view_number(self._whose(view.scope), view, spec, big=True),
+                    number=number,
                     figures=figures,
                 )
             )
@@ -195,16 +195,30 @@ class _Page:
     def _view_number(self, name: str, view: View, spec: InstrumentSpec, *, big: bool = False) -> SimpleNamespace:
         if view.results:
             return self._number(name, view.results[0], spec, big=big)
-        terms = [(self._say["not_shown"], self._say[f"why_{view.hidden}"])]
-        return SimpleNamespace(name=name, big=big, score=why(view.hidden, self._lang), around="", how=terms, notes=[])
+        how = self._unmade(view.hidden, spec)
+        return SimpleNamespace(name=name, big=big, score=why(view.hidden, self._lang), around="", how=how, notes=[])
 
     def _trends(self) -> list[SimpleNamespace]:
         found = []
         for place, scope in enumerate(self._views.scopes):
             whose = "" if scope == EVERYBODY else self._whose(scope)
-            chart = charts.trend(self._views.trend(scope), self._views.spec, self._lang, whose=whose)
-            found.append(SimpleNamespace(scope=place, first=place == 0, figures=self._figured(chart)))
+            line = self._views.trend(scope)
+            chart = charts.trend(line, self._views.spec, self._lang, whose=whose)
+            how = self._how.points(self._plain_formula(self._views.spec), line.points)
+            found.append(SimpleNamespace(scope=place, first=place == 0, figures=self._figured(chart, how=how)))
         return found
+
+    def _how_of_heat(self) -> Terms:
+        spec = self._views.heat_spec
+        points = [point for row in self._views.heat for point in row.points]
+        return [] if spec is None else self._how.points(self._plain_formula(spec), points)
+
+    def _plain_formula(self, spec: InstrumentSpec) -> str:
+        """The formula of an instrument's leading statistic, without the counts of one window."""
+        leading = statistics_of(spec)[0]
+        banded = spec.kind == "scale" and leading.form == "share" and leading.positive
+        formula = self._say["plain_top" if banded else f"plain_{leading.form}"]
+        return formula.format(good=_codes(leading.positive, self._lang), bad=_codes(leading.negative, self._lang))
 
     def _whose(self, scope: Scope) -> str:
         match scope.dimension:
@@ -242,7 +256,10 @@ class _Page:
                 title = self._say[f"{dimension}s"].format(
                     metric=self._words.metric(self._views.spec), weeks=self._period(weeks)
                 )
-                figures = self._figured(charts.intervals(title, rows, self._views.spec, self._lang))
+                how = self._how.numbers(
+                    self._plain_formula(self._views.spec), [row[1] for row in rows], [v.hidden for v in chosen]
+                )
+                figures = self._figured(charts.intervals(title, rows, self._views.spec, self._lang), how=how)
                 if figures:
                     found.append(
                         SimpleNamespace(
@@ -334,7 +351,7 @@ class _Page:
                 hidden = "derivable"
             return SimpleNamespace(
                 name=name, big=big, score=why(hidden, self._lang), around="", notes=[],
-                how=[(say["not_shown"], say[f"why_{hidden}"])],
+                how=self._unmade(hidden, spec, form=result.form),
             )  # fmt: skip
         if result.score is None:
             return SimpleNamespace(
@@ -352,6 +369,17 @@ class _Page:
             notes=[words.basis(spec, result)] if spec is not None else [],
             how=self._made(result, spec),
         )
+
+    def _unmade(self, hidden: str, spec: InstrumentSpec | None, *, form: Form = "share") -> list[tuple[str, str]]:
+        """How a number that is not there would be made, and why it is not; never of how many answers."""
+        say = self._say
+        n = say[f"n_{hidden}"]
+        plain = say.get(f"formula_{form}_plain", say["formula_plain"]).format(n=n)
+        return [
+            (say["formula"], plain if spec is None else self._plain_formula(spec)),
+            (say["in_out"], say["counts_hidden"].format(n=n)),
+            (say["not_shown"], say[f"why_{hidden}"]),
+        ]
 
     def _made(self, result: Result, spec: InstrumentSpec | None) -> list[tuple[str, str]]:
         """Formula, counts in and out, what was left out and why."""
@@ -424,8 +452,10 @@ class _Page:
             SimpleNamespace(
                 id=f"h-drivers-{place}",
                 title=drivers.title(found, lang),
-                figures=self._figured(charts.driver_map(found, context.specs, lang)),
+                figures=self._figured(charts.driver_map(found, context.specs, lang), how=self._how.drivers(found)),
                 lines=drivers.sentences(found, context.specs, lang),
+                name=drivers.title(found, lang),
+                how=self._how.drivers(found),
             )
             for place, found in enumerate(context.drivers)
         ]
@@ -470,7 +500,9 @@ class _Page:
                     SimpleNamespace(
                         id=f"h-{name}",
                         title=title,
+                        name=title,
                         lines=_lines(texts[name], title),
+                        how=self._how.of(name),
                         numbers=[self._number(self._say[n], r, None) for n, r in counted],
                     )
                 )
@@ -590,8 +622,16 @@ _SAY: dict[Language, dict[str, str]] = {
         "why_few": "10件未満のため、値・区間・内訳を表示しません。ファイルにも含めていません。",
         "why_derivable": "ほかの値との引き算で10件未満の値が分かるため、表示しません。ファイルにも含めていません。",
         "why_none": "この期間の回答はありません。",
+        "n_few": "10未満",
+        "n_derivable": "非表示",
+        "n_none": "0",
+        "counts_hidden": "有効 {n}",
         "no_score": "計算できません",
         "reference": "参考値",
+        "plain_net": "100 ×（{good}の件数 − {bad}の件数）÷ 有効な回答",
+        "plain_top": "100 ×（{good}の件数）÷ 有効な回答",
+        "plain_share": "100 ×（当てはまる回答の件数）÷ 有効な回答",
+        "plain_mean": "有効な回答の平均",
         "formula_net": "100 ×（{good}の件数 {up} − {bad}の件数 {down}）÷ 有効 {n} = {score}",
         "formula_share": "100 ×（{good}の件数 {up}）÷ 有効 {n} = {score}",
         "formula_yes": "100 ×（「はい」の件数 {up}）÷ 有効 {n} = {score}",
@@ -666,8 +706,16 @@ _SAY: dict[Language, dict[str, str]] = {
         "why_few": "Fewer than 10 answers: score, interval and breakdown are not shown, and not in this file.",
         "why_derivable": "With this number, one under ten could be computed by subtraction. It is not in this file.",
         "why_none": "No answers in this period.",
+        "n_few": "fewer than 10",
+        "n_derivable": "(hidden)",
+        "n_none": "0",
+        "counts_hidden": "Valid {n}",
         "no_score": "cannot be computed",
         "reference": "for reference only",
+        "plain_net": "100 × (answers {good} − answers {bad}) ÷ valid answers",
+        "plain_top": "100 × answers {good} ÷ valid answers",
+        "plain_share": "100 × answers that match ÷ valid answers",
+        "plain_mean": "Mean of the valid answers",
         "formula_net": "100 × (answers {good}: {up} − answers {bad}: {down}) ÷ valid {n} = {score}",
         "formula_share": "100 × (answers {good}: {up}) ÷ valid {n} = {score}",
         "formula_yes": "100 × (yes: {up}) ÷ valid {n} = {score}",

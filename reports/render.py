@@ -20,6 +20,7 @@ from typing import Any, Literal
 from reports import drivers, kpi_report, quality
 from reports.benchmarks import sentence
 from reports.digest import Comparison, DigestContext, IndexRow, Row
+from reports.digest.history import foremost
 from reports.digest.todo import grown_topics, todo_of
 from reports.figures import Figures, kpi_figures, linkage_figures, segment_figures
 from reports.free_text import Chosen, FreeTexts
@@ -63,7 +64,8 @@ class _Parts:
 
     def lead(self) -> str:
         """What follows the headline: its interval, and whether it moved."""
-        return self.part("change", grown=grown_topics(self._context)[:2])
+        said, more = foremost(self._context.revisions)
+        return self.part("change", grown=grown_topics(self._context)[:2], corrected=said, corrected_more=len(more))
 
     def todo(self) -> str:
         """What to look at this week; "" when nothing presses."""
@@ -146,6 +148,11 @@ class _Parts:
         """Whether the answers can be trusted; "" where every check is fine."""
         context = self._context
         return self.part("quality", pieces=quality.sentences(context.quality, context.specs, context.language))
+
+    def notes(self) -> str:
+        """What to know when reading the numbers, the corrections that did not stand under the headline, what is not
+        there."""
+        return self.part("notes", corrected=foremost(self._context.revisions)[1])
 
     def foot(self) -> str:
         return self.part("foot", owners=owners(self._context.language))
@@ -236,7 +243,7 @@ def render_thread(context: DigestContext, *, templates: Path | None = None) -> l
     out = []
     for part in PARTS:
         name = parts.part("part", which=part)
-        end = [text for text in (parts.part("notes"), parts.foot()) if text] if part == "care" else []
+        end = [text for text in (parts.notes(), parts.foot()) if text] if part == "care" else []
         pieces = list(parts.pieces(part))
         if not pieces and not end:
             continue
@@ -291,7 +298,7 @@ def render_text(context: DigestContext, *, templates: Path | None = None) -> str
     blocks = [parts.part("title"), "\n".join(text for text in lead if text), parts.part("numbers")]
     for part in PARTS:
         blocks += parts.pieces(part)
-    blocks += [parts.part("notes"), parts.foot()]
+    blocks += [parts.notes(), parts.foot()]
     return _plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
@@ -313,7 +320,7 @@ def page_words(context: DigestContext, *, templates: Path | None = None) -> dict
         "care": parts.part("care"),
         "reach": parts.part("reach"),
         "checks": parts.checks(),
-        "notes": parts.part("notes"),
+        "notes": parts.notes(),
         "foot": parts.foot(),
     }
     return {name: _plain(text) for name, text in found.items()}

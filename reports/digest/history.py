@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -20,6 +20,8 @@ FIRST_LOOK_WEEKS = 53
 """How far back "first week" looks once the last eight weeks are empty."""
 CORRECTED = {"week": 8, "month": 2}
 """So many periods back headlines are computed anew."""
+MOST_SAID = 2
+"""Corrections under a headline; what else was corrected is told after it."""
 SILENT = {"week": 4, "month": 2}
 """So many periods without an answer, and the digest pauses."""
 
@@ -39,6 +41,13 @@ class Revision:
     added: int
     last: bool
     """Of the period right before."""
+
+
+def foremost(revisions: Sequence[Revision], most: int = MOST_SAID) -> tuple[tuple[Revision, ...], tuple[Revision, ...]]:
+    """(what is said under the headline, what follows further down): the period right before, then by the size of the
+    change."""
+    ranked = sorted(revisions, key=lambda r: (not r.last, -abs(r.after - r.before), r.period))
+    return tuple(ranked[:most]), tuple(ranked[most:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from reports import charts, page
 from reports.charts import DARK, LIGHT, Chart
 from reports.drivers import Driver, DriverAnalysis
 from reports.instruments import bundled_instruments, specs_of
-from reports.metrics import Span, Stratum, measure, tally
+from reports.metrics import Result, Span, Stratum, measure, record, tally
 from reports.page import CHART_AT
+from reports.procedures import share
 from reports.views import EVERYBODY
 
 NPS = specs_of(bundled_instruments())["nps"]
@@ -171,6 +172,31 @@ async def test_the_native_chart_is_a_block_that_slack_takes_and_speaks_of_the_sa
     assert values == [round(value, 1) for value in shown]
     assert len(made["alt"]) <= 2000
     assert re.search(r"n=\d+", made["alt"])
+
+
+def test_a_figure_s_weeks_have_the_band_of_their_intervals_and_each_its_n() -> None:
+    def week(number: int, k: int, n: int) -> Result:
+        span = Span(f"2026-10-{number:02}", f"2026-10-{number + 7:02}")
+        return record("repeat_rate", "share", share(k, n), n, form="share", window=span).shown()
+
+    weeks = [week(5, 20, 60), week(6, 3, 5), week(7, 30, 60), week(8, 25, 60)]
+    chart = charts.sparkline(weeks, "リピート率", "ja")
+    assert chart is not None
+    # the hidden week parts the line; a week alone keeps its band
+    assert [len(band.split()) for band in chart.parts["bands"]] == [4, 4]
+    assert [len(line.split()) for line in chart.parts["lines"]] == [1, 2]
+    for band in chart.parts["bands"]:
+        assert all(
+            0 <= float(value) <= size
+            for at in band.split()
+            for value, size in zip(at.split(","), (180, 44), strict=True)
+        )
+    assert chart.table.head[-2:] == ("95%信頼区間", "n")
+    assert [row[-1] for row in chart.table.rows] == ["60", "", "60", "60"]
+    assert all(row[2] for row in chart.table.rows if row[-1])
+    assert "n=60" in chart.desc
+    assert '<polygon class="k-band"' in chart.svg("c")
+    assert "5" not in chart.table.rows[1][1:], "a hidden week says neither its score nor its number of answers"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-100, 100), (0, 0.001), (3.2, 3.9), (-3, 41), (0, 100)])

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -20,8 +20,10 @@ from test_digest import SCENES, scene
 
 from reports.digest import DigestRule, Shop
 from reports.metrics import Span
-from reports.page import digest_chart
+from reports.page import digest_chart, render_page
+from reports.page_how import How
 from reports.render import render_json
+from reports.sample import TZ, samples
 from reports.views import EVERYBODY, Scope
 from reports.words import Words
 from storage.records import Answer
@@ -240,6 +242,57 @@ async def test_no_block_says_its_heading_twice(tmp_path: Path) -> None:
         following = dict(re.findall(r"<h2[^>]*>([^<]+)</h2>\s*<p[^>]*>([^<]+)<", html))
         assert len(following) >= 3
         assert not [heading for heading, first in following.items() if first.strip().startswith(heading)]
+
+
+HOWS = {"ja": ("計算式", "件数", "非表示の扱い"), "en": ("Formula", "In and out", "What is hidden")}
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_each_number_chart_and_part_in_words_says_how_it_came_about(number: int) -> None:
+    context, views = list(samples())[number]
+    whole = tree_of(render_page(context, views, tz=TZ)["html"])
+    parents = {child: parent for parent in whole.iter() for child in parent}
+    places = {kind: [e for e in whole.iter() if kind == (e.get("class") or e.tag)] for kind in HOLDERS}
+    for kind, elements in places.items():
+        for element in elements:
+            place = parents[element] if kind == "text" and element.tag == "div" else element
+            (how,) = (found for found in place.findall("details") if found.get("class") == "how")
+            told = dict(zip((e.text for e in how.iter("dt")), (e.text for e in how.iter("dd")), strict=True))
+            assert told
+            assert all(told.values())
+            if kind in ("text", "figure") or len(told) > 1:
+                assert told.keys() >= set(HOWS[context.language]), told
+    numbers = [e for e in whole.iter() if e.get("class") in ("score", "big")]
+    held = {id(e) for kind in ("metric", "spark", "panel") for holder in places[kind] for e in holder.iter()}
+    assert numbers
+    assert all(id(e) in held for e in numbers)
+    assert len(places["lead"]) == 1
+    assert len(places["text"]) >= (4 if context.primary.result.score is None else 9)
+
+
+HOLDERS = ("lead", "panel", "metric", "spark", "figure", "text")
+
+
+def tree_of(html: str) -> ElementTree.Element:
+    """The page as elements: what HTML may leave out is put in, styles and scripts are left out."""
+    html = re.sub(r"<(style|script)>.*?</\1>|<!doctype html>", "", html, flags=re.DOTALL)
+    html = re.sub(r"<(meta|br)([^>]*)>", r"<\1\2/>", html)
+    return ElementTree.fromstring(re.sub(r" (hidden|selected)>", r' \1="">', html))
+
+
+def test_a_part_in_words_says_how_many_of_its_numbers_are_hidden_and_why() -> None:
+    context, _ = next(samples())
+    assert len(context.segments) == 1
+    few = replace(context.segments[0], n_valid=7, status="suppressed", score=None)
+    derivable = replace(few, n_valid=12, flags=("sibling",))
+    how = How(replace(context, segments=(*context.segments, few, few, derivable)), {"not_shown": "h", "formula": "f",
+              "in_out": "n"})  # fmt: skip
+    told = dict(how.of("segments"))
+    assert told["n"] == "1個の値を表示しています（n=90）。"
+    assert (
+        told["h"]
+        == "10件未満の2個を非表示にしています。ほかの値との引き算で10件未満の値が分かる1個を非表示にしています。"
+    )
 
 
 async def test_comments_are_never_on_the_page(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from report_history import (
 )
 
 from bot.standins.blocks import validate_message
-from reports.digest import DigestRule, LineMessages, last_complete_period, parse_period, with_texts
+from reports.digest import DigestRule, LineMessages, last_complete_period, parse_period, week_name, with_texts
 from reports.digest.todo import todo_of
 from reports.free_text import Chosen, FreeText, FreeTexts, GrownTopic
 from reports.kpis import midnight_ms
@@ -141,6 +141,31 @@ async def test_a_headline_of_three_weeks_ago_is_corrected_once(tmp_path: Path) -
     h.digests.append(stored("2026-W46", **(render_json(context) | {"primary": None})))
     (tmp_path / "again").mkdir()
     assert (await digest_of(h, tmp_path / "again")).revisions == ()
+
+
+async def test_of_many_corrections_the_foremost_stand_under_the_headline_and_the_rest_at_the_end(
+    tmp_path: Path,
+) -> None:
+    h = History()
+    for back in range(1, 8):
+        h.nps(24, 16, 60, monday=weeks_ago(back))
+        told = {"metric": "nps", "survey_kind": "transactional", "touchpoint": "purchase", "wording_id": "nps.1",
+                "label_set": "", "score": 13.3 + back, "n_valid": 57,
+                "window": {"start": weeks_ago(back).isoformat(), "end": weeks_ago(back - 1).isoformat()}}  # fmt: skip
+        h.digests.append(stored(week_name(weeks_ago(back)), primary={"result": told}))
+    h.nps(33, 9, 60)
+    context = await digest_of(h, tmp_path)
+    assert len(context.revisions) == 7
+    first = render_slack(context)
+    said = [line for line in json.dumps(first, ensure_ascii=False).split("\\n") if "訂正：" in line]
+    assert len(said) == 2
+    assert "訂正：前週の +14.3" in said[0], "the week before comes first"
+    assert "の +20.3 は" in said[1], "then the largest change"
+    assert "ほかに5件あります" in json.dumps(first, ensure_ascii=False)
+    assert "5 more earlier values were corrected" in render_text(replace(context, language="en"))
+    for whole in (render_text(context), json.dumps([first, *render_thread(context)], ensure_ascii=False)):
+        assert whole.count("訂正：") == 7
+    assert len(render_json(context)["revisions"]) == 7
 
 
 # ------------------------------------------------------------------------------------- narrowed, suppressed
