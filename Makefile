@@ -25,7 +25,7 @@ demo: $(VENV)/.run
 	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
 
 test: $(VENV)/.dev lint types imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -235,6 +235,9 @@ def demo(
     socket_mode: Annotated[
         bool, typer.Option("--socket", help="Reach Slack over Socket Mode instead of HTTP.")
     ] = False,
+    weeks: Annotated[
+        int, typer.Option(help="Weeks of history that lie before; fewer start sooner.", min=1, max=52)
+    ] = 12,
 ) -> None:
     """The whole job on this machine, against local stand-ins for LINE and Slack, with a page to watch and take part in.
 
@@ -245,7 +248,8 @@ def demo(
 
     logs.set_up("text", level="ERROR")
     transport: Literal["http", "socket"] = "socket" if socket_mode else "http"
-    ok = _run(play(keep, transport=transport) if headless else show(port, keep, transport=transport))
+    told = play(keep, weeks=weeks, transport=transport) if headless else show(port, keep, weeks=weeks, transport=transport)
+    ok = _run(told)
     if not ok:
         raise typer.Exit(1)
 

@@ -43,7 +43,6 @@ PRESENT = datetime(2026, 11, 19, 10, 0, tzinfo=TOKYO)
 """The Thursday on which the demo begins; its history lies before."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-WEEKS_OF_HISTORY = 12
 
 Transport = Literal["http", "socket"]
 

@@ -1,4 +1,4 @@
-"""Twelve weeks of believable history, lived through the real code paths: people buy, are asked over HTTP, and answer in
+"""Weeks of believable history, lived through the real code paths: people buy, are asked over HTTP, and answer in
 the LINE stand-in by tapping and typing. A fixed seed makes it the same history each time."""
 
 from __future__ import annotations

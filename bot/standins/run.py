@@ -1,4 +1,4 @@
-"""`koe demo`: seed twelve weeks of history, then show the page or play the story."""
+"""`koe demo`: seed some weeks of history, then show the page or play the story."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bot.standins.demo import DAY_MS, PRESENT, WEEKS_OF_HISTORY, Transport, World, open_world
+from bot.standins.demo import DAY_MS, PRESENT, Transport, World, open_world
 from bot.standins.history import live_through
 from bot.standins.page import page_app
 from bot.standins.play import Play, StoryFailedError
@@ -22,7 +22,7 @@ from bot.standins.wire import serve
 _console = Console(stderr=True)
 
 
-async def _seeded_world(stack: AsyncExitStack, keep: Path | None, transport: Transport) -> World:
+async def _seeded_world(stack: AsyncExitStack, keep: Path | None, *, transport: Transport, weeks: int) -> World:
     if keep is None:
         with ExitStack() as made:
             directory = Path(made.enter_context(tempfile.TemporaryDirectory(prefix="koe-demo-")))
@@ -32,23 +32,24 @@ async def _seeded_world(stack: AsyncExitStack, keep: Path | None, transport: Tra
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / "koe.db").exists():
             raise FileExistsError(f"{directory} holds a demo already: name another folder, or delete it first")
-    start_ms = int(PRESENT.timestamp() * 1000) - WEEKS_OF_HISTORY * 7 * DAY_MS
+    start_ms = int(PRESENT.timestamp() * 1000) - weeks * 7 * DAY_MS
     world = await open_world(directory, start_ms=start_ms, transport=transport)
     stack.push_async_callback(world.close)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_console, transient=True) as bar:
-        task = bar.add_task("twelve weeks of history", total=WEEKS_OF_HISTORY)
-        await live_through(world, WEEKS_OF_HISTORY, lambda week: bar.update(task, completed=week))
+        task = bar.add_task(f"{weeks} weeks of history", total=weeks)
+        await live_through(world, weeks, lambda week: bar.update(task, completed=week))
     await world.koe.schedule()
     return world
 
 
-async def play(keep: Path | None, *, transport: Transport = "http") -> bool:
-    """The story by itself. Prints what each person saw; False (and the step that failed) when it went wrong."""
+async def play(keep: Path | None, *, weeks: int, transport: Transport = "http") -> bool:
+    """The story by itself, after `weeks` weeks of history. Prints what each person saw; False (and the step that
+    failed) when it went wrong."""
     async with AsyncExitStack() as stack:
         began = time.monotonic()
-        world = await _seeded_world(stack, keep, transport)
-        print(f"✓ 12週間の履歴（{time.monotonic() - began:.0f}秒）")  # noqa: T201 - this is its output
+        world = await _seeded_world(stack, keep, transport=transport, weeks=weeks)
+        print(f"✓ {weeks}週間の履歴（{time.monotonic() - began:.0f}秒）")  # noqa: T201 - this is its output
         try:
             await Play(world, say=print).run()
         except StoryFailedError as failed:
@@ -58,14 +59,14 @@ async def play(keep: Path | None, *, transport: Transport = "http") -> bool:
         return True
 
 
-async def show(port: int, keep: Path | None, *, transport: Transport = "http") -> bool:
-    """The page, until Ctrl-C."""
+async def show(port: int, keep: Path | None, *, weeks: int, transport: Transport = "http") -> bool:
+    """The page, after `weeks` weeks of history, until Ctrl-C."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with AsyncExitStack() as stack:
-        seeding = asyncio.ensure_future(_seeded_world(stack, keep, transport))
+        seeding = asyncio.ensure_future(_seeded_world(stack, keep, transport=transport, weeks=weeks))
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({seeding, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not seeding.done():

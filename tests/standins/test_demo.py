@@ -88,7 +88,7 @@ def test_a_folder_that_holds_a_demo_is_not_overwritten(tmp_path: Path) -> None:
 def demo() -> Iterator[str]:
     """The address of a running `koe demo`; it must end cleanly at Ctrl-C."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen([*KOE, "demo", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environ)
+    process = subprocess.Popen([*KOE, "demo", "--port", "0", "--weeks", "2"], stdout=subprocess.PIPE, text=True, env=environ)
     assert process.stdout is not None
     found = None
     deadline = time.monotonic() + 240
