@@ -248,8 +248,10 @@ def demo(
 
     logs.set_up("text", level="ERROR")
     transport: Literal["http", "socket"] = "socket" if socket_mode else "http"
-    told = play(keep, weeks=weeks, transport=transport) if headless else show(port, keep, weeks=weeks, transport=transport)
-    ok = _run(told)
+    if headless:
+        ok = _run(play(keep, weeks=weeks, transport=transport))
+    else:
+        ok = _run(show(port, keep, weeks=weeks, transport=transport))
     if not ok:
         raise typer.Exit(1)
 

@@ -28,7 +28,7 @@ _LONGEST = (
     "crash/test_digest_kills.py",
     "whole/test_line_talks.py",
 )
-"""A file stays in one process: those that take long start first, or one process would end alone with the last of them."""
+"""A file stays in one process: what takes long starts first, or one process would end alone with the last of them."""
 
 
 def _write_in_memory() -> None:

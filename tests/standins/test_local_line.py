@@ -70,11 +70,11 @@ class World:
 
     async def push(self, to: str, *messages: dict[str, Any], key: str | None = None) -> Any:
         request = PushMessageRequest(to=to, messages=[Message.from_dict(message) for message in messages])
-        return await self.api.push_message(request, x_line_retry_key=key, _request_timeout=5)
+        return await self.api.push_message(request, x_line_retry_key=key, _request_timeout=30)
 
     async def reply(self, token: str, *messages: dict[str, Any]) -> Any:
         request = ReplyMessageRequest(replyToken=token, messages=[Message.from_dict(message) for message in messages])
-        return await self.api.reply_message(request, _request_timeout=5)
+        return await self.api.reply_message(request, _request_timeout=30)
 
     async def post(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
         """A call without the SDK, for what its models would not let through."""

@@ -57,7 +57,7 @@ async def world() -> AsyncIterator[World]:
     slack = SlackStandin(clock=clock, signing_secret=SECRET, bot_token=TOKEN, app_token=APP_TOKEN)
     server = await serve(slack.app)
     session = aiohttp.ClientSession()
-    client = AsyncWebClient(token=TOKEN, base_url=f"{server.url}/api/", session=session, retry_handlers=[], timeout=5)
+    client = AsyncWebClient(token=TOKEN, base_url=f"{server.url}/api/", session=session, retry_handlers=[], timeout=30)
     bolt = AsyncApp(client=client, signing_secret=SECRET)
     handler = AsyncSlackRequestHandler(bolt)
 

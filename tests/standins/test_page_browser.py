@@ -28,6 +28,7 @@ from bot.standins.page import page_app
 from bot.standins.slack import SlackStandin
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+expect.set_options(timeout=60_000)  # only a test that fails waits so long
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -20,7 +20,7 @@ MINUTE_MS = 60_000
 CHANNEL = "C0ALERTS"
 
 
-async def eventually(world: World, happened: Callable[[], bool], within_s: float = 5.0) -> None:
+async def eventually(world: World, happened: Callable[[], bool], within_s: float = 60.0) -> None:
     """Bolt answers first and listens afterwards: wait for what the listener does."""
     changed = asyncio.Event()
     world.slack.on_change.append(changed.set)

@@ -31,7 +31,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     await world.close()
 
 
-async def until(world: World, happened: Callable[[], bool], within_s: float = 10.0) -> None:
+async def until(world: World, happened: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait for what the bot does after it has acknowledged."""
     changed = asyncio.Event()
     world.slack.on_change.append(changed.set)
@@ -44,7 +44,7 @@ async def until(world: World, happened: Callable[[], bool], within_s: float = 10
         world.slack.on_change.remove(changed.set)
 
 
-async def asks(world: World, text: str, user: str = "U0MANAGER", *, within_s: float = 10.0) -> str:
+async def asks(world: World, text: str, user: str = "U0MANAGER", *, within_s: float = 60.0) -> str:
     """What the person alone reads after `/survey TEXT`."""
     before = len(world.slack.ephemerals(user))
     assert (await world.slack.command(user, "C0ALERTS", "/survey", text)).ok
@@ -111,7 +111,7 @@ async def test_a_paused_survey_is_skipped_with_its_own_reason_until_it_is_resume
 
 @pytest.mark.parametrize("word", ["pause after_purchase", "resume after_purchase", "digest 2026-W46 post"])
 async def test_what_changes_something_is_for_managers(world: World, word: str) -> None:
-    assert "権限がありません" in await asks(world, word, "U0STAFF", within_s=60)
+    assert "権限がありません" in await asks(world, word, "U0STAFF")
     assert (await audit(world))[0].action == "refused"
 
 
@@ -131,7 +131,7 @@ async def test_results_come_from_a_child_process_and_hide_few(world: World) -> N
     person = await invited(world)
     await person.taps("満足")
     await person.taps("9")
-    told = await asks(world, "results NPS 7d", within_s=60)
+    told = await asks(world, "results NPS 7d")
     assert told.startswith("NPS®　")
     assert "直近7日" in told
     assert "回答は1件です。n&lt;10 のため非表示とします" in told
@@ -155,15 +155,15 @@ async def test_a_digest_is_shown_to_the_person_and_posted_once_by_a_manager(worl
         return [message.ts for message in world.slack.messages("C0DIGEST") if message.thread_ts is None]
 
     before = len(firsts())
-    told = await asks(world, "digest 2026-W46", within_s=60)
+    told = await asks(world, "digest 2026-W46")
     assert "あなただけに表示しています" in told
     assert "2026-W46" in told
     assert len(firsts()) == before
     assert "まだ終わっていません" in await asks(world, "digest 2027-W01")
-    assert "を投稿します" in await asks(world, "digest 2026-W46 post", within_s=60)
+    assert "を投稿します" in await asks(world, "digest 2026-W46 post")
     await world.settle()
     assert len(firsts()) == before + 1
-    assert "すでに投稿されています" in await asks(world, "digest 2026-W46 post", within_s=60)
+    assert "すでに投稿されています" in await asks(world, "digest 2026-W46 post")
 
 
 async def test_past_the_contact_cap_with_a_reason_and_an_audit_row(world: World) -> None:
