@@ -329,27 +329,17 @@ class Koe:
             log.info("answers_past_retention", conversations=forgotten)
             more = "retain" if forgotten == _FORGET_AT_ONCE else "compact"
             due_ms = outbox.now_ms + _READING_MS
-            outbox.put(tx, Job(id=outbox.new_id(), kind=more, due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
+            outbox.queue(tx, more, due_ms=due_ms)
         if job.key:
             # the first of a night, not one that goes on
             due_ms = outbox.now_ms + _READING_MS
-            outbox.put(tx, Job(id=outbox.new_id(), kind="tidy", due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
+            outbox.queue(tx, "tidy", due_ms=due_ms)
         self._next_night(tx, outbox)
 
     def _next_night(self, tx: Tx, outbox: Outbox) -> None:
         now = datetime.fromtimestamp(outbox.now_ms / 1000, self.shop.tz)
         night = datetime.combine(now.date() + timedelta(days=1), time_of_day(3), self.shop.tz)
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="retain",
-                due_ms=int(night.timestamp() * 1000),
-                payload="{}",
-                key=f"retain:{night.date().isoformat()}",
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "retain", due_ms=int(night.timestamp() * 1000), key=f"retain:{night.date().isoformat()}")
 
     async def _tidy(self, job: Job) -> None:
         """Ids of platform events and messages that were sent go after two months, in short units: the platforms have

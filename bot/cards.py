@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
 from bot.cases import Cases
 from bot.channel import JsonObject
 from bot.clock import Clock
@@ -139,19 +137,14 @@ class Cards:
 
     def _send(self, tx: Tx, case: Case, payload: dict[str, Any], ref: str, outbox: Outbox, *, key: str = "") -> None:
         channel = ref.partition(":")[0] or payload["args"]["channel"]
-        outbox.put(
+        outbox.queue(
             tx,
-            Job(
-                id=outbox.new_id(),
-                kind="send",
-                due_ms=outbox.now_ms,
-                payload=msgspec.json.encode(payload | ({"ref": ref} if ref else {})).decode(),
-                lane=f"slack:{channel}",
-                key=key,
-                channel="slack",
-                customer_id=case.customer_id,
-                created_ms=outbox.now_ms,
-            ),
+            "send",
+            payload | ({"ref": ref} if ref else {}),
+            lane=f"slack:{channel}",
+            key=key,
+            channel="slack",
+            customer_id=case.customer_id,
         )
 
     def _card(self, tx: Tx, case: Case, with_words: bool) -> JsonObject:
@@ -192,18 +185,7 @@ class Cards:
     def overtaken(self, tx: Tx, ref: str, outbox: Outbox) -> None:
         """The customer was erased, or erased their answers, while a message about them was on its way: its words go."""
         update = {"method": "chat.update", "args": erased_message(self._shop.language), "ref": ref}
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="send",
-                due_ms=outbox.now_ms,
-                payload=msgspec.json.encode(update).decode(),
-                lane=f"slack:{ref.partition(':')[0]}",
-                channel="slack",
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "send", update, lane=f"slack:{ref.partition(':')[0]}", channel="slack")
 
     def facts(self, tx: Tx, case: Case, lang: str, *, named: bool) -> CardFacts:
         """What the card says of a case as it stands now; `named=False` leaves out who it is."""

@@ -495,18 +495,7 @@ class Cases:
         self._put_timer(tx, case, timer, outbox.now_ms, outbox)
 
     def _put_timer(self, tx: Tx, case: Case, timer: Timer, due_ms: int, outbox: Outbox, *, key: str = "") -> None:
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="case",
-                due_ms=due_ms,
-                payload=msgspec.json.encode(timer).decode(),
-                key=key,
-                customer_id=case.customer_id,
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "case", timer, due_ms=due_ms, key=key, customer_id=case.customer_id)
 
     def due(self, tx: Tx, job: Job, outbox: Outbox) -> None:
         """A "case" job: a time of a case has come."""
@@ -659,18 +648,7 @@ class Cases:
             self._put_alert(tx, case, {"case": case.id, "event": event_id}, outbox.now_ms, outbox)
 
     def _put_alert(self, tx: Tx, case: Case, payload: dict[str, str], due_ms: int, outbox: Outbox) -> None:
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="alert",
-                due_ms=due_ms,
-                payload=msgspec.json.encode(payload).decode(),
-                customer_id=case.customer_id,
-                session_id=case.session_id,
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "alert", payload, due_ms=due_ms, session_id=case.session_id, customer_id=case.customer_id)
 
     def _close(self, tx: Tx, case: Case, outcome: str, actor: Colleague, outbox: Outbox) -> None:
         tx.put_case(replace(case, state="settled", outcome=outcome, settled_ms=outbox.now_ms))

@@ -311,18 +311,13 @@ class Conversation:
         self.cases.heard(tx, inbound, outbox)
         if self._relay and inbound.raw:
             # whatever is not ours belongs to the shop's own tools
-            outbox.put(
+            outbox.queue(
                 tx,
-                Job(
-                    id=outbox.new_id(),
-                    kind="relay",
-                    due_ms=outbox.now_ms,
-                    payload=inbound.raw.decode("utf-8", "replace"),
-                    # whose words these are: erasing finds them
-                    customer_id=person_of(inbound, "" if address is None else address.customer_id),
-                    expires_ms=outbox.now_ms + 50_000,
-                    created_ms=outbox.now_ms,
-                ),
+                "relay",
+                inbound.raw.decode("utf-8", "replace"),
+                # whose words these are: erasing finds them
+                customer_id=person_of(inbound, "" if address is None else address.customer_id),
+                expires_ms=outbox.now_ms + 50_000,
             )
 
     def _followed(self, tx: Tx, inbound: Inbound, outbox: Outbox) -> None:
@@ -508,20 +503,9 @@ class Conversation:
         )
 
     def _wake(self, tx: Tx, session: Session, wake: Wake, reply_to: ReplyTo, outbox: Outbox) -> None:
-        payload = msgspec.json.encode(WakePayload(timer=wake.timer, reply=reply_to)).decode()
+        payload = WakePayload(timer=wake.timer, reply=reply_to)
         # an earlier job of the same timer finds that its time has moved and does nothing
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="wake",
-                due_ms=wake.at_ms,
-                payload=payload,
-                session_id=session.id,
-                customer_id=session.customer_id,
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "wake", payload, due_ms=wake.at_ms, session_id=session.id, customer_id=session.customer_id)
 
     def _defer(self, tx: Tx, session: Session, defer: Defer, outbox: Outbox) -> None:
         invitation = tx.find_invitation(session.invitation_id)
@@ -592,17 +576,13 @@ class Conversation:
     def plan(self, tx: Tx, invitation: Invitation, outbox: Outbox) -> None:
         """Store a planned invitation and the job that will decide about it when it is due."""
         tx.put_invitation(invitation)
-        outbox.put(
+        outbox.queue(
             tx,
-            Job(
-                id=outbox.new_id(),
-                kind="invite",
-                due_ms=invitation.due_ms,
-                payload=msgspec.json.encode({"invitation": invitation.id}).decode(),
-                key=f"invite:{invitation.id}",
-                customer_id=invitation.customer_id,
-                created_ms=outbox.now_ms,
-            ),
+            "invite",
+            {"invitation": invitation.id},
+            due_ms=invitation.due_ms,
+            key=f"invite:{invitation.id}",
+            customer_id=invitation.customer_id,
         )
 
     def week_of(self, at_ms: int) -> str:

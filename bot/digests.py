@@ -111,16 +111,12 @@ class Digests:
     def _next(self, tx: Tx, rule: DigestRule, outbox: Outbox) -> None:
         now = datetime.fromtimestamp(outbox.now_ms / 1000, self._tz)
         due, period = next_post(rule, now, is_working=self._promises.is_working)
-        outbox.put(
+        outbox.queue(
             tx,
-            Job(
-                id=outbox.new_id(),
-                kind="digest",
-                due_ms=int(due.timestamp() * 1000),
-                payload=msgspec.json.encode({"digest": rule.id, "period": period}).decode(),
-                key=f"digest:{rule.id}:{period}",
-                created_ms=outbox.now_ms,
-            ),
+            "digest",
+            {"digest": rule.id, "period": period},
+            due_ms=int(due.timestamp() * 1000),
+            key=f"digest:{rule.id}:{period}",
         )
 
     def rule_of(self, digest_id: str) -> DigestRule | None:
@@ -179,19 +175,7 @@ class Digests:
 
     def _post(self, tx: Tx, channel: str, args: JsonObject, key: str, outbox: Outbox, **more: JsonObject) -> None:
         payload = {"method": "chat.postMessage", "args": {"channel": channel, **args}, **more}
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="send",
-                due_ms=outbox.now_ms,
-                payload=msgspec.json.encode(payload).decode(),
-                lane=f"slack:{channel}",
-                key=key,
-                channel="slack",
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "send", payload, lane=f"slack:{channel}", key=key, channel="slack")
 
     def _linked(self, rule: DigestRule, period: str, message: dict[str, Any]) -> dict[str, Any]:
         """The message with a button that opens the page, where people can reach it."""
@@ -219,16 +203,12 @@ class Digests:
             return
         for number, part in enumerate(json.loads(digest.content).get("thread") or ()):
             self._post(tx, channel, {**part, "thread_ts": ts}, f"digest-part:{key}:{number}", outbox)
-        outbox.put(
+        outbox.queue(
             tx,
-            Job(
-                id=outbox.new_id(),
-                kind="voices",
-                due_ms=outbox.now_ms + _VOICES_AFTER_MS,
-                payload=msgspec.json.encode({"digest": digest_id, "period": period, "ref": ref}).decode(),
-                key=f"digest-voices:{key}",
-                created_ms=outbox.now_ms,
-            ),
+            "voices",
+            {"digest": digest_id, "period": period, "ref": ref},
+            due_ms=outbox.now_ms + _VOICES_AFTER_MS,
+            key=f"digest-voices:{key}",
         )
 
     async def speak(self, job: Job, *, slack: SlackChannel, may_show_words: Callable[[str], Awaitable[bool]]) -> None:

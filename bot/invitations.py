@@ -13,8 +13,6 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-import msgspec
-
 from bot.conversation import BY_CUSTOMER, Conversation
 from bot.outbox import Outbox
 from bot.staff.survey import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest, limited
@@ -314,18 +312,8 @@ class Invitations:
         )
 
     def _timer(self, tx: Tx, session: Session, kind: Literal["remind", "expire"], due_ms: int, outbox: Outbox) -> None:
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind=kind,
-                due_ms=due_ms,
-                payload="{}",
-                key=f"{kind}:{session.id}",
-                session_id=session.id,
-                customer_id=session.customer_id,
-                created_ms=outbox.now_ms,
-            ),
+        outbox.queue(
+            tx, kind, due_ms=due_ms, key=f"{kind}:{session.id}", session_id=session.id, customer_id=session.customer_id
         )
 
     def remind(self, tx: Tx, job: Job, outbox: Outbox) -> None:
@@ -379,17 +367,7 @@ class Invitations:
     def _next_run(self, tx: Tx, rule: TriggerRule, outbox: Outbox) -> None:
         due_ms = triggers.next_slot_ms(rule, outbox.now_ms, self._shop.tz)
         day = datetime.fromtimestamp(due_ms / 1000, self._shop.tz).date().isoformat()
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="every",
-                due_ms=due_ms,
-                payload=msgspec.json.encode({"trigger": rule.id}).decode(),
-                key=f"every:{rule.id}:{day}",
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "every", {"trigger": rule.id}, due_ms=due_ms, key=f"every:{rule.id}:{day}")
 
     def run_every(self, tx: Tx, job: Job, outbox: Outbox) -> None:
         """An "every" job: plan an invitation for each customer whose last one of this rule is long enough ago. Some at
@@ -404,9 +382,7 @@ class Invitations:
         for customer in batch:
             self._plan_every(tx, rule, customer.id, outbox)
         if len(batch) == _EVERY_BATCH:
-            payload = msgspec.json.encode({"trigger": rule.id, "after": batch[-1].id}).decode()
-            now_ms = outbox.now_ms
-            outbox.put(tx, Job(id=outbox.new_id(), kind="every", due_ms=now_ms, payload=payload, created_ms=now_ms))
+            outbox.queue(tx, "every", {"trigger": rule.id, "after": batch[-1].id})
         self._next_run(tx, rule, outbox)
 
     def _plan_every(self, tx: Tx, rule: TriggerRule, customer_id: str, outbox: Outbox) -> None:

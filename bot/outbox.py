@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from bot.channel import JsonObject
 from bot.clock import Chance
 from flows.engine import State
@@ -54,6 +56,42 @@ class Outbox:
         else:
             self.behind.add(queued.lane)
         return True
+
+    def queue(
+        self,
+        tx: Tx,
+        kind: str,
+        payload: object = None,
+        *,
+        due_ms: int | None = None,
+        lane: str = "",
+        key: str = "",
+        channel: str = "",
+        session_id: str = "",
+        customer_id: str = "",
+        expires_ms: int | None = None,
+    ) -> bool:
+        """Queue a job of this kind, due now unless it says when; False when its key is used.
+
+        Args:
+            payload: what its JSON is made of; a text stands as it is.
+        """
+        text = payload if isinstance(payload, str) else msgspec.json.encode({} if payload is None else payload).decode()
+        job = Job(
+            id=self.new_id(),
+            kind=kind,
+            due_ms=self.now_ms if due_ms is None else due_ms,
+            payload=text,
+            lane=lane,
+            key=key,
+            channel=channel,
+            session_id=session_id,
+            customer_id=customer_id,
+            expires_ms=expires_ms,
+            created_ms=self.now_ms,
+        )
+        # of other kinds nobody asks for it
+        return self.put(tx, job, payload if kind == "send" and isinstance(payload, dict) else None)
 
     def new_id(self) -> str:
         return self.chance.new_id(self.now_ms)

@@ -15,7 +15,7 @@ from bot.outbox import Outbox
 from bot.voice import Voice
 from flows import rights
 from flows.engine import Choice, OpenCase, Say, Tap, Typed
-from storage.records import Job, Session
+from storage.records import Session
 from storage.store import Tx
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Rights:
     def empty_the_log(self, tx: Tx, outbox: Outbox) -> None:
         """Erased words stay readable in the database's log until it is emptied: see to that soon."""
         due_ms = outbox.now_ms + _COMPACT_AFTER_MS
-        outbox.put(tx, Job(id=outbox.new_id(), kind="compact", due_ms=due_ms, payload="{}", created_ms=outbox.now_ms))
+        outbox.queue(tx, "compact", due_ms=due_ms)
 
     def _stop_surveys(self, tx: Tx, inbound: Inbound, outbox: Outbox, person: str) -> None:
         tx.set_consent(person, "surveys", False, inbound.at_ms, f"chat:{inbound.channel}")

@@ -57,17 +57,7 @@ class TrustWatch:
         night = datetime.combine(now.date(), _AT, self._shop.tz)
         if night <= now:
             night = datetime.combine(now.date() + timedelta(days=1), _AT, self._shop.tz)
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="trust",
-                due_ms=int(night.timestamp() * 1000),
-                payload="{}",
-                key=f"trust:{night.date().isoformat()}",
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "trust", due_ms=int(night.timestamp() * 1000), key=f"trust:{night.date().isoformat()}")
 
     async def due(self, job: Job) -> None:
         """A "trust" job. Done again from the start after a crash: what was kept before is not kept twice."""

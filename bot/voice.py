@@ -102,20 +102,7 @@ class Voice:
         change = None if channel is None or not asked.ref else channel.render_answered(question, answer)
         if change is not None:
             payload = {**change.payload, "ref": asked.ref}
-            outbox.put(
-                tx,
-                Job(
-                    id=outbox.new_id(),
-                    kind="send",
-                    due_ms=outbox.now_ms,
-                    payload=msgspec.json.encode(payload).decode(),
-                    lane=asked.lane,
-                    channel=asked.channel,
-                    customer_id=asked.customer_id,
-                    created_ms=outbox.now_ms,
-                ),
-                payload,
-            )
+            outbox.queue(tx, "send", payload, lane=asked.lane, channel=asked.channel, customer_id=asked.customer_id)
 
     def _hears(self, at: tuple[str, str, str], now_ms: int) -> bool:
         """False once somebody got too many answers within an hour: something there writes by itself, and would go on

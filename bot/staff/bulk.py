@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -613,19 +612,7 @@ class BulkDesk:
         key, lane = f"bulk:{batch.id}", f"bulk:{batch.id}"
         if batch.message_ref:
             payload, key = {"method": "chat.update", "args": args, "ref": batch.message_ref}, ""
-        outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="send",
-                due_ms=outbox.now_ms,
-                payload=json.dumps(payload, ensure_ascii=False),
-                lane=lane,
-                key=key,
-                channel="slack",
-                created_ms=outbox.now_ms,
-            ),
-        )
+        outbox.queue(tx, "send", payload, lane=lane, key=key, channel="slack")
 
     def posted(self, tx: Tx, batch_id: str, ref: str) -> None:
         """The message stands at `ref`."""
@@ -648,17 +635,7 @@ class BulkDesk:
         )
 
     def _queue(self, tx: Tx, outbox: Outbox, wanted: BulkJob, *, due_ms: int | None = None, key: str = "") -> bool:
-        return outbox.put(
-            tx,
-            Job(
-                id=outbox.new_id(),
-                kind="bulk",
-                due_ms=outbox.now_ms if due_ms is None else due_ms,
-                payload=msgspec.json.encode(wanted).decode(),
-                key=key,
-                created_ms=outbox.now_ms,
-            ),
-        )
+        return outbox.queue(tx, "bulk", wanted, due_ms=due_ms, key=key)
 
 
 def render_bulk_view(flows: Sequence[FlowOption], *, channels: Sequence[str], lang: str) -> JsonObject:

@@ -220,20 +220,15 @@ class CaseDesk:
             case = tx.find_case(wanted.case_id)
             refused = None if window is None else self._cases.refusal(tx, wanted, outbox.now_ms)
             if refused is None and case is not None:
-                outbox.put(
+                outbox.queue(
                     tx,
-                    Job(
-                        id=outbox.new_id(),
-                        kind="staff",
-                        due_ms=outbox.now_ms,
-                        payload=msgspec.json.encode(wanted).decode(),
-                        # one after the other: of two who claim, the first one has it
-                        lane=f"case:{wanted.case_id}",
-                        # a window is sent once, however often its button is pressed
-                        key=f"staff:{view_id}" if view_id else "",
-                        customer_id=case.customer_id,
-                        created_ms=outbox.now_ms,
-                    ),
+                    "staff",
+                    wanted,
+                    # one after the other: of two who claim, the first one has it
+                    lane=f"case:{wanted.case_id}",
+                    # a window is sent once, however often its button is pressed
+                    key=f"staff:{view_id}" if view_id else "",
+                    customer_id=case.customer_id,
                 )
             return refused, "" if case is None else case.assignee_name
 
@@ -340,18 +335,12 @@ class CaseDesk:
         except self._failure as failed:
             log.info("slack_person_told_directly", reason=str(failed))
             outbox = self._outbox()
-            told = Job(
-                id=outbox.new_id(),
-                kind="send",
-                due_ms=outbox.now_ms,
-                payload=msgspec.json.encode({"method": "chat.postMessage", "args": args, "open": user_id}).decode(),
-                lane=f"slack:dm:{user_id}",
-                channel="slack",
-                # words typed in vain go with the customer they were for
-                customer_id=about.customer_id,
-                created_ms=outbox.now_ms,
+            told: JsonObject = {"method": "chat.postMessage", "args": args, "open": user_id}
+            # words typed in vain go with the customer they were for
+            lane, customer_id = f"slack:dm:{user_id}", about.customer_id
+            await self._store.write(
+                lambda tx: outbox.queue(tx, "send", told, lane=lane, channel="slack", customer_id=customer_id)
             )
-            await self._store.write(lambda tx: outbox.put(tx, told))
             self._on_queued(outbox)
 
     # -------------------- windows

@@ -443,16 +443,7 @@ class CommandDesk:
 
         def unit(tx: Tx) -> None:
             if tx.note_inbound("slack", workspace, key, outbox.now_ms):
-                outbox.put(
-                    tx,
-                    Job(
-                        id=outbox.new_id(),
-                        kind="command",
-                        due_ms=outbox.now_ms,
-                        payload=msgspec.json.encode(wanted).decode(),
-                        created_ms=outbox.now_ms,
-                    ),
-                )
+                outbox.queue(tx, "command", wanted)
 
         await self._store.write(unit)
         self._on_queued(outbox)
