@@ -10,7 +10,7 @@ Source: docs/metrics.md ("How many are enough").
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -20,8 +20,8 @@ from reports.procedures import Floats
 
 Cell = TypeVar("Cell", bound=Hashable)
 
-_TRIED = 200_000
-"""Combinations looked at for one total. Beyond it the total is refused: not known to be safe is not safe."""
+_TRIED = 300_000
+"""Combinations looked at for one total: sums of more cells than fit are looked at only where they are watched."""
 _ZERO = 1e-8
 
 
@@ -34,61 +34,67 @@ class Ledger(Generic[Cell]):
 
     Args:
         sizes: cell → number of answers in it.
+        watched: sums that have a name – a shop's answers of four weeks – and so many cells that trying all sums may not
+            get to them.
     """
 
-    def __init__(self, sizes: Mapping[Cell, int]) -> None:
+    def __init__(self, sizes: Mapping[Cell, int], *, watched: Iterable[Collection[Cell]] = ()) -> None:
         cells = [cell for cell, n in sizes.items() if n > 0]
         self._places = {cell: place for place, cell in enumerate(cells)}
         self._sizes: Floats = np.array([sizes[cell] for cell in cells], dtype=np.float64)
         self._left: Floats = np.random.default_rng(0).standard_normal(len(cells))
-        self._axes: Floats = np.zeros((0, len(cells)))
+        self._axes: Floats = np.zeros((len(cells), len(cells)))
+        self._rank = 0
+        self._all_large = all(n >= SUPPRESS_BELOW for n in sizes.values() if n > 0)
+        named = [places for cells_of in watched if (places := self._small(cells_of, sizes))]
+        self._watched: Floats = np.zeros((len(named), len(cells)))
+        for row, places in enumerate(named):
+            self._watched[row, places] = 1.0
         # cells that occur in the same totals can never be told apart: they share a number
         self._alike = np.zeros(len(cells), dtype=np.int64)
 
     def admit(self, cells: Iterable[Cell]) -> bool:
         """Whether the total of these cells may be published beside the others; if so, it is from now on. A total of
         nothing may; one of fewer than ten may not."""
-        return self._take(cells, always=False)
-
-    def note(self, cells: Iterable[Cell]) -> None:
-        """A total that is printed anyway, whatever we think of it."""
-        self._take(cells, always=True)
-
-    def _take(self, cells: Iterable[Cell], *, always: bool) -> bool:
+        if self._all_large:
+            return True
         total = np.zeros(len(self._places))
         total[[self._places[cell] for cell in cells if cell in self._places]] = 1.0
         part = total.copy()
         for _ in range(2):  # once more, for what rounding left
-            part -= (self._axes @ part) @ self._axes
+            axes = self._axes[: self._rank]
+            part -= (axes @ part) @ axes
         length = float(np.linalg.norm(part))
         if length < _ZERO:
             return True  # it follows from the others: who has those has this
         axis = part / length
         left = self._left - (axis @ self._left) * axis
         _, alike = np.unique(self._alike * 2 + (total > 0), return_inverse=True)
-        if not always:
-            rests, sizes = (np.bincount(alike, part).astype(np.float64) for part in (left, self._sizes))
-            if _some_sum(rests, sizes):
-                return False
-        self._axes = np.vstack((self._axes, axis))
+        rests, sizes = (np.bincount(alike, part).astype(np.float64) for part in (left, self._sizes))
+        if bool((np.abs(self._watched @ left) < _ZERO).any()) or _some_sum(rests, sizes):
+            return False
+        self._axes[self._rank] = axis
+        self._rank += 1
         self._left, self._alike = left, alike
         return True
 
+    def _small(self, cells: Collection[Cell], sizes: Mapping[Cell, int]) -> list[int]:
+        """The places of cells that hold one to nine answers together; [] of others."""
+        few = 0 < sum(sizes.get(cell, 0) for cell in cells) < SUPPRESS_BELOW
+        return [self._places[cell] for cell in cells if cell in self._places] if few else []
+
 
 def _some_sum(left: Floats, sizes: Floats) -> bool:
-    """Whether groups of fewer than ten answers together add up to nothing left; also when that took too long to find
-    out."""
+    """Whether groups of fewer than ten answers together add up to nothing left."""
     small = np.flatnonzero(sizes < SUPPRESS_BELOW)
     rests, counts = left[small], sizes[small]
     # sums of one group, then of two, three …: those of one more come from adding a later group to each
     last, sums, totals = np.arange(len(small)), rests, counts
-    tried = 0
     while len(sums):
-        tried += len(sums)
-        if tried > _TRIED or bool((np.abs(sums) < _ZERO).any()):
+        if bool((np.abs(sums) < _ZERO).any()):
             return True
-        if len(sums) * len(small) > 50 * _TRIED:
-            return True
+        if len(sums) * len(small) > _TRIED:
+            return False
         before, added = np.nonzero(
             (last[:, None] < np.arange(len(small))) & (totals[:, None] + counts < SUPPRESS_BELOW)
         )

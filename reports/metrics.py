@@ -232,6 +232,14 @@ def record(
     )
 
 
+def sibling(result: Result) -> Result:
+    """The record suppressed, with the flag `sibling`: another number would follow from it. One without a score to hide
+    stays as it is."""
+    if result.status not in ("caution", "ok"):
+        return result
+    return replace(result, status="suppressed", flags=(*result.flags, "sibling"))
+
+
 def hide_siblings(parts: Sequence[Result]) -> tuple[Result, ...]:
     """The parts of one whole, so many of them suppressed that none can be had by subtraction from the whole: once one
     has fewer than ten, the next smallest go with it until at least two are hidden that hold ten together.
@@ -250,10 +258,7 @@ def hide_siblings(parts: Sequence[Result]) -> tuple[Result, ...]:
         len(hidden) + len(also) < 2 or sum(parts[i].n_valid for i in (*hidden, *also)) < SUPPRESS_BELOW
     ):
         also.append(open_parts.pop(0))
-    return tuple(
-        replace(part, status="suppressed", flags=(*part.flags, "sibling")) if index in also else part
-        for index, part in enumerate(parts)
-    )
+    return tuple(sibling(part) if index in also else part for index, part in enumerate(parts))
 
 
 # --------------------------------------------------------------------------------------------------- counting

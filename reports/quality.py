@@ -206,9 +206,11 @@ class Timing:
 
 
 def early_and_late(spec: InstrumentSpec, early: Tally, late: Tally, *, stratum: Stratum, window: Span) -> Timing:
-    """The leading statistic of both, and their difference (S2 for a net)."""
-    results = [measure(spec, counted, stratum=stratum, window=window)[0].shown() for counted in (early, late)]
-    return Timing(spec, results[0], results[1], difference(statistics_of(spec)[0], early, late))
+    """The leading statistic of both, and their difference (S2 for a net). Where one has fewer than ten answers, both
+    are suppressed: the score of all stands in the digest."""
+    results = [measure(spec, counted, stratum=stratum, window=window)[0] for counted in (early, late)]
+    first, last = (result.shown() for result in hide_siblings(results))
+    return Timing(spec, first, last, difference(statistics_of(spec)[0], early, late))
 
 
 # ------------------------------------------------------------------------------------------------ careless answers
@@ -380,7 +382,8 @@ def shapes(
     """Per question, wording, channel and language, every answer counted: `share_midpoint` (0–10: 5; 1–5: 3; 1–7: 4;
     none on a scale without a middle), `share_low_end`, `share_high_end` (S3).
 
-    What could be had by subtraction from the other channels and languages of a question is suppressed with its sibling.
+    What could be had by subtraction from the other channels and languages of a question is suppressed with its sibling;
+    where both occur, all are suppressed with it: other tables tell channels by themselves.
     """
     out: list[Shape] = []
     for (instrument, stratum), counted in sorted(places.items(), key=lambda pair: str(pair[0])):
@@ -390,6 +393,12 @@ def shapes(
             hide_siblings([_part(spec, statistic, counted[place], stratum, place[1], window) for place in order])
             for statistic in _scale_use(spec)
         ]
+        crossed = len({channel for channel, _ in order}) > 1 and len({lang for _, lang in order}) > 1
+        if crossed and any(0 < counted[place].n < SUPPRESS_BELOW for place in order):
+            columns = [
+                tuple(replace(r, status="suppressed") if r.status in ("caution", "ok") else r for r in column)
+                for column in columns
+            ]
         out += [Shape(channel, row) for (channel, _), row in zip(order, zip(*columns, strict=True), strict=True)]
     return tuple(out)
 

@@ -7,14 +7,14 @@ Source: docs/metrics.md ("Customers in groups").
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from reports import procedures
-from reports.metrics import Result, Span, Stratum, record
+from reports.metrics import SUPPRESS_BELOW, Result, Span, Stratum, record, sibling
 from reports.orders import Orders, sent
 from reports.values import is_set
 from reports.words import Language
@@ -47,7 +47,7 @@ def nps_nrs_results(pairs: Mapping[tuple[int, int], int], *, stratum: Stratum, w
         likely = "promoter" if nps >= 9 else "passive" if nps >= 7 else "detractor"
         stays = "repeater" if nrs == 5 else "neutral" if nrs == 4 else "leaver"
         cells[f"{likely}_{stays}"] += count
-    names = [f"{a}_{b}" for a in ("promoter", "passive", "detractor") for b in ("repeater", "neutral", "leaver")]
+    names = [f"{likely}_{stays}" for likely in _LIKELY for stays in _STAYS]
     n = cells.total()
     counts = {name: cells[name] for name in names} if n else {}
     made = [
@@ -61,6 +61,47 @@ def nps_nrs_results(pairs: Mapping[tuple[int, int], int], *, stratum: Stratum, w
         )
         for variant, k in made
     )
+
+
+def crossed_shown(results: Sequence[Result]) -> tuple[Result, ...]:
+    """The records of one crossing – of `nps_nrs_results`, or the four segments of `segment_results` – as they may be
+    told: where a row or a column holds one to nine customers, what these few said of the one would be told by the
+    other. Then cells and counts are suppressed (flag `sibling`), and a sum of cells where its own two rows or columns
+    do."""
+    shares = [result for result in results if result.variant in _CROSSED]
+    if not shares or shares[0].status not in ("caution", "ok"):
+        return tuple(results)
+    counts = {name: n for name, n in shares[0].counts.items() if f"share_{name}" in _CROSSED}
+    n = sum(counts.values())
+    cut = {name: sum(counts.get(cell, 0) for cell in cells) for name, cells in _MARGINS.items()}
+    small = {name for name, size in cut.items() if 0 < size < SUPPRESS_BELOW or 0 < n - size < SUPPRESS_BELOW}
+    whole = bool(small & {name for name in _MARGINS if any(cell in counts for cell in _MARGINS[name])})
+    out = []
+    for result in results:
+        if result.variant not in _CROSSED:
+            out.append(result)
+        elif small & set(_CROSSED[result.variant]) or (whole and not _CROSSED[result.variant]):
+            out.append(sibling(result).shown())
+        else:
+            out.append(replace(result, counts={}) if whole else result)
+    return tuple(out)
+
+
+_LIKELY, _STAYS = ("promoter", "passive", "detractor"), ("repeater", "neutral", "leaver")
+_MARGINS: Mapping[str, tuple[str, ...]] = {
+    **{row: tuple(f"{row}_{column}" for column in _STAYS) for row in _LIKELY},
+    **{column: tuple(f"{row}_{column}" for row in _LIKELY) for column in _STAYS},
+    "psy_high": ("truly_loyal", "latent_fan"),
+    "beh_high": ("truly_loyal", "price_driven"),
+}
+"""Row or column of a crossing → its cells."""
+_CROSSED: Mapping[str, tuple[str, ...]] = {
+    "quiet_risk": ("detractor", "leaver"),
+    "locked_in": ("detractor", "repeater"),
+    **{f"share_{row}_{column}": () for row in _LIKELY for column in _STAYS},
+    **{f"share_{name}": () for name in SEGMENTS},
+}
+"""Share → the rows and columns that it crosses; () is all of them."""
 
 
 def close_pairs(nps: Given, nrs: Given) -> Iterator[tuple[str, int, int]]:

@@ -1,5 +1,5 @@
 """The metrics of a digest seen from several sides: periods, segments, channels, and the leading one week by week – each
-number computed beforehand, and only those that may stand side by side on one page (`reports.disclosure`).
+number computed beforehand, and only those that may stand side by side (`reports.digest.telling`).
 
 Reads the roll-up of twelve weeks and counts of latest answers; its input does not grow with the history of the shop.
 """
@@ -7,14 +7,14 @@ Reads the roll-up of twelve weeks and counts of latest answers; its input does n
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Shop, Telling, WeekRange
-from reports.disclosure import Ledger
+from reports.digest.telling import LONGEST_WEEKS, Part
 from reports.kpis import midnight_ms
 from reports.metrics import (
     INTERVAL_BOUND,
@@ -30,11 +30,8 @@ from reports.metrics import (
 from storage.records import LatestCell, RollupCell
 from storage.store import Tx
 
-WEEKS = 12
 PERIODS = (1, 4, 12)
 """Weeks, all of which end with the digest's own; its own number of weeks is always among them."""
-MOST_VALUES = 8
-"""Segments that can be chosen, the largest first; and channels."""
 MOST_METRICS = 12
 """Metrics that are seen from all sides beside the leading one, in the order of the digest."""
 
@@ -131,36 +128,20 @@ class Views:
         return next(trend for trend in self.trends if trend.scope == scope)
 
 
-_Key = tuple[str, str, str]
-"""(Monday, segment, channel)."""
-
-
 class _Question:
-    """One question in one wording: its answers, and what may be shown of them – beside its other numbers on the page,
-    and after what digests told before.
+    """One question in one wording: its answers, and what may be shown of them – beside the other numbers of the page
+    and of digests, and after what these told before."""
 
-    Args:
-        page: what all questions of the page share.
-        printed: windows of everybody whose score the digest itself prints.
-    """
-
-    def __init__(self, page: _Page, spec: InstrumentSpec, stratum: Stratum, printed: Iterable[Span]) -> None:
+    def __init__(self, page: _Page, spec: InstrumentSpec, stratum: Stratum) -> None:
         self.spec = spec
         self.stratum = stratum
         self._page = page
         self._cells = page.cells[(spec.id, *_place(stratum))]
-        self.sizes: Counter[_Key] = Counter()
-        for cell in self._cells:
-            if _is_valid(spec, cell):
-                self.sizes[(cell.week, cell.segment, cell.channel)] += cell.customers
         self._outside: Counter[str] = Counter()
         for cell in page.outside[(spec.id, *_place(stratum))]:
             if _is_valid(spec, cell):
                 self._outside[cell.week] += cell.customers
         self._latest: dict[Span, list[LatestCell]] = {}
-        self._ledger = Ledger(self.sizes)
-        for span in printed:
-            self._ledger.note(_within(self.sizes, span, EVERYBODY))
 
     def view(self, scope: Scope, weeks: int) -> View:
         """The answers of a scope in the last weeks, each customer's latest."""
@@ -177,17 +158,17 @@ class _Question:
         return View(scope, weeks, span, hidden, () if hidden else self._measured(values, scope, span))
 
     def weekly(self, scope: Scope) -> tuple[Point, ...]:
-        """The weeks of a scope, the newest admitted first: it is the one people look at."""
+        """The weeks of a scope."""
         points = []
-        for monday in reversed(self._page.mondays):
+        for monday in self._page.mondays:
             span = Span(monday.isoformat(), (monday + timedelta(weeks=1)).isoformat())
             values = [(c.value, c.customers) for c in self._inside(scope, span) if _is_valid(self.spec, c)]
             hidden = self._hidden(scope, span, sum(count for _, count in values))
             points.append(Point(monday, hidden, None if hidden else self._measured(values, scope, span)[0]))
-        return tuple(points[::-1])
+        return tuple(points)
 
     def _hidden(self, scope: Scope, span: Span, n: int) -> Hidden:
-        """Why a number of `n` answers may not be shown; shown from then on if it may."""
+        """Why a number of `n` answers may not be shown."""
         if n == 0:
             return "none"
         if n < SUPPRESS_BELOW:
@@ -197,9 +178,8 @@ class _Question:
             return "derivable"
         first = date.fromisoformat(span.start)
         window = WeekRange(first, (date.fromisoformat(span.end) - first).days // 7)
-        segment, channel = (scope.value if scope.dimension == of else "" for of in ("segment", "channel"))
-        told = self._page.telling.may_tell(self.spec.id, self.stratum, window, segment=segment, channel=channel)
-        return "" if told and self._ledger.admit(_within(self.sizes, span, scope)) else "derivable"
+        part = ("", scope.value) if scope.dimension == "channel" else (scope.value, "")
+        return "" if self._page.telling.may_tell(self.spec.id, self.stratum, window, part=part) else "derivable"
 
     def _inside(self, scope: Scope, span: Span) -> list[RollupCell]:
         return [c for c in self._cells if _has(span, c.week) and _belongs(scope, c.segment, c.channel)]
@@ -241,7 +221,7 @@ class _Page:
         self.tx = tx
         self.rule = rule
         self.tz = tz
-        self.mondays = [context.week_end - timedelta(weeks=back) for back in range(WEEKS, 0, -1)]
+        self.mondays = [context.week_end - timedelta(weeks=back) for back in range(LONGEST_WEEKS, 0, -1)]
         own = (context.week_end - context.window_start).days // 7
         self.spans = {
             weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
@@ -253,14 +233,13 @@ class _Page:
         for cell in tx.rollup(self.mondays[0].isoformat(), self.mondays[-1].isoformat()):
             if cell.instrument in context.specs:
                 (self.cells if _is_about(rule, cell) else self.outside)[(cell.instrument, *_place(cell))].append(cell)
-        self._context = context
         self._questions: dict[_Asked, _Question] = {}
 
     def question(self, spec: InstrumentSpec, stratum: Stratum) -> _Question:
         """The account of a question: the same one each time, for its numbers stand side by side."""
         key = (spec.id, *_place(stratum))
         if key not in self._questions:
-            self._questions[key] = _Question(self, spec, stratum, _printed(self._context, spec.id, stratum))
+            self._questions[key] = _Question(self, spec, stratum)
         return self._questions[key]
 
 
@@ -271,10 +250,8 @@ _Asked = tuple[str, str, str, str, str]
 def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop, tz: ZoneInfo) -> Views:
     """The views of the metrics of a digest, and the touchpoints of one instrument by week.
 
-    Of each question, everybody's periods are admitted first, then everybody's weeks, then the parts.
-
     Args:
-        context: the digest. Its own numbers stand on the page first: a view may not give them away either.
+        context: the digest.
         rule: what the digest is narrowed to.
     """
     page = _Page(tx, context, rule=rule, tz=tz)
@@ -285,22 +262,18 @@ def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop
         heat_spec, heat = _heat(context, page)
         return Views(lead.spec, (), (), (), heat_spec, heat, 0, why_not="off_interval")
     others = [page.question(row.spec, row.result.stratum) for row in seen]
-    everybody = {asked: [asked.view(EVERYBODY, weeks) for weeks in page.spans] for asked in (lead, *others)}
-    weekly = {EVERYBODY: lead.weekly(EVERYBODY)}
     heat_spec, heat = _heat(context, page)
-    scopes = _scopes(sum((asked.sizes for asked in everybody), Counter()), rule)
+    scopes = [EVERYBODY, *(_scope(part) for part in page.telling.parts())]
     views = {
-        asked: (*whole, *(asked.view(scope, weeks) for scope in scopes[1:] for weeks in page.spans))
-        for asked, whole in everybody.items()
+        asked: tuple(asked.view(scope, weeks) for scope in scopes for weeks in page.spans) for asked in (lead, *others)
     }
-    weekly |= {scope: lead.weekly(scope) for scope in scopes[1:]}
     told = {view.scope for found in views.values() for view in found if view.results}
     named = tuple(scope for scope in scopes if scope == EVERYBODY or scope in told)
     return Views(
         spec=lead.spec,
         scopes=named,
         views=tuple(view for view in views[lead] if view.scope in named),
-        trends=tuple(Trend(scope, weekly[scope]) for scope in named),
+        trends=tuple(Trend(scope, lead.weekly(scope)) for scope in named),
         heat_spec=heat_spec,
         heat=heat,
         left_out=len(scopes) - len(named),
@@ -331,41 +304,14 @@ def _belongs(scope: Scope, segment: str, channel: str) -> bool:
             return channel == scope.value
 
 
-def _within(sizes: Iterable[_Key], span: Span, scope: Scope) -> list[_Key]:
-    return [key for key in sizes if _has(span, key[0]) and _belongs(scope, key[1], key[2])]
-
-
-def _printed(context: DigestContext, metric: str, stratum: Stratum) -> list[Span]:
-    """Windows whose score the digest itself prints."""
-    told: list[Result] = []
-    for row in (context.primary, *context.rows):
-        if row.result.metric == metric and _place(row.result.stratum) == _place(stratum):
-            told += [row.result, row.change.earlier, *row.trend]
-            told += [row.longer.earlier] if row.longer is not None else []
-    if metric == context.primary_spec.id and (context.mode == "week" or context.show_week_result):
-        told.append(context.week_result)
-    return [result.window for result in told if result.status in ("caution", "ok")]
-
-
 def _is_about(rule: DigestRule, cell: RollupCell | LatestCell) -> bool:
     """By segment and channel; the touchpoint is that of the leading metric, or all of them side by side."""
     return rule.segment in ("", cell.segment) and rule.channel in ("", cell.channel)
 
 
-def _scopes(sizes: Mapping[_Key, int], rule: DigestRule) -> list[Scope]:
-    """Everybody, then the segments and the channels by size; one alone is everybody once more."""
-    found = [EVERYBODY]
-    narrowed: list[tuple[Dimension, int, str]] = [("segment", 1, rule.segment), ("channel", 2, rule.channel)]
-    for dimension, place, only in narrowed:
-        if only:
-            continue
-        counts: Counter[str] = Counter()
-        for key, n in sizes.items():
-            counts[key[place]] += n
-        if len(counts) > 1:
-            largest = sorted(counts, key=lambda value: (-counts[value], value))
-            found += [Scope(dimension, value) for value in largest if value][:MOST_VALUES]
-    return found
+def _scope(part: Part) -> Scope:
+    segment, channel = part
+    return Scope("segment", segment) if segment else Scope("channel", channel)
 
 
 def _heat(context: DigestContext, page: _Page) -> tuple[InstrumentSpec | None, tuple[HeatRow, ...]]:

@@ -90,6 +90,9 @@ class DigestContext:
     """A/B tests at the touchpoint of the digest; none in one about a segment, where arms are not whole."""
     trust: Portfolio | None
     """The trust balances of all customers; None in a digest that is limited to a part of the answers."""
+    rated: Mapping[tuple[str, str], tuple[int, ...]]
+    """Kind of survey and touchpoint → answers to the question of recommendation in the window of the comments, wording
+    by wording: what the rating of a topic could be subtracted from."""
     texts: FreeTexts | None
     """Words and topics; None until the comments are read, which takes longer than a transaction should."""
     pause: Pause

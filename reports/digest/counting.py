@@ -21,6 +21,7 @@ from reports.metrics import (
     Tally,
     is_off_interval,
     parse_value,
+    sibling,
     tally,
 )
 from reports.respondents import Asked, Respondents
@@ -241,16 +242,22 @@ class Source:
     ) -> tuple[Result, ...]:
         """The results of a window, suppressed (flag `sibling`) where a small cell could be had from them: by taking
         them from those of everybody, or with what digests told before."""
+        if self.may_tell(group, wording, window):
+            return results
+        return tuple(sibling(result) for result in results)
+
+    def may_tell(self, group: Group, wording: Wording, window: WeekRange) -> bool:
+        """Whether no small cell could be had from the answers of a window as one number."""
         stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
         told = self._telling.may_tell(group.instrument, stratum, window)
-        if told and not self.counted(group, window).gives_away(wording):
-            return results
-        return tuple(
-            replace(result, status="suppressed", flags=(*result.flags, "sibling"))
-            if result.status in ("caution", "ok")
-            else result
-            for result in results
-        )
+        return told and not self.counted(group, window).gives_away(wording)
+
+    def guarded_index(self, result: Result, window: WeekRange) -> Result:
+        """An index of a battery, suppressed (flag `sibling`) where its items may not be told."""
+        items = {
+            name for name, spec in self._specs.items() if spec.item is not None and spec.item.battery == result.metric
+        }
+        return result if self._telling.may_tell_items(items, result.stratum, window) else sibling(result)
 
     def overlap(self, group: Group, earlier: WeekRange, later: WeekRange) -> bool:
         """Whether more than a tenth of the later window's customers also answered in the earlier one."""

@@ -31,12 +31,22 @@ from reports.digest.shop import DigestRule, Shop
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, gather_drivers
 from reports.experiments import Trial, reports_of
-from reports.free_text import FreeTexts
+from reports.free_text import FreeTexts, TopicShare
 from reports.kpi_report import KpiReport, gather_kpis
 from reports.kpis import midnight_ms
-from reports.metrics import CAUTION_BELOW, InstrumentSpec, Result, Span, Stratum, Tally, measure
+from reports.metrics import (
+    CAUTION_BELOW,
+    SUPPRESS_BELOW,
+    InstrumentSpec,
+    Result,
+    Span,
+    Stratum,
+    Tally,
+    measure,
+    sibling,
+)
 from reports.portfolio import gather_portfolio
-from reports.quality import SATISFACTION, Quality, gather_quality
+from reports.quality import SATISFACTION, Quality, Timing, gather_quality
 from reports.trust import Rules
 from storage.store import Tx
 
@@ -167,6 +177,7 @@ def gather(
         flags=flags_of([primary_row, *rows], indices, ("mix_shift",) if mix.moved else ()),
         experiments=experiments,
         trust=portfolio,
+        rated=_rated(source, weeks.last(max(ROLLING_WEEKS, weeks.weeks))),
         texts=None,
         pause=pause_of(tx, digest_rule, reported, silent=silent),
         missing_blocks=(),
@@ -186,7 +197,27 @@ def with_texts(context: DigestContext, texts: FreeTexts) -> DigestContext:
     missing = tuple(gap for gap in context.missing_blocks if gap.block != "topics")
     if not texts.found and not texts.unread:
         missing = (*missing, Missing("topics", "no_comments"))
-    return replace(context, texts=texts, missing_blocks=missing)
+    found = tuple(replace(text, topics=tuple(_beside(topic, context) for topic in text.topics)) for text in texts.found)
+    return replace(context, texts=replace(texts, found=found), missing_blocks=missing)
+
+
+def _rated(source: Source, window: WeekRange) -> dict[tuple[str, str], tuple[int, ...]]:
+    asked = [group for group in source.groups(window) if group.instrument == "nps"]
+    return {
+        (group.survey_kind, group.touchpoint): tuple(
+            counted.n for counted in source.counted(group, window).tallies.values()
+        )
+        for group in asked
+    }
+
+
+def _beside(topic: TopicShare, context: DigestContext) -> TopicShare:
+    """A topic, its mean rating suppressed (flag `sibling`) where the score of everybody who rated would give that of a
+    few others away: not all who rate say why."""
+    rating = topic.rating
+    everybody = context.rated.get((rating.stratum.survey_kind, rating.stratum.touchpoint), ())
+    few = any(0 < n - rating.n_valid < SUPPRESS_BELOW for n in (*everybody, sum(everybody)))
+    return replace(topic, rating=sibling(rating).shown()) if few else topic
 
 
 def _missing(context: DigestContext, *, whole: bool, ledger: bool) -> tuple[Missing, ...]:
@@ -287,7 +318,7 @@ def _quality(
             scored.append((measure(spec, counted, stratum=stratum, window=window.span())[0].shown(), counted))
             if spec.id in SATISFACTION:
                 by_channel.append((spec, stratum, source.by_channel(group, wording, window)))
-    return gather_quality(
+    found = gather_quality(
         tx,
         *window.instants(tz),
         now_ms=now_ms,
@@ -297,6 +328,20 @@ def _quality(
         by_channel=by_channel,
         asked=source.asked(window),
     )
+    return replace(found, timing=tuple(_told(source, timing, window) for timing in found.timing))
+
+
+def _told(source: Source, timing: Timing, window: WeekRange) -> Timing:
+    """Both sides suppressed (flag `sibling`) where the score of everybody may not be told, or would give away those
+    whose invitation is not known."""
+    at = timing.early.stratum
+    group, wording = Group(timing.spec.id, at.survey_kind, at.touchpoint), (at.wording_id, at.label_set)
+    both = (timing.early, timing.late)
+    rest = source.counted(group, window).of(wording).n - sum(result.n_valid for result in both)
+    if source.may_tell(group, wording, window) and not 0 < rest < SUPPRESS_BELOW:
+        return timing
+    early, late = (sibling(result).shown() for result in both)
+    return replace(timing, early=early, late=late, difference=None)
 
 
 def _late(tx: Tx, group: Group, week: WeekRange, tz: ZoneInfo) -> int:

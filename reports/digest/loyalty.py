@@ -6,13 +6,15 @@ Source: docs/metrics.md ("Customers in groups").
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+from reports.digest.telling import may_tell_year
 from reports.digest.weeks import WeekRange
 from reports.event_tables import local_date
 from reports.kpi_report import deeds_between
-from reports.metrics import InstrumentSpec, Result, Span, Stratum, parse_value
+from reports.metrics import InstrumentSpec, Result, Span, Stratum, parse_value, sibling
 from reports.segments import (
     LOOK_BACK_MS,
     PSY_INSTRUMENTS,
@@ -20,6 +22,7 @@ from reports.segments import (
     attitudes,
     behaviours,
     close_pairs,
+    crossed_shown,
     nps_nrs_results,
     psy_results,
     segment_results,
@@ -48,13 +51,16 @@ def segments_at(tx: Tx, weeks: WeekRange, tz: ZoneInfo, specs: Mapping[str, Inst
         if instrument != "nps" or staying is None:
             continue
         tables: dict[Stratum, Counter[tuple[int, int]]] = {}
+        said: dict[Stratum, Counter[date]] = {}
         for customer, nps, nrs in close_pairs(likely, staying):
             here, there = words["nps", kind, touchpoint][customer], words["nrs", kind, touchpoint][customer]
             # another horizon than a year is another wording and never merged
             stratum = Stratum(kind, touchpoint, f"{here[0]} × {there[0]}", "", here[1])
             tables.setdefault(stratum, Counter())[(nps, nrs)] += 1
+            said.setdefault(stratum, Counter())[_monday(max(likely[customer][0], staying[customer][0]), tz)] += 1
         for stratum, pairs in tables.items():
-            out += nps_nrs_results(pairs, stratum=stratum, window=window)
+            found = nps_nrs_results(pairs, stratum=stratum, window=window)
+            out += _told(crossed_shown(found), weeks.end, said[stratum])
     kinds = dict.fromkeys(kind for instrument, kind, _ in latest if instrument == "affinity")
     happened = behaviours(deeds_between(tx, start_ms, end_ms, _DEEDS), end_ms, tz) if kinds else {}
     for kind in kinds:
@@ -63,11 +69,31 @@ def segments_at(tx: Tx, weeks: WeekRange, tz: ZoneInfo, specs: Mapping[str, Inst
             if of == kind and instrument in PSY_INSTRUMENTS:
                 mine.setdefault(instrument, []).append(given)
         people = attitudes(mine, end_ms)
-        if any(found.psy() is not None for found in people.values()):
-            out += psy_results(people, stratum=Stratum(kind), window=window)
+        if any(attitude.psy() is not None for attitude in people.values()):
+            newest: dict[str, int] = {}
+            for given in (answers for answers_of_one in mine.values() for answers in answers_of_one):
+                for customer, (at, _) in given.items():
+                    newest[customer] = max(at, newest.get(customer, at))
+            since = Counter(
+                _monday(newest[customer], tz) for customer, found in people.items() if found.psy() is not None
+            )
+            told = psy_results(people, stratum=Stratum(kind), window=window)
             if happened:
-                out += segment_results(people, happened, stratum=Stratum(kind), window=window)
+                told += crossed_shown(segment_results(people, happened, stratum=Stratum(kind), window=window))
+            out += _told(told, weeks.end, since)
     return tuple(result.shown() for result in out)
+
+
+def _told(results: Sequence[Result], end: date, said: Mapping[date, int]) -> list[Result]:
+    """The records of a year, suppressed (flag `sibling`) where those told before would give the newest few away."""
+    if may_tell_year(end, said):
+        return list(results)
+    return [sibling(result) for result in results]
+
+
+def _monday(at_ms: int, tz: ZoneInfo) -> date:
+    day = local_date(at_ms, tz)
+    return day - timedelta(days=day.weekday())
 
 
 def _latest(

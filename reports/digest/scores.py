@@ -254,7 +254,7 @@ def index_drafts(
         people = list(now.people.values())
         flags = ("mixed_lang",) if now.stratum.lang == "mixed" else ()
         found = [
-            replace(result, segment=segment, flags=(*flags, *result.flags))
+            source.guarded_index(replace(result, segment=segment, flags=(*flags, *result.flags)), window)
             for result in battery_results(
                 now.battery, now.indices, people, stratum=now.stratum, window=window.span(), raw=now.raw
             )
@@ -262,7 +262,9 @@ def index_drafts(
         scored = _scored(now)
         past = {} if then is None else _scored(then)
         lines = [
-            IndexDraft(result, _index_change(result, past.get(result.variant, {}), scored[result.variant], earlier))
+            IndexDraft(
+                result, _index_change(source, result, past.get(result.variant, {}), scored[result.variant], earlier)
+            )
             for result in found
             if result.variant in scored
         ]
@@ -286,11 +288,15 @@ def _scored(asked: Asked) -> dict[str, dict[str, float]]:
 
 
 def _index_change(
-    now: Result, before: Mapping[str, float], after: Mapping[str, float], earlier: tuple[Against, WeekRange]
+    source: Source,
+    now: Result,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    earlier: tuple[Against, WeekRange],
 ) -> Comparison:
     against, window = earlier
     low, high = (0.0, 100.0) if now.form == "index" else (-math.inf, math.inf)
-    past = record(
+    told = record(
         now.metric,
         now.variant,
         procedures.mean_of(list(before.values()), low, high),
@@ -299,12 +305,13 @@ def _index_change(
         stratum=now.stratum,
         window=window.span(),
         segment=now.segment,
-    ).shown()
+    )
+    past = source.guarded_index(told, window).shown()
     if not before:
         return Comparison(against, past, "none", "no_earlier")
-    if len(before) < SUPPRESS_BELOW:
+    if past.status == "suppressed":
         return Comparison(against, past, "none", "few_earlier")
-    if len(after) < SUPPRESS_BELOW:
+    if now.status == "suppressed":
         return Comparison(against, past, "none", "few_now")
     found = procedures.mean_difference_of(list(before.values()), list(after.values()))
     if found is None:

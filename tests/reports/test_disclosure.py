@@ -57,12 +57,6 @@ def test_what_follows_from_the_rest_may_be_said() -> None:
     assert ledger.admit("b")
 
 
-def test_a_number_that_is_printed_anyway_counts() -> None:
-    ledger = Ledger({"a": 20, "b": 4})
-    ledger.note("ab")
-    assert not ledger.admit("a")
-
-
 def can_be_computed(totals: Sequence[frozenset[int]], wanted: frozenset[int], cells: int) -> bool:
     """By plain linear algebra: whether the wanted sum is some combination of the totals."""
     rows = np.array([[cell in total for cell in range(cells)] for total in totals], dtype=float)
