@@ -22,7 +22,7 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 demo: $(VENV)/.run
-	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
+	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(SOCKET),--socket) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
 
 test: $(VENV)/.dev lint types imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

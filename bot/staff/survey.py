@@ -203,7 +203,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{who}に{at}、{via}「{flow}」をお送りします。",
         "“{flow}” will be sent to {who}{via} on {at}.",
     ),
-    "last": ("最後のご案内：{days}日前（{date}）", "Last invited: {days} days ago ({date})"),
+    "last": ("最後のご案内：{date}、{days}日前", "Last invited: {date}, {days} days ago"),
     "today": ("最後のご案内：今日", "Last invited: today"),
     "never": ("最後のご案内：なし", "Last invited: never"),
     "year": ("この1年のご案内：{n}回（上限 {most}回）", "Invitations within a year: {n} (limit {most})"),
@@ -223,7 +223,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "ok": ("送れます。", "It may be sent."),
     "not": ("送れません。", "It may not be sent."),
     "rule": ("送れません（ルール{n}）。", "It may not be sent (rule {n})."),
-    "from": ("（次は{date}以降）", " (from {date})"),
+    "from": ("{date}から送れます。", " It may be sent from {date}."),
 }
 _REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "opted_out": ("アンケートの停止を希望されています。", "This customer has stopped surveys."),
@@ -278,6 +278,8 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "No such customer. Please check the id or name.",
     ),
 }
+_UNTIL_SETTLED: Final = frozenset({"open_case", "open_ticket"})
+"""Reasons that end when somebody settles something; the time that comes with them is when Koe looks again."""
 _DAYS: Final[Mapping[str, int]] = {"min_gap": 14, "relational_gap": 90, "touchpoint_gap": 30}
 _VIA: Final[Mapping[str, tuple[str, str]]] = {
     "line": ("LINEで", " on LINE"),
@@ -310,15 +312,14 @@ def reason_text(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
 
     >>> from zoneinfo import ZoneInfo
     >>> reason_text(NotAllowed("min_gap", 1_796_000_400_000, 14), "ja", ZoneInfo("Asia/Tokyo"))
-    '前回のご案内から14日たっていません（次は11/30（月）以降）。'
+    '前回のご案内から14日たっていません。11/30（月）から送れます。'
     """
     ja, en = _REASONS.get(refused.reason, _UNSAID)
     days = refused.days or _DAYS.get(refused.reason, 0)
     sentence = (en if lang == "en" else ja).format(days=days)
-    if refused.allowed_from_ms is None:
+    if refused.allowed_from_ms is None or refused.reason in _UNTIL_SETTLED:
         return sentence
-    stop = "." if lang == "en" else "。"
-    return sentence.removesuffix(stop) + _say("from", lang, date=day_text(refused.allowed_from_ms, lang, tz)) + stop
+    return sentence + _say("from", lang, date=day_text(refused.allowed_from_ms, lang, tz))
 
 
 def reason_phrase(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
@@ -447,7 +448,8 @@ def card_lines(found: Eligibility, *, budget: Budget | str | None, lang: str, tz
     lines = [
         *verdict,
         who_text(CustomerHit(cut(found.customer.id, 80), cut(found.customer.name, 80)), lang),
-        _last_text(found.last_invited_ms, lang, tz, now_ms) + comma + year,
+        _last_text(found.last_invited_ms, lang, tz, now_ms),
+        year,
         comma.join(flags),
         _say("hours.later", lang, at=time_text(found.opens_ms, lang, tz)) if later else _say("hours.now", lang),
     ]

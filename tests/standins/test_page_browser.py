@@ -411,6 +411,9 @@ async def test_the_survey_form_is_filled_in_by_keyboard_and_shows_its_errors(
     await expect(form.get_by_text("このお客さまは見つかりません。")).to_be_visible()
     await expect(form.get_by_label("お客さま")).to_have_value("C999")
     await expect(form.get_by_label("お客さま")).to_be_focused()
+    await tab.reload()
+    await expect(form.get_by_text("このお客さまは見つかりません。")).to_be_visible()
+    await expect(form.get_by_label("お客さま")).to_have_value("C999")
 
     await form.get_by_label("お客さま").fill("C001")
     await form.get_by_role("button", name="送る").click()

@@ -123,7 +123,7 @@ async def invited(world: World, language: str = "ja", *, support: bool = False) 
     if support:
         await world.support_case(buyer)
     else:
-        order, product = person.order, "マグカップ" if language == "ja" else "mug"
+        order, product = person.order, "マグカップ" if language == "ja" else "stoneware mugs"
         await world.event("purchase", buyer, order=order, amount=5000, product=product, store="kyoto")
         await world.event("delivery", buyer, order=order)
     arrived = await world.until(lambda: bool(person.bubbles()), within_ms=2 * DAY_MS)

@@ -1,4 +1,5 @@
-"""Pictures of every card, window and refusal that staff see, in Japanese and English (`make screenshots`).
+"""Pictures of every card, window and refusal that staff see, and of what customers are asked for, in Japanese and
+English (`make screenshots`).
 
 Koe itself makes each state, against the stand-ins; the demo's page draws it. To add a picture, write a scene and a line
 in SCENES.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from playwright.async_api import Browser, Locator, Page, async_playwright, expec
 
 from bot.staff.survey import ABOUT, COMMAND
 from bot.standins import serve
-from bot.standins.demo import World, open_world
+from bot.standins.demo import Buyer, World, open_world
 from bot.standins.page import page_app
 from bot.standins.reading import block_words
 from bot.standins.story import Story
@@ -44,6 +45,18 @@ SHOP: dict[str, object] = PURCHASE_SHOP | {
         "may_handle_cases": ["U0STAFF", "U0MANAGER", "U0SECOND"],
     },
 }
+MORE: Final[dict[str, dict[str, object]]] = {
+    "window-survey-most": {"contact": {"per_year": 1}},
+    "line-quote": {"ask_to_quote": True},
+    "line-referral": {
+        "referral": {
+            "reward": {"ja": "500円分のクーポン", "en": "a 500 yen coupon"},
+            "url": "https://shop.example.com/friends",
+            "every": "180d",
+        }
+    },
+}
+"""What the shop of one picture has beside SHOP."""
 NAMES: Final = {
     "ja": {"U0STAFF": "高木（スタッフ）", "U0SECOND": "中島 京子（スタッフ）", "U0MANAGER": "店長（マネージャー）"},
     "en": {"U0STAFF": "Dana Reed", "U0SECOND": "Kim Ito", "U0MANAGER": "Sam Hill (manager)"},
@@ -76,6 +89,10 @@ class Stage:
         )
         return await unhappy(self.world, words, language=self.lang)
 
+    def buyer(self, person: Person) -> Buyer:
+        """As the shop's systems know them: all of one name."""
+        return replace(person.buyer, name=self.say("田中", "Emma"), language="ja" if self.lang == "ja" else "en")
+
     async def look(self, user: str = "U0STAFF", channel: str = "") -> None:
         """Open Slack as this person, at this channel; the first one is that of alerts."""
         await self.tab.goto(f"{self.url}/?lang={self.lang}")
@@ -103,6 +120,14 @@ class Stage:
         await self.look(user)
         return self.tab.locator("#messages .post").filter(has=self.tab.locator(".only-you")).last
 
+    async def phone(self, person: Person) -> Locator:
+        """The customer's LINE, at its newest message."""
+        await self.tab.set_viewport_size({"width": 1280, "height": 900})
+        await self.look()
+        await self.tab.locator("#customer").select_option(person.user_id)
+        await expect(self.tab.locator("#chat")).to_have_attribute("aria-busy", "false")
+        return self.tab.locator(".phone")
+
     async def asks(self, text: str, user: str = "U0MANAGER") -> Locator:
         """What this person alone is told after `/survey TEXT`."""
         before = len(self.world.slack.ephemerals(user))
@@ -117,9 +142,19 @@ class Stage:
         await eventually(self.world, lambda: slack.modal(user) is not None)
         await slack.types(user, "customer", person.order)
         await slack.picks(user, "customer", person.customer_id)
-        verdict = self.say("この1年のご案内", "Invitations within a year")
-        await eventually(self.world, lambda: verdict in "\n".join(block_words((slack.modal(user) or {})["blocks"])))
+        await eventually(
+            self.world, lambda: self._verdict in "\n".join(block_words((slack.modal(user) or {})["blocks"]))
+        )
         return await self.window(user)
+
+    @property
+    def _verdict(self) -> str:
+        return self.say("この1年のご案内", "Invitations within a year")
+
+    async def verdict(self, person: Person) -> Locator:
+        """The part of the window of `/survey` that says whether this customer may be asked, alone."""
+        await self.chooses(person, "U0STAFF")
+        return self.tab.locator(".sheet-body > div").filter(has_text=self._verdict)
 
     async def lists(self, persons: list[Person], *more: str) -> None:
         """A manager drops a list of customers into the window of `/survey bulk`, and gets the preview."""
@@ -368,7 +403,7 @@ async def window_survey(on: Stage) -> Locator:
 async def unasked(on: Stage) -> Person:
     """A customer with an order below what is asked about."""
     person = new_person(on.world, on.lang)
-    await on.world.event("purchase", person.buyer, order=person.order, amount=500)
+    await on.world.event("purchase", on.buyer(person), order=person.order, amount=500)
     await on.world.settle()
     return person
 
@@ -380,6 +415,16 @@ async def answered(on: Stage, count: int) -> None:
         if number % 4:
             await person.taps(on.say("満足", "Satisfied"))
             await person.taps(str(7 + number % 4))
+
+
+async def window_survey_search(on: Stage) -> Locator:
+    """The list of those who are found while somebody types."""
+    for _ in range(3):
+        await unasked(on)
+    sheet = await window_survey(on)
+    await sheet.get_by_label(on.say("お客さま", "Customer")).press_sequentially(on.say("田中", "Emma"))
+    await expect(sheet.locator(".b-found button")).to_have_count(3)
+    return sheet
 
 
 async def window_survey_ok(on: Stage) -> Locator:
@@ -399,6 +444,136 @@ async def window_survey_sent(on: Stage) -> Locator:
     await on.chooses(await unasked(on), "U0STAFF")
     await on.world.slack.submits("U0STAFF", {"channel": "line"})
     return await on.window()
+
+
+async def window_survey_planned(on: Stage) -> Locator:
+    await on.chooses(await unasked(on), "U0STAFF")
+    tomorrow = on.world.clock.now_ms() + DAY_MS
+    await on.world.slack.submits("U0STAFF", {"when": tomorrow // 1000})
+    return await on.window()
+
+
+async def window_survey_past(on: Stage) -> Locator:
+    """A time that has passed: the sentence stands under its field."""
+    await on.chooses(await unasked(on), "U0STAFF")
+    await on.world.slack.submits("U0STAFF", {"when": (on.world.clock.now_ms() - DAY_MS) // 1000})
+    return await on.window()
+
+
+async def window_survey_overridden(on: Stage) -> Locator:
+    await window_survey_override(on)
+    reason = on.say("お電話で、お客さまからご希望がありました", "The customer asked for it on the phone")
+    await on.world.slack.submits("U0MANAGER", {"override": reason, "flow": "after_support"})
+    return await on.window("U0MANAGER")
+
+
+async def window_survey_not_overridden(on: Stage) -> Locator:
+    """The customer stopped surveys while the reason was being typed."""
+    person = await invited(on.world, on.lang)
+    await on.chooses(person, "U0MANAGER")
+    await stops(on, person)
+    reason = on.say("お電話で、お客さまからご希望がありました", "The customer asked for it on the phone")
+    await on.world.slack.submits("U0MANAGER", {"override": reason})
+    return await on.window("U0MANAGER")
+
+
+async def stops(on: Stage, person: Person) -> None:
+    now_ms = on.world.clock.now_ms()
+    await on.world.koe.store.write(lambda tx: tx.set_consent(person.customer_id, "surveys", False, now_ms, "customer"))
+
+
+async def window_survey_stopped(on: Stage) -> Locator:
+    person = await unasked(on)
+    await stops(on, person)
+    return await on.verdict(person)
+
+
+async def window_survey_blocked_account(on: Stage) -> Locator:
+    person = await unasked(on)
+    on.world.line.block(person.user_id)
+    await on.world.advance(3_000)
+    return await on.verdict(person)
+
+
+async def window_survey_case(on: Stage) -> Locator:
+    return await on.verdict((await on.unhappy()).person)
+
+
+async def window_survey_ticket(on: Stage) -> Locator:
+    person = await unasked(on)
+    await on.world.event("ticket_opened", on.buyer(person), ticket="T1")
+    return await on.verdict(person)
+
+
+async def window_survey_complaint(on: Stage) -> Locator:
+    person = await unasked(on)
+    await on.world.event("complaint", on.buyer(person))
+    return await on.verdict(person)
+
+
+async def window_survey_most(on: Stage) -> Locator:
+    """As often as once a year allows."""
+    person = await invited(on.world, on.lang)
+    await on.world.advance(40 * DAY_MS)
+    return await on.verdict(person)
+
+
+async def window_survey_touchpoint(on: Stage) -> Locator:
+    person = await invited(on.world, on.lang)
+    await on.world.advance(20 * DAY_MS)
+    return await on.verdict(person)
+
+
+async def window_survey_overall(on: Stage) -> Locator:
+    person = await unasked(on)
+    await on.chooses(person, "U0STAFF")
+    await on.world.slack.submits("U0STAFF", {"flow": "relational"})
+    await on.world.slack.closes("U0STAFF")
+    await on.world.advance(20 * DAY_MS)
+    return await on.verdict(person)
+
+
+async def window_survey_overall_ahead(on: Stage) -> Locator:
+    person = await unasked(on)
+    await on.chooses(person, "U0STAFF")
+    in_ten_days = (on.world.clock.now_ms() + 10 * DAY_MS) // 1000
+    await on.world.slack.submits("U0STAFF", {"flow": "relational", "when": in_ten_days})
+    await on.world.slack.closes("U0STAFF")
+    return await on.verdict(person)
+
+
+async def window_survey_unreachable(on: Stage) -> Locator:
+    person = new_person(on.world, on.lang)
+    nowhere = replace(on.buyer(person), line_user_id="")
+    await on.world.event("purchase", nowhere, order=person.order, amount=500)
+    return await on.verdict(person)
+
+
+async def window_survey_paused(on: Stage) -> Locator:
+    await on.asks("pause after_purchase")
+    return await on.verdict(await unasked(on))
+
+
+async def window_survey_night(on: Stage) -> Locator:
+    """Outside the hours it waits for the morning."""
+    person = await unasked(on)
+    await on.world.advance(12 * HOUR_MS)
+    return await on.verdict(person)
+
+
+async def message_menu(on: Stage) -> Locator:
+    """The shortcuts of a message."""
+    person = await unasked(on)
+    words = on.say(
+        f"注文{person.order}の件、箱がつぶれていたそうです", f"About order {person.order}: the box was crushed"
+    )
+    await on.world.slack.says("U0STAFF", CHANNEL, words)
+    await on.tab.set_viewport_size({"width": 1280, "height": 560})
+    await on.look()
+    await on.tab.evaluate("document.getElementById('messages').style.flex = ''")
+    await on.tab.locator(".more").last.click()
+    await expect(on.tab.get_by_role("menuitem")).to_be_visible()
+    return on.tab.locator(".room")
 
 
 async def window_survey_message(on: Stage) -> Locator:
@@ -435,6 +610,16 @@ async def told_results_few(on: Stage) -> Locator:
 
 async def told_find(on: Stage) -> Locator:
     return await on.asks(f"find {(await invited(on.world, on.lang)).order}", "U0STAFF")
+
+
+async def told_find_several(on: Stage) -> Locator:
+    for _ in range(3):
+        await unasked(on)
+    return await on.asks(f"find {on.say('田中', 'Emma')}", "U0STAFF")
+
+
+async def told_find_nobody(on: Stage) -> Locator:
+    return await on.asks("find C9999", "U0STAFF")
 
 
 async def told_digest(on: Stage) -> Locator:
@@ -477,11 +662,23 @@ async def bulk_preview(on: Stage) -> Locator:
     """Of seven, one has stopped surveys and one was asked only just now; one comes twice, two are nobody."""
     persons = [await unasked(on) for _ in range(5)]
     stopped, asked = await unasked(on), await invited(on.world, on.lang)
-    now_ms = on.world.clock.now_ms()
-    await on.world.koe.store.write(lambda tx: tx.set_consent(stopped.customer_id, "surveys", False, now_ms, "customer"))
+    await stops(on, stopped)
     on.world.line.quota = 5_000
     await on.lists([*persons, stopped, asked, persons[0]], "X1", "X2")
     await on.world.slack.closes("U0MANAGER", all_views=True)
+    await on.world.settle()
+    return await on.bulk_message()
+
+
+async def bulk_refused(on: Stage) -> Locator:
+    """A file that cannot be read: of another encoding, and without a column that names customers."""
+    slack = on.world.slack
+    await slack.command("U0MANAGER", CHANNEL, COMMAND, "bulk")
+    await eventually(on.world, lambda: slack.modal("U0MANAGER") is not None)
+    content = on.say("お客さま番号\nC1001", "name,mail\nEmma,emma@example.com").encode(on.say("cp932", "utf-8"))
+    file_id = slack.adds_file("U0MANAGER", "list.csv", content)
+    await slack.submits("U0MANAGER", {"file": file_id})
+    await slack.closes("U0MANAGER", all_views=True)
     await on.world.settle()
     return await on.bulk_message()
 
@@ -519,6 +716,52 @@ async def home(on: Stage) -> Locator:
     await eventually(on.world, lambda: on.world.slack.home("U0STAFF") is not None)
     await on.look(channel="HOME")
     return on.tab.locator("#messages")
+
+
+async def home_empty(on: Stage) -> Locator:
+    """The first morning."""
+    await on.world.slack.opens_home("U0STAFF")
+    await eventually(on.world, lambda: on.world.slack.home("U0STAFF") is not None)
+    await on.look(channel="HOME")
+    return on.tab.locator("#messages")
+
+
+async def home_trouble(on: Stage) -> Locator:
+    """LINE refuses the token: sending waits, and staff read so."""
+    on.world.line.access_token = "another"
+    person = new_person(on.world, on.lang)
+    await on.world.event("purchase", on.buyer(person), order=person.order, amount=5000)
+    await on.world.event("delivery", on.buyer(person), order=person.order)
+    await on.world.advance(2 * HOUR_MS)
+    return await home_empty(on)
+
+
+async def answered_all(on: Stage, person: Person, comment: str) -> None:
+    """A whole survey of a content customer, what is not asked for skipped."""
+    person.looks()
+    shown = await person.taps(on.say("満足", "Satisfied"))
+    for _ in range(8):
+        if on.say("ありがとうございました", "Thank you for") in shown:
+            break
+        if on.say("薦める可能性", "How likely") in shown:
+            shown = await person.says("9")
+        elif comment and on.say("理由", "reason") in shown:
+            await person.says(comment)
+            shown = await person.waits(8_000)
+        else:
+            shown = await person.says(on.say("スキップ", "skip"))
+
+
+async def line_referral(on: Stage) -> Locator:
+    person = await invited(on.world, on.lang)
+    await answered_all(on, person, "")
+    return await on.phone(person)
+
+
+async def line_quote(on: Stage) -> Locator:
+    person = await invited(on.world, on.lang)
+    await answered_all(on, person, on.say("梱包がきれいでした", "Beautifully packed"))
+    return await on.phone(person)
 
 
 async def home_cases(on: Stage) -> Locator:
@@ -592,28 +835,53 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[Locator]]]] = {
     "window-resolve": window_resolve,
     "window-words": window_words,
     "window-survey": window_survey,
+    "window-survey-search": window_survey_search,
     "window-survey-ok": window_survey_ok,
     "window-survey-blocked": window_survey_blocked,
     "window-survey-override": window_survey_override,
+    "window-survey-overridden": window_survey_overridden,
+    "window-survey-not-overridden": window_survey_not_overridden,
+    "window-survey-past": window_survey_past,
     "window-survey-sent": window_survey_sent,
+    "window-survey-planned": window_survey_planned,
+    "window-survey-stopped": window_survey_stopped,
+    "window-survey-blocked-account": window_survey_blocked_account,
+    "window-survey-case": window_survey_case,
+    "window-survey-ticket": window_survey_ticket,
+    "window-survey-complaint": window_survey_complaint,
+    "window-survey-most": window_survey_most,
+    "window-survey-touchpoint": window_survey_touchpoint,
+    "window-survey-overall": window_survey_overall,
+    "window-survey-overall-ahead": window_survey_overall_ahead,
+    "window-survey-unreachable": window_survey_unreachable,
+    "window-survey-paused": window_survey_paused,
+    "window-survey-night": window_survey_night,
+    "message-menu": message_menu,
     "window-survey-message": window_survey_message,
     "told-help": told_help,
     "told-status": told_status,
     "told-results": told_results,
     "told-results-few": told_results_few,
     "told-find": told_find,
+    "told-find-several": told_find_several,
+    "told-find-nobody": told_find_nobody,
     "told-digest": told_digest,
     "told-pause": told_pause,
     "told-resume": told_resume,
     "told-dry-run": told_dry_run,
     "window-bulk": window_bulk,
     "window-bulk-read": window_bulk_read,
+    "bulk-refused": bulk_refused,
     "bulk-preview": bulk_preview,
     "bulk-sending": bulk_sending,
     "bulk-stopped": bulk_stopped,
     "bulk-done": bulk_done,
     "home": home,
+    "home-empty": home_empty,
+    "home-trouble": home_trouble,
     "home-cases": home_cases,
+    "line-referral": line_referral,
+    "line-quote": line_quote,
     "refused-unlisted": refused_unlisted,
     "refused-guest": refused_guest,
     "refused-taken": refused_taken,
@@ -636,12 +904,12 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def stage(tmp_path: Path, chromium: Browser, lang: str) -> AsyncIterator[Stage]:
-    world = await open_world(tmp_path, start_ms=START_MS, shop={**SHOP, "language": lang})
+async def stage(tmp_path: Path, chromium: Browser, lang: str, name: str) -> AsyncIterator[Stage]:
+    world = await open_world(tmp_path, start_ms=START_MS, shop={**SHOP, **MORE.get(name, {}), "language": lang})
     world.slack.channels[CHANNEL].members.append(world.slack.add_user("", id="U0SECOND"))
-    for user_id, name in NAMES[lang].items():
+    for user_id, called in NAMES[lang].items():
         user = world.slack.users[user_id]
-        user.name, user.locale = name, "ja-JP" if lang == "ja" else "en-US"
+        user.name, user.locale = called, "ja-JP" if lang == "ja" else "en-US"
     page = page_app(line=world.line, slack=world.slack, story=Story(world), lang="ja" if lang == "ja" else "en")
     served = await serve(page)
     context = await chromium.new_context(

@@ -101,6 +101,8 @@ function element(part, block, use, inModal, label = "", hintId = null) {
   const acts = !inModal || block.type !== "input" || block.dispatch_action;
   const keep = { "data-action": part.action_id, "data-type": part.type, "aria-describedby": hintId };
   const name = label ? null : (plainOf(part.placeholder) || part.action_id);
+  // what a modal holds already: it is there again when the page is opened anew
+  const held = use.held?.[block.block_id]?.[part.action_id] ?? {};
   switch (part.type) {
     case "button": {
       const style = { primary: " primary", danger: " danger" }[part.style] ?? "";
@@ -119,7 +121,7 @@ function element(part, block, use, inModal, label = "", hintId = null) {
       }, plainOf(part.text));
     }
     case "external_select":
-      return searching(part, block, keep, use, acts && tell, name);
+      return searching(part, block, keep, use, acts && tell, name, held);
     case "file_input":
       return dropping(part, keep, use);
     case "static_select":
@@ -128,16 +130,16 @@ function element(part, block, use, inModal, label = "", hintId = null) {
     case "channels_select":
     case "multi_static_select":
     case "multi_users_select":
-      return part.type.startsWith("multi_") ? many(part, keep, use, acts && tell, "checkbox") : select(part, keep, use, acts && tell, name);
+      return part.type.startsWith("multi_") ? many(part, keep, use, acts && tell, "checkbox", held) : select(part, keep, use, acts && tell, name, held);
     case "overflow": {
-      const node = select({ ...part, placeholder: { text: "⋯" } }, keep, use, tell, use.words.more);
+      const node = select({ ...part, placeholder: { text: "⋯" } }, keep, use, tell, use.words.more, {});
       node.classList.add("overflow");
       return node;
     }
     case "radio_buttons":
-      return many(part, keep, use, acts && tell, "radio");
+      return many(part, keep, use, acts && tell, "radio", held);
     case "checkboxes":
-      return many(part, keep, use, acts && tell, "checkbox");
+      return many(part, keep, use, acts && tell, "checkbox", held);
     case "plain_text_input":
     case "number_input":
     case "email_text_input":
@@ -154,7 +156,7 @@ function element(part, block, use, inModal, label = "", hintId = null) {
         autocomplete: "off",
         class: "b-field",
       });
-      node.value = part.initial_value ?? "";
+      node.value = held.value ?? part.initial_value ?? "";
       if (acts && !long) {
         node.addEventListener("keydown", (event) => {
           if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return;
@@ -169,8 +171,8 @@ function element(part, block, use, inModal, label = "", hintId = null) {
     case "datetimepicker": {
       const kind = { datepicker: "date", timepicker: "time", datetimepicker: "datetime-local" }[part.type];
       const node = el("input", { ...keep, type: kind, class: "b-field short", "aria-label": name });
-      const moment = part.initial_date_time; // seconds; the shop's clock is Tokyo's
-      node.value = part.initial_date ?? part.initial_time ?? (moment ? new Date((moment + 9 * 3600) * 1000).toISOString().slice(0, 16) : "");
+      const moment = held.selected_date_time ?? part.initial_date_time; // seconds; the shop's clock is Tokyo's
+      node.value = held.selected_date ?? held.selected_time ?? part.initial_date ?? part.initial_time ?? (moment ? new Date((moment + 9 * 3600) * 1000).toISOString().slice(0, 16) : "");
       if (acts) node.addEventListener("change", () => tell({ selected: node.value }));
       return node;
     }
@@ -192,9 +194,10 @@ function optionsOf(part, use) {
 
 const asOption = (value, text) => ({ value, text: { type: "plain_text", text } });
 
-function select(part, keep, use, tell, name) {
+function select(part, keep, use, tell, name, held) {
   const groups = optionsOf(part, use);
-  const initial = part.initial_option?.value ?? part.initial_user ?? part.initial_channel ?? part.initial_conversation ?? "";
+  const chosen = held.selected_option?.value ?? held.selected_user ?? held.selected_channel ?? held.selected_conversation;
+  const initial = chosen ?? part.initial_option?.value ?? part.initial_user ?? part.initial_channel ?? part.initial_conversation ?? "";
   const flat = groups.flatMap(([, options]) => options);
   const draw = (option) => el("option", { value: option.value }, plainOf(option.text));
   const node = el("select", { ...keep, class: "b-select", "aria-label": name },
@@ -212,8 +215,8 @@ function select(part, keep, use, tell, name) {
 }
 
 /** A field that asks the app what it offers while somebody types. */
-function searching(part, block, keep, use, tell, name) {
-  let option = use.held?.[block.block_id]?.[part.action_id]?.selected_option ?? part.initial_option ?? null;
+function searching(part, block, keep, use, tell, name, held) {
+  let option = held.selected_option ?? part.initial_option ?? null;
   let waiting = 0;
   const found = el("div", { class: "b-found", role: "group" });
   const field = el("input", { type: "text", class: "b-field", "aria-label": name, autocomplete: "off", placeholder: plainOf(part.placeholder) || null });
@@ -254,9 +257,10 @@ function dropping(part, keep, use) {
   return node;
 }
 
-function many(part, keep, use, tell, kind) {
+function many(part, keep, use, tell, kind, held) {
   const options = optionsOf(part, use).flatMap(([, group]) => group);
-  const initial = new Set([...(part.initial_options ?? []).map((option) => option.value), part.initial_option?.value, ...(part.initial_users ?? [])]);
+  const chosen = held.selected_options ?? (held.selected_option ? [held.selected_option] : null);
+  const initial = new Set(chosen?.map((option) => option.value) ?? held.selected_users ?? [...(part.initial_options ?? []).map((option) => option.value), part.initial_option?.value, ...(part.initial_users ?? [])]);
   const group = `group-${++fieldCount}`;
   const node = el("div", { ...keep, class: `b-many ${kind}`, role: kind === "radio" ? "radiogroup" : "group", "aria-label": plainOf(part.placeholder) || null },
     options.map((option) => {

@@ -222,7 +222,7 @@ export function slackPane({ words, own, post, open, confirm }) {
         if (hadFocus) (before?.isConnected ? before : text).focus({ preventScroll: true });
         before = null;
       } else {
-        if (opened) before = document.activeElement;
+        if (opened) before = document.activeElement === document.body ? null : document.activeElement;
         const focused = kept?.contains(document.activeElement) ? document.activeElement.closest("[data-action]")?.dataset.action : null;
         const sheet = drawSheet(view);
         if (kept) carryFields(kept, sheet);
