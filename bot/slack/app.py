@@ -295,16 +295,30 @@ class SlackApp:
 
         async def click(ack: Any, body: JsonObject) -> None:
             await ack()
+            await self._afterwards(body, work(body))
+
+        async def work(body: JsonObject) -> None:
             person, refused = await self._access.decide(permission, body, way=f"{kind}:{name}")
             await (self._tell(body, refused, person.lang) if refused else handle(body, person))
 
         return window if kind == "view" else click
+
+    async def _afterwards(self, body: JsonObject, work: Awaitable[None]) -> None:
+        """What follows an acknowledgement. Its failure ends here: Bolt, which looks every 10 ms whether there is an
+        acknowledgement, forgets one whose listener fails before it has looked, and lets Slack wait in vain."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - as Bolt itself: it ends in the log, and in a sentence for the person
+            await self._on_error(error, body)
 
     def _guarded_command(self, handle: Handler) -> Callable[..., Awaitable[None]]:
         """The listener of the slash command; what it asks for is decided by the first word behind it."""
 
         async def listener(ack: Any, body: JsonObject) -> None:
             await ack()
+            await self._afterwards(body, work(body))
+
+        async def work(body: JsonObject) -> None:
             word = (str(body.get("text") or "").split() or [""])[0].lower()
             word = word if word in access.COMMANDS else ANYTHING_ELSE
             person, refused = await self._access.decide(
