@@ -17,7 +17,7 @@ from bot.outbox import UNASKED, Outbox
 from bot.voice import NO_REPLY, ReplyTo, Voice
 from flows import cases as rules
 from flows.cases import NODE, Standing
-from flows.engine import Choice, Media, OpenCase, Say, Tap, Typed, Unsent
+from flows.exchange import Choice, Media, OpenCase, Say, Tap, Typed, Unsent
 from storage.records import Address, AuditEntry, Case, CaseEvent, Job, Session
 from storage.store import Tx
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from flows.engine import Ask, Content, Media, Record, Say, Tap, Typed, Unsent
+from flows.exchange import Ask, Content, Media, Record, Say, Tap, Typed, Unsent
 
 JsonObject = dict[str, Any]
 

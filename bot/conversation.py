@@ -26,7 +26,8 @@ from bot.referrals import Referrals
 from bot.rights import Rights, person_of
 from bot.voice import NO_REPLY, ReplyTo, Voice, address_of
 from flows.cases import NODE
-from flows.engine import (
+from flows.engine import asked, new_state, step
+from flows.exchange import (
     Ask,
     Begin,
     CaseSettled,
@@ -42,16 +43,13 @@ from flows.engine import (
     Reply,
     Retract,
     Say,
-    State,
     Stop,
     Tap,
     Typed,
     Unsent,
     Wake,
-    asked,
-    new_state,
-    step,
 )
+from flows.state import State
 from flows.survey import WAVE_MS, Flow
 from storage.errors import Conflict, StoreError
 from storage.failpoints import hit

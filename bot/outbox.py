@@ -8,7 +8,7 @@ import msgspec
 
 from bot.channel import JsonObject
 from bot.clock import Chance
-from flows.engine import State
+from flows.state import State
 from storage.records import Job, Session
 from storage.store import Tx
 

@@ -10,7 +10,7 @@ from collections.abc import Container
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from flows.engine import Dates
+from flows.exchange import Dates
 
 if TYPE_CHECKING:
     from bot.config import Shop

@@ -12,7 +12,7 @@ from bot.channel import Inbound
 from bot.outbox import Outbox
 from bot.rights import person_of
 from bot.voice import Voice
-from flows.engine import Choice, Say, Tap
+from flows.exchange import Choice, Say, Tap
 from storage.records import Session
 from storage.store import Tx
 

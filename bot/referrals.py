@@ -14,7 +14,7 @@ from bot.channel import Inbound
 from bot.outbox import Outbox
 from bot.rights import person_of
 from bot.voice import Voice
-from flows.engine import Choice, Say, Tap
+from flows.exchange import Choice, Say, Tap
 from storage.errors import Conflict
 from storage.records import Event, Session
 from storage.store import Tx

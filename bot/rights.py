@@ -14,7 +14,7 @@ from bot.channel import Inbound
 from bot.outbox import Outbox
 from bot.voice import Voice
 from flows import rights
-from flows.engine import Choice, OpenCase, Say, Tap, Typed
+from flows.exchange import Choice, OpenCase, Say, Tap, Typed
 from storage.records import Session
 from storage.store import Tx
 

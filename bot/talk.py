@@ -22,7 +22,8 @@ from bot.config import ConfigErrors, Shop, Unhappy, read_settings, read_shop, ru
 from bot.promises import Promises
 from flows import rights
 from flows.builtin import builtin_library
-from flows.engine import (
+from flows.engine import new_state, step, summary
+from flows.exchange import (
     Ask,
     Begin,
     CaseSettled,
@@ -47,9 +48,6 @@ from flows.engine import (
     Typed,
     Unsent,
     Wake,
-    new_state,
-    step,
-    summary,
 )
 from flows.source import DefinitionErrors, Problem, parse_yaml
 from flows.survey import Flow, Library

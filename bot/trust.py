@@ -13,7 +13,7 @@ import structlog
 
 from bot.cases import Cases
 from bot.outbox import Outbox
-from flows.engine import OpenCase
+from flows.exchange import OpenCase
 from reports import trust
 from storage.records import Job, TrustDrop
 from storage.store import Store, Tx

@@ -11,7 +11,7 @@ import structlog
 
 from bot.channel import Channel, Inbound, Turn
 from bot.outbox import UNASKED, Outbox
-from flows.engine import Ask, Say
+from flows.exchange import Ask, Say
 from flows.survey import Flow, Library, Wording
 from storage.records import Address, Answer, Job, Session
 from storage.store import Tx

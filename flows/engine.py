@@ -8,12 +8,37 @@ ordinary inputs.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal, cast
 
+from flows.exchange import (
+    Ask,
+    Begin,
+    CaseSettled,
+    Choice,
+    Content,
+    Dates,
+    Defer,
+    Elapsed,
+    End,
+    EraseAnswers,
+    Input,
+    Media,
+    NotOurs,
+    OpenCase,
+    Output,
+    Record,
+    Reply,
+    Retract,
+    Say,
+    Stop,
+    Tap,
+    Typed,
+    Unsent,
+    Wake,
+)
 from flows.questions import (
     Between,
     Left,
@@ -26,8 +51,10 @@ from flows.questions import (
     says_nothing,
 )
 from flows.rights import recognise
+from flows.state import Bubble, Outcome, Recorded, State
 from flows.survey import Course, Ending, Flow, Question, Wave
-from flows.texts import Lang, Template, item_name, quote
+from flows.texts import Lang, item_name, quote
+from flows.voice import THE_SHOPS, voice_of
 
 __all__ = [
     "Ask",
@@ -65,452 +92,6 @@ __all__ = [
     "step",
     "summary",
 ]
-
-# `Value` and `QuestionKind` are defined beside the questions: a code of a scale (int), the code of a choice or of
-# yes/no (str), the codes of a multi-select (tuple, in the order of the question's choices), the words of a free text.
-
-# --------------------------------------------------------------------------------------------------------- inputs
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """Words the customer wrote (plain text, already unescaped)."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tap:
-    """A button: the `node` and `value` of the Choice that was shown."""
-
-    node: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """Something that is not words: a sticker (with its own words, if any), a photo, a voice message …"""
-
-    kind: Literal["sticker", "photo", "other"]
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """The customer took a message back: its words must go from the answer it was part of."""
-
-    message_id: str
-    text: str = ""
-    """What the message says now, where a customer can edit (Slack); "" when it is gone."""
-
-
-Content = Typed | Tap | Media | Unsent
-
-
-@dataclass(frozen=True, slots=True)
-class Dates:
-    """Promises and dates in words, in the session's language, as they stand at the time of the input."""
-
-    reply_by: str
-    """With its preposition: 「11月24日（火）18:00まで」, "by Tue 24 Nov, 18:00"."""
-    later: str
-    """The day on which an invitation put off is repeated: 「11月24日（火）」."""
-    again: str
-    """The day on which a customer who has not used the item yet is asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """Start the conversation: the first question goes out with the invitation."""
-
-    at_ms: int
-    local_date: date
-    """The day of the first question where the customer lives; decides `weeks: even|odd`."""
-    first_contact: bool = False
-    """True adds the sentence about storage and consent (copy `inv.first`)."""
-    sample: float = 0.0
-    """0 ≤ sample < 1, drawn by the caller once per session: seeds the order of randomised choices."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Something the customer did."""
-
-    at_ms: int
-    content: Content
-    dates: Dates
-    message_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Elapsed:
-    """A timer asked for by Wake, or one of the caller's own: "remind", "expire"."""
-
-    at_ms: int
-    timer: str
-    dates: Dates
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The world ends the conversation: nothing is said, what was collected so far is recorded."""
-
-    at_ms: int
-    reason: Literal["voided", "opted_out", "erased", "blocked", "superseded"]
-
-
-Input = Begin | Reply | Elapsed | Stop
-
-# -------------------------------------------------------------------------------------------------------- outputs
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Something to tap. A tap comes back as Tap(node, value).
-
-    `node` is a question id, a node of the conversation ("@exit", "@later", "@contact", "@inquiry", "@control"), or
-    "@rights" for what belongs to the person rather than to the survey (the caller handles those: unsubscribe, erase …).
-    """
-
-    label: str
-    node: str
-    value: str
-    tap_text: str = ""
-    """What the chat shows as the customer's words after the tap; the label when empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """A bubble that asks nothing of a question; `choices` are offered with it."""
-
-    text: str
-    choices: tuple[Choice, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question to be shown in one bubble (again, if it was shown before)."""
-
-    question: str
-    kind: QuestionKind
-    text: str
-    """The question itself; for the first question without the invitation, which is `intro`."""
-    intro: str = ""
-    """What comes before the question in the same bubble: invitation, "no problem", correction, repeat …"""
-    low: str = ""
-    high: str = ""
-    """The words at the two ends of a numeric scale, with their numbers: 「0：全く薦めない」."""
-    choices: tuple[Choice, ...] = ()
-    controls: tuple[Choice, ...] = ()
-    """Skip, decide, take one back, pass to a person: what every question offers beside its choices."""
-    exits: tuple[Choice, ...] = ()
-    small: str = ""
-    """Small and grey, below."""
-    small_choices: tuple[Choice, ...] = ()
-    """Answer later, stop surveys."""
-    chosen: Value | None = None
-    """The present answer: codes chosen so far in a multi-select, or the answer being corrected."""
-    alt: str = ""
-    """The notification line: no item, no score, no words of the customer."""
-    invitation: bool = False
-    """True for the first bubble of a session."""
-    shared: bool = False
-    """True when nothing in it comes from this customer but the choices they made: a rendering may be kept and shown to
-    others."""
-
-    def __hash__(self) -> int:
-        # renderings are kept by question: its many choices need not be gone through to find one
-        return hash((self.question, self.intro, self.text))
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An answer: it replaces the counted answer of the same question in this session, which stays in the history."""
-
-    question: str
-    value: Value | None
-    """None: the customer left the question out; `missing` says how."""
-    missing: Literal["", "skipped", "dk"] = ""
-    shown_ms: int = 0
-    late: bool = False
-    message_ids: tuple[str, ...] = ()
-    label: str = ""
-    """The answer in the customer's language as they saw it: 「8点」, 「やや満足」; what a channel shows as chosen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retract:
-    """An earlier answer is no longer on the path: it stops counting and stays in the history."""
-
-    question: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Give back Elapsed(timer) at `at_ms`; a later Wake of the same timer replaces the earlier one."""
-
-    timer: str
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCase:
-    """Somebody must look after this customer."""
-
-    reason: Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]
-    words: str = ""
-    promised: bool = False
-    """True when the customer was told a time ({reply_by})."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseSettled:
-    """The reason for a case has gone: the customer corrected a mis-tap, or does not want contact."""
-
-    reason: Literal["corrected", "no_contact"]
-
-
-@dataclass(frozen=True, slots=True)
-class Defer:
-    """Ask this customer again on another day, with a new session ("later": put off, "unused": not used yet), or not
-    at all ("never")."""
-
-    kind: Literal["later", "unused", "never"]
-
-
-@dataclass(frozen=True, slots=True)
-class EraseAnswers:
-    """The customer wants the answers of this session gone ([ここまでの回答を消す] after やめる)."""
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The conversation is over, in the words of the survey profession."""
-
-    outcome: Literal[
-        "completed", "break_off", "exited", "expired", "voided", "opted_out", "erased", "blocked", "superseded"
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class NotOurs:
-    """What the customer sent has nothing to do with the survey that waits: it belongs to the shop's people and tools,
-    and the conversation stands where it stood."""
-
-
-Output = Say | Ask | Record | Retract | Wake | OpenCase | CaseSettled | Defer | EraseAnswers | NotOurs | End
-
-# ---------------------------------------------------------------------------------------------------------- state
-
-Phase = Literal["new", "asking", "inquiry", "done"]
-Outcome = Literal[
-    "", "completed", "break_off", "exited", "expired", "voided", "opted_out", "erased", "blocked", "superseded"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A recorded answer as the state keeps it."""
-
-    value: Value | None
-    missing: str
-    shown_ms: int
-    at_ms: int
-    message_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One bubble of a free text."""
-
-    message_id: str
-    at_ms: int
-    text: str
-
-
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-
-
-@dataclass(slots=True)
-class State:
-    """Where one conversation stands. To everybody but the engine it is a value: `step` never changes the one given."""
-
-    lang: Lang
-    vars: dict[str, str]
-    facts: dict[str, object]
-    phase: Phase = "new"
-    outcome: Outcome = ""
-    parity: int = 0
-    seed: float = 0.0
-    n: int = 0
-    """Questions on the longest path, as promised in the invitation."""
-    at: str = ""
-    """The question that waits for an answer."""
-    answers: dict[str, _Given] = field(default_factory=dict)
-    shown: dict[str, int] = field(default_factory=dict)
-    chosen: tuple[str, ...] | None = None
-    """Codes chosen so far in the multi-select that waits."""
-    tries: int = 0
-    """Unreadable replies to the question that waits."""
-    noise: int = 0
-    """Replies of the whole session that were no answers (see NOISE_LIMIT)."""
-    parts: tuple[_Part, ...] = ()
-    """Bubbles of the free text being written."""
-    due_ms: int = 0
-    """When that free text closes."""
-    kept: dict[str, tuple[_Part, ...]] = field(default_factory=dict)
-    """Bubbles of recorded free texts, by question: one may still be taken back, or come late."""
-    unhappy: bool = False
-    """A case was opened because of the answers."""
-    case: bool = False
-    """Any case was opened."""
-    promised: bool = False
-    """The customer was told that somebody will write."""
-    contact: Literal["", "offered", "yes", "no"] = ""
-    last: str = ""
-    """The last words that could not be read, for the member of staff who is asked for."""
-    photo_ms: int = 0
-    ended_ms: int = 0
-    reminded_ms: int = 0
-    """When the invitation was repeated; 0: it was not."""
-    _opening: str = field(default="", repr=False, compare=False)
-    """How the text begins: what never changes once the first question was asked."""
-
-    def dump(self) -> str:
-        """The state as text, for storage."""
-        opening = self._opening or _to_json([2, self.lang, self.vars, self.facts])[:-1]
-        if self.phase != "new":
-            self._opening = opening
-        rest = _to_json(
-            [
-                self.phase,
-                self.outcome,
-                self.parity,
-                self.seed,
-                self.n,
-                self.at,
-                {q: [g.value, g.missing, g.shown_ms, g.at_ms, g.message_ids] for q, g in self.answers.items()},
-                self.shown,
-                self.chosen,
-                self.tries,
-                self.noise,
-                [[p.message_id, p.at_ms, p.text] for p in self.parts],
-                self.due_ms,
-                {q: [[p.message_id, p.at_ms, p.text] for p in parts] for q, parts in self.kept.items()},
-                self.unhappy,
-                self.case,
-                self.promised,
-                self.contact,
-                self.last,
-                self.photo_ms,
-                self.ended_ms,
-                self.reminded_ms,
-            ]
-        )
-        return f"{opening},{rest[1:]}"
-
-    @classmethod
-    def parse(cls, text: str) -> State:
-        """The state that was dumped.
-
-        Raises:
-            ValueError: the text is no state of this version (an erased session has none: "").
-        """
-        try:
-            version, *fields = json.loads(text)
-            if version == 1:  # knew nothing of reminders
-                fields.append(0)
-            elif version != 2:
-                raise ValueError(f"a conversation's state of version {version}; this program reads up to version 2")
-            (
-                lang,
-                variables,
-                facts,
-                phase,
-                outcome,
-                parity,
-                seed,
-                n,
-                at,
-                answers,
-                shown,
-                chosen,
-                tries,
-                noise,
-                parts,
-                due_ms,
-                kept,
-                unhappy,
-                case,
-                promised,
-                contact,
-                last,
-                photo_ms,
-                ended_ms,
-                reminded_ms,
-            ) = fields
-            return cls(
-                lang,
-                variables,
-                facts,
-                phase,
-                outcome,
-                parity,
-                seed,
-                n,
-                at,
-                {
-                    q: _Given(tuple(v) if type(v) is list else v, missing, shown_ms, at_ms, tuple(ids))
-                    for q, (v, missing, shown_ms, at_ms, ids) in answers.items()
-                },
-                shown,
-                None if chosen is None else tuple(chosen),
-                tries,
-                noise,
-                tuple(_Part(*part) for part in parts),
-                due_ms,
-                {q: tuple(_Part(*part) for part in found) for q, found in kept.items()},
-                unhappy,
-                case,
-                promised,
-                contact,
-                last,
-                photo_ms,
-                ended_ms,
-                reminded_ms,
-            )
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not a conversation's state: {error}") from error
-
-    def _copy(self) -> State:
-        return State(
-            self.lang,
-            self.vars,
-            self.facts,
-            self.phase,
-            self.outcome,
-            self.parity,
-            self.seed,
-            self.n,
-            self.at,
-            dict(self.answers),
-            dict(self.shown),
-            self.chosen,
-            self.tries,
-            self.noise,
-            self.parts,
-            self.due_ms,
-            dict(self.kept),
-            self.unhappy,
-            self.case,
-            self.promised,
-            self.contact,
-            self.last,
-            self.photo_ms,
-            self.ended_ms,
-            self.reminded_ms,
-            self._opening,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -562,7 +143,7 @@ def new_state(
     given = {name: value for name, value in vars.items() if value}
     if "item" in given:
         given["item"] = item_name(given["item"])
-    missing = sorted(_voice(flow, spoken).required - given.keys())
+    missing = sorted(voice_of(flow, spoken).required - given.keys())
     if missing:
         raise ValueError(f"flow `{flow.id}` needs a value for {', '.join(missing)} in its texts")
     kept = {name: found for name in sorted(flow.fact_names) if (found := _plain(_fact(facts, name))) is not None}
@@ -575,7 +156,7 @@ def new_state(
 
 def step(flow: Flow, state: State, input: Input) -> Step:  # noqa: A002
     """What an input leads to. Total: it never raises for what a customer, a timer or a late message does."""
-    turn = _Turn(flow, state._copy(), input.at_ms)
+    turn = _Turn(flow, state.copy(), input.at_ms)
     match input:
         case Begin():
             turn.begin(input)
@@ -613,7 +194,7 @@ def asked(flow: Flow, state: State, question_id: str) -> Ask | None:
     question = flow.find(question_id)
     if question is None:
         return None
-    turn = _Turn(flow, state._copy(), 0)
+    turn = _Turn(flow, state.copy(), 0)
     turn.ask(question, "")
     (shown,) = turn.out
     return shown if isinstance(shown, Ask) else None
@@ -643,7 +224,7 @@ class _Turn:
         self.state = state
         self.at_ms = at_ms
         self.out: list[Output] = []
-        self.voice = _voice(flow, state.lang)
+        self.voice = voice_of(flow, state.lang)
         self.dates = _NO_DATES
         self.message_id = ""
         self.changes = 0
@@ -971,7 +552,7 @@ class _Turn:
             return
         if self.message_id and any(part.message_id == self.message_id for part in state.parts):
             return
-        state.parts = (*state.parts, _Part(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
+        state.parts = (*state.parts, Bubble(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
         state.due_ms = max(self.at_ms + self.flow.rules.text_quiet_ms, state.due_ms)
         self.out.append(Wake("text", state.due_ms))
 
@@ -986,7 +567,7 @@ class _Turn:
                 parts = state.kept[question.id]
                 if not self.message_id or all(part.message_id != self.message_id for part in parts):
                     self.keep_text(
-                        question, (*parts, _Part(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
+                        question, (*parts, Bubble(self.message_id, self.at_ms, text[: self.flow.rules.text_max]))
                     )
             return
         if not state.answers and command(text) is None:
@@ -1206,7 +787,7 @@ class _Turn:
             self.say_text("text.got" if before is None or before.value is None else "same"), worth_a_bubble=False
         )
 
-    def keep_text(self, question: Question, parts: Sequence[_Part]) -> str:
+    def keep_text(self, question: Question, parts: Sequence[Bubble]) -> str:
         """Record a free text from its bubbles, in the order they were written; "" when nothing is left of them."""
         state = self.state
         ordered = tuple(sorted(parts, key=lambda part: part.at_ms))
@@ -1467,7 +1048,7 @@ class _Turn:
         ids = message_ids if message_ids is not None else ((self.message_id,) if self.message_id else ())
         before = state.answers.get(question.id)
         at_ms = max(self.at_ms, before.at_ms) if before is not None and question.kind == "text" else self.at_ms
-        state.answers[question.id] = _Given(value, missing, shown_ms, at_ms, ids)
+        state.answers[question.id] = Recorded(value, missing, shown_ms, at_ms, ids)
         self.changes += 1
         label = _label(question, value, state.lang)
         self.out.append(Record(question.id, value, missing, shown_ms, late, ids, label))
@@ -1493,11 +1074,11 @@ class _Turn:
             choices = self.controls(question)
         self.out.append(Say(text, choices))
 
-    def say_same(self, question: Question, before: _Given) -> None:
+    def say_same(self, question: Question, before: Recorded) -> None:
         if self.at_ms - before.at_ms >= DOUBLE_TAP_MS and self.heard():
             self.aside(self.say_text("same", {"score": self.score(question, before.value)}))
 
-    def changed(self, question: Question, before: _Given | None, text_id: str) -> str:
+    def changed(self, question: Question, before: Recorded | None, text_id: str) -> str:
         given = self.state.answers[question.id]
         score = self.score(question, given.value)
         if before is None or before.value is None:
@@ -1600,7 +1181,7 @@ class _Turn:
             return None
         state = self.state
         place = (self.position(question), state.n, self.course().part)
-        spoken = tuple(state.vars.get(name) for name in _THE_SHOPS)
+        spoken = tuple(state.vars.get(name) for name in THE_SHOPS)
         return (question.id, intro, ends, exits, place, spoken)
 
     # ----------------------------------------------------------------------------------- looking things up
@@ -1751,138 +1332,6 @@ class _Turn:
 
 _NO_DATES = Dates(reply_by="", later="", again="")
 _WEEK_ZERO = date(1970, 1, 5).toordinal()
-_COMPUTED = frozenset({"n", "i", "part", "parts", "reply_by", "date"})
-_THE_SHOPS = ("brand", "team", "here", "privacy_url", "retention", "support_hours")
-_SHOPS_OWN = frozenset({*_THE_SHOPS, "n", "i"})
-"""Blanks that say the same to every customer."""
-
-
-_KEPT_ASKS = 1000
-
-
-class _Voice:
-    """What a flow says in one language, put together once."""
-
-    def __init__(self, flow: Flow, lang: Lang) -> None:
-        self._flow = flow
-        self._lang = lang
-        self._templates: dict[str, Template] = {}
-        self._ranges: dict[str, str] = {}
-        self.asks: dict[tuple[object, ...], Ask] = {}
-        self.common_alt = _SHOPS_OWN.issuperset(self.template("alt.question").blanks)
-        self.choices: dict[str, tuple[Choice, ...]] = {}
-        self.controls: dict[str, tuple[Choice, ...]] = {}
-        self.blanks: dict[str, frozenset[str] | None] = {}
-        done = self._button("button.done", "@control", "done")
-        self.remove = self._button("button.remove_one", "@control", "remove")
-        self.person = self._button("button.person", "@control", "person")
-        for question in flow.questions:
-            buttons = question.wordings[lang].buttons if question.kind != "text" else ()
-            self.choices[question.id] = tuple(
-                Choice(label, question.id, str(code), tap_text if tap_text != label else "")
-                for code, label, tap_text in buttons
-            )
-            wording = question.wordings[lang]
-            templates = (wording.text, wording.note, wording.small)
-            blanks = {name for template in templates if template is not None for name in template.blanks}
-            shops_own = blanks <= _SHOPS_OWN and blanks.isdisjoint(question.vars)
-            self.blanks[question.id] = frozenset(blanks) if shops_own else None
-            skip = (self.skip(question),) if question.optional else ()
-            if question.kind == "multi":
-                # 「特にない」 leaves it out already; without such a choice there must be another way.
-                skip = () if question.exclusive else skip
-                self.controls[question.id] = (done, *skip)
-            else:
-                self.controls[question.id] = skip
-        self.exits = tuple(Choice(found.labels[lang], "@exit", found.id) for found in flow.exits)
-        self.exit_keys = {found.id: key(found.labels[lang]) for found in flow.exits}
-        self.small_choices = (
-            self._button("button.later", "@later", "later"),
-            self._button("button.unsubscribe", "@rights", "unsubscribe"),
-        )
-        self.unsubscribe = tuple(
-            self._button(f"{value}.label", "@rights", value) for value in ("unsub.yes", "unsub.no", "unsub.news")
-        )
-        self.never = (self._button("button.never", "@later", "never"),)
-        self.erase = (self._button("button.erase_session", "@control", "erase"),)
-        self.contact = (
-            self._button("contact.yes.label", "@contact", "yes"),
-            self._button("contact.no.label", "@contact", "no"),
-        )
-        self.inquiry = (
-            self._button("button.go_on", "@inquiry", "go"),
-            self._button("button.stop_here", "@inquiry", "end"),
-        )
-        labels = {
-            value: [self._flow.deck.text(f"contact.{value}.label", spoken) for spoken in flow.languages]
-            for value in _YES_NO
-        }
-        words = {"yes": ["はい", "お願いします", "yes", "yes please"], "no": ["いいえ", "不要です", "no", "no thanks"]}
-        self.contact_keys = {key(word): value for value in _YES_NO for word in (*labels[value], *words[value])}
-        self.go_on = {
-            key(word) for word in (self.inquiry[0].label, "はい", "続ける", "続けます", "yes", "go on", "continue")
-        }
-        self.stop_here = {key(word) for word in (self.inquiry[1].label, "いいえ", "no", "stop here")}
-        own = [
-            flow.invite[lang],
-            flow.alt[lang],
-            *([flow.wave.invite[lang], flow.wave.alt[lang]] if flow.wave else []),
-            *(found.texts[lang] for found in flow.exits),
-            *(e.texts[lang] for e in flow.endings),
-        ]
-        required = {name for template in own for name in template.required}
-        for question in flow.questions:
-            wanted = question.wordings[lang].text.required
-            required |= {
-                name for name in wanted if name not in question.vars and "." not in name and not flow.find(name)
-            }
-        self.required = frozenset(required - _COMPUTED)
-
-    def _button(self, text_id: str, node: str, value: str) -> Choice:
-        return Choice(self._flow.deck.text(text_id, self._lang), node, value)
-
-    def skip(self, question: Question) -> Choice:
-        """The button that leaves this question out; it names it, so that a late tap leaves out no other."""
-        text_id = "button.continue_without" if question.kind == "text" else "button.skip"
-        return self._button(text_id, "@control", f"skip:{question.id}")
-
-    def keep(self, common: tuple[object, ...], ask: Ask) -> None:
-        """Show it to the next customer as well (see _Turn.common)."""
-        if len(self.asks) >= _KEPT_ASKS:
-            self.asks.clear()
-        self.asks[common] = ask
-
-    def template(self, text_id: str) -> Template:
-        template = self._templates.get(text_id)
-        if template is None:
-            template = self._templates[text_id] = self._flow.deck.template(text_id, self._lang)
-        return template
-
-    def fill(self, texts: Mapping[Lang, Template], values: Mapping[str, str]) -> str:
-        return texts[self._lang].fill(values)
-
-    def range(self, question: Question) -> str:
-        """{range} of retry.1: what can be typed."""
-        found = self._ranges.get(question.id)
-        if found is None:
-            numbered = (
-                question.kind == "scale"
-                and question.wordings[self._lang].quoted is question.wordings[self._lang].labels
-            )
-            kind = "scale" if numbered else "yes_no" if question.kind == "yes_no" else "choice"
-            ends = {"low": str(question.low), "high": str(question.high)}
-            found = self._ranges[question.id] = self._flow.deck.text(f"range.{kind}", self._lang, ends)
-        return found
-
-
-_YES_NO = ("yes", "no")
-
-
-def _voice(flow: Flow, lang: Lang) -> _Voice:
-    voice = flow.cache.get(lang)
-    if not isinstance(voice, _Voice):
-        voice = flow.cache[lang] = _Voice(flow, lang)
-    return voice
 
 
 def _crosses(question: Question, value: Value | None, flow: Flow) -> bool:
@@ -1918,9 +1367,9 @@ def _codes(value: Value | None) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def _reworded(parts: Sequence[_Part], message_id: str, text: str) -> tuple[_Part, ...]:
+def _reworded(parts: Sequence[Bubble], message_id: str, text: str) -> tuple[Bubble, ...]:
     """The bubbles after one of them was edited, or taken back (no text)."""
-    edited = (_Part(part.message_id, part.at_ms, text) if part.message_id == message_id else part for part in parts)
+    edited = (Bubble(part.message_id, part.at_ms, text) if part.message_id == message_id else part for part in parts)
     return tuple(part for part in edited if part.text.strip())
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from flows.engine import Ask, Choice, Output, Record, Say, Wake
+from flows.exchange import Ask, Choice, Output, Record, Say, Wake
 
 __all__ = ["render_transcript", "told"]
 

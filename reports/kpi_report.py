@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta, tzinfo
 from typing import Any
 
-from flows.engine import State
+from flows.state import State
 from reports.event_tables import CONTRACT_TYPES, EVENT_TYPES, LOOK_BACK_MS, EventTables, event_tables
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
 from reports.kpis import KpiSettings, Window, drop_off, kpis, lifetime_values, midnight_ms

@@ -19,7 +19,7 @@ import msgspec
 
 from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
 from bot.line.messages import encode_messages, pack_bubbles, unpack_bubbles
-from flows.engine import Ask
+from flows.exchange import Ask
 
 T = TypeVar("T")
 

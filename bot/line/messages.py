@@ -20,7 +20,7 @@ import msgspec
 
 from bot import buttons
 from bot.channel import JsonObject
-from flows.engine import Ask, Choice, Say
+from flows.exchange import Ask, Choice, Say
 
 MOST_MESSAGES: Final = 5
 MOST_QUICK_REPLIES: Final = 13

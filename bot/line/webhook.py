@@ -16,7 +16,7 @@ import msgspec
 
 from bot import buttons
 from bot.channel import Blocked, Followed, Ignored, Inbound
-from flows.engine import Content, Media, Tap, Typed, Unsent
+from flows.exchange import Content, Media, Tap, Typed, Unsent
 
 _LONGEST_TEXT = 10_000
 """LINE's own input box ends there; anything longer is not a customer typing."""

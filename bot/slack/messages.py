@@ -17,7 +17,8 @@ from bot import buttons
 from bot.channel import Ignored, Inbound, JsonObject, Outgoing, Turn
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape, plain, storable
-from flows.engine import Ask, Choice, Content, Media, Record, Say, Tap, Typed, Unsent, Value
+from flows.exchange import Ask, Choice, Content, Media, Record, Say, Tap, Typed, Unsent
+from flows.questions import Value
 from flows.texts import Deck
 
 TAP: Final = "koe.tap"

@@ -132,13 +132,13 @@ async def test_what_customers_did_after_answering_comes_from_stored_answers(tmp_
 
 
 async def test_where_a_conversation_was_left_is_read_from_its_state(tmp_path: Path) -> None:
-    from flows.engine import _Given
+    from flows.state import Recorded
 
     def talks(tx: Tx) -> None:
         for i in range(12):
-            state = State("ja", {}, {}, shown={"sat": 1, "nps": 2}, answers={"sat": _Given("5", "", 1, 2)})
+            state = State("ja", {}, {}, shown={"sat": 1, "nps": 2}, answers={"sat": Recorded("5", "", 1, 2)})
             if i >= 9:
-                state.answers["nps"] = _Given(None, "skipped", 2, 3)
+                state.answers["nps"] = Recorded(None, "skipped", 2, 3)
             text = "" if i == 0 else state.dump()
             at_ms = week(0, 1)
             tx.put_invitation(
