@@ -27,6 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.builtin import builtin_definitions
+
 ROOT = Path(__file__).resolve().parents[1]
 
 Program = Literal["koe", "reports"]
@@ -39,6 +41,7 @@ SERVER = (
     "bot.http",
     "bot.line",
     "bot.slack.app",
+    "holidays.countries",
     "linebot.v3.messaging",
     "slack_bolt.adapter.socket_mode.async_handler",
     "slack_bolt.adapter.starlette.async_handler",
@@ -56,6 +59,7 @@ COMMANDS = (
     "bot.events.files",
     "bot.exports",
     "bot.talk",
+    "holidays.countries",
     "reports.__main__",
     "reports.answers_report",
     "rich.console",
@@ -298,6 +302,8 @@ def _serve(modules: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in modules:
         importlib.import_module(name)
+    # Koe's own flows and texts, the same for every process
+    builtin_definitions()
     gc.freeze()
     alive: set[int] = set()
     print(json.dumps({"ready": True}), flush=True)

@@ -147,6 +147,8 @@ class SlackApp:
             )
 
         app = AsyncApp(
+            # without a name Bolt looks for its caller's, and opens the sources of the whole stack for that
+            name="koe",
             client=self._channel.client(None),
             before_authorize=self._keep_first,
             authorize=authorize,
