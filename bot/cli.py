@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bot.app import Koe
     from bot.config import Config, DigestRule, Shop
     from bot.exports import Exported, Wanted
+    from flows.definitions import Instrument
     from flows.source import Problem
-    from flows.survey import Instrument
     from flows.triggers import TriggerRule
     from reports.export_columns import What
     from reports.kpis import KpiSettings

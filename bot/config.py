@@ -40,9 +40,10 @@ from pydantic_settings import (
 from bot import experiments, files, promises
 from flows.builtin import builtin_definitions, builtin_library
 from flows.experiments import Experiment
+from flows.flow import Rules
 from flows.source import DefinitionErrors, Problem, Source
 from flows.source import Path as SourcePath
-from flows.survey import Library, Rules
+from flows.survey import Library
 from flows.triggers import Clock, ContactRules, Duration, Hours, Name, Span, TriggerRule
 from reports import trust
 from reports.kpi_words import TARGETS

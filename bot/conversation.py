@@ -49,8 +49,8 @@ from flows.exchange import (
     Unsent,
     Wake,
 )
+from flows.flow import WAVE_MS, Flow
 from flows.state import State
-from flows.survey import WAVE_MS, Flow
 from storage.errors import Conflict, StoreError
 from storage.failpoints import hit
 from storage.records import Answer, Invitation, Job, Session

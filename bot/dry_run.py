@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bot.invitations import chance_of, facts_of, history_of, same_order
 from flows import triggers
-from flows.survey import Flow
+from flows.flow import Flow
 from flows.triggers import DAY_MS, TriggerRule
 from storage.records import Event
 from storage.store import Store, Tx

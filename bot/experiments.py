@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bot.files import hint
 from flows import experiments
+from flows.checks import GIVEN
+from flows.definitions import Instrument, Text
 from flows.experiments import BEHAVIOURS, RESPONSE_RATE, Arm, Experiment
+from flows.flow import Flow
 from flows.source import DefinitionErrors, Plain, Problem, Source
-from flows.survey import GIVEN, NEEDED_TEXTS, Flow, Instrument, Library, Text
+from flows.survey import NEEDED_TEXTS, Library
 from flows.texts import LANGS, Template, template_problems
 from flows.triggers import TriggerRule
 from storage.records import Registration

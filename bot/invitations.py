@@ -18,7 +18,8 @@ from bot.outbox import Outbox
 from bot.staff.survey import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest, limited
 from bot.voice import Voice
 from flows import experiments, triggers
-from flows.survey import Flow, Library
+from flows.flow import Flow
+from flows.survey import Library
 from flows.triggers import TriggerRule
 from storage.records import Address, AuditEntry, Contacts, Customer, Event, Invitation, Job, Session
 from storage.store import Tx

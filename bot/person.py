@@ -16,7 +16,8 @@ import msgspec
 
 from bot.clock import Chance, Clock
 from bot.staff.card import erased_message
-from flows.survey import Flow, Library
+from flows.flow import Flow
+from flows.survey import Library
 from reports import trust
 from reports.rounding import signed
 from storage.errors import StoreInUse

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.config import Shop
-from flows.survey import flow_json_schema
+from flows.definitions import flow_json_schema
 
 FOLDER = Path("docs/schemas")
 

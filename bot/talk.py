@@ -49,8 +49,9 @@ from flows.exchange import (
     Unsent,
     Wake,
 )
+from flows.flow import Flow
 from flows.source import DefinitionErrors, Problem, parse_yaml
-from flows.survey import Flow, Library
+from flows.survey import Library
 from flows.transcript import render_transcript, told
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import structlog
 from bot.channel import Channel, Inbound, Turn
 from bot.outbox import UNASKED, Outbox
 from flows.exchange import Ask, Say
-from flows.survey import Flow, Library, Wording
+from flows.flow import Flow, Wording
+from flows.survey import Library
 from storage.records import Address, Answer, Job, Session
 from storage.store import Tx
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from flows.flow import Rules
 from flows.source import Source, parse_yaml
-from flows.survey import Library, Rules, load_library
+from flows.survey import Library, load_library
 
 
 @dataclass(frozen=True, slots=True)

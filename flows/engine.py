@@ -39,6 +39,7 @@ from flows.exchange import (
     Unsent,
     Wake,
 )
+from flows.flow import Course, Ending, Flow, Question, Wave
 from flows.questions import (
     Between,
     Left,
@@ -52,7 +53,6 @@ from flows.questions import (
 )
 from flows.rights import recognise
 from flows.state import Bubble, Outcome, Recorded, State
-from flows.survey import Course, Ending, Flow, Question, Wave
 from flows.texts import Lang, item_name, quote
 from flows.voice import THE_SHOPS, voice_of
 

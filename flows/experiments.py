@@ -15,7 +15,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from flows.survey import Flow, Text
+from flows.definitions import Text
+from flows.flow import Flow
 from flows.triggers import DAY_MS, Clock, Duration, Name, Span, TriggerRule
 
 ALPHA = 0.05

@@ -1,4 +1,4 @@
-"""Surveys as values: what a definition file may say, every problem of all files in one go, and the resolved flow.
+"""Definition files in, surveys out: every problem of all files in one go, and the resolved flows.
 
 A flow is *resolved* when it is loaded: instruments, wordings and texts are copied into it, and the hash of the result
 is its revision. Sessions pin a revision; `Library.flow_from` brings an old one back exactly as it was asked.
@@ -9,634 +9,40 @@ from __future__ import annotations
 import copy
 import difflib
 import hashlib
-import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, TypeVar, cast
+from typing import TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
+from flows.checks import Unread, check_flow
 from flows.conditions import Condition
-from flows.questions import QuestionKind, Reader, Value
+from flows.definitions import (
+    ID,
+    Anchors,
+    Battery,
+    Block,
+    BlockItem,
+    BlocksFile,
+    ChoiceWords,
+    EndingFile,
+    FlowFile,
+    Instrument,
+    QuestionFile,
+    SurveyKind,
+    Text,
+    Variant,
+    WaveFile,
+)
+from flows.flow import Ending, Exit, Flow, Question, Rules, Wave, words_in
+from flows.questions import QuestionKind
 from flows.source import DefinitionErrors, Path, Plain, Problem, Source
-from flows.texts import LANGS, Deck, Lang, Template, quote, template_problems
-from flows.triggers import DAY_MS, Span
+from flows.texts import LANGS, Deck, Lang, Template, template_problems
 
-SurveyKind = Literal["transactional", "relational"]
 _M = TypeVar("_M", bound=BaseModel)
 
-# ------------------------------------------------------------------------------------------------ what files may say
-
-_ID = r"[a-z][a-z0-9_]{0,39}"
-_Id = Annotated[str, Field(pattern=f"^{_ID}$")]
-_Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", coerce_numbers_to_str=True)]
-_Words = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Text(_Model):
-    """Words in both languages."""
-
-    ja: _Words
-    en: _Words
-
-
-class Anchors(_Model):
-    """The words at the two ends of a numeric scale."""
-
-    low: Text
-    high: Text
-
-
-class ChoiceWords(_Model):
-    """One choice: its code and its words."""
-
-    value: _Code
-    text: Text
-
-
-class Variant(_Model):
-    """Other words for the same instrument: another wording id."""
-
-    text: Text
-    note: Text | None = None
-
-
-class Battery(_Model):
-    """The place of a scale among the items that make an index together; how they are put together is known to reports.
-
-    The items of a battery share one scale, and stand in a file in their order.
-    """
-
-    id: _Id
-    index: _Id
-    pair: _Id | None = None
-    """A part of the index that has a score of its own."""
-    reverse: bool = False
-    """A high answer lowers the index."""
-    weight: float | None = Field(None, ge=0, le=1)
-    """Its share of the index: with weights, which add up to 1, the index is made of complete answers only; without,
-    of at least half of the items, all equal."""
-
-
-class Instrument(_Model):
-    """A question with standard wording and scoring. Scoring sets are data for reports."""
-
-    id: _Id
-    name: Text
-    kind: QuestionKind
-    text: Text
-    low: int = 0
-    high: int = 0
-    anchors: Anchors | None = None
-    labels: dict[int, Text] = {}
-    label_set: str = ""
-    order: Literal["ascending", "descending"] = "ascending"
-    choices: tuple[ChoiceWords, ...] = ()
-    exclusive: str = ""
-    other: str = ""
-    shuffle: bool = False
-    positive: tuple[int | str, ...] = ()
-    negative: tuple[int | str, ...] = ()
-    statistic: Literal["net", "top2", "mean", "share", "distribution"] = "distribution"
-    better: Literal["high", "low"] = "high"
-    unhappy: Literal["satisfaction", "effort", "ease", "nps"] | None = None
-    feelings: bool = False
-    battery: Battery | None = None
-    wording: str = ""
-    variants: dict[str, Variant] = {}
-    note: Text | None = None
-    small: str = ""
-    source: str = ""
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Instrument:
-        _check_kind(self.kind, self.low, self.high, self.labels, self.choices, self.exclusive, self.other)
-        if self.kind == "scale":
-            outside = [
-                value for value in (*self.positive, *self.negative) if value not in range(self.low, self.high + 1)
-            ]
-            if outside:
-                raise ValueError(f"positive/negative name {outside[0]!r}, which is not on the scale")
-        elif self.battery is not None:
-            raise ValueError(f"`battery` belongs to a scale, not to {self.kind}")
-        return self
-
-
-class QuestionFile(_Model):
-    """One question of a flow: a standard instrument, or an own `type` with its own words."""
-
-    id: _Id
-    instrument: str | None = None
-    type: QuestionKind | None = None
-    variant: str | None = None
-    text: Text | None = None
-    note: Text | None = None
-    low: int | None = None
-    high: int | None = None
-    anchors: Anchors | None = None
-    labels: dict[int, Text] = {}
-    order: Literal["ascending", "descending"] | None = None
-    choices: tuple[ChoiceWords, ...] = ()
-    exclusive: str = ""
-    other: str = ""
-    shuffle: bool | None = None
-    small: str = ""
-    when: Condition | None = None
-    weeks: Literal["even", "odd"] | None = None
-    vars: dict[str, str | Text] = {}
-    optional: bool = True
-    """False takes the skip button away; the word 「スキップ」 always works."""
-    part: int = Field(1, ge=1)
-    """In which session of a wave it is asked."""
-
-    @model_validator(mode="after")
-    def _is_one_of_two(self) -> QuestionFile:
-        if (self.instrument is None) == (self.type is None):
-            raise ValueError(f"question `{self.id}` needs either `instrument` or `type`")
-        if self.type is not None:
-            if self.text is None:
-                raise ValueError(f"own question `{self.id}` needs a `text`")
-            if self.variant is not None:
-                raise ValueError(f"`variant` belongs to an instrument, and `{self.id}` has none")
-            low, high = self.low or 0, self.high or 0
-            _check_kind(self.type, low, high, self.labels, self.choices, self.exclusive, self.other)
-        return self
-
-
-class EndingFile(_Model):
-    """What is said at the end to whom; the first that fits is taken."""
-
-    when: Condition | None = None
-    say: str | Text
-
-
-def _instrument_alone(value: object) -> object:
-    return {"instrument": value} if isinstance(value, str) else value
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-class BlockItem(_Model):
-    """One question of a block."""
-
-    instrument: str
-    when: Condition | None = None
-
-
-class Block(_Model):
-    """Questions about touchpoints that are always asked together, so that they can be weighed against each other."""
-
-    when: Condition | None = None
-    """The events it fits; every event without it."""
-    items: Annotated[tuple[Annotated[BlockItem, BeforeValidator(_instrument_alone)], ...], Field(min_length=1)]
-
-
-class BlocksFile(_Model):
-    """The blocks of a flow: one of those that fit the event is asked after its questions."""
-
-    ask: Annotated[tuple[_Id, ...], BeforeValidator(_listed), Field(min_length=1)]
-    sample: float = Field(1.0, gt=0.0, le=1.0)
-    """Share of the sessions in which a block is asked."""
-
-
-class WaveFile(_Model):
-    """A survey that is asked in several sessions (`part` of its questions), days apart."""
-
-    gap: Span = 3 * DAY_MS
-    """From the end of one session to the next."""
-    invite: str | Text = "inv.wave.next"
-    """Of every session after the first."""
-
-
-class FlowFile(_Model):
-    """A survey as its author writes it (design: "A flow file")."""
-
-    id: _Id
-    name: Text | None = None
-    survey_kind: SurveyKind
-    touchpoint: _Id
-    invite: str | Text
-    alt: str | Text | None = None
-    """The notification line; `alt.X` of the deck belongs to `inv.X`."""
-    exits: tuple[_Id, ...] = ()
-    wave: WaveFile | None = None
-    questions: tuple[QuestionFile, ...] = Field(min_length=1)
-    blocks: BlocksFile | None = None
-    endings: tuple[EndingFile, ...] = Field(min_length=1)
-
-
-def _check_kind(
-    kind: QuestionKind,
-    low: int,
-    high: int,
-    labels: Mapping[int, Text],
-    choices: Sequence[ChoiceWords],
-    exclusive: str,
-    other: str,
-) -> None:
-    if kind == "scale":
-        if not 0 <= low < high <= 10:
-            raise ValueError(f"a scale needs 0 ≤ low < high ≤ 10, not {low} and {high}")
-        if labels and set(labels) != set(range(low, high + 1)):
-            raise ValueError(f"labels must name every code from {low} to {high}, or be left out")
-        if choices:
-            raise ValueError("a scale has `labels`, not `choices`")
-        return
-    if labels or low or high:
-        raise ValueError(f"`low`, `high` and `labels` belong to a scale, not to {kind}")
-    values = [choice.value for choice in choices]
-    if len(set(values)) != len(values):
-        raise ValueError("two choices have the same value")
-    if kind in ("choice", "multi") and not 2 <= len(values) <= (10 if kind == "multi" else 13):
-        raise ValueError(f"{kind} needs 2 to {10 if kind == 'multi' else 13} choices, not {len(values)}")
-    if kind == "yes_no" and values and set(values) != {"yes", "no"}:
-        raise ValueError("the choices of yes_no have the values yes and no (quoted or not)")
-    if kind == "text" and values:
-        raise ValueError("a text question has no choices")
-    for name, value in (("exclusive", exclusive), ("other", other)):
-        if value and (kind != "multi" or value not in values):
-            raise ValueError(f"`{name}: {value}` is not one of the choices of a multi question")
-
-
-def flow_json_schema() -> dict[str, object]:
-    """The JSON Schema of a flow file, for editors that complete and check."""
-    schema = FlowFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Koe flow", **schema}
-
-
-# ------------------------------------------------------------------------------------------------ values
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The shop's limits (koe.yaml `unhappy`) and the conversation's own."""
-
-    satisfaction_max: int | None = 2
-    """Of a 1–5 scale; twice as much on a 1–10 scale. None turns the rule off."""
-    effort_min: int | None = 6
-    """Of 1–7; the ease scale mirrors it."""
-    nps_max: int | None = 4
-    words: tuple[str, ...] = ()
-    """Words in a comment that make it a request, besides the built-in patterns."""
-    retry_limit: int = 2
-    text_quiet_ms: int = 5000
-    text_max: int = 1000
-    """Characters kept of a free text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What is settled about a session before its first question, and holds to its end."""
-
-    parity: int = 0
-    """Of its week: 0 even, 1 odd."""
-    part: int = 1
-    """Which session of its wave it is."""
-    block: str = ""
-    """The block that is asked; "" when none is."""
-
-    def has(self, question: Question) -> bool:
-        """Whether this question can be asked in such a session."""
-        return (
-            question.part == self.part
-            and question.block in ("", self.block)
-            and not (question.weeks and (question.weeks == "odd") != bool(self.parity))
-        )
-
-
-class Question:
-    """One question, resolved. `wordings` holds its words by language."""
-
-    __slots__ = (
-        "_joiner",
-        "block",
-        "codes",
-        "exclusive",
-        "feelings",
-        "follows",
-        "high",
-        "id",
-        "instrument",
-        "kind",
-        "label_set",
-        "low",
-        "name",
-        "optional",
-        "other",
-        "part",
-        "reader",
-        "shuffle",
-        "unhappy",
-        "vars",
-        "weeks",
-        "when",
-        "wording_id",
-        "wordings",
-    )
-
-    def __init__(self, data: Mapping[str, Plain], deck: Deck) -> None:
-        self.id = str(data["id"])
-        self.instrument = str(data["instrument"])
-        self.name = cast("dict[str, str]", data["name"])
-        self.kind = cast("QuestionKind", data["kind"])
-        self.low = int(cast("int", data["low"]))
-        self.high = int(cast("int", data["high"]))
-        self.wording_id = str(data["wording"])
-        self.label_set = str(data["label_set"])
-        self.exclusive = str(data["exclusive"])
-        self.other = str(data["other"])
-        self.shuffle = bool(data["shuffle"])
-        self.unhappy = str(data["unhappy"] or "")
-        self.feelings = bool(data["feelings"])
-        self.optional = bool(data["optional"])
-        self.follows = str(data["follows"])
-        """For the words asked after 「その他」: the question they belong to, else ""."""
-        self.when: Condition | None = Condition.parse(data["when"]) if data["when"] is not None else None
-        self.weeks = str(data["weeks"] or "")
-        self.part = int(cast("int", data.get("part", 1)))
-        self.block = str(data.get("block", ""))
-        raw_vars = cast("dict[str, dict[Lang, str]]", data["vars"])
-        self.vars: dict[str, dict[Lang, Template]] = {
-            name: {lang: Template(words[lang]) for lang in LANGS} for name, words in raw_vars.items()
-        }
-        choices = cast("list[dict[str, Plain]]", data["choices"])
-        if self.kind == "scale":
-            self.codes: tuple[int | str, ...] = tuple(range(self.low, self.high + 1))
-        elif self.kind == "yes_no" and not choices:
-            self.codes = ("yes", "no")
-        else:
-            self.codes = tuple(str(choice["value"]) for choice in choices)
-        skipped = {lang: deck.text("label.skipped", lang) if deck.has("label.skipped") else "—" for lang in LANGS}
-        self._joiner = {lang: (deck.text("label.joiner", lang), skipped[lang]) for lang in LANGS}
-        self.wordings: dict[Lang, Wording] = {lang: Wording(self, data, deck, lang) for lang in LANGS}
-        labels: dict[int | str, list[str]] = {code: [] for code in self.codes}
-        numbered = not data["labels"]
-        for wording in self.wordings.values():
-            for code in self.codes:
-                if self.kind != "scale" or not numbered:
-                    labels[code].append(wording.labels[code])
-            if wording.ends:
-                labels[self.low].append(wording.ends[0])
-                labels[self.high].append(wording.ends[1])
-        self.reader = Reader(
-            self.kind,
-            low=self.low,
-            high=self.high,
-            labels=labels,
-            numbered=numbered,
-            exclusive=self.exclusive,
-            other=self.other,
-        )
-
-    @property
-    def numeric(self) -> bool:
-        """Whether its values are countable: everything but free text."""
-        return self.kind != "text"
-
-    @property
-    def scale(self) -> tuple[int, int] | None:
-        """(low, high) of a scale, inclusive; None for other kinds."""
-        return (self.low, self.high) if self.kind == "scale" else None
-
-    def name_in(self, lang: str) -> str:
-        """What the question is called: the instrument's name, or an own question's words."""
-        return self.name[lang]
-
-    def label_of(self, value: str, lang: str) -> str:
-        """A stored value in words: "8" → 8点, "relief;trust" → 安心感、信頼; free text as it is.
-
-        "" (missing) is 「回答なし」.
-        """
-        if not value:
-            return self._joiner[cast("Lang", lang)][1]
-        labels = self.wordings[cast("Lang", lang)].labels
-        if self.kind == "text":
-            return value
-        codes = [int(code) if self.kind == "scale" and code.isdigit() else code for code in value.split(";")]
-        return self._joiner[cast("Lang", lang)][0].join(labels.get(code, str(code)) for code in codes)
-
-    def allows(self, value: object) -> bool:
-        """Whether this can be recorded as its answer."""
-        if self.kind == "scale":
-            return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
-        if self.kind == "text":
-            return isinstance(value, str) and bool(value.strip())
-        if self.kind == "multi":
-            return (
-                isinstance(value, tuple)
-                and bool(value)
-                and value == tuple(code for code in self.codes if code in value)
-                and (not self.exclusive or self.exclusive not in value or len(value) == 1)
-            )
-        return isinstance(value, str) and value in self.codes
-
-    def from_code(self, code: str) -> Value | None:
-        """The answer a button's value stands for (a single code, also for multi-select); None when there is none."""
-        if self.kind == "scale":
-            number = int(code) if code.isascii() and code.isdigit() and len(code) < 4 else -1
-            return number if self.low <= number <= self.high else None
-        return code if self.kind != "text" and code in self.codes else None
-
-
-class Wording:
-    """A question in one language."""
-
-    __slots__ = ("buttons", "ends", "high", "labels", "low", "note", "quoted", "small", "text")
-
-    def __init__(self, question: Question, data: Mapping[str, Plain], deck: Deck, lang: Lang) -> None:
-        self.text = Template(_in(data["text"], lang))
-        self.note = Template(_in(data["note"], lang)) if data["note"] else None
-        self.small = Template(_in(data["small"], lang)) if data["small"] else None
-        self.ends: tuple[str, str] | None = None
-        self.low = self.high = ""
-        self.labels: dict[int | str, str] = {}
-        """Code → the answer in words: 「8点」, 「やや満足」."""
-        self.buttons: tuple[tuple[int | str, str, str], ...]
-        """(code, label, tap text) in the order of the instrument."""
-        labels = cast("dict[str, dict[Lang, str]]", data["labels"])
-        codes = list(question.codes)
-        if question.kind == "scale":
-            anchors = cast("dict[str, dict[Lang, str]] | None", data["anchors"])
-            if anchors and not labels:
-                self.ends = (anchors["low"][lang], anchors["high"][lang])
-                colon = "：" if lang == "ja" else ": "
-                self.low = f"{question.low}{colon}{self.ends[0]}"
-                self.high = f"{question.high}{colon}{self.ends[1]}"
-            for code in codes:
-                points = deck.template("label.points", lang).fill({"value": str(code)})
-                self.labels[code] = labels[str(code)][lang] if labels else points
-            if data["order"] == "descending":
-                codes.reverse()
-            self.buttons = tuple((c, self.labels[c] if labels else str(c), self.labels[c]) for c in codes)
-        else:
-            for choice in cast("list[dict[str, Plain]]", data["choices"]):
-                self.labels[str(choice["value"])] = _in(choice["text"], lang)
-            if question.kind == "yes_no" and not self.labels:
-                self.labels = {code: deck.text(f"label.{code}", lang) for code in ("yes", "no")}
-            self.buttons = tuple((code, self.labels[code], self.labels[code]) for code in codes)
-        self.quoted: dict[int | str, str] = {code: quote(deck, lang, [label]) for code, label in self.labels.items()}
-        """Code → the answer inside a sentence: 「8点」 without marks for a number, a label in 「」."""
-        if question.kind == "scale" and not labels:
-            self.quoted = self.labels
-
-
-def _in(words: Plain, lang: Lang) -> str:
-    return cast("dict[str, str]", words)[lang]
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """A button on the first bubble that leaves the survey, and what is said then."""
-
-    id: str
-    labels: Mapping[Lang, str]
-    texts: Mapping[Lang, Template]
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What is said at the end. `apology` offers contact."""
-
-    when: Condition | None
-    say: str
-    apology: bool
-    texts: Mapping[Lang, Template]
-
-
-@dataclass(frozen=True, slots=True)
-class Wave:
-    """How the sessions of a survey follow each other."""
-
-    parts: int
-    """Number of sessions, 2 or 3."""
-    gap_ms: int
-    """From the end of one session to the next."""
-    invite: Mapping[Lang, Template]
-    """Of every session after the first."""
-    alt: Mapping[Lang, Template]
-
-
-@dataclass(eq=False)
-class Flow:
-    """A survey that can be asked. Compare by `revision`."""
-
-    id: str
-    revision: str
-    """12 hex digits: hash of the resolved definition."""
-    name: Mapping[Lang, str]
-    survey_kind: SurveyKind
-    touchpoint: str
-    questions: tuple[Question, ...]
-    exits: tuple[Exit, ...]
-    endings: tuple[Ending, ...]
-    invite: Mapping[Lang, Template]
-    alt: Mapping[Lang, Template]
-    deck: Deck
-    rules: Rules
-    wave: Wave | None = None
-    """None for a survey of one session."""
-    blocks: Mapping[str, Condition | None] = field(default_factory=dict)
-    """Block → the events it fits (None: all); one of them is asked."""
-    block_sample: float = 0.0
-    """Share of the sessions in which a block is asked."""
-    languages: tuple[Lang, ...] = LANGS
-    fact_names: frozenset[str] = frozenset()
-    """Dotted names of event data that conditions and texts speak of: all that a session must keep."""
-    _definition: str = ""
-    _by_id: dict[str, Question] = field(default_factory=dict)
-    cache: dict[object, object] = field(default_factory=dict, repr=False)
-    """What the engine works out once per flow and language."""
-
-    def definition(self) -> str:
-        """The resolved definition as JSON, all wording included; `Library.flow_from` reads it back."""
-        return self._definition
-
-    def question(self, question_id: str) -> Question:
-        """The question with this id.
-
-        Raises:
-            KeyError: the flow has no such question.
-        """
-        return self._by_id[question_id]
-
-    def name_in(self, lang: str) -> str:
-        """What the survey is called, for staff."""
-        return self.name[cast("Lang", lang)]
-
-    def find(self, question_id: str) -> Question | None:
-        """The question with this id, or None."""
-        return self._by_id.get(question_id)
-
-    def longest(self, course: Course, facts: Mapping[str, object], counts: Callable[[Question], bool]) -> int:
-        """The number of questions for which `counts` is true on the longest path of such a session."""
-        return max(
-            sum(1 for question in path if counts(question))
-            for path in _paths(self.questions, course, {name: facts.get(name) for name in self.fact_names})
-        )
-
-    @property
-    def parts(self) -> int:
-        """In how many sessions it is asked: 1 but for waves."""
-        return 1 if self.wave is None else self.wave.parts
-
-    def courses(self) -> Iterator[Course]:
-        """Every course that a session of this survey can take."""
-        for parity in (0, 1):
-            for part in range(1, self.parts + 1):
-                for block in ("", *self.blocks):
-                    yield Course(parity, part, block)
-
-
-@dataclass(frozen=True, slots=True)
-class Library:
-    """Everything that was loaded: flows by id, instruments by id, all texts."""
-
-    flows: Mapping[str, Flow]
-    instruments: Mapping[str, Instrument]
-    blocks: Mapping[str, Block]
-    deck: Deck
-    rules: Rules
-    arms: Mapping[tuple[str, str], Flow] = field(default_factory=dict)
-    """(experiment, arm) → the survey that the arm asks."""
-
-    def read_flow(self, source: Source, texts: Mapping[str, Text] | None = None) -> Flow:
-        """One more flow file, read with this library's texts and instruments; the library stays as it is.
-
-        Args:
-            source: The file.
-            texts: Other words for texts of the deck, in this flow only: they become part of its definition.
-
-        Raises:
-            DefinitionErrors: with every problem of the file.
-        """
-        problems: list[Problem] = []
-        flow = _load_flow(source, self, problems, texts=texts)
-        if flow is None:
-            raise DefinitionErrors(problems)
-        return flow
-
-    def flow_from(self, definition: str) -> Flow:
-        """The flow of a stored revision, exactly as it was asked (sentences around the questions are today's).
-
-        Raises:
-            ValueError: the text is not a definition written by `Flow.definition`.
-        """
-        try:
-            data = json.loads(definition)
-            return _build_flow(data, self.deck, self.rules)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not a stored flow definition: {error}") from error
-
-
-# ------------------------------------------------------------------------------------------------ loading
 
 NEEDED_TEXTS = (
     "alt.question",
@@ -702,36 +108,46 @@ NEEDED_TEXTS = (
 )
 """The ids of the copy deck the engine speaks with, besides those a flow names."""
 
-GIVEN = frozenset(
-    {
-        "name",
-        "company",
-        "item",
-        "brand",
-        "team",
-        "staff",
-        "here",
-        "expires",
-        "date",
-        "privacy_url",
-        "retention",
-        "support_hours",
-        "n",
-        "i",
-        "part",
-        "parts",
-        "reply_by",
-    }
-)
-"""Blanks a question, an invitation or an ending may use without declaring them (copy: Variables)."""
 
-_DERIVED: Mapping[str, tuple[object, ...]] = {
-    "unhappy": (True, False),
-    "open_case": (True, False),
-    "lang": LANGS,
-    "part": (1, 2, 3),
-}
-"""Names a condition may use besides questions and event data, and what they can be."""
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Everything that was loaded: flows by id, instruments by id, all texts."""
+
+    flows: Mapping[str, Flow]
+    instruments: Mapping[str, Instrument]
+    blocks: Mapping[str, Block]
+    deck: Deck
+    rules: Rules
+    arms: Mapping[tuple[str, str], Flow] = field(default_factory=dict)
+    """(experiment, arm) → the survey that the arm asks."""
+
+    def read_flow(self, source: Source, texts: Mapping[str, Text] | None = None) -> Flow:
+        """One more flow file, read with this library's texts and instruments; the library stays as it is.
+
+        Args:
+            source: The file.
+            texts: Other words for texts of the deck, in this flow only: they become part of its definition.
+
+        Raises:
+            DefinitionErrors: with every problem of the file.
+        """
+        problems: list[Problem] = []
+        flow = _load_flow(source, self, problems, texts=texts)
+        if flow is None:
+            raise DefinitionErrors(problems)
+        return flow
+
+    def flow_from(self, definition: str) -> Flow:
+        """The flow of a stored revision, exactly as it was asked (sentences around the questions are today's).
+
+        Raises:
+            ValueError: the text is not a definition written by `Flow.definition`.
+        """
+        try:
+            data = json.loads(definition)
+            return _build_flow(data, self.deck, self.rules)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a stored flow definition: {error}") from error
 
 
 def load_library(
@@ -777,7 +193,7 @@ def _load_flow(
     """The flow of one file, or None with its problems noted: all of them, whatever the first ones are."""
     before = len(problems)
     file = _validate(FlowFile, source.data, source, (), problems)
-    unread = _Unread()
+    unread = Unread()
     if file is None:
         # what else is wrong with it is named in the same go: read it as if these mistakes were mended
         file = _mended(source.data, unread)
@@ -789,7 +205,7 @@ def _load_flow(
     if own:
         resolved["texts"] = cast("Plain", own)
     flow = _build_flow(resolved, library.deck, library.rules)
-    problems += _check_flow(flow, file, source, library.instruments, unread)
+    problems += check_flow(flow, file, source, library.instruments, unread)
     return None if len(problems) > before else flow
 
 
@@ -863,7 +279,7 @@ def _load_blocks(
     for source in sources:
         for block_id, body in source.data.items():
             path: Path = (block_id,)
-            if not re.fullmatch(_ID, block_id):
+            if not re.fullmatch(ID, block_id):
                 message = f"`{block_id}` is no name of a block: a small letter, then small letters, digits and _"
                 problems.append(source.problem(path, message))
             block = _validate(Block, body, source, path, problems)
@@ -906,16 +322,6 @@ def _validate(model: type[_M], data: object, source: Source, path: Path, problem
         return None
 
 
-@dataclass(slots=True)
-class _Unread:
-    """What of a broken file is not known, and must not be judged."""
-
-    questions: set[str] = field(default_factory=set)
-    """Their kind is unknown: any answer may be compared with them, and nobody knows whether they count."""
-    conditions: bool = False
-    """A `when` could not be read: how many questions a customer meets is unknown."""
-
-
 _MENDING_ROUNDS = 4
 _ANYTIME: Plain = {"lang": {"in": list(LANGS)}}
 """Stands in for a condition that cannot be read: holds always, yet is one."""
@@ -929,7 +335,7 @@ _STAND_INS: Mapping[str, Plain] = {
 }
 
 
-def _mended(data: Mapping[str, Plain], unread: _Unread) -> FlowFile | None:
+def _mended(data: Mapping[str, Plain], unread: Unread) -> FlowFile | None:
     """A flow file that cannot be read, with stand-ins for what is broken; None when too little of it is left."""
     mended: dict[str, Plain] = copy.deepcopy(dict(data))
     for _ in range(_MENDING_ROUNDS):
@@ -941,7 +347,7 @@ def _mended(data: Mapping[str, Plain], unread: _Unread) -> FlowFile | None:
     return None
 
 
-def _mend(mended: dict[str, Plain], kind: str, steps: list[int | str], unread: _Unread) -> None:
+def _mend(mended: dict[str, Plain], kind: str, steps: list[int | str], unread: Unread) -> None:
     """Put a stand-in where one mistake is, as small as possible."""
     if not steps:
         return
@@ -973,11 +379,11 @@ def _mend(mended: dict[str, Plain], kind: str, steps: list[int | str], unread: _
         mended.pop(str(steps[0]), None)
 
 
-def _unreadable(question: Plain, index: int, unread: _Unread) -> Plain:
+def _unreadable(question: Plain, index: int, unread: Unread) -> Plain:
     """A question whose name and words are known, and what it depends on, but not its kind."""
     written = question if isinstance(question, dict) else {}
     name = str(written.get("id", ""))
-    if not re.fullmatch(_ID, name):
+    if not re.fullmatch(ID, name):
         name = f"unnamed{index + 1}"
     unread.questions.add(name)
     words = written.get("text")
@@ -1046,7 +452,7 @@ class _Resolver:
     """Makes the resolved definition of one flow file, noting what it refers to in vain."""
 
     def __init__(
-        self, file: FlowFile, source: Source, library: Library, problems: list[Problem], unread: _Unread
+        self, file: FlowFile, source: Source, library: Library, problems: list[Problem], unread: Unread
     ) -> None:
         self._file = file
         self._source = source
@@ -1333,208 +739,4 @@ def _build_flow(data: Mapping[str, Plain], deck: Deck, rules: Rules) -> Flow:
 
 
 def _templates(words: Plain) -> dict[Lang, Template]:
-    return {lang: Template(_in(words, lang)) for lang in LANGS}
-
-
-# ------------------------------------------------------------------------------------------------ checking a flow
-
-MOST_WORLDS = 20_000
-MOST_PARTS = 3
-MOST_ITEMS = 7
-"""Of batteries, in one session of a wave."""
-WAVE_MS = 14 * DAY_MS
-"""From the first answer of a wave to its last: what is further apart is not one look at things."""
-_LIMITS: Mapping[SurveyKind, int] = {"transactional": 5, "relational": 8}
-
-
-def _candidates(question: Question) -> tuple[object, ...]:
-    """Answers that tell apart every condition on this question; None is "no answer"."""
-    if question.kind == "text":
-        return (None, "…")
-    if question.kind == "multi":
-        several = tuple(code for code in question.codes if code != question.exclusive)
-        return (None, *((code,) for code in question.codes), several)
-    return (None, *question.codes)
-
-
-def _worlds(
-    questions: Sequence[Question],
-    names: frozenset[str],
-    fixed: Mapping[str, object],
-    unread: frozenset[str] = frozenset(),
-) -> Iterator[dict[str, object]]:
-    """Every combination of answers and facts that the named conditions can tell apart, at most MOST_WORLDS."""
-    by_id = {question.id: question for question in questions}
-    conditions = [question.when for question in questions if question.when]
-    options: list[tuple[object, ...]] = []
-    ordered = sorted(names)
-    for name in ordered:
-        if name in by_id and name not in unread:
-            options.append(_candidates(by_id[name]))
-        elif name in fixed:
-            options.append((fixed[name],))
-        elif name in _DERIVED and name not in by_id:
-            options.append(_DERIVED[name])
-        else:
-            literals = [value for condition in conditions for value in condition.literals(name)]
-            around: list[object] = [None]
-            for value in literals:
-                around += [value - 1, value, value + 1] if isinstance(value, int | float) else [value]
-            options.append(tuple(dict.fromkeys(around)))
-    for values in itertools.islice(itertools.product(*options), MOST_WORLDS):
-        yield dict(zip(ordered, values, strict=True))
-
-
-def _paths(
-    questions: Sequence[Question],
-    course: Course,
-    fixed: Mapping[str, object],
-    unread: frozenset[str] = frozenset(),
-) -> Iterator[tuple[Question, ...]]:
-    asked_here = [question for question in questions if course.has(question)]
-    names = frozenset(name for question in asked_here if question.when for name in question.when.names())
-    ids = {question.id for question in questions}
-    for world in _worlds(questions, names, {**fixed, "part": course.part}, unread):
-        path: list[Question] = []
-        asked: dict[str, object] = {name: value for name, value in world.items() if value is not None}
-        facts = {name: value for name, value in asked.items() if name not in ids}
-        for question in asked_here:
-            if question.when is None or question.when.holds(facts):
-                path.append(question)
-                if question.id in asked:
-                    facts[question.id] = asked[question.id]
-        yield tuple(path)
-
-
-def _check_flow(
-    flow: Flow, file: FlowFile, source: Source, instruments: Mapping[str, Instrument], unread: _Unread
-) -> Iterator[Problem]:
-    order = {question.id: index for index, question in enumerate(file.questions)}
-    astray: set[str] = set()
-    """Questions that depend on what cannot be known: whether they are ever asked is not asked."""
-    for index, question in enumerate(file.questions):
-        for name in sorted(question.when.names() if question.when else ()):
-            message = _bad_name(name, order, index, f"question `{question.id}`")
-            if not message and name in order and file.questions[order[name]].part != question.part:
-                message = f"question `{question.id}` depends on `{name}`, which is asked in another session"
-            if message:
-                astray.add(question.id)
-                yield source.problem(("questions", index, "when"), message)
-        yield from _check_blanks(flow.question(question.id), order, index, source, own=question.text is not None)
-    for index, ending in enumerate(file.endings):
-        for name in sorted(ending.when.names() if ending.when else ()):
-            message = _bad_name(name, order, len(order), "an ending")
-            if message:
-                yield source.problem(("endings", index, "when"), message)
-        if ending.when is None and index < len(file.endings) - 1:
-            yield source.problem(("endings", index + 1), "this ending is never reached: the one above has no `when`")
-            break
-    if file.endings[-1].when is not None and not unread.conditions:
-        yield source.problem(
-            ("endings", len(file.endings) - 1),
-            "the last ending must have no `when`: it is for everybody else",
-        )
-    if len(set(file.exits)) != len(file.exits):
-        yield source.problem(("exits",), "an exit stands twice")
-    yield from _check_wave(flow, file, source, instruments)
-    yield from _check_paths(flow, file, source, unread, astray)
-
-
-def _bad_name(name: str, order: Mapping[str, int], index: int, whose: str) -> str:
-    if name in order:
-        if order[name] < index:
-            return ""
-        return f"{whose} depends on `{name}`, which is not asked before it"
-    if "." in name or name in _DERIVED:
-        return ""
-    close = difflib.get_close_matches(name, list(order), n=1)
-    hint = f"; did you mean `{close[0]}`?" if close else " (event data has a dot: order.amount)"
-    return f"{whose} depends on `{name}`, and there is no such question{hint}"
-
-
-def _check_blanks(
-    question: Question, order: Mapping[str, int], index: int, source: Source, *, own: bool
-) -> Iterator[Problem]:
-    for lang in LANGS:
-        for key, template in (
-            ("text", question.wordings[lang].text),
-            *((f"vars.{n}", w[lang]) for n, w in question.vars.items()),
-        ):
-            path: Path = ("questions", index, *key.split(".", 1))
-            for name in sorted(template.blanks):
-                if name in order and order[name] >= index:
-                    yield source.problem(
-                        path, f"{{{name}}} recalls a question that is not asked before `{question.id}`"
-                    )
-                elif name not in order and "." not in name and name not in GIVEN and name not in question.vars:
-                    if key == "text" and not own and name not in template.required:
-                        continue  # an instrument knows what to say where a flow gives nothing
-                    yield source.problem(path, f"unknown blank {{{name}}} in `{question.id}`")
-                elif key == "text" and name in template.required and (name in order or "." in name):
-                    yield source.problem(
-                        path, f"{{{name}}} may be missing; write {{{name}|other words}} in `{question.id}`"
-                    )
-
-
-def _check_wave(flow: Flow, file: FlowFile, source: Source, instruments: Mapping[str, Instrument]) -> Iterator[Problem]:
-    wave = flow.wave
-    if wave is None:
-        return
-    if wave.parts == 1:
-        yield source.problem(("wave",), "a wave has several sessions; give questions `part: 2`, or remove `wave`")
-    if file.wave is None:
-        index = next(index for index, question in enumerate(file.questions) if question.part > 1)
-        yield source.problem(
-            ("questions", index, "part"), "`part` splits a survey into sessions; say how they follow: wave: {gap: 3d}"
-        )
-    if wave.parts > MOST_PARTS:
-        index = next(index for index, question in enumerate(file.questions) if question.part > MOST_PARTS)
-        message = f"session {file.questions[index].part} of a wave that may have {MOST_PARTS}"
-        yield source.problem(("questions", index, "part"), message)
-    elif wave.gap_ms * (wave.parts - 1) >= WAVE_MS:
-        message = f"{wave.parts} sessions so far apart do not fit into the {WAVE_MS // DAY_MS} days of a wave"
-        yield source.problem(("wave", "gap"), message)
-    before = 0
-    for index, question in enumerate(file.questions):
-        if question.part not in (before, before + 1):
-            message = f"question `{question.id}` is of session {question.part}; sessions are numbered in their order"
-            yield source.problem(("questions", index, "part"), message)
-        before = question.part
-    for part in range(1, wave.parts + 1):
-        items = [
-            question
-            for question in flow.questions
-            if question.part == part and question.instrument in instruments and instruments[question.instrument].battery
-        ]
-        if len(items) > MOST_ITEMS:
-            yield source.problem(
-                ("questions", next(i for i, question in enumerate(file.questions) if question.id == items[-1].id)),
-                f"{len(items)} items in session {part}; a session of a wave asks at most {MOST_ITEMS}",
-            )
-    if file.survey_kind != "relational":
-        yield source.problem(("survey_kind",), "a wave is about the shop as a whole: survey_kind is relational")
-    if file.blocks is not None:
-        yield source.problem(("blocks",), "a survey in several sessions has no blocks; ask them in a survey of its own")
-
-
-def _check_paths(flow: Flow, file: FlowFile, source: Source, unread: _Unread, astray: set[str]) -> Iterator[Problem]:
-    order = {question.id: index for index, question in enumerate(file.questions)}
-    unknown = frozenset(unread.questions)
-    paths = [path for course in flow.courses() for path in _paths(flow.questions, course, {}, unknown)]
-    reached = {question.id for path in paths for question in path}
-    for question_id, index in order.items():
-        if question_id not in reached and question_id not in astray:
-            yield source.problem(
-                ("questions", index, "when"),
-                f"question `{question_id}` is never asked: its `when` cannot hold",
-            )
-    most = _LIMITS[flow.survey_kind]
-    block = flow.blocks or any(question.instrument.startswith("exp_") for question in flow.questions)
-    if block and flow.survey_kind == "transactional":
-        most += 1
-    longest = max(sum(1 for question in path if question.kind != "text") for path in paths)
-    if longest > most and not unread.conditions:
-        message = f"up to {longest} questions in one session, and at most {most} are allowed (free text not counted)"
-        yield source.problem(("questions",), message)
-    if any({"effort", "ease"} <= {question.unhappy for question in path} for path in paths):
-        yield source.problem(("questions",), "effort and ease are both asked; one session asks one of them")
+    return {lang: Template(words_in(words, lang)) for lang in LANGS}

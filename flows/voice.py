@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flows.exchange import Ask, Choice
+from flows.flow import Flow, Question
 from flows.questions import key
-from flows.survey import Flow, Question
 from flows.texts import Lang, Template
 
 _COMPUTED = frozenset({"n", "i", "part", "parts", "reply_by", "date"})

@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import TemplateError, TemplateSyntaxError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from flows.survey import Instrument
+from flows.definitions import Instrument
 from reports.benchmarks import Benchmark
 from reports.digest import (
     ROLLING_WEEKS,

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import yaml
 
-from flows.survey import Block, Instrument
+from flows.definitions import Block, Instrument
 from reports.metrics import InstrumentSpec, Item
 
 _EXCLUSIVE = "none"

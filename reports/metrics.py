@@ -34,7 +34,7 @@ Counted = Literal["latest_per_customer", "per_event", "per_customer"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Of which index an instrument is an item (`flows.survey.Battery`)."""
+    """Of which index an instrument is an item (`flows.definitions.Battery`)."""
 
     battery: str
     index: str

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.survey import Instrument
+from flows.definitions import Instrument
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import specs_of
 from reports.metrics import InstrumentSpec, Result, Span

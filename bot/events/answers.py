@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bot.clock import Clock
-from flows.survey import Instrument, Library
+from flows.definitions import Instrument
+from flows.survey import Library
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.values import Parsed, parse_multi, parse_scale, parse_text, parse_yes_no
 from storage.records import Answer

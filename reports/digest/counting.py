@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
-from flows.survey import WAVE_MS
+from flows.flow import WAVE_MS
 from reports.answers_file import Row as Given
 from reports.digest.shop import DigestRule
 from reports.digest.telling import Telling

@@ -31,7 +31,8 @@ from flows.engine import (
     new_state,
     step,
 )
-from flows.survey import Flow, Library, Rules
+from flows.flow import Flow, Rules
+from flows.survey import Library
 from flows.transcript import told
 
 __all__ = ["DATES", "START_MS", "VARS", "Talk", "library", "told"]

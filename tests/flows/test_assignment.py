@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flows.builtin import builtin_definitions, builtin_library
+from flows.definitions import Text
 from flows.experiments import (
     RESPONSE_MS,
     Experiment,
@@ -25,7 +26,6 @@ from flows.experiments import (
     start_of,
     treated,
 )
-from flows.survey import Text
 from flows.triggers import DAY_MS, TriggerRule
 
 TOKYO = ZoneInfo("Asia/Tokyo")

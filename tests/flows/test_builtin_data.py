@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from flows.builtin import builtin_definitions, builtin_library
+from flows.definitions import Instrument
 from flows.source import Plain
-from flows.survey import Instrument, Library
+from flows.survey import Library
 from flows.texts import LANGS, Lang, Template
 
 TYPICAL: dict[Lang, dict[str, str]] = {

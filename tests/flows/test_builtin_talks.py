@@ -29,8 +29,8 @@ from flows.engine import (
     new_state,
     step,
 )
+from flows.flow import Flow
 from flows.source import parse_yaml
-from flows.survey import Flow
 from flows.texts import LANGS, Lang
 
 LIBRARY = builtin_library()

@@ -6,8 +6,10 @@ import pytest
 from talks import library
 
 from flows.builtin import builtin_library
+from flows.definitions import flow_json_schema
+from flows.flow import Course, Rules
 from flows.source import DefinitionErrors, parse_yaml
-from flows.survey import Course, Rules, flow_json_schema, load_library
+from flows.survey import load_library
 
 GOOD = """\
 id: visit

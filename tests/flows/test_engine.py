@@ -31,8 +31,8 @@ from flows.engine import (
     step,
     summary,
 )
+from flows.flow import Flow
 from flows.source import parse_yaml
-from flows.survey import Flow
 
 
 def purchase(*lines: str, lang: str = "ja") -> Talk:

@@ -37,8 +37,8 @@ from flows.engine import (
     step,
     summary,
 )
+from flows.flow import Flow
 from flows.source import DefinitionErrors, parse_yaml
-from flows.survey import Flow
 
 BOTH = {"ja": "問い", "en": "A question"}
 OWN: dict[str, dict[str, Any]] = {
