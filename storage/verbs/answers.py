@@ -8,8 +8,8 @@ from dataclasses import replace
 from storage.connection import Row, clean
 from storage.errors import Conflict
 from storage.records import Answer, RollupCell
-from storage.verbs.base import Verbs
 from storage.verbs.rows import MARK, answer_of, marked
+from storage.verbs.transaction import Verbs
 
 
 class AnswerVerbs(Verbs):

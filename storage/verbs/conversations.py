@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.connection import clean
 from storage.records import Session
-from storage.verbs.base import Verbs
+from storage.verbs.transaction import Verbs
 
 
 class ConversationVerbs(Verbs):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from storage.connection import clean
 from storage.records import Event
-from storage.verbs.base import Verbs
 from storage.verbs.rows import MARK, event_of, marked
+from storage.verbs.transaction import Verbs
 
 
 class EventVerbs(Verbs):

@@ -18,8 +18,8 @@ from storage.records import (
     ResponseCounts,
     SentConversation,
 )
-from storage.verbs.base import Verbs
 from storage.verbs.rows import MARK, answer_of, event_of, marked
+from storage.verbs.transaction import Verbs
 
 
 class FigureVerbs(Verbs):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from storage.connection import clean
 from storage.records import Job
-from storage.verbs.base import Verbs
 from storage.verbs.rows import MARK, marked
+from storage.verbs.transaction import Verbs
 
 _ASIDE_MS = 30 * 60_000
 """What waits longer than this (the monthly quota, quiet hours) steps out of its lane: the answer to a customer who

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Case, Event, Rating, Relationship, TrustDrop
-from storage.verbs.base import Verbs
 from storage.verbs.rows import MARK, event_of, marked
+from storage.verbs.transaction import Verbs
 
 
 class TrustVerbs(Verbs):
