@@ -127,12 +127,13 @@ async def _serve(config: Config, host: str, port: int) -> None:
     from bot.listener import KEEP_ALIVE_S, Listener
 
     koe = await build(config, clock=SystemClock(), chance=Chance())
+    web = make_app(koe)
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(koe),
+            web,
             host=host,
             port=port,
-            http=Listener,
+            http=Listener.with_posts(web.posts),
             ws="none",
             access_log=False,
             log_level="warning",

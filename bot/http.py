@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec
 
 import structlog
 from prometheus_client import generate_latest
@@ -17,19 +18,23 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from bot import measures, reports, signatures
 from bot.events.business import BadEvent, parse_event
 from bot.line import BadWebhook, parse_webhook
+from bot.listener import Post, RawHeaders
 from storage.errors import StoreError
 from storage.failpoints import hit
 
 if TYPE_CHECKING:
     from bot.app import Koe
 
+P = ParamSpec("P")
+
 log = structlog.get_logger(__name__)
 
+_LINE_PATH = "/line/webhook"
 _LINE_BODY = 2 * 1024 * 1024
 _SLACK_BODY = 1024 * 1024
 _EVENT_BODY = 256 * 1024
@@ -64,15 +69,26 @@ async def read_body(request: Request, limit: int) -> bytes:
     return body
 
 
-def make_app(koe: Koe) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The web application: for any ASGI server, and for our listener's short way (bot/listener.py)."""
+
+    framework: Starlette
+    posts: Mapping[bytes, Post]
+    """Customers' answers, by path: they come by the thousand, and the layers of a framework are a sixth of what their
+    HTTP costs (docs/benchmarks.md). The routes have the same."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.framework(scope, receive, send)
+
+
+def make_app(koe: Koe) -> Web:
     """The web application around a built Koe."""
 
-    def guarded(
-        surface: str, handler: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
+    def guarded(surface: str, handler: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[Response]]:
+        async def endpoint(*args: P.args, **kwargs: P.kwargs) -> Response:
             try:
-                return await handler(request)
+                return await handler(*args, **kwargs)
             except _BodyRefused as refused:
                 measures.refused.labels(surface, refused.code).inc()
                 return error(refused.status, refused.code, refused.message, headers={"connection": "close"})
@@ -87,11 +103,10 @@ def make_app(koe: Koe) -> ASGIApp:
     received_from_line = measures.received.labels("line")
     taken = Response(b"{}", media_type="application/json")
 
-    async def line_webhook(request: Request) -> Response:
-        body = await read_body(request, _LINE_BODY)
+    async def line_post(headers: RawHeaders, body: bytes) -> Response:
         if not koe.settings.line_on:
             return error(404, "line_off", "LINE is not set up here")
-        if not signatures.verify_line(request.scope["headers"], body, koe.line_secrets):
+        if not signatures.verify_line(headers, body, koe.line_secrets):
             measures.refused.labels("line", "signature").inc()
             return error(401, "bad_signature", "x-line-signature does not match the body and a channel secret")
         try:
@@ -112,6 +127,9 @@ def make_app(koe: Koe) -> ASGIApp:
         received_from_line.inc(len(inbounds))
         hit("http.before_answer")
         return taken
+
+    async def line_webhook(request: Request) -> Response:
+        return await line_post(request.headers.raw, await read_body(request, _LINE_BODY))
 
     async def slack_events(request: Request) -> Response:
         if koe.slack is None:
@@ -168,10 +186,9 @@ def make_app(koe: Koe) -> ASGIApp:
         await koe.measure()
         return Response(generate_latest(measures.registry), media_type="text/plain; version=0.0.4")
 
-    line_endpoint = guarded("line", line_webhook)
     app = Starlette(
         routes=[
-            Route("/line/webhook", line_endpoint, methods=["POST"]),
+            Route(_LINE_PATH, guarded("line", line_webhook), methods=["POST"]),
             Route("/slack/events", guarded("slack", slack_events), methods=["POST"]),
             Route("/events", guarded("events", business_events), methods=["POST"]),
             Route(reports.PATH, guarded("reports", report_page), methods=["GET"]),
@@ -185,34 +202,12 @@ def make_app(koe: Koe) -> ASGIApp:
                 405, "bad_method", "this route takes another method", headers=getattr(exc, "headers", None)
             ),
             # the traceback goes to the log, never to the sender
-            Exception: lambda request, exc: _our_mistake(),
+            Exception: lambda request, exc: error(500, "internal", "this is our mistake; the log has the details"),
         },
     )
     # a webhook with a slash too many is a mistake to be told, not a redirect that drops the body
     app.router.redirect_slashes = False
-    return _ShortCut(app, "/line/webhook", line_endpoint)
-
-
-class _ShortCut:
-    """The application, with one path whose POSTs do not pass through the framework's layers: customers' answers, where
-    the layers are a sixth of what HTTP costs (docs/benchmarks.md)."""
-
-    def __init__(self, app: Starlette, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
-        self._app = app
-        self._path = path
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        try:
-            response = await self._endpoint(Request(scope, receive))
-        except Exception:
-            # the traceback goes to the log, never to the sender
-            log.exception("request_failed", path=self._path)
-            response = _our_mistake()
-        await response(scope, receive, send)
+    return Web(app, {_LINE_PATH.encode(): guarded("line", line_post)})
 
 
 def _told(request: Request, status: int, code: str, sentences: tuple[str, str]) -> Response:
@@ -221,7 +216,3 @@ def _told(request: Request, status: int, code: str, sentences: tuple[str, str]) 
         policy = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
         return HTMLResponse(reports.notice(sentences), status, headers={**reports.HEADERS, **policy})
     return error(status, code, sentences[1], headers=reports.HEADERS)
-
-
-def _our_mistake() -> Response:
-    return error(500, "internal", "this is our mistake; the log has the details")

@@ -1,18 +1,29 @@
-"""Serving HTTP: uvicorn's own protocol, with an end to how long a sender may take over a request."""
+"""Serving HTTP: uvicorn's own protocol, with an end to how long a sender may take over a request, and a short way for
+the requests that come by the thousand."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Self
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 KEEP_ALIVE_S = 75
 """For how long an idle connection is kept: longer than those who call keep theirs (aiohttp 15 s, nginx and most load
 balancers 60 s). With uvicorn's own 5 s a call that is sent in the moment of closing meets a reset connection, and
 POSTs are not repeated by themselves."""
 
+RawHeaders = list[tuple[bytes, bytes]]
+"""Names in lower case, as often as they were sent."""
+
+Post = Callable[[RawHeaders, bytes], Awaitable[Response]]
+"""Answers a POST, given its headers and its whole body; what it raises is a mistake of ours, and a 500."""
+
+_SHORT_BODY = 64 * 1024
 _TOO_LARGE = '{"error":"headers_too_large","message":"the headers may have %d bytes at most"}'
+_OUR_MISTAKE = '{"error":"internal","message":"this is our mistake; the log has the details"}'
 _TOO_SLOW = '{"error":"too_slow","message":"the body did not arrive within %g s"}'
 
 
@@ -21,14 +32,26 @@ class Listener(HttpToolsProtocol):
     body within `body_within_s` seconds, or the sender is let go. httptools by itself waits, and collects, for ever.
 
     A request that arrives at once, as nearly all do, sets no timer.
+
+    A POST to one of `posts` whose body is announced and short does not pass through ASGI, which costs twice what
+    reading and answering it does (docs/benchmarks.md). All others – chunked, long, behind a request that is not yet
+    answered, asking to be told to go on – reach the same path of the application.
     """
 
     headers_within_s = 10.0
     headers_limit = 32 * 1024
     body_within_s = 10.0
+    posts: ClassVar[Mapping[bytes, Post]] = {}
+
+    @classmethod
+    def with_posts(cls, posts: Mapping[bytes, Post]) -> type[Self]:
+        """A listener that hands over POSTs by path, as sent."""
+        return type(cls.__name__, (cls,), {"posts": posts})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._handed: _Handed | None = None
+        """The request on the short way, until it is complete."""
         self._between = True
         """Until a request's headers are complete."""
         self._in_body = False
@@ -64,12 +87,64 @@ class Listener(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._between, self._in_body, self._seen = False, True, 0
         self._disarm()
-        super().on_headers_complete()
+        post = self.posts.get(self.url)
+        if post is not None and self._is_short():
+            self._handed = _Handed(post, self.headers, self.parser.should_keep_alive())
+            # to uvicorn it is the request at hand: what is sent behind it waits, and a shutdown waits for it
+            self.cycle = self._handed  # type: ignore[assignment] # it has all that is asked of one there
+        else:
+            super().on_headers_complete()
+
+    def _is_short(self) -> bool:
+        """Whether nothing about this request asks for more than its body being read and answered."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
+            return False
+        if self.expect_100_continue or self.parser.should_upgrade() or self.limit_concurrency is not None:
+            return False
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        return length.isdigit() and int(length) <= _SHORT_BODY
+
+    def on_body(self, body: bytes) -> None:
+        if self._handed is None:
+            super().on_body(body)
+        else:
+            self._handed.body += body
 
     def on_message_complete(self) -> None:
         self._in_body = False
         self._disarm()
-        super().on_message_complete()
+        handed, self._handed = self._handed, None
+        if handed is None:
+            super().on_message_complete()
+        elif not self.transport.is_closing():
+            task = self.loop.create_task(self._answer_post(handed))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _answer_post(self, handed: _Handed) -> None:
+        try:
+            response = await handed.post(handed.headers, handed.body)
+        except Exception as error:
+            self.logger.error("a POST could not be answered", exc_info=error)
+            self._answer("500 Internal Server Error", _OUR_MISTAKE)
+            self.transport.close()
+            return
+        if self.flow.write_paused and not handed.disconnected:
+            await self.flow.drain()
+        handed.response_started = handed.response_complete = True
+        if not self.transport.is_closing():
+            parts = [STATUS_LINE[response.status_code]]
+            for name, value in (*self.server_state.default_headers, *response.raw_headers):
+                parts += name, b": ", value, b"\r\n"
+            if not handed.keep_alive:
+                parts.append(b"connection: close\r\n")
+            parts += b"\r\n", bytes(response.body)
+            self.transport.write(b"".join(parts))
+            if not handed.keep_alive:
+                self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         self._between = True
@@ -103,3 +178,19 @@ class Listener(HttpToolsProtocol):
     def _answer(self, status: str, body: str) -> None:
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n{body}".encode())
+
+
+class _Handed:
+    """A request on the short way, with what uvicorn asks of a request at hand."""
+
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "post", "response_complete", "response_started")
+
+    message_event: ClassVar = asyncio.Event()
+    """Nobody waits for it: the body is handed over whole."""
+
+    def __init__(self, post: Post, headers: RawHeaders, keep_alive: bool) -> None:
+        self.post = post
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.body = b""
+        self.response_started = self.response_complete = self.disconnected = False

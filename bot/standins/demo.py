@@ -27,8 +27,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
 from bot.config import load
-from bot.http import make_app
-from bot.listener import Listener
+from bot.http import Web, make_app
+from bot.listener import Listener, Post
 from bot.signatures import sign_standard_webhooks
 from bot.slack.manifest import manifest
 from bot.standins.line import LineStandin
@@ -220,6 +220,13 @@ class _Door:
 
     app: ASGIApp | None = None
 
+    def __init__(self) -> None:
+        self.posts: dict[bytes, Post] = {}
+
+    def open(self, web: Web) -> None:
+        self.app = web
+        self.posts.update(web.posts)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None, "nothing is sent to the bot before it stands"
         await self.app(scope, receive, send)
@@ -254,7 +261,7 @@ async def open_world(
     )
     line_server, slack_server = await serve(line.app), await serve(slack.app)
     door = _Door()
-    bot_server = await serve(door, http=Listener)
+    bot_server = await serve(door, http=Listener.with_posts(door.posts))
     slack.add_user("高木（スタッフ）", id="U0STAFF")
     slack.add_user("店長（マネージャー）", id="U0MANAGER")
     slack.add_channel("voc-alerts", private=True, members=("U0STAFF", "U0MANAGER"), id="C0ALERTS")
@@ -295,7 +302,7 @@ async def open_world(
         )
     )
     koe = await build(config, clock=clock, chance=Chance(seed))
-    door.app = make_app(koe)
+    door.open(make_app(koe))
     line.webhook_url = f"{bot_server.url}/line/webhook"
     slack.request_url = f"{bot_server.url}/slack/events"
     await koe.start(schedule=False)

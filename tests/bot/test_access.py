@@ -335,7 +335,7 @@ async def test_every_route_declares_what_a_caller_has_to_prove_and_asks_for_it(s
         report_links=ReportLinks("https://koe.example.com", "k" * 43),
     )
     application: Any = bot.http.make_app(koe)  # type: ignore[arg-type]
-    routes = {route.path for route in application._app.routes}
+    routes = {route.path for route in application.framework.routes}
     assert routes == set(access.ROUTES)
     served = await serve(application)
     try:

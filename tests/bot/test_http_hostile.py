@@ -46,7 +46,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def hasty(world: World) -> AsyncIterator[str]:
     """The same bot with short patience: its address."""
-    served = await serve(make_app(world.koe), http=QuickListener)
+    web = make_app(world.koe)
+    served = await serve(web, http=QuickListener.with_posts(web.posts))
     yield served.url
     await served.close()
 
@@ -278,6 +279,55 @@ async def test_endless_chunks_end_at_the_limit(world: World, route: str) -> None
     head = request(route, {"transfer-encoding": "chunked"}, b"")
     answer = await talk(world.bot_url, head, *([chunk] * 64))
     assert answer.status in (413, 0)
+
+
+async def statuses_of(url: str, *parts: bytes) -> list[int]:
+    """What a connection answers to these bytes until it is closed."""
+    where = urlsplit(url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", await reader.read())]
+    finally:
+        writer.close()
+
+
+async def test_requests_sent_without_waiting_are_answered_in_their_order(world: World) -> None:
+    bodies = [good_body(world, "/line/webhook", f"pipelined-{number}") for number in range(3)]
+    good = [request("/line/webhook", genuine(world, "/line/webhook", body), body) for body in bodies]
+    forged = request("/line/webhook", {"x-line-signature": "A" * 44}, bodies[0])
+    page = b"GET /healthz HTTP/1.1\r\nhost: koe\r\n\r\n"
+    last = b"GET /nothing HTTP/1.1\r\nhost: koe\r\nconnection: close\r\n\r\n"
+    found = await statuses_of(world.bot_url, b"".join([good[0], page, good[1], forged, good[2], last]))
+    assert found == [200, 200, 200, 401, 200, 404]
+    await world.settle()
+
+
+@pytest.mark.parametrize("way", ["at once", "in pieces", "in chunks", "long", "asks to go on", "HTTP/1.0"])
+async def test_a_webhook_is_taken_in_whichever_way_it_comes(world: World, way: str) -> None:
+    name = f"way-{way.replace(' ', '-').replace('/', '-')}"
+    body = good_body(world, "/line/webhook", name, "長い" * (20_000 if way == "long" else 1))
+    headers = genuine(world, "/line/webhook", body) | {"connection": "close"}
+    if way == "asks to go on":
+        headers["expect"] = "100-continue"
+    if way == "in chunks":
+        head = request("/line/webhook", headers | {"transfer-encoding": "chunked"}, b"")
+        parts = [head, b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)]
+    else:
+        whole = request("/line/webhook", headers, body)
+        if way == "HTTP/1.0":
+            whole = whole.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+        cuts = [0, 7, 60, len(whole) - len(body) + 3, len(whole) - 1] if way == "in pieces" else [0]
+        parts = [whole[start:end] for start, end in zip(cuts, [*cuts[1:], len(whole)], strict=True)]
+    before = stored(world)["inbound"]
+    found = await statuses_of(world.bot_url, *parts)
+    assert found == ([100, 200] if way == "asks to go on" else [200])
+    assert stored(world)["inbound"] == before + 1
+    await world.settle()
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1, 2", "1e3", "999999999999999999999999", "٣"])

@@ -74,7 +74,7 @@ def test_every_address_is_a_route_of_ours_and_with_a_socket_there_is_none() -> N
     addresses = set(re.findall(r"https://[^\"]+", json.dumps(whole())))
     assert addresses == {"https://koe.example.com/slack/events"}
     application: Any = make_app(None)  # type: ignore[arg-type]
-    assert made.EVENTS_PATH in {route.path for route in application._app.routes}
+    assert made.EVENTS_PATH in {route.path for route in application.framework.routes}
     over_socket = whole(socket=True, public_url=None)
     assert "url" not in json.dumps(over_socket)
     assert over_socket["settings"]["socket_mode_enabled"] is True
