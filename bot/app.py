@@ -602,7 +602,7 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
         slack_channel: SlackChannel | None = None
         line: LineChannel | None = None
         if settings.line_on:
-            line = line_channel(settings, session)
+            line = line_channel(settings)
             closing.push_async_callback(line.close)
             workspaces["line"] = await _known_as(store, "line", partial(_line_account, line))
             channels["line"] = line
@@ -635,14 +635,12 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
         return koe
 
 
-def line_channel(settings: Settings, session: aiohttp.ClientSession) -> LineChannel:
-    """LINE as the settings say; `session` stays the caller's to close."""
+def line_channel(settings: Settings) -> LineChannel:
+    """LINE as the settings say."""
     from bot.line import LineChannel
 
     return LineChannel(
-        access_token=settings.line_channel_access_token.get_secret_value(),
-        session=session,
-        base_url=settings.line_api_base_url,
+        access_token=settings.line_channel_access_token.get_secret_value(), base_url=settings.line_api_base_url
     )
 
 

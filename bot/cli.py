@@ -423,20 +423,17 @@ def doctor(
 
 async def _ask_platforms(config: Config) -> bool:
     """Whether nothing is missing; says everything that was found."""
-    import aiohttp
-
     from bot.app import line_channel, slack_channel_of
     from bot.onboarding import look_at_platforms
 
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        slack = slack_channel_of(config) if config.settings.slack_on else None
-        line = line_channel(config.settings, session) if config.settings.line_on else None
-        try:
-            found = await look_at_platforms(config, slack=slack, line=line)
-        finally:
-            for channel in (slack, line):
-                if channel is not None:
-                    await channel.close()
+    slack = slack_channel_of(config) if config.settings.slack_on else None
+    line = line_channel(config.settings) if config.settings.line_on else None
+    try:
+        found = await look_at_platforms(config, slack=slack, line=line)
+    finally:
+        for channel in (slack, line):
+            if channel is not None:
+                await channel.close()
     for finding in found:
         typer.echo(f"{finding.weight}: {finding}", err=finding.weight == "missing")
     asked = [name for name, channel in (("LINE", line), ("Slack", slack)) if channel is not None]

@@ -1,7 +1,7 @@
 """Talking to LINE: one POST for one attempt, and what its outcome means.
 
-Only the reply and the push go through our own aiohttp session, because they are the hot path; every other
-call goes through line-bot-sdk, which is imported when the first of them is made.
+Only the reply and the push go over connections of our own (bot/line/posting.py), because they are the hot path; every
+other call goes through line-bot-sdk, which is imported when the first of them is made.
 Source: https://developers.line.biz/en/docs/messaging-api/retrying-api-request/ and
 https://developers.line.biz/en/reference/messaging-api/#error-responses.
 """
@@ -19,6 +19,7 @@ import msgspec
 
 from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
 from bot.line.messages import encode_messages, pack_bubbles, unpack_bubbles
+from bot.line.posting import Answer, NoAnswer, NotSent, Poster
 from flows.exchange import Ask
 
 T = TypeVar("T")
@@ -27,9 +28,7 @@ REPLY_WITHIN_MS: Final = 50_000
 """A reply token lives one minute from the webhook; the rest is for the way."""
 _RETRY_KEY_MS = 23 * 3_600_000
 """LINE forgets a retry key after 24 hours; an attempt after that would be sent a second time."""
-_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
 _SDK_TIMEOUT_S = 10
-_MOST_BODY = 64 * 1024
 _MOST_RETRY_AFTER_S = 3600.0
 _MOST_TRAILS = 20_000
 _SENT: Final = Sent()
@@ -94,10 +93,8 @@ class LineChannel:
 
     name = "line"
 
-    def __init__(
-        self, *, access_token: str, session: aiohttp.ClientSession, base_url: str = "https://api.line.me"
-    ) -> None:
-        """`session` stays the caller's to close, and must not repeat requests by a middleware.
+    def __init__(self, *, access_token: str, base_url: str = "https://api.line.me", within_s: float = 10.0) -> None:
+        """`within_s` seconds after a message was tried there is an answer, or none.
 
         Raises:
             ValueError: The token could not stand in a header.
@@ -106,13 +103,14 @@ class LineChannel:
             raise ValueError("LINE_CHANNEL_ACCESS_TOKEN is empty or holds characters that no token has")
         self._token = access_token
         self._base_url = base_url.rstrip("/")
-        self._session = session
-        self._headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
+        self._poster = Poster(self._base_url, headers, within_s=within_s)
         self._trails: OrderedDict[str, _Trail] = OrderedDict()
         self._client: Any = None
 
     async def close(self) -> None:
-        """Closes the SDK's client if one was needed."""
+        """Closes the connections, and the SDK's client if one was needed."""
+        await self._poster.close()
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -191,30 +189,14 @@ class LineChannel:
         return trail
 
     async def _post(self, endpoint: str, body: JsonObject, *, retry_key: str | None) -> Delivery:
-        """One POST: aiohttp repeats idempotent methods only, and redirects are not followed."""
-        headers = self._headers if retry_key is None else {**self._headers, "X-Line-Retry-Key": retry_key}
-        status, answer = 0, b""
-        answer_headers: Any = {}
+        header = f"X-Line-Retry-Key: {retry_key}\r\n" if retry_key else ""
         try:
-            async with self._session.post(
-                f"{self._base_url}/v2/bot/message/{endpoint}",
-                data=msgspec.json.encode(body),
-                headers=headers,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-            ) as response:
-                status = response.status
-                answer_headers = response.headers
-                answer = await _read_capped(response)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return RetryLater(f"{endpoint}: no connection ({type(error).__name__})")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if not status:
-                return Unknown(f"{endpoint}: no answer ({type(error).__name__})", retry=True)
-            # else the body broke off, and the status says enough
-        if 200 <= status < 300:
-            return _SENT
-        return _outcome(endpoint, status, _message_of(answer), answer_headers)
+            answer = await self._poster.post(f"/v2/bot/message/{endpoint}", msgspec.json.encode(body), header)
+        except NotSent as trouble:
+            return RetryLater(f"{endpoint}: no connection ({trouble})")
+        except NoAnswer as trouble:
+            return Unknown(f"{endpoint}: no answer ({trouble})", retry=True)
+        return _SENT if 200 <= answer.status < 300 else _outcome(endpoint, answer)
 
     # ------------------------------------------------------------------------------------------ other calls
 
@@ -293,10 +275,11 @@ def _is_spent_token(delivery: Delivery) -> bool:
     return isinstance(delivery, Refused) and "invalid reply token" in delivery.reason.casefold()
 
 
-def _outcome(endpoint: str, status: int, message: str, headers: Any) -> Delivery:
+def _outcome(endpoint: str, answer: Answer) -> Delivery:
     """LINE's error table: what anything but a success means."""
+    status, message = answer.status, _message_of(answer.body)
     reason = f"{endpoint}: {status} {message}".rstrip()
-    if request_id := headers.get("x-line-request-id", "")[:64]:
+    if request_id := answer.header(b"x-line-request-id")[:64]:
         reason += f" (request {request_id})"
     said = message.casefold()
     match status:
@@ -305,7 +288,7 @@ def _outcome(endpoint: str, status: int, message: str, headers: Any) -> Delivery
         case 429 if "monthly limit" in said:
             return Refused(reason, scope="push")
         case 429:
-            return RetryLater(reason, after_s=_retry_after_s(headers), pause=True)
+            return RetryLater(reason, after_s=_retry_after_s(answer), pause=True)
         case 401:
             return Refused(reason, scope="channel")
         case 400 if endpoint == "push" and "failed to send messages" in said:
@@ -336,9 +319,9 @@ def _message_of(answer: bytes) -> str:
     return " · ".join(words)[:300]
 
 
-def _retry_after_s(headers: Any) -> float | None:
+def _retry_after_s(answer: Answer) -> float | None:
     """Seconds to wait, at most an hour; None when the header (LINE documents none) is missing or odd."""
-    value = headers.get("Retry-After", "")
+    value = answer.header(b"retry-after")
     return min(float(value), _MOST_RETRY_AFTER_S) if value.isascii() and value.isdigit() and len(value) < 16 else None
 
 
@@ -349,13 +332,3 @@ def _made_ms(job_id: str, now_ms: int) -> int:
     except ValueError:
         return now_ms
     return parsed.int >> 80 if parsed.version == 7 else now_ms
-
-
-async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
-    """The body's first 64 KB. What is read to its end leaves the connection usable."""
-    parts: list[bytes] = []
-    size = 0
-    while size < _MOST_BODY and (part := await response.content.read(_MOST_BODY - size)):
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts)

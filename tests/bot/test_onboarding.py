@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -78,11 +77,10 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pla
         "LINE_API_BASE_URL": servers[1].url,
     }
     config = load(environ=environ, env_file=None)
-    async with aiohttp.ClientSession() as session:
-        place = Place(slack, line, config, slack_channel_of(config), line_channel(config.settings, session))
-        yield place
-        await place.slack_channel.close()
-        await place.line_channel.close()
+    place = Place(slack, line, config, slack_channel_of(config), line_channel(config.settings))
+    yield place
+    await place.slack_channel.close()
+    await place.line_channel.close()
     for server in servers:
         await server.close()
 
