@@ -510,6 +510,12 @@ class Koe:
         flow = self.library.flows.get(flow_id)
         return (flow_id, flow_id) if flow is None else (flow.name_in("ja"), flow.name_in("en"))
 
+    def line_budget_known(self) -> Budget | str | None:
+        """LINE's messages as they were last told; "unknown" before that."""
+        if self.line_channel is None:
+            return None
+        return "unknown" if self._budget is None else self._budget[1]
+
     async def line_budget(self, now_ms: int) -> Budget | str | None:
         """LINE's messages of this month, asked every ten minutes; None when LINE is off."""
         if self.line_channel is None:
@@ -569,6 +575,7 @@ class Koe:
             ),
             overridable=overridable,
             budget=lambda: self.line_budget(self.clock.now_ms()),
+            budget_known=self.line_budget_known,
             start=start,  # type: ignore[arg-type]
         )
 
@@ -696,6 +703,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     from bot.staff.commands import CommandDesk
     from bot.staff.people import People
     from bot.staff.survey import SurveyDesk
+    from bot.staff.telling import Teller
 
     secrets = [secret.get_secret_value() for secret in koe.settings.slack_signing_secrets]
     people = People(
@@ -704,6 +712,14 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         default_lang=koe.shop.language,
         failure=SlackError,
         now_ms=koe.clock.now_ms,
+    )
+    teller = Teller(
+        channel.call,
+        channel.respond,
+        failure=SlackError,
+        store=koe.store,
+        outbox=koe.worker.outbox,
+        on_queued=koe.worker.take,
     )
     koe.access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
     desk = SurveyDesk(
@@ -727,7 +743,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     koe.bulk_desk = BulkDesk(
         channel.call,
         download=channel.download,
-        respond=channel.respond,
+        teller=teller,
         access=koe.access,
         invitations=koe.invitations,
         contact=koe.shop.contact,
@@ -743,6 +759,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     koe.command_desk = CommandDesk(
         channel.respond,
         failure=SlackError,
+        teller=teller,
         access=koe.access,
         survey=desk,
         bulk=koe.bulk_desk,
@@ -760,8 +777,8 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     if koe.shop.alerts is not None:
         koe.case_desk = CaseDesk(
             channel.call,
-            failure=SlackError,
             access=koe.access,
+            teller=teller,
             in_full=koe.cards.in_full,
             cases=koe.conversation.cases,
             promises=koe.promises,
@@ -785,6 +802,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         bulk=koe.bulk_desk,
         cases=koe.case_desk,
         people=people,
+        teller=teller,
         access=koe.access,
         home_desk=koe.home,
         verify=lambda headers, body: signatures.verify_slack(headers, body, secrets, time.time()),

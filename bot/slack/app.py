@@ -23,7 +23,6 @@ from bot.slack import blocks as kit
 from bot.slack import messages, report
 from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
-from bot.slack.words import cut, escape
 from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
 from bot.staff.bulk import VIEW as BULK_VIEW
@@ -34,6 +33,7 @@ from bot.staff.commands import CommandDesk
 from bot.staff.home import HomeDesk
 from bot.staff.people import People, Person
 from bot.staff.survey import ABOUT, COMMAND, CUSTOMER, START, SURVEY_VIEW, SurveyDesk
+from bot.staff.telling import Teller
 from storage.failpoints import hit
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ _CHECK_S: Final = 15.0
 _SILENCE_S: Final = 1800.0
 """A connection that brings nothing at all for so long is replaced, whatever it says of itself: after an idle
 reconnect events can stop without a sign (bolt-python issue 1529)."""
+
+_TOO_LATE: Final = frozenset(("expired_trigger_id", "trigger_expired", "exchanged_trigger_id", "invalid_trigger_id"))
+"""A window can be opened for three seconds after the click, once.
+
+Source: https://docs.slack.dev/reference/methods/views.open."""
 
 _MALFORMED: Final = "The body is not a Slack payload."
 
@@ -87,6 +92,7 @@ class SlackApp:
         bulk: Surveys to a list; None offers none.
         cases: The buttons and windows of cases; None where no alert channel shows any.
         people: Languages of staff.
+        teller: Tells a person what is for them alone.
         access: Permissions of staff.
         home_desk: App Home.
         verify: True when Slack signed this body (bot.signatures.verify_slack with secrets and the real
@@ -104,6 +110,7 @@ class SlackApp:
         desk: SurveyDesk,
         commands: CommandDesk,
         people: People,
+        teller: Teller,
         access: Access,
         home_desk: HomeDesk,
         verify: Callable[[Mapping[str, str], bytes], bool],
@@ -121,6 +128,7 @@ class SlackApp:
         self._cases = cases
         self._bulk = bulk
         self._people = people
+        self._teller = teller
         self._access = access
         self._home = home_desk
         self._verify = verify
@@ -283,7 +291,8 @@ class SlackApp:
     def _guarded(self, kind: access.Kind, name: str, handle: Handler) -> Callable[..., Awaitable[None]]:
         """A listener that asks for the permission which bot.staff.access declares for this way in, each time.
 
-        A click is acknowledged first; a window's answer is its acknowledgement, so that the check comes before.
+        A click is acknowledged first. A window's answer is its acknowledgement: before it stands only what is known
+        and stored here, never a call of Slack's.
 
         Raises:
             Undeclared: no permission is declared.
@@ -291,8 +300,9 @@ class SlackApp:
         permission = access.permission_of(kind, name)
 
         async def window(ack: Any, body: JsonObject) -> None:
-            person, refused = await self._access.decide(permission, body, way=f"{kind}:{name}")
+            person, refused = await self._access.decide_now(permission, body, way=f"{kind}:{name}")
             answer = self._refusal_of(body, refused, person.lang) if refused else await handle(body, person)
+            hit("slack.before_ack")
             await ack(**(answer or {}))
 
         async def click(ack: Any, body: JsonObject) -> None:
@@ -335,12 +345,13 @@ class SlackApp:
     def _guarded_options(
         self, name: str, offer: Callable[[JsonObject, Person], Awaitable[list[JsonObject]]]
     ) -> Callable[..., Awaitable[None]]:
-        """The listener of a field that offers choices while somebody types: none for who may not. Each letter asks
-        again, so that a refusal leaves no row in the audit."""
+        """The listener of a field that offers choices while somebody types: none for who may not, and none to the
+        first letter of somebody whom Slack has not told of yet. Each letter asks again, so that a refusal leaves no
+        row in the audit."""
         permission = access.permission_of("option", name)
 
         async def listener(ack: Any, body: JsonObject) -> None:
-            person, refused = await self._access.decide(permission, body, way="")
+            person, refused = await self._access.decide_now(permission, body, way="")
             await ack(options=[] if refused else await offer(body, person))
 
         return listener
@@ -387,31 +398,34 @@ class SlackApp:
         await self._tell(body, self._words("slack.closed", lang), lang)
 
     async def _on_unknown_command(self, ack: Any, body: JsonObject) -> None:
+        await ack()
         lang = await self._language(body)
-        await ack(text=self._commands.help_text(lang), response_type="ephemeral")
+        await self._tell(body, self._commands.help_text(lang), lang)
 
     async def _on_error(self, error: Exception, body: JsonObject) -> None:
-        """A listener failed after the acknowledgement: the log has the reason, the person a sentence."""
+        """A listener failed: the log has the reason, the person a sentence that says what to do."""
         log.error("slack_listener_failed", kind=_kind_of(body), exc_info=error)
-        url = body.get("response_url")
-        if not isinstance(url, str) or not url:
-            return  # Slack's own window says that something went wrong
-        try:
-            await self._channel.respond(url, self._words("slack.failed", await self._language(body)))
-        except SlackError as failed:
-            log.warning("slack_person_not_told", reason=failed.code)
+        if body.get("type") in ("view_submission", "block_suggestion"):
+            return  # it was not acknowledged: Slack's own window says that something went wrong
+        late = isinstance(error, SlackError) and error.code in _TOO_LATE
+        user_id, url = acting_person(body)[0], _response_url(body)
+        if user_id:
+            sentence = self._words("slack.late" if late else "slack.failed", await self._language(body))
+            await self._teller.tell(user_id, sentence, url=url)
 
     async def _tell(self, body: JsonObject, sentence: str, lang: str) -> None:
         """A sentence for the person alone: below the message, or where there is none in a window of its own (on top of
-        the one they are in)."""
-        url, view = body.get("response_url"), body.get("view")
-        if isinstance(url, str) and url:
-            # what staff typed and customers' names stand in it: words, never markup
-            await self._channel.respond(url, escape(cut(sentence, 3000)), [kit.words((sentence, False))])
-        elif body.get("trigger_id") and body.get("type") != "view_submission":
+        the one they are in); as a direct message when that window comes too late."""
+        view, user_id, url = body.get("view"), acting_person(body)[0], _response_url(body)
+        if not url and body.get("trigger_id"):
             in_window = isinstance(view, dict) and view.get("type") == "modal"
             args = {"trigger_id": body["trigger_id"], "view": self._told_view(sentence, lang)}
-            await self._channel.call("views.push" if in_window else "views.open", args)
+            try:
+                await self._channel.call("views.push" if in_window else "views.open", args)
+                return
+            except SlackError as failed:
+                log.info("slack_person_told_directly", reason=failed.code)
+        await self._teller.tell(user_id, sentence, url=url)
 
     def _words(self, text_id: str, lang: str) -> str:
         return messages.say(self._channel.deck, text_id, lang)
@@ -472,6 +486,7 @@ class SlackApp:
             await asyncio.wait({watchdog})
         await self._drop_socket()
         await self._home.stop()
+        await self._people.stop()
 
     async def _keep_connected(self, app_token: str, connected: asyncio.Event) -> None:
         """Rebuild the connection whenever it is down at two looks in a row, or brings nothing for too
@@ -535,6 +550,11 @@ class SlackApp:
         if running:
             # the SDK cancels without waiting
             await asyncio.wait(running, timeout=5)
+
+
+def _response_url(body: Mapping[str, Any]) -> str:
+    url = body.get("response_url")
+    return url if isinstance(url, str) else ""
 
 
 async def _nothing(body: JsonObject, _: Person) -> None:

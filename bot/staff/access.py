@@ -7,6 +7,7 @@ it is opened and again when it is sent: both are ways in of their own.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -122,10 +123,15 @@ ROUTES: Final[Mapping[str, Proof]] = {
 
 
 _DECIDE_S: Final = 2.0
+_UNSURE_TRIES: Final = 4
 
 
 class Undeclared(LookupError):
     """A way in without a permission; the sentence says where to declare it."""
+
+
+class Unanswered(Exception):
+    """Slack does not say just now who somebody is."""
 
 
 def permission_of(kind: Kind, name: str) -> Permission:
@@ -227,18 +233,53 @@ class Access:
             way: The way in, for the audit of a refusal; "" when this is only a look at what to show.
         """
         person = await self._people.who(user_id)
-        allowed = None if permission == "member" else holders(self._staff, permission)
-        reason = await self._people.refusal(user_id, allowed, team_id=team_id)
+        reason = await self._people.refusal(user_id, self._allowed(permission), team_id=team_id)
+        return person, await self._told(reason, permission, person, team_id=team_id, way=way)
+
+    async def check_now(
+        self, permission: Permission, user_id: str, *, team_id: str = "", way: str = "", lang: str = ""
+    ) -> tuple[Person, Refused | None]:
+        """As `check`, without waiting for Slack: for what stands between a click and its acknowledgement. When Slack
+        has not told of this person yet, they are asked to try again (in `lang`), and it is asked beside."""
+        reason = self._people.refusal_now(user_id, self._allowed(permission), team_id=team_id)
+        person = self._people.somebody(user_id, lang=lang)
+        return person, await self._told(reason, permission, person, team_id=team_id, way=way)
+
+    async def check_stored(
+        self, permission: Permission, user_id: str, *, team_id: str, way: str, attempts: int
+    ) -> tuple[Person, str]:
+        """As `decide`, for what was stored before anybody could be asked, at the so-manieth attempt.
+
+        Raises:
+            Unanswered: Slack does not say just now who they are. That is no reason to drop what somebody has done: it
+                is tried again. After some attempts it is decided by what is known.
+        """
+        person, refused = await self.check(permission, user_id, team_id=team_id)
+        unsure = not person.known or (refused is not None and refused.reason == "groups_unreadable")
+        if unsure and attempts < _UNSURE_TRIES:
+            raise Unanswered(f"Slack does not say who {user_id} is")
+        if refused is None:
+            return person, ""
+        await self._note_refused(user_id, team_id, way, refused.reason)
+        return person, refused.sentence
+
+    def _allowed(self, permission: Permission) -> tuple[str, ...] | None:
+        return None if permission == "member" else holders(self._staff, permission)
+
+    async def _told(
+        self, reason: Refusal | None, permission: Permission, person: Person, *, team_id: str, way: str
+    ) -> Refused | None:
         if reason is None:
-            return person, None
-        if way:
-            await self._note_refused(user_id, team_id, way, reason)
-        return person, Refused(reason, refusal_text(reason, person.lang, key=_KEYS.get(permission, "staff")))
+            return None
+        if way and reason != "checking":
+            await self._note_refused(person.id, team_id, way, reason)
+        return Refused(reason, refusal_text(reason, person.lang, key=_KEYS.get(permission, "staff")))
 
     async def decide(self, permission: Permission, body: Mapping[str, Any], *, way: str) -> tuple[Person, str]:
-        """Who a payload of Slack's comes from, and the sentence that refuses; "" when they may.
+        """Who a payload of Slack's comes from, and the sentence that refuses; "" when they may. For after the
+        acknowledgement.
 
-        Within two seconds, for a window waits three for its answer; when Slack does not say in time who it is, they are
+        Within two seconds, for a window can be opened for three; when Slack does not say in time who it is, they are
         asked to try again."""
         user_id, team_id = acting_person(body)
         if permission == "everyone":
@@ -249,6 +290,15 @@ class Access:
         except TimeoutError:
             person = self._people.somebody(user_id)
             return person, refusal_text("unknown", person.lang)
+        return person, "" if refused is None else refused.sentence
+
+    async def decide_now(self, permission: Permission, body: Mapping[str, Any], *, way: str) -> tuple[Person, str]:
+        """As `decide`, before the acknowledgement: from what is known (see `check_now`)."""
+        user_id, team_id = acting_person(body)
+        lang = window_language(body)
+        if permission == "everyone":
+            return self._people.somebody(user_id, lang=lang), ""
+        person, refused = await self.check_now(permission, user_id, team_id=team_id, way=way, lang=lang)
         return person, "" if refused is None else refused.sentence
 
     async def may(self, permission: Permission, user_id: str, *, team_id: str = "") -> bool:
@@ -264,6 +314,31 @@ class Access:
                 if not (await self._people.who(user_id)).is_bot and not await self.may(permission, user_id)
             ]
         )
+
+
+def window_private(lang: str, **more: str) -> str:
+    """What a window carries unseen: the language it was opened in, and what it is about.
+
+    >>> window_private("ja", c="0197")
+    '{"l":"ja","c":"0197"}'
+    """
+    return json.dumps({"l": lang, **more}, ensure_ascii=False, separators=(",", ":"))
+
+
+def window_told(view: object) -> dict[str, str]:
+    """What `window_private` put into this view; {} when it is none of ours."""
+    text = view.get("private_metadata") if isinstance(view, dict) else None
+    try:
+        told = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return {key: value for key, value in told.items() if isinstance(value, str)} if isinstance(told, dict) else {}
+
+
+def window_language(body: Mapping[str, Any]) -> str:
+    """The language in which the payload's window was opened; "" when it comes from none of ours."""
+    lang = window_told(body.get("view")).get("l", "")
+    return lang if lang in ("ja", "en") else ""
 
 
 def acting_person(body: Mapping[str, Any]) -> tuple[str, str]:

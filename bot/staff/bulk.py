@@ -23,7 +23,7 @@ from bot.outbox import Outbox
 from bot.slack import blocks as kit
 from bot.slack.channel import SlackError
 from bot.slack.words import cut, escape, storable
-from bot.staff.access import Access, acting_person, permission_of
+from bot.staff.access import Access, acting_person, permission_of, window_private
 from bot.staff.people import Call, Person
 from bot.staff.survey import (
     Budget,
@@ -36,6 +36,7 @@ from bot.staff.survey import (
     limited,
     reason_phrase,
 )
+from bot.staff.telling import Teller
 from flows.triggers import REASONS, RULES, ContactRules
 from storage.records import AuditEntry, Batch, Job
 from storage.store import Store, Tx
@@ -60,7 +61,6 @@ _PACE_MS = 2_000
 """Between two units, and two updates of the message: Slack takes fifty updates a minute."""
 _KEPT_MS = 24 * 3_600_000
 """A preview that nobody confirms is forgotten after so long."""
-_UNSURE_TRIES = 4
 _LINES_NAMED = 10
 _CUSTOMER_COLUMNS = ("customer", "customer_id", "お客さま番号", "顧客番号")
 _ORDER_COLUMNS = ("order", "order_id", "注文番号")
@@ -262,7 +262,7 @@ class BulkDesk:
     Args:
         call: One Web API call.
         download: Fetches the dropped file.
-        respond: Tells the person who clicked: (response_url, fallback, blocks).
+        teller: Tells the person who clicked.
         access: Who may.
         budget: LINE's messages of this month.
         flows: The surveys on offer in a language.
@@ -273,7 +273,7 @@ class BulkDesk:
         call: Call,
         *,
         download: Download,
-        respond: Callable[[str, str, Sequence[JsonObject]], Awaitable[None]],
+        teller: Teller,
         access: Access,
         invitations: Invitations,
         contact: ContactRules,
@@ -288,7 +288,7 @@ class BulkDesk:
     ) -> None:
         self._call = call
         self._download = download
-        self._respond = respond
+        self._teller = teller
         self._access = access
         self._invitations = invitations
         self._contact = contact
@@ -417,6 +417,17 @@ class BulkDesk:
         if batch.state != "reading":
             await self._finish(job)
             return
+        # the window was acknowledged by what was known of who sent it
+        _, refused = await self._access.check_stored(
+            permission_of("view", VIEW),
+            batch.requested_by,
+            team_id=batch.workspace,
+            way=f"view:{VIEW}",
+            attempts=job.attempts,
+        )
+        if refused:
+            await self._change(job, batch, lambda tx, now, outbox: self._end(tx, now, "refused", [refused], outbox))
+            return
         try:
             rows = read_list(await self._fetch(batch.file_id))
         except BadList as bad:
@@ -521,18 +532,16 @@ class BulkDesk:
 
     async def _clicked(self, job: Job, batch: Batch, wanted: BulkJob) -> None:
         action = SEND if wanted.step == "confirm" else CANCEL
-        asked = permission_of("action", action)
-        person, refused = await self._access.check(asked, wanted.user_id, team_id=wanted.team_id)
-        unsure = not person.known or (refused is not None and refused.reason == "groups_unreadable")
-        if unsure and job.attempts < _UNSURE_TRIES:
-            raise RuntimeError(f"Slack does not say who {wanted.user_id} is")
-        if refused is not None:
-            await self._access.check(asked, wanted.user_id, team_id=wanted.team_id, way=f"action:{action}")
+        _, refused = await self._access.check_stored(
+            permission_of("action", action),
+            wanted.user_id,
+            team_id=wanted.team_id,
+            way=f"action:{action}",
+            attempts=job.attempts,
+        )
+        if refused:
             await self._finish(job)
-            try:
-                await self._respond(wanted.url, escape(refused.sentence), ())
-            except SlackError as failed:
-                log.warning("slack_person_not_told", reason=failed.code)
+            await self._teller.tell(wanted.user_id, refused, url=wanted.url)
             return
         actor = f"slack:{wanted.team_id}:{wanted.user_id}"
 
@@ -667,6 +676,7 @@ def render_bulk_view(flows: Sequence[FlowOption], *, channels: Sequence[str], la
         body,
         close=_say("cancel", lang),
         submit=_say("check", lang),
+        private=window_private(lang),
     )
 
 

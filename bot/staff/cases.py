@@ -6,7 +6,6 @@ does it and says why when it could not. Windows open after the acknowledgement: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +18,11 @@ from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.outbox import Outbox
 from bot.slack import blocks as kit
-from bot.slack.words import cut, escape, storable
-from bot.staff.access import Access, acting_person, permission_of
+from bot.slack.words import storable
+from bot.staff.access import Access, acting_person, permission_of, window_private, window_told
 from bot.staff.card import ACTION, VERBS, outcome_label
 from bot.staff.people import Call, Person
+from bot.staff.telling import Teller
 from flows.cases import BEHAVIOURS, OUTCOMES
 from storage.records import Case, Job
 from storage.store import Store, Tx
@@ -39,8 +39,6 @@ _NOTE_LIMIT: Final = 500
 TEMPLATE: Final = f"{ACTION}.template"
 """Action id of the choice of a text to start from."""
 _PREVIEW: Final = f"{ACTION}.preview"
-_UNSURE_TRIES = 4
-"""So often it is tried to learn from Slack who somebody is, before they are refused."""
 
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "title.reply": ("お客さまに返信", "Reply to the customer"),
@@ -130,19 +128,14 @@ class _Window:
     text: str = ""
 
     def dump(self) -> str:
-        told = {"c": self.case_id, "l": self.lang, "n": self.staff, "t": self.text}
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        return window_private(self.lang, c=self.case_id, n=self.staff, t=self.text)
 
     @classmethod
-    def parse(cls, text: object) -> _Window | None:
-        try:
-            told = json.loads(text) if isinstance(text, str) else None
-        except (ValueError, RecursionError):
+    def parse(cls, view: object) -> _Window | None:
+        told = window_told(view)
+        if "c" not in told:
             return None
-        if not isinstance(told, dict) or not isinstance(told.get("c"), str):
-            return None
-        lang = "en" if told.get("l") == "en" else "ja"
-        return cls(told["c"], lang, str(told.get("n") or ""), str(told.get("t") or ""))
+        return cls(told["c"], "en" if told.get("l") == "en" else "ja", told.get("n", ""), told.get("t", ""))
 
 
 class CaseDesk:
@@ -150,7 +143,6 @@ class CaseDesk:
 
     Args:
         call: One Web API call.
-        failure: The exception of `call`.
         access: Permissions, names and languages.
         in_full: Blocks that show a case with its words, in a language.
     """
@@ -159,8 +151,8 @@ class CaseDesk:
         self,
         call: Call,
         *,
-        failure: type[Exception],
         access: Access,
+        teller: Teller,
         in_full: Callable[[Tx, Case, str], list[JsonObject]],
         cases: Cases,
         promises: Promises,
@@ -172,8 +164,8 @@ class CaseDesk:
         on_queued: Callable[[Outbox], None],
     ) -> None:
         self._call = call
-        self._failure = failure
         self._access = access
+        self._teller = teller
         self._in_full = in_full
         self._cases = cases
         self._promises = promises
@@ -192,7 +184,7 @@ class CaseDesk:
         if body.get("type") == "view_submission":
             view = _dict(body.get("view"))
             callback = str(view.get("callback_id") or "")
-            window = _Window.parse(view.get("private_metadata"))
+            window = _Window.parse(view)
             if not callback.startswith(f"{ACTION}.") or window is None:
                 return None
             if callback == f"{ACTION}.reply":
@@ -238,7 +230,7 @@ class CaseDesk:
             return ""
         if refused is not None:
             # what has become of the case is for those who may look after it
-            _, sentence = await self._access.decide(
+            _, sentence = await self._access.decide_now(
                 permission_of("view", ACTION), body, way=f"view:{ACTION}.{wanted.verb}"
             )
             sentence = sentence or _say(refused, window.lang, staff=assignee)
@@ -250,7 +242,7 @@ class CaseDesk:
         block_id, text = _text_block(view)
         if not text:
             return _errors(block_id, _say("empty", window.lang))
-        _, sentence = await self._access.decide(permission_of("view", ACTION), body, way=f"view:{ACTION}.reply")
+        _, sentence = await self._access.decide_now(permission_of("view", ACTION), body, way=f"view:{ACTION}.reply")
         if sentence:
             return _errors(block_id, sentence)
         wanted = CaseRequest(window.case_id, "reply", "", text=text)
@@ -284,15 +276,12 @@ class CaseDesk:
         """A "staff" job: who was that, may they, and then it is done in one transaction."""
         wanted = msgspec.json.decode(job.payload, type=CaseRequest)
         way = f"{'action' if wanted.verb == 'claim' else 'view'}:{ACTION}.{wanted.verb}"
-        asked, user_id, team_id = permission_of("view", ACTION), wanted.user_id, wanted.team_id
-        person, refused = await self._access.check(asked, user_id, team_id=team_id)
-        unsure = not person.known or (refused is not None and refused.reason == "groups_unreadable")
-        if unsure and job.attempts < _UNSURE_TRIES:
-            # Slack does not answer just now: that is no reason to drop what somebody has done
-            raise RuntimeError(f"Slack does not say who {user_id} is")
-        if refused is not None:
-            await self._access.check(asked, user_id, team_id=team_id, way=way)  # for the audit
-            await self._refuse(job, wanted, refused.sentence)
+        asked = permission_of("view", ACTION)
+        person, refused = await self._access.check_stored(
+            asked, wanted.user_id, team_id=wanted.team_id, way=way, attempts=job.attempts
+        )
+        if refused:
+            await self._refuse(job, wanted, refused)
             return
         heir = None
         if wanted.to:
@@ -324,24 +313,9 @@ class CaseDesk:
         await self._tell(wanted.user_id, sentence, job)
 
     async def _tell(self, user_id: str, sentence: str, about: Job) -> None:
-        """To be read by one person: in the alert channel, or as a direct message when they are not in it or Slack does
-        not take it just now."""
-        if self._shop.alerts is None:
-            return
-        shown = [kit.words((cut(sentence, 2900), False))]
-        args: JsonObject = {"text": escape(cut(sentence.split("\n", 1)[0], 300)), "blocks": shown, "parse": "none"}
-        try:
-            await self._call("chat.postEphemeral", {"channel": self._shop.alerts.channel, "user": user_id, **args})
-        except self._failure as failed:
-            log.info("slack_person_told_directly", reason=str(failed))
-            outbox = self._outbox()
-            told: JsonObject = {"method": "chat.postMessage", "args": args, "open": user_id}
-            # words typed in vain go with the customer they were for
-            lane, customer_id = f"slack:dm:{user_id}", about.customer_id
-            await self._store.write(
-                lambda tx: outbox.queue(tx, "send", told, lane=lane, channel="slack", customer_id=customer_id)
-            )
-            self._on_queued(outbox)
+        """To be read by one person, in the alert channel; words typed in vain go with the customer they were for."""
+        channel = "" if self._shop.alerts is None else self._shop.alerts.channel
+        await self._teller.tell(user_id, sentence, channel=channel, customer_id=about.customer_id)
 
     # -------------------- windows
 
@@ -383,7 +357,7 @@ class CaseDesk:
     async def picked(self, body: Mapping[str, Any], _: Person) -> None:
         """Somebody chose another text to start from."""
         view = _dict(body.get("view"))
-        window = _Window.parse(view.get("private_metadata"))
+        window = _Window.parse(view)
         chosen = str(_dict(_first_action(body).get("selected_option")).get("value") or "")
         if window is None or chosen not in BEHAVIOURS:
             return

@@ -1,13 +1,13 @@
-"""`/survey WORD …`: what staff ask and tell Koe in a line. What only looks is answered after the acknowledgement; what
-changes something is a job that is stored before it, so that nothing is lost when the process dies in between."""
+"""`/survey WORD …`: what staff ask and tell Koe in a line. Each is a job that is stored before the acknowledgement, so
+that nothing is lost when the process dies in between; what opens a window is done after it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -18,7 +18,7 @@ from bot.digests import DigestFailed, results_request
 from bot.dry_run import DryRun, dry_run, lines_of
 from bot.outbox import Outbox
 from bot.slack import blocks as kit
-from bot.slack.words import cut, escape, storable
+from bot.slack.words import cut, storable
 from bot.staff.access import Access, acting_person, permission_of
 from bot.staff.bulk import BulkDesk
 from bot.staff.home import WINDOW_DAYS, HomeFacts, Running, wilson
@@ -34,6 +34,7 @@ from bot.staff.survey import (
     time_text,
     who_text,
 )
+from bot.staff.telling import Respond, Teller
 from flows.triggers import DAY_MS, TriggerRule, parse_duration
 from storage.records import AuditEntry, Customer, Invitation, Job
 from storage.store import Store, Tx
@@ -44,19 +45,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STORED: Final = frozenset(("pause", "resume", "digest"))
-"""Words that change something, or take long: each is a job."""
-_UNSURE_TRIES = 4
-_PATIENCE_S = 2.0
-"""After so long somebody who waits is told that it is being computed."""
+STORED: Final = frozenset(("status", "results", "digest", "find", "dry-run", "pause", "resume"))
+"""Words that are a job each. The others open a window, for which there are three seconds, or show the help."""
+_PATIENCE_S: Final = (2.0, 20.0, 120.0)
+"""After so long, then after so long again, somebody who waits is told how far it is. A response_url takes five messages
+within half an hour; the answer is one of them."""
 _WINDOW_MS = 30 * DAY_MS
 _LONGEST_MS = 366 * DAY_MS
 _SURVEYS_SHOWN = 30
 _FOUND_SHOWN = 5
+_T = TypeVar("_T")
 _WEEK = re.compile(r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])")
-
-Respond = Callable[[str, str, Sequence[JsonObject]], Awaitable[None]]
-"""Tells the person who typed a command something: (response_url, fallback, blocks)."""
 
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "help": (
@@ -126,6 +125,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "集計できませんでした。少し待って、もう一度お試しください。",
         "It could not be computed. Please try again in a moment.",
     ),
+    "results.computing": (
+        "集計しています。終わり次第、結果をお知らせします。",
+        "Computing. You get the result as soon as it is there.",
+    ),
     "digest.none": ("koe.yaml にレポートの設定がありません。", "koe.yaml has no digest."),
     "digest.week": ("「{name}」は読み取れません。例：2026-W46", "“{name}” is not a week. Write 2026-W46."),
     "digest.early": ("{week}は、まだ終わっていません。", "{week} is not over yet."),
@@ -134,7 +137,14 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "digest.shown": ("{week}のレポート（あなただけに表示しています）", "Digest of {week} (only you see this)"),
     "dry.how": ("どのルールですか。{known}", "Which rule? {known}"),
     "dry.unknown": ("ルール「{name}」はありません。{known}", "There is no rule “{name}”. {known}"),
-    "dry.computing": ("試算しています。", "Computing."),
+    "dry.computing": (
+        "試算しています。終わり次第、結果をお知らせします。",
+        "Computing. You get the result as soon as it is there.",
+    ),
+    "dry.progress": (
+        "試算しています（{planned}件のうち{done}件まで）。",
+        "Computing: {done} of {planned} so far.",
+    ),
     "dry.head": (
         "{rule}の試算（{first}〜{last}の出来事、何も送っていません）",
         "{rule} on the events of {first} to {last} (nothing was sent)",
@@ -159,6 +169,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "LINE messages: {n}, and up to {n} more for reminders",
     ),
     "dry.left": ("今月の残り：{left}通", "Left this month: {left}"),
+    "find.failed": (
+        "お調べした結果を表示できませんでした。お手数ですが、もう一度ご入力ください。",
+        "What was found could not be shown. Please type the command once more.",
+    ),
     "find.how": ("例：{c} find C001", "For example: {c} find C001"),
     "find.none": (
         "「{name}」に当てはまるお客さまはいません。",
@@ -214,8 +228,9 @@ class CommandDesk:
     """Answers `/survey` with words behind it.
 
     Args:
-        respond: Tells the person; repeats what did not arrive.
+        respond: Tells the person who waits how far it is.
         failure: Its exception.
+        teller: Gives the answer.
         facts: What App Home shows.
     """
 
@@ -224,6 +239,7 @@ class CommandDesk:
         respond: Respond,
         *,
         failure: type[Exception],
+        teller: Teller,
         access: Access,
         survey: SurveyDesk,
         bulk: BulkDesk | None,
@@ -240,6 +256,7 @@ class CommandDesk:
     ) -> None:
         self._respond = respond
         self._failure = failure
+        self._teller = teller
         self._access = access
         self._survey = survey
         self._bulk = bulk
@@ -260,26 +277,17 @@ class CommandDesk:
         """What can be typed."""
         return _say("help", lang)
 
-    # -------------------- looked at after the acknowledgement
+    # -------------------- after the acknowledgement
 
     async def answer(self, body: Mapping[str, Any], person: Person) -> str:
-        """The answer to a word that only looks; "" when a window was opened instead."""
-        word, rest = _split(str(body.get("text") or ""))
-        match word:
+        """The answer to a word that is not stored; "" when a window was opened instead."""
+        match _split(str(body.get("text") or ""))[0]:
             case "":
                 await self._survey.open(body, person)
                 return ""
-            case "status":
-                return await self._status(person.lang)
-            case "results":
-                return await self._results(rest, person.lang)
-            case "find":
-                return await self._find_customer(rest, person.lang)
             case "bulk" if self._bulk is not None:
                 await self._bulk.open(body, person)
                 return ""
-            case "dry-run":
-                return await self._dry_run(rest, str(body.get("response_url") or ""), person.lang)
             case _:
                 return self.help_text(person.lang)
 
@@ -295,7 +303,7 @@ class CommandDesk:
         lines.append(_say("status.queue", lang, planned=facts.planned, overdue=health.overdue, dead=health.dead))
         return "\n".join(lines)
 
-    async def _results(self, rest: str, lang: str) -> str:
+    async def _results(self, rest: str, wanted: CommandWanted, lang: str) -> str:
         words = rest.split()
         if not words:
             return _say("results.how", lang)
@@ -310,7 +318,9 @@ class CommandDesk:
             self._config, metric=metric, days=window_ms // DAY_MS, lang=lang, now_ms=self._clock.now_ms()
         )
         try:
-            computed = await self._digests.ask_child("results", request)
+            computed = await self._patiently(
+                self._digests.ask_child("results", request), wanted, lambda: _say("results.computing", lang)
+            )
         except DigestFailed as failed:
             log.error("results_failed", reason=str(failed))
             return _say("results.failed", lang)
@@ -324,7 +334,7 @@ class CommandDesk:
                 return instrument_id
         return None
 
-    async def _dry_run(self, rest: str, url: str, lang: str) -> str:
+    async def _dry_run(self, rest: str, wanted: CommandWanted, lang: str) -> str:
         words = rest.split()
         known = _say("flow.known", lang, names=", ".join(rule.id for rule in self._shop.triggers))
         if not words:
@@ -335,20 +345,44 @@ class CommandDesk:
         window_ms = _window_ms(words[1:])
         if window_ms is None:
             return _say("results.window", lang, name=cut(words[1], 60))
-        running = asyncio.ensure_future(
-            dry_run(
-                self._store,
-                shop=self._shop,
-                flow=self._library.flows[rule.flow],
-                rule=rule,
-                channels=self._channels,
-                now_ms=self._clock.now_ms(),
-                days=window_ms // DAY_MS,
-            )
+        done = planned = 0
+
+        def note(so_far: int, of_all: int) -> None:
+            nonlocal done, planned
+            done, planned = so_far, of_all
+
+        def how_far() -> str:
+            if not planned:
+                return _say("dry.computing", lang)
+            return _say("dry.progress", lang, done=f"{done:,}", planned=f"{planned:,}")
+
+        running = dry_run(
+            self._store,
+            shop=self._shop,
+            flow=self._library.flows[rule.flow],
+            rule=rule,
+            channels=self._channels,
+            now_ms=self._clock.now_ms(),
+            days=window_ms // DAY_MS,
+            progress=note,
         )
-        if not (await asyncio.wait({running}, timeout=_PATIENCE_S))[0]:
-            await self._respond(url, _say("dry.computing", lang), ())
-        return "\n".join(self._dry_lines(await running, rule, await self._budget(), lang))
+        found = await self._patiently(running, wanted, how_far)
+        return "\n".join(self._dry_lines(found, rule, await self._budget(), lang))
+
+    async def _patiently(self, work: Coroutine[Any, Any, _T], wanted: CommandWanted, how_far: Callable[[], str]) -> _T:
+        """What the work gives; who waits for it is told now and then how far it is."""
+        running = asyncio.ensure_future(work)
+        try:
+            for pause_s in _PATIENCE_S:
+                if (await asyncio.wait({running}, timeout=pause_s))[0]:
+                    break
+                try:
+                    await self._respond(wanted.url, how_far(), ())
+                except self._failure as failed:
+                    log.info("slack_progress_not_told", reason=str(failed))
+            return await running
+        finally:
+            running.cancel()
 
     def _dry_lines(self, found: DryRun, rule: TriggerRule, budget: Budget | str | None, lang: str) -> Iterator[str]:
         """Counts, and nobody's name: whom it would have been is for the terminal."""
@@ -431,7 +465,7 @@ class CommandDesk:
     # -------------------- stored before the acknowledgement
 
     async def take(self, body: Mapping[str, Any], *, key: str, workspace: str) -> bool:
-        """Whether this is a command that changes something: then it is stored, once."""
+        """Whether this is a command that is a job: then it is stored, once."""
         if body.get("command") != COMMAND:
             return False
         text = storable(str(body.get("text") or ""))[:500]
@@ -450,30 +484,38 @@ class CommandDesk:
         return True
 
     async def run(self, job: Job) -> None:
-        """A "command" job: who was that, may they, and then it is done and answered."""
+        """A "command" job: who was that, may they, and then it is done and answered. What was typed is forgotten then:
+        it may be a customer's name."""
         wanted = msgspec.json.decode(job.payload, type=CommandWanted)
         word, rest = _split(wanted.text)
-        asked = permission_of("command", word)
-        person, refused = await self._access.check(asked, wanted.user_id, team_id=wanted.team_id)
-        unsure = not person.known or (refused is not None and refused.reason == "groups_unreadable")
-        if unsure and job.attempts < _UNSURE_TRIES:
-            # Slack does not answer just now: that is no reason to drop what somebody has typed
-            raise RuntimeError(f"Slack does not say who {wanted.user_id} is")
-        if refused is not None:
-            await self._access.check(asked, wanted.user_id, team_id=wanted.team_id, way=f"command:{word}")
-            answer = _Answer(refused.sentence)
-        elif word == "digest":
-            answer = await self._digest(rest, wanted, person)
-        else:
-            answer = _Answer(await self._switch(job, word, rest, wanted, person.lang))
+        person, refused = await self._access.check_stored(
+            permission_of("command", word),
+            wanted.user_id,
+            team_id=wanted.team_id,
+            way=f"command:{word}",
+            attempts=job.attempts,
+        )
+        answer = _Answer(refused) if refused else await self._answer_of(job, word, rest, wanted, person)
         now_ms = self._clock.now_ms()
-        await self._store.write(lambda tx: tx.finish_job(job, state="done", at_ms=now_ms))
-        blocks = answer.blocks or (kit.words((answer.text, False)),)
-        try:
-            await self._respond(wanted.url, escape(cut(answer.text, 3000)), blocks)
-        except self._failure as failed:
-            # it is done all the same, and the address lives half an hour only
-            log.warning("slack_person_not_told", reason=str(failed))
+        await self._store.write(lambda tx: tx.finish_job(job, state="done", at_ms=now_ms, forget=True))
+        # it is done all the same when nobody can be told
+        otherwise = _say("find.failed", person.lang) if word == "find" and not refused else ""
+        await self._teller.tell(wanted.user_id, answer.text, url=wanted.url, blocks=answer.blocks, otherwise=otherwise)
+
+    async def _answer_of(self, job: Job, word: str, rest: str, wanted: CommandWanted, person: Person) -> _Answer:
+        match word:
+            case "digest":
+                return await self._digest(rest, wanted, person)
+            case "status":
+                return _Answer(await self._status(person.lang))
+            case "results":
+                return _Answer(await self._results(rest, wanted, person.lang))
+            case "find":
+                return _Answer(await self._find_customer(rest, person.lang))
+            case "dry-run":
+                return _Answer(await self._dry_run(rest, wanted, person.lang))
+            case _:
+                return _Answer(await self._switch(job, word, rest, wanted, person.lang))
 
     async def _switch(self, job: Job, word: str, rest: str, wanted: CommandWanted, lang: str) -> str:
         """Pause a survey or go on with it, once, with its audit row."""
@@ -487,7 +529,7 @@ class CommandDesk:
         actor = f"slack:{wanted.team_id}:{wanted.user_id}"
 
         def unit(tx: Tx) -> bool | None:
-            if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):
+            if not tx.finish_job(job, state="done", at_ms=outbox.now_ms, forget=True):
                 return None
             pausing = word == "pause"
             changed = tx.pause_flow(flow_id, outbox.now_ms, actor) if pausing else tx.resume_flow(flow_id)
@@ -524,7 +566,9 @@ class CommandDesk:
         if posting and await self._store.read(lambda tx: tx.find_digest(rule.id, week)) is not None:
             return _Answer(_say("digest.again", lang, week=week))
         try:
-            computed = await self._digests.compute(rule, week, now_ms, page=posting)
+            computed = await self._patiently(
+                self._digests.compute(rule, week, now_ms, page=posting), wanted, lambda: _say("results.computing", lang)
+            )
         except DigestFailed as failed:
             log.error("digest_failed", reason=str(failed))
             return _Answer(_say("results.failed", lang))

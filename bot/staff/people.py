@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
 
@@ -16,10 +16,13 @@ from bot.channel import JsonObject
 log = structlog.get_logger(__name__)
 
 _FRESH_MS = 10 * 60_000
-"""How long what Slack said of a person or a group is believed."""
+"""How long what Slack said of a person or a group is believed without asking again."""
+_BELIEVED_MS = 30 * 60_000
+"""How long it is believed where nobody can wait for Slack; once it is no longer fresh, Slack is asked meanwhile."""
+_ASK_S = 1.5
 _KEPT = 5_000
 
-Refusal = Literal["stranger", "bot", "guest", "unknown", "unlisted", "nobody_listed", "groups_unreadable"]
+Refusal = Literal["stranger", "bot", "guest", "unknown", "checking", "unlisted", "nobody_listed", "groups_unreadable"]
 
 _REFUSALS: dict[Refusal, tuple[str, str]] = {
     "stranger": (
@@ -34,6 +37,10 @@ _REFUSALS: dict[Refusal, tuple[str, str]] = {
     "unknown": (
         "権限を確認できませんでした。しばらくしてから、もう一度お試しください。",
         "We couldn't check your permission. Please try again in a little while.",
+    ),
+    "checking": (
+        "権限を確認しています。お手数ですが、少し待ってもう一度お試しください。",
+        "We are checking your permission. Please try again in a moment.",
     ),
     "unlisted": (
         "申し訳ございません。この操作の権限がありません。koe.yaml の {key} への追加を、管理者にご依頼ください。",
@@ -114,33 +121,42 @@ class People:
         self._failure = failure
         self._now_ms = now_ms
         self._people: OrderedDict[str, tuple[int, Person]] = OrderedDict()
-        self._groups: dict[str, tuple[int, frozenset[str]]] = {}
+        self._groups: dict[str, tuple[int, frozenset[str] | None]] = {}
+        self._asking: dict[str, asyncio.Task[object]] = {}
 
-    def somebody(self, user_id: str) -> Person:
-        """The person as remembered, without asking Slack; with the shop's language when nothing is remembered."""
+    def somebody(self, user_id: str, *, lang: str = "") -> Person:
+        """The person as remembered, without asking Slack; with `lang` or the shop's language when nothing is
+        remembered."""
         known = self._people.get(user_id)
-        return Person(user_id, self._default_lang, known=False) if known is None else known[1]
+        return Person(user_id, lang or self._default_lang, known=False) if known is None else known[1]
 
     async def who(self, user_id: str) -> Person:
         """The person, with the language of their Slack; the shop's language when Slack does not say."""
         known = self._people.get(user_id)
-        if known is not None and abs(self._now_ms() - known[0]) < _FRESH_MS:
+        if known is not None and self._is_younger(known[0], _FRESH_MS):
             return known[1]
         if not user_id:
             return self.somebody(user_id)
         try:
             # the trigger of a window lives three seconds
             answer = await self._call(
-                "users.info", {"user": user_id, "include_locale": True}, timeout_s=1.5, harmless=True
+                "users.info", {"user": user_id, "include_locale": True}, timeout_s=_ASK_S, harmless=True
             )
         except self._failure as failed:
             log.info("slack_person_unknown", reason=str(failed))
-            return self.somebody(user_id)
-        person = _person(user_id, answer.get("user"), self._default_lang)
-        self._people[user_id] = (self._now_ms(), person)
+            # the next one asks again; who cannot wait goes by this meanwhile
+            return self._remember(self.somebody(user_id), self._now_ms() - _FRESH_MS)
+        return self._remember(_person(user_id, answer.get("user"), self._default_lang), self._now_ms())
+
+    def _remember(self, person: Person, at_ms: int) -> Person:
+        self._people[person.id] = (at_ms, person)
+        self._people.move_to_end(person.id)
         if len(self._people) > _KEPT:
             self._people.popitem(last=False)
         return person
+
+    def _is_younger(self, at_ms: int, age_ms: int) -> bool:
+        return abs(self._now_ms() - at_ms) < age_ms
 
     async def refusal(self, user_id: str, allowed: Sequence[str] | None, *, team_id: str = "") -> Refusal | None:
         """Why this person may not do what `allowed` (user ids and S… user groups) is the list for; None:
@@ -152,44 +168,112 @@ class People:
         Args:
             team_id: The person's workspace as the payload names it; "" when it does not.
         """
-        person, ours = await self.who(user_id), self._team_id()
-        if user_id == "USLACKBOT" or person.is_bot:
-            return "bot"
-        for theirs in (team_id, person.team_id):
-            if theirs and ours and theirs != ours:
-                return "stranger"
-        if person.is_gone or person.is_stranger or not user_id:
-            return "stranger"
-        if person.is_guest:
-            return "guest"
-        if allowed is not None and user_id in allowed:
-            return None
-        if allowed is None:
-            return None if person.known else "unknown"
-        groups = [entry for entry in allowed if entry.startswith("S")]
-        if not groups:
-            return "unlisted" if allowed else "nobody_listed"
-        if not person.known:
-            return "unknown"  # without a word about guests a group alone is not enough
+        person = await self.who(user_id)
+        told = self._without_groups(person, allowed, team_id)
+        if told != "groups":
+            return told
+        groups = _groups_of(allowed)
         found = await asyncio.gather(*(self._members(group) for group in groups), return_exceptions=True)
-        if any(user_id in group for group in found if isinstance(group, frozenset)):
-            return None
         for group_id, failed in zip(groups, found, strict=True):
             if isinstance(failed, self._failure):
                 log.warning("slack_group_unreadable", group=group_id, reason=str(failed))
             elif isinstance(failed, BaseException):
                 raise failed
-        # who may be in a group that cannot be read is not told that they are in none
-        return "unlisted" if all(isinstance(group, frozenset) for group in found) else "groups_unreadable"
+        return _of_groups(user_id, [group if isinstance(group, frozenset) else None for group in found])
+
+    def refusal_now(self, user_id: str, allowed: Sequence[str] | None, *, team_id: str = "") -> Refusal | None:
+        """As `refusal`, from what Slack said within half an hour, without waiting for it: "checking" when it said
+        nothing. Then, and when that is no longer fresh, it is asked beside, so that the next answer is better."""
+        known = self._people.get(user_id)
+        if user_id and (known is None or not self._is_younger(known[0], _FRESH_MS)):
+            self._ask_beside(user_id, self.who(user_id))
+        if known is None or not self._is_younger(known[0], _BELIEVED_MS):
+            ours = self._team_id()
+            return "stranger" if not user_id or (team_id and ours and team_id != ours) else "checking"
+        told = self._without_groups(known[1], allowed, team_id)
+        if told != "groups":
+            return told
+        found: list[frozenset[str] | None] = []
+        for group_id in _groups_of(allowed):
+            group = self._groups.get(group_id)
+            if group is None or not self._is_younger(group[0], _FRESH_MS):
+                self._ask_beside(group_id, self._members(group_id))
+            if group is None or not self._is_younger(group[0], _BELIEVED_MS):
+                return "checking"
+            found.append(group[1])
+        return _of_groups(user_id, found)
+
+    def _without_groups(
+        self, person: Person, allowed: Sequence[str] | None, team_id: str
+    ) -> Refusal | Literal["groups"] | None:
+        """What can be said before anybody looks into a group; "groups" when it depends on them."""
+        ours = self._team_id()
+        if person.id == "USLACKBOT" or person.is_bot:
+            return "bot"
+        for theirs in (team_id, person.team_id):
+            if theirs and ours and theirs != ours:
+                return "stranger"
+        if person.is_gone or person.is_stranger or not person.id:
+            return "stranger"
+        if person.is_guest:
+            return "guest"
+        if allowed is not None and person.id in allowed:
+            return None
+        if allowed is None:
+            return None if person.known else "unknown"
+        if not _groups_of(allowed):
+            return "unlisted" if allowed else "nobody_listed"
+        # without a word about guests a group alone is not enough
+        return "groups" if person.known else "unknown"
 
     async def _members(self, group_id: str) -> frozenset[str]:
         known = self._groups.get(group_id)
-        if known is not None and abs(self._now_ms() - known[0]) < _FRESH_MS:
+        if known is not None and known[1] is not None and self._is_younger(known[0], _FRESH_MS):
             return known[1]
-        answer = await self._call("usergroups.users.list", {"usergroup": group_id}, timeout_s=1.5, harmless=True)
+        try:
+            answer = await self._call("usergroups.users.list", {"usergroup": group_id}, timeout_s=_ASK_S, harmless=True)
+        except self._failure:
+            self._groups[group_id] = (self._now_ms() - _FRESH_MS, None)
+            raise
         members = frozenset(str(user) for user in answer.get("users") or ())
         self._groups[group_id] = (self._now_ms(), members)
         return members
+
+    # -------------------- asked beside
+
+    def _ask_beside(self, subject: str, question: Coroutine[Any, Any, object]) -> None:
+        """Ask Slack about a person or a group while nobody waits; once at a time for each."""
+        if subject in self._asking:
+            question.close()
+            return
+        task = self._asking[subject] = asyncio.ensure_future(self._asked(question))
+        task.add_done_callback(lambda _: self._asking.pop(subject, None))
+
+    async def _asked(self, question: Coroutine[Any, Any, object]) -> None:
+        try:
+            await question
+        except self._failure as failed:
+            log.info("slack_not_learnt", reason=str(failed))
+
+    async def stop(self) -> None:
+        """End what is being asked beside."""
+        running = tuple(self._asking.values())
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=2)
+
+
+def _groups_of(allowed: Sequence[str] | None) -> list[str]:
+    return [entry for entry in allowed or () if entry.startswith("S")]
+
+
+def _of_groups(user_id: str, found: Sequence[frozenset[str] | None]) -> Refusal | None:
+    """Whether somebody is in one of the groups; None stands for one that cannot be read."""
+    if any(group is not None and user_id in group for group in found):
+        return None
+    # who may be in a group that cannot be read is not told that they are in none
+    return "groups_unreadable" if None in found else "unlisted"
 
 
 def short_name(name: str) -> str:

@@ -15,7 +15,7 @@ import structlog
 from bot.channel import JsonObject
 from bot.slack import blocks as kit
 from bot.slack.words import cut, plain, storable
-from bot.staff.access import Access, acting_person
+from bot.staff.access import Access, acting_person, window_language, window_private
 from bot.staff.people import Call, Person
 from flows.triggers import DAY_MS, RULES, ContactRules
 
@@ -144,6 +144,7 @@ class SurveyPorts:
         eligibility: How things stand before it is sent. Changes nothing.
         overridable: Whether a reason may be overruled at all.
         budget: LINE's messages of this month; None: LINE is off; "unknown": it could not be asked.
+        budget_known: The same as it was last told, without asking.
         start: Start it, if it may.
     """
 
@@ -154,6 +155,7 @@ class SurveyPorts:
     eligibility: Callable[[SurveyRequest], Awaitable[Eligibility | NotAllowed]]
     overridable: Callable[[str], bool]
     budget: Callable[[], Awaitable[Budget | str | None]]
+    budget_known: Callable[[], Budget | str | None]
     start: Callable[[SurveyRequest], Awaitable[Started | Planned | NotAllowed]]
 
 
@@ -420,6 +422,7 @@ def render_survey_view(
         body,
         close=_say("cancel", lang),
         submit=_say("send", lang),
+        private=window_private(lang),
     )
 
 
@@ -561,7 +564,8 @@ class SurveyDesk:
         return [customer_option(hit, person.lang) for hit in found[:_OFFERED]]
 
     async def submitted(self, body: Mapping[str, Any], person: Person) -> JsonObject:
-        """How the window answers "send": errors beside the fields, what speaks against it, or what will happen."""
+        """How the window answers "send": errors beside the fields, what speaks against it, or what will happen. What
+        will happen is stored by then, and no platform was waited for."""
         lang, values = person.lang, _values(body)
         if not values.flow_id:
             return _errors(flow=_say("missing", lang))
@@ -602,16 +606,19 @@ class SurveyDesk:
         if values.override:
             stop = " " if person.lang == "en" else ""
             return _errors(override=f"{_say('override.not', person.lang)}{stop}{sentence}")
-        card, override = await self._standing(values, customer, body, person)
+        card, override = await self._standing(values, customer, body, person, waiting=False)
         shown = {block.get("block_id") for block in _dict(body.get("view")).get("blocks") or () if _dict(block)}
         if not override or "override" in shown:
             return _errors(customer=sentence)
         return {"response_action": "update", "view": self._render(person.lang, card=card, override=True)}
 
     async def _may_not_override(self, body: Mapping[str, Any]) -> str:
-        """The sentence that refuses a reason; "" when this person may overrule the contact cap."""
+        """The sentence that refuses a reason; "" when this person may overrule the contact cap. By what is known: a
+        window waits for its acknowledgement."""
         user_id, team_id = acting_person(body)
-        _, refused = await self._access.check("override", user_id, team_id=team_id, way="view:koe.survey.override")
+        _, refused = await self._access.check_now(
+            "override", user_id, team_id=team_id, way="view:koe.survey.override", lang=window_language(body)
+        )
         return "" if refused is None else refused.sentence
 
     async def changed(self, body: Mapping[str, Any], person: Person) -> None:
@@ -632,17 +639,26 @@ class SurveyDesk:
             log.info("slack_window_not_updated", reason=str(failed))
 
     async def _standing(
-        self, values: _Values, customer: CustomerHit, body: Mapping[str, Any], person: Person
+        self,
+        values: _Values,
+        customer: CustomerHit,
+        body: Mapping[str, Any],
+        person: Person,
+        *,
+        waiting: bool = True,
     ) -> tuple[list[str], bool]:
-        """The eligibility card, and whether this person may overrule what it says."""
+        """The eligibility card, and whether this person may overrule what it says; unless `waiting`, by what is known
+        without asking a platform."""
         found = await self._ports.eligibility(_request(body, replace(values, override=""), customer.id))
         if isinstance(found, NotAllowed):
             return [reason_text(found, person.lang, self._tz)], False
-        budget = await self._ports.budget()
+        budget = await self._ports.budget() if waiting else self._ports.budget_known()
         lines = card_lines(found, budget=budget, lang=person.lang, tz=self._tz, now_ms=self._now_ms())
         if found.refused is None or not self._ports.overridable(found.refused.reason):
             return lines, False
-        return lines, await self._access.may("override", person.id, team_id=acting_person(body)[1])
+        user_id, team_id = acting_person(body)
+        ask = self._access.check if waiting else self._access.check_now
+        return lines, (await ask("override", user_id, team_id=team_id))[1] is None
 
     async def _one_customer(self, chosen: str, lang: str) -> CustomerHit | str:
         """The customer that was chosen, or the sentence that asks for another choice."""

@@ -173,17 +173,21 @@ class JobVerbs(Verbs):
             )
         }
 
-    def finish_job(self, job: Job, *, state: str, at_ms: int, error: str = "", ref: str = "") -> bool:
+    def finish_job(
+        self, job: Job, *, state: str, at_ms: int, error: str = "", ref: str = "", forget: bool = False
+    ) -> bool:
         """False for a stale fence, and for a job that is no longer leased. state: done, dead, uncertain, expired,
-        cancelled."""
+        cancelled. `forget`: what it was about need not be kept."""
         if state not in ("done", "dead", "uncertain", "expired", "cancelled"):
             raise ValueError(f"a job cannot finish as {state!r}")
         return (
             self._db.run(
                 "UPDATE jobs SET state = :state, finished_ms = :at_ms, claim_ms = NULL, lease_until_ms ="
                 " NULL,"
-                " error = :error, ref = :ref WHERE id = :id AND fence = :fence AND state = 'leased'",
+                " error = :error, ref = :ref, payload = CASE WHEN :forget = 1 THEN '{}' ELSE payload END"
+                " WHERE id = :id AND fence = :fence AND state = 'leased'",
                 {
+                    "forget": int(forget),
                     "id": job.id,
                     "fence": job.fence,
                     "state": state,

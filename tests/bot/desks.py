@@ -14,14 +14,32 @@ from bot.staff.access import Access
 from bot.staff.commands import CommandDesk
 from bot.staff.home import HomeFacts
 from bot.staff.survey import SurveyDesk
+from bot.staff.telling import Teller
 from storage.store import Store
 
+_CHANCE = Chance(1)
 ROOT = Path(__file__).parents[2]
 
 
 def example_config() -> Config:
     """The configuration of koe.example.yaml, with no platform switched on."""
     return load(environ={"KOE_CONFIG": str(ROOT / "koe.example.yaml")}, env_file=None)
+
+
+def outbox_of(now_ms: int) -> Callable[[], Outbox]:
+    return lambda: Outbox(owner="", now_ms=now_ms, chance=_CHANCE)
+
+
+def teller_of(channel: SlackChannel, *, store: Store, now_ms: int) -> Teller:
+    """What tells people, with direct messages that nobody sends: they stay in the store."""
+    return Teller(
+        channel.call,
+        channel.respond,
+        failure=SlackError,
+        store=store,
+        outbox=outbox_of(now_ms),
+        on_queued=lambda outbox: None,
+    )
 
 
 def command_desk(
@@ -37,10 +55,11 @@ def command_desk(
     async def no_budget() -> None:
         return None
 
-    clock, chance, config = StoryClock(now_ms), Chance(1), example_config()
+    clock, config = StoryClock(now_ms), example_config()
     return CommandDesk(
         channel.respond,
         failure=SlackError,
+        teller=teller_of(channel, store=store, now_ms=now_ms),
         access=access,
         survey=survey,
         bulk=None,
@@ -52,6 +71,6 @@ def command_desk(
         config=config,
         store=store,
         clock=clock,
-        outbox=lambda: Outbox(owner="", now_ms=clock.now_ms(), chance=chance),
+        outbox=outbox_of(now_ms),
         on_queued=lambda outbox: None,
     )

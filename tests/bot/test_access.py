@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
-from desks import command_desk
+from desks import command_desk, teller_of
 
 import bot.http
 from bot.config import Staff
@@ -219,6 +219,7 @@ async def slack_app(directory: Directory, tmp_path: Path) -> AsyncIterator[Slack
         eligibility=never,
         overridable=lambda reason: False,
         budget=never,
+        budget_known=lambda: None,
         start=never,
     )
     checked = access_of(directory, STAFF, [])
@@ -238,6 +239,7 @@ async def slack_app(directory: Directory, tmp_path: Path) -> AsyncIterator[Slack
         desk=desk,
         commands=command_desk(channel, desk, checked, store=store, facts=never, now_ms=NOW_MS),
         people=people,
+        teller=teller_of(channel, store=store, now_ms=NOW_MS),
         access=access_of(directory, STAFF, []),
         home_desk=HomeDesk(
             channel.call,

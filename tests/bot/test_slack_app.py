@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
-from desks import command_desk
+from desks import command_desk, teller_of
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -206,6 +206,7 @@ async def slack(tmp_path: Path) -> AsyncIterator[Slack]:
         eligibility=world.eligibility,
         overridable=lambda reason: False,
         budget=world.budget,
+        budget_known=lambda: None,
         start=world.start,
     )
     access = Access(people, Staff(may_trigger=("U0STAFF",)), note_refused=world.note_refused)
@@ -225,6 +226,7 @@ async def slack(tmp_path: Path) -> AsyncIterator[Slack]:
         desk=desk,
         commands=command_desk(channel, desk, access, store=store, facts=world.facts, now_ms=NOW_MS),
         people=people,
+        teller=teller_of(channel, store=store, now_ms=NOW_MS),
         access=access,
         home_desk=HomeDesk(
             channel.call,
@@ -443,11 +445,23 @@ async def test_nothing_that_slack_sends_answers_404(slack: Slack, body: dict[str
     assert answer.status_code == 200
 
 
-async def test_a_command_that_fails_after_the_acknowledgement_tells_the_person(slack: Slack) -> None:
-    slack.refused = "expired_trigger_id"
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "expired_trigger_id",
+            "時間がかかり、画面を開けませんでした。お手数ですが、同じ操作をもう一度お願いいたします。",
+        ),
+        ("fatal_error", "うまくいきませんでした。少し待って、もう一度お試しください。"),
+    ],
+)
+async def test_a_command_that_fails_after_the_acknowledgement_tells_the_person(
+    slack: Slack, code: str, said: str
+) -> None:
+    slack.refused = code
     assert (await slack.post(command(response_url=slack.url + "respond"))).status_code == 200
     await slack.until(lambda: bool(slack.responses))
-    assert slack.responses[0]["text"] == "うまくいきませんでした。少し待って、もう一度お試しください。"
+    assert slack.responses[0]["text"].startswith(said)
 
 
 # --------------------------------------------------------------------------------------------------------- staff
@@ -509,6 +523,7 @@ async def test_help_and_refusals_are_for_the_person_alone(slack: Slack) -> None:
 
 
 async def test_a_command_nobody_knows_gets_the_help(slack: Slack) -> None:
-    answer = await slack.post({**command(), "command": "/koe"})
-    assert answer.status_code == 200
-    assert "/survey" in bytes(answer.body).decode()
+    answer = await slack.post({**command(response_url=slack.url + "respond"), "command": "/koe"})
+    assert (answer.status_code, bytes(answer.body)) == (200, b""), "in which language, Slack says later"
+    await slack.until(lambda: bool(slack.responses))
+    assert "/survey help" in slack.responses[0]["text"]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
-from desks import command_desk
+from desks import command_desk, teller_of
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -164,6 +164,7 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         eligibility=eligibility,
         overridable=lambda reason: False,
         budget=budget,
+        budget_known=lambda: None,
         start=start,
     )
 
@@ -184,6 +185,7 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         desk=desk,
         commands=command_desk(channel, desk, access, store=kept, facts=facts, now_ms=START_MS),
         people=people,
+        teller=teller_of(channel, store=kept, now_ms=START_MS),
         access=access,
         home_desk=HomeDesk(
             channel.call,

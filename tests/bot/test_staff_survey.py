@@ -256,6 +256,7 @@ class World:
             eligibility=self.eligibility,
             overridable=overridable,
             budget=self.budget,
+            budget_known=lambda: Budget(0, 200),
             start=self.start,
         )
         staff = Staff(may_trigger=("U0STAFF", "U0BOLD"), may_override=("U0BOLD",))
@@ -334,21 +335,28 @@ async def test_an_id_longer_than_an_option_takes_finds_its_customer() -> None:
 @pytest.mark.parametrize(("user", "offered"), [("U0STAFF", False), ("U0BOLD", True)])
 async def test_only_who_may_override_is_asked_for_a_reason(user: str, offered: bool) -> None:
     world = World()
+    desk, person = world.desk(), Person(user, "ja", team_id="T1")
     world.outcome = NotAllowed("min_gap", None, 14)
     world.standing = eligible(world.outcome)
-    told = await world.desk().submitted(window(user), Person(user, "ja", team_id="T1"))
-    asked = [block.get("block_id") for block in told.get("view", {}).get("blocks", [])]
-    assert ("override" in asked) is offered
+    told = await desk.submitted(window(user), person)
+    assert list(told["errors"]) == ["customer"], "before Slack has told of them, nobody is offered anything"
+    await desk.changed(window(user), person)
+    asked = str(world.directory.calls[-1][1]["view"])
+    assert ("それでも送る理由" in asked) is offered
+    told = await desk.submitted(window(user), person)
+    blocks = [block.get("block_id") for block in told.get("view", {}).get("blocks", [])]
+    assert ("override" in blocks) is offered
     assert ("errors" in told) is not offered
     with_reason = window(user, override={"override": {"value": "お客さまのご希望"}})
     world.outcome = Started("line") if offered else NotAllowed("min_gap")
-    told = await world.desk().submitted(with_reason, Person(user, "ja", team_id="T1"))
+    before = len(world.requests)
+    told = await desk.submitted(with_reason, person)
     if offered:
         assert world.requests[-1].override_reason == "お客さまのご希望"
         assert world.requests[-1].request_id != world.requests[0].request_id, "another wish than without the reason"
     else:
         assert "staff.may_override" in told["errors"]["override"]
-        assert len(world.requests) == 1, "the reason never reached the cap"
+        assert len(world.requests) == before, "the reason never reached the cap"
         assert world.refused == ["view:koe.survey.override"]
 
 
