@@ -138,7 +138,10 @@ async def silence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         world.line.fail_next("*", "timeout", times=100_000)
         world.slack.requests.clear()
         yield Silence(world, looked, person)
-        world.slack._faults.clear()
+        # what still waits is told that nothing will come
+        assert world.koe.slack_channel is not None
+        await world.koe.slack_channel.close()
+        await world.koe.session.close()
         await world.close()
 
 
