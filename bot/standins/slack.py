@@ -270,6 +270,9 @@ class SlackStandin:
         self._turn = itertools.count()
         self._last_us = 0
         self._faults = Faults()
+        self.answering = asyncio.Event()
+        """Cleared: every call of the Web API waits, until it is set again."""
+        self.answering.set()
         self._buckets: dict[str, Bucket] = {}
         self._session: aiohttp.ClientSession | None = None
         self._seen_url = ""
@@ -717,6 +720,7 @@ class SlackStandin:
             at_ms=self.clock.now_ms(),
         )
         self.requests.append(record)
+        await self.answering.wait()
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         return await self._answer(
             record, self._faults.take(method), lambda: self._call(method, bearer or args.get("token", ""), args)

@@ -1,4 +1,4 @@
-"""Slack and LINE answer nothing at all: every way in is acknowledged all the same, by what is stored and known here."""
+"""Slack answers no call at all: every way in is acknowledged all the same, by what is stored and known here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Silence:
-    """A shop whose platforms have stopped answering, with a case on the screen."""
+    """A shop whose Slack has stopped answering, with a case on the screen."""
 
     def __init__(self, world: World, looked: Looked, person: Person) -> None:
         self.world = world
@@ -134,14 +134,10 @@ async def silence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         looked, person = await unhappy(world), await invited(world)
         assert world.koe.access is not None
         assert await world.koe.access.may("manage", BOSS)
-        world.slack.fail_next("*", "timeout", times=100_000)
-        world.line.fail_next("*", "timeout", times=100_000)
+        world.slack.answering.clear()
         world.slack.requests.clear()
         yield Silence(world, looked, person)
-        # what still waits is told that nothing will come
-        assert world.koe.slack_channel is not None
-        await world.koe.slack_channel.close()
-        await world.koe.session.close()
+        world.slack.answering.set()
         await world.close()
 
 
@@ -164,7 +160,7 @@ ANSWERED = [*OPTIONS, *VIEWS]
     ("kind", "name", "known"),
     [*((*way, False) for way in CLICKED), *((*way, known) for way in ANSWERED for known in (True, False))],
 )
-async def test_every_way_in_is_acknowledged_while_no_platform_answers(
+async def test_every_way_in_is_acknowledged_while_slack_answers_nothing(
     silence: Silence, kind: str, name: str, known: bool
 ) -> None:
     app = silence.world.koe.slack
@@ -191,3 +187,11 @@ async def test_every_way_in_is_acknowledged_while_no_platform_answers(
 async def test_every_way_in_was_tried() -> None:
     tried = {*COMMANDS, *ACTIONS, *VIEWS, *OPTIONS, *SHORTCUTS}
     assert {(kind, name) for kind, table in access.TABLES.items() for name in table} <= tried
+
+
+async def test_what_was_acknowledged_meanwhile_is_done_once_when_slack_answers_again(silence: Silence) -> None:
+    silence.world.slack.answering.set()
+    await silence.world.advance(60_000)
+    kinds = await silence.looked.kinds()
+    # a click and two windows with a reply
+    assert (kinds.count("claimed"), kinds.count("reply"), kinds.count("resolved")) == (1, 2, 1)
