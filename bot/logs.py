@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 
 _SECRET = re.compile(r"(xox[abprs]-|xapp-|whsec_|Bearer\s+)[A-Za-z0-9._~+/=-]{6,}")
+_LIVE_IN_TRACES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LIVE = re.compile(rf"{_LIVE_IN_TRACES.pattern}|\n")
 
 
 def set_up(log_format: str = "text", *, level: str = "INFO") -> None:
@@ -41,9 +43,11 @@ def set_up(log_format: str = "text", *, level: str = "INFO") -> None:
 
 
 def redact(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Strike credentials out of every text of an event, and line breaks, which could forge another line."""
+    """Strike credentials out of every text of an event, and spell out what could forge another line or speak to the
+    terminal that shows it: line breaks, control characters, reversed writing."""
     for key, value in event.items():
         if isinstance(value, str):
             clean = _SECRET.sub(lambda m: f"{m[1]}…", value)
-            event[key] = clean if key == "exception" else clean.replace("\n", "\\n").replace("\r", "\\r")
+            spelled = _LIVE if key != "exception" else _LIVE_IN_TRACES
+            event[key] = spelled.sub(lambda m: m[0].encode("unicode_escape").decode(), clean)
     return event

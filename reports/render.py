@@ -333,7 +333,9 @@ def render_voices_text(context: DigestContext, *, templates: Path | None = None)
         return ""
     parts = _Parts(context, templates)
     quoted = "「{}」" if context.language == "ja" else "“{}”"
-    lines = [f"{quoted.format(printable(comment.text))}\n{comment.reason(context.language)}" for comment in chosen]
+    lines = [
+        f"{quoted.format(printable(comment.text))}\n{printable(comment.reason(context.language))}" for comment in chosen
+    ]
     return _plain("\n\n".join([parts.part("part", which="voices"), *lines, parts.part("voices")])) + "\n"
 
 
@@ -343,13 +345,15 @@ def render_voices_text(context: DigestContext, *, templates: Path | None = None)
 def render_json(context: DigestContext) -> dict[str, Any]:
     """The digest as plain JSON values; suppressed results carry n and no score."""
     counts = context.response.counts
+    window = {"start": context.window_start.isoformat(), "end": context.week_end.isoformat()}
+    week = {"start": context.week_start.isoformat(), "end": context.week_end.isoformat()}
     return {
         "digest": context.digest_id,
         "period": context.period,
         "language": context.language,
         "computed_ms": context.computed_ms,
-        "week": {"start": context.week_start.isoformat(), "end": context.week_end.isoformat()},
-        "window": {"start": context.window_start.isoformat(), "end": context.week_end.isoformat()},
+        "week": week,
+        "window": window,
         "mode": context.mode,
         "first": context.first,
         "filtered": context.filtered,
@@ -359,6 +363,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         "metrics": [_row_json(row) for row in context.rows],
         "indices": [_indices_json(row, context.language) for row in context.indices],
         "response": {
+            "window": week,
             "invited": counts.invited,
             "undeliverable": counts.undeliverable,
             "answered": counts.answered,
@@ -372,9 +377,12 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         "every": context.every,
         "pause": context.pause,
         "mix": [
-            {"channel": channel, "touchpoint": touchpoint, "n": n} for (channel, touchpoint), n in context.mix.answers
+            {"channel": channel, "touchpoint": touchpoint, "n": n, "window": window}
+            for (channel, touchpoint), n in context.mix.answers
         ],
-        "standardised": context.mix.standardised,
+        "standardised": None
+        if context.mix.standardised is None
+        else {"score": context.mix.standardised, "n_valid": context.primary.result.n_valid, "window": window},
         "benchmarks": [
             {
                 "metric": standing.result.metric,
@@ -382,6 +390,8 @@ def render_json(context: DigestContext) -> dict[str, Any]:
                 "touchpoint": standing.result.stratum.touchpoint,
                 "wording_id": standing.result.stratum.wording_id,
                 "lang": standing.result.stratum.lang,
+                "n_valid": standing.result.n_valid,
+                "window": asdict(standing.result.window),
                 **standing.to_json(),
             }
             for standing in context.benchmarks
@@ -391,6 +401,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         "segments": [result.to_json() for result in context.segments],
         "kpis": None if context.kpis is None else kpi_report.to_json(context.kpis),
         "reach": {
+            "window": week,
             "line": None if context.reach.line is None else asdict(context.reach.line),
             "left": context.reach.left,
             "left_at_month_end": context.reach.left_at_month_end,
@@ -399,6 +410,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
         },
         "free_text": (context.texts or FreeTexts()).to_json(),
         "care": {
+            "window": week,
             "opened": context.care.opened,
             "open_now": context.care.open_now,
             "overdue": context.care.overdue,
@@ -418,6 +430,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
                 "before": revision.before,
                 "after": revision.after,
                 "added": revision.added,
+                "n_valid": revision.n,
             }
             for revision in context.revisions
         ],

@@ -129,8 +129,11 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
         late=3,
         first=False,
         revisions=(
-            Revision("2026-W46", _BEFORE, "net", 13.3, 11.1, 3, last=True),
-            *(Revision(f"2026-W{44 - back}", _week(3 + back), "net", 10.0, 14.0, 1, last=False) for back in range(2)),
+            Revision("2026-W46", _BEFORE, "net", 13.3, 11.1, 3, 45, last=True),
+            *(
+                Revision(f"2026-W{44 - back}", _week(3 + back), "net", 10.0, 14.0, 1, 51, last=False)
+                for back in range(2)
+            ),
         ),
         flags=("mixed_lang", "mix_shift", "several_wordings"),
         experiments=_experiments(specs),

@@ -84,9 +84,18 @@ def clean(text: str) -> str:
     )
 
 
+_REVERSED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
 def printable(text: str) -> str:
-    """A value without control characters but for the marks of bold: names come from outside."""
-    return "".join(char for char in text if ord(char) >= 0x20 or char in (BOLD_ON, BOLD_OFF, "\n"))
+    """A value without control characters, line separators and reversed writing, but for line breaks and the marks of
+    bold: names come from outside."""
+    return "".join(
+        char
+        for char in text
+        if char in (BOLD_ON, BOLD_OFF, "\n")
+        or (unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") and char not in _REVERSED)
+    )
 
 
 def _is_template(frame: traceback.FrameSummary) -> bool:

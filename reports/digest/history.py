@@ -39,6 +39,8 @@ class Revision:
     before: float
     after: float
     added: int
+    n: int
+    """Answers that there are with them."""
     last: bool
     """Of the period right before."""
 
@@ -130,6 +132,7 @@ def _revision(
         said.score,
         now.score,
         now.n_valid - said.n,
+        now.n_valid,
         last=name == period.earlier().name and said.window.weeks == period.weeks.weeks,
     )
 

@@ -678,7 +678,7 @@ async def test_a_slow_change_of_another_metric_is_named_against_four_weeks(tmp_p
     assert row.longer.verdict == "rise"
     (tmp_path / "text").mkdir()
     text = render_text(await digest_of(h, tmp_path / "text"))
-    assert "その前の4週 3.79 から有意に上昇（+0.96）" in text
+    assert "その前の4週 3.79（n=160）から有意に上昇（+0.96）" in text
 
 
 def test_both_languages_have_the_same_parts() -> None:

@@ -24,8 +24,10 @@ from report_history import MONDAY, SHOP, TOKYO, WEEKLY, History, weeks_ago
 from reports.digest import DigestContext, DigestRule, gather, week_name
 from reports.instruments import bundled_instruments, specs_of
 from reports.kpis import midnight_ms
-from reports.render import render_json
+from reports.render import render_json, render_text
+from reports.sample import samples
 from reports.views import EVERYBODY, Views, gather_views
+from reports.words import Words
 from storage.store import Tx, open_store
 
 SPECS = specs_of(bundled_instruments())
@@ -180,3 +182,50 @@ async def test_no_sum_under_ten_follows_from_three_digests_and_their_pages(seed:
     assert sum(len(totals) for totals in known.totals.values()) >= 10, "hiding everything would be safe, too"
     for question, sizes in sizes_of(history).items():
         assert known.found_out(question, sizes) == [], question
+
+
+# --------------------------------------------------------------------------------------- every number with n and window
+
+FIGURES = {
+    "score", "ci_low", "ci_high", "delta", "p", "p_adjusted", "detectable", "value", "before", "after", "performance",
+    "lmg", "rho", "response_score", "zeta", "polarity",
+}  # fmt: skip
+COUNTED = {"n_valid", "n", "of", "entered", "rated"}
+DATED = {"window", "start_ms"}
+
+
+def without_n_or_window(found: Any, *, path: str = "", n: bool = False, window: bool = False) -> Iterator[str]:
+    """Paths of figures of which neither they themselves, nor what they stand in or beside, say both."""
+    if isinstance(found, list):
+        for place, part in enumerate(found):
+            yield from without_n_or_window(part, path=f"{path}[{place}]", n=n, window=window)
+    elif isinstance(found, dict):
+        parts = [part for value in found.values() for part in (value if isinstance(value, list) else [value])]
+        beside = [part for part in parts if isinstance(part, dict)]
+        if path:  # the digest's own window stands at its root: a figure below has to say that it is of it
+            n = n or any(COUNTED & part.keys() for part in (found, *beside))
+            window = window or any(DATED & part.keys() for part in (found, *beside))
+        for name, part in found.items():
+            if name in FIGURES and isinstance(part, (int, float)) and not (n and window):
+                yield f"{path}.{name}"
+            yield from without_n_or_window(part, path=f"{path}.{name}", n=n, window=window)
+
+
+def test_every_figure_of_a_digest_says_of_how_many_and_of_when() -> None:
+    for context, _ in samples():
+        told = render_json(context)
+        assert list(without_n_or_window(told)) == []
+        for part in ("response", "reach", "care"):
+            assert set(told[part]["window"]) == {"start", "end"}
+        assert all(place["window"] for place in told["mix"])
+
+
+def test_every_earlier_value_that_is_read_has_its_n_and_dates() -> None:
+    for context, _ in samples():
+        text = render_text(context)
+        for row in (context.primary, *context.rows):
+            earlier = row.change.earlier
+            if row.change.verdict != "none":
+                words = Words(context.language)
+                assert f"n={words.count(earlier.n_valid)}" in text
+                assert row is not context.primary or words.span(earlier.window) in text
