@@ -65,32 +65,7 @@ class AnswerVerbs(Verbs):
             " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set, :value,"
             " :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id,"
             " :revision, :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :wave_id)",
-            {
-                "session_id": answer.session_id,
-                "question": answer.question,
-                "id": answer.id,
-                "customer_id": answer.customer_id,
-                "instrument": answer.instrument,
-                "wording_id": answer.wording_id,
-                "label_set": answer.label_set,
-                "value": value,
-                "missing": answer.missing,
-                "countable": 1 if answer.numeric else 0,
-                "lang": answer.lang,
-                "channel": answer.channel,
-                "survey_kind": answer.survey_kind,
-                "touchpoint": answer.touchpoint,
-                "segment": answer.segment,
-                "flow_id": answer.flow_id,
-                "revision": answer.revision,
-                "shown_ms": answer.shown_ms,
-                "answered_ms": answer.answered_ms,
-                "week": answer.week,
-                "late": 1 if answer.late else 0,
-                "message_ids": answer.message_ids,
-                "quote_ok": 1 if answer.quote_ok else 0,
-                "wave_id": answer.wave_id,
-            },
+            _columns(answer),
         )
         if not rolled_up:
             return
@@ -141,33 +116,7 @@ class AnswerVerbs(Verbs):
             " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
             " :value, :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
             " :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms, :wave_id)",
-            {
-                "session_id": answer.session_id,
-                "question": answer.question,
-                "id": answer.id,
-                "customer_id": answer.customer_id,
-                "instrument": answer.instrument,
-                "wording_id": answer.wording_id,
-                "label_set": answer.label_set,
-                "value": clean(answer.value),
-                "missing": answer.missing,
-                "countable": int(answer.numeric),
-                "lang": answer.lang,
-                "channel": answer.channel,
-                "survey_kind": answer.survey_kind,
-                "touchpoint": answer.touchpoint,
-                "segment": answer.segment,
-                "flow_id": answer.flow_id,
-                "revision": answer.revision,
-                "shown_ms": answer.shown_ms,
-                "answered_ms": answer.answered_ms,
-                "week": answer.week,
-                "late": int(answer.late),
-                "message_ids": answer.message_ids,
-                "quote_ok": int(answer.quote_ok),
-                "replaced_ms": answer.replaced_ms,
-                "wave_id": answer.wave_id,
-            },
+            {**_columns(answer), "replaced_ms": answer.replaced_ms},
         )
 
     def forget_words(self, session_id: str, message_id: str, at_ms: int) -> int:
@@ -444,3 +393,33 @@ class AnswerVerbs(Verbs):
                 " AND label_set = :label_set AND answers = 0",
                 params,
             )
+
+
+def _columns(answer: Answer) -> dict[str, object]:
+    """What a row of `answers`, and one of `former_answers`, says of an answer."""
+    return {
+        "session_id": answer.session_id,
+        "question": answer.question,
+        "id": answer.id,
+        "customer_id": answer.customer_id,
+        "instrument": answer.instrument,
+        "wording_id": answer.wording_id,
+        "label_set": answer.label_set,
+        "value": clean(answer.value),
+        "missing": answer.missing,
+        "countable": int(answer.numeric),
+        "lang": answer.lang,
+        "channel": answer.channel,
+        "survey_kind": answer.survey_kind,
+        "touchpoint": answer.touchpoint,
+        "segment": answer.segment,
+        "flow_id": answer.flow_id,
+        "revision": answer.revision,
+        "shown_ms": answer.shown_ms,
+        "answered_ms": answer.answered_ms,
+        "week": answer.week,
+        "late": int(answer.late),
+        "message_ids": answer.message_ids,
+        "quote_ok": int(answer.quote_ok),
+        "wave_id": answer.wave_id,
+    }
