@@ -38,6 +38,7 @@ from pydantic_settings import (
 )
 
 from bot import experiments, files, promises
+from bot.signatures import usable_webhook_secret
 from flows.builtin import builtin_definitions, builtin_library
 from flows.experiments import Experiment
 from flows.flow import Rules
@@ -672,6 +673,8 @@ def read_settings(environ: Mapping[str, str], env_file: Path | None, problems: l
             blame(name, f"does not start with {_PREFIXES[name]}; this is another kind of token")
         elif name in _SECRET_NAMES and not value.isascii():
             blame(name, "holds characters that no token has; copy it again")
+        elif name == "KOE_EVENTS_SECRETS" and not all(usable_webhook_secret(part) for part in parts if part):
+            blame(name, "is cut short or mistyped: after whsec_ stands the base64 of 24 to 64 bytes; copy it again")
         elif name == "KOE_SECRET_KEY" and len(value.strip()) < 32:
             blame(name, f"is too short to be safe; {HOW_TO_MAKE_A_KEY}")
 

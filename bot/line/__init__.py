@@ -1,6 +1,6 @@
 """All that is known of LINE: what it sends (webhook), what it shows (messages), what it answers (api)."""
 
-from bot.line.api import BotInfo, LineChannel, LineError, Profile, Quota
+from bot.line.api import BotInfo, LineChannel, LineError, Quota
 from bot.line.messages import validate_messages
 from bot.line.webhook import BadWebhook, parse_webhook
 
@@ -9,7 +9,6 @@ __all__ = [
     "BotInfo",
     "LineChannel",
     "LineError",
-    "Profile",
     "Quota",
     "parse_webhook",
     "validate_messages",

@@ -35,15 +35,6 @@ _SENT: Final = Sent()
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """What LINE tells of a customer. `language` is BCP 47, "" when LINE does not say."""
-
-    user_id: str
-    name: str
-    language: str
-
-
-@dataclass(frozen=True, slots=True)
 class Quota:
     """Messages that count, this month (UTC+9). `limit` is None when no cap is set; `used` is approximate."""
 
@@ -199,20 +190,6 @@ class LineChannel:
         return _SENT if 200 <= answer.status < 300 else _outcome(endpoint, answer)
 
     # ------------------------------------------------------------------------------------------ other calls
-
-    async def fetch_profile(self, user_id: str) -> Profile | None:
-        """The customer's profile; None for somebody unknown, of another provider, or who blocked the account.
-
-        Raises:
-            LineError: LINE could not be asked.
-        """
-        try:
-            found = await self._call(lambda api: api.get_profile(user_id, _request_timeout=_SDK_TIMEOUT_S))
-        except LineError as error:
-            if error.status in (400, 404):
-                return None
-            raise
-        return Profile(found.user_id, found.display_name or "", found.language or "")
 
     async def fetch_quota(self) -> Quota:
         """What may be pushed this month and what was.

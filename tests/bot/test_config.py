@@ -179,6 +179,7 @@ def test_a_placeholder_is_no_value(name: str, value: str) -> None:
         ("SLACK_BOT_TOKEN", "xapp-1-abc", "does not start with xoxb-"),
         ("SLACK_APP_TOKEN", "xoxb-1-abc", "does not start with xapp-"),
         ("KOE_EVENTS_SECRETS", "abcdef", "does not start with whsec_"),
+        ("KOE_EVENTS_SECRETS", "whsec_" + "QUJD" * 8 + ",whsec_QUJDQUJD", "cut short"),
         ("KOE_SECRET_KEY", "short", "too short"),
         ("LINE_CHANNEL_SECRETS", "ａｂｃ", "no token has"),
         ("KOE_PORT", "80a", "valid integer"),

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from bot.channel import Delivery, JsonObject, Refused, RetryLater, Sent, Turn, Unknown
-from bot.line import BotInfo, LineChannel, LineError, Profile, Quota
+from bot.line import BotInfo, LineChannel, LineError, Quota
 from bot.line.messages import unpack_bubbles
 from flows.engine import Ask, Choice, Say
 
@@ -414,11 +414,8 @@ async def test_a_token_that_cannot_be_a_header_is_refused_at_once(token: str) ->
         LineChannel(access_token=token)
 
 
-async def test_profile_quota_and_account_come_through_the_sdk(line: Line, channel: LineChannel) -> None:
+async def test_quota_and_account_come_through_the_sdk(line: Line, channel: LineChannel) -> None:
     line.script = [
-        (200, {"userId": USER, "displayName": "LINE taro", "language": "ja"}),
-        (200, {"userId": USER, "displayName": "LINE taro"}),
-        (404, {"message": "Not found"}),
         (200, {"type": "limited", "value": 1000}),
         (200, {"totalUsage": 500}),
         (200, {"type": "none"}),
@@ -434,9 +431,6 @@ async def test_profile_quota_and_account_come_through_the_sdk(line: Line, channe
             },
         ),
     ]
-    assert await channel.fetch_profile(USER) == Profile(USER, "LINE taro", "ja")
-    assert await channel.fetch_profile(USER) == Profile(USER, "LINE taro", "")
-    assert await channel.fetch_profile(USER) is None
     assert await channel.fetch_quota() == Quota(limit=1000, used=500)
     assert await channel.fetch_quota() == Quota(limit=None, used=7)
     assert await channel.fetch_bot_info() == BotInfo("Ub9952f8", "@216ru", "声の店")
