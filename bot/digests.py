@@ -151,6 +151,7 @@ class Digests:
         period was queued before. What customers wrote is not stored: it is read again when its turn comes."""
         # the drawing goes with the message; the page is what a link opens
         kept = {name: part for name, part in computed.items() if name not in ("voices", "chart")}
+        kept["said"] = computed.get("voices") is not None
         paused = computed["json"]["pause"] == "paused"
         fresh = tx.put_digest(
             Digest(
@@ -194,15 +195,18 @@ class Digests:
 
     def posted(self, tx: Tx, key: str, ref: str, outbox: Outbox) -> None:
         """The first message stands at `ref` ("C…:ts"); `key` is "<digest>:<period>". Its thread is queued in the same
-        transaction, each part under a key that can be used once."""
+        transaction, each part under a key that can be used once; and what customers said, where they said anything."""
         digest_id, _, period = key.partition(":")
         tx.mark_digest_posted(digest_id, period, outbox.now_ms, ref)
         digest, rule = tx.find_digest(digest_id, period), self.rule_of(digest_id)
         channel, _, ts = ref.partition(":")
         if digest is None or rule is None or not ts:
             return
-        for number, part in enumerate(json.loads(digest.content).get("thread") or ()):
+        content = json.loads(digest.content)
+        for number, part in enumerate(content.get("thread") or ()):
             self._post(tx, channel, {**part, "thread_ts": ts}, f"digest-part:{key}:{number}", outbox)
+        if not content.get("said", True):  # nobody wrote anything to show: the period need not be computed once more
+            return
         outbox.queue(
             tx,
             "voices",
@@ -229,7 +233,9 @@ class Digests:
         if voices is not None:
             args = {"channel": channel, "thread_ts": ts, **voices["slack"]}
             payload = {"method": "chat.postMessage", "args": args}
+            hit("digests.speaking")
             delivery = await slack.send(payload, job_id=job.id, attempt=job.attempts, now_ms=self._clock.now_ms())
+            hit("digests.spoken")
             match delivery:
                 case Sent(ref=ref):
                     pass

@@ -195,7 +195,7 @@ _FORMULAS: dict[Language, dict[str, str]] = {
         "linkage": "回答の区分ごとに、回答後90日間の行動を集計します。"
         "違いの検定はカイ二乗検定またはKruskal–Wallis検定です。"
         "関連であり、原因とは限りません。",
-        "drivers": "影響の割合 = 推薦の点数のばらつき（R²）への寄与を、質問を加える順序すべてで平均した値（LMG）。"
+        "drivers": "重み = 推薦の点数のばらつき（R²）への寄与を、質問を加える順序すべてで平均した値（LMG）。"
         "評価 = 回答の平均を0〜100に換算した値。",
         "experiments": "差 = 新しい方法 − 対照。判定の水準は、5% ÷ 予定した確認の回数（"
         "方法が複数ならHolm法で調整）です。",
@@ -226,7 +226,7 @@ _FORMULAS: dict[Language, dict[str, str]] = {
         "linkage": "What customers did in the 90 days after their answer, by group of the answer. Differences by "
         "χ² or "
         "Kruskal–Wallis. It is a connection, not necessarily a cause.",
-        "drivers": "Importance = part of the variance of the rating (R²) that a question explains, averaged over "
+        "drivers": "Weight = part of the variance of the rating (R²) that a question explains, averaged over "
         "all orders "
         "of adding the questions (LMG). Rating = mean of the answers on 0 to 100.",
         "experiments": "Difference = treatment − control. Level of the test: 5% ÷ planned looks (Holm for several "
