@@ -22,7 +22,7 @@ from typing import Any
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted, sentences, title
-from reports.event_tables import EventTables, event_tables, local_date
+from reports.event_tables import EventTables, behaviours, event_tables, local_date
 from reports.file_quality import Suspects
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
@@ -76,7 +76,6 @@ from reports.segments import (
     Deed,
     Given,
     attitudes,
-    behaviours,
     close_pairs,
     group_name,
     group_variant,
@@ -491,26 +490,25 @@ class _Counting:
                 out.extend(nps_nrs_results(pairs, stratum=stratum, window=window))
         return out
 
-    def loyalty(self, window: Span, deeds: Iterable[Deed] | None) -> list[Result]:
-        """Psychological loyalty at the end of the window, per survey_kind; with deeds, the segments too."""
+    def loyalty(self, window: Span, tables: EventTables | None) -> list[Result]:
+        """Psychological loyalty at the end of the window, per survey_kind; with what happened, the segments too."""
         out: list[Result] = []
         at_ms = _NO_TIME + 1
         if window.end:
             at_ms = int(datetime.combine(date.fromisoformat(window.end), time(), self._tz).timestamp() * 1000)
-        happened = None if deeds is None else list(deeds)
         for kind in dict.fromkeys(kind for instrument, kind, _ in self.latest if instrument == "affinity"):
             people = attitudes(_of_kind(self.latest, kind), at_ms)
             if all(found.psy() is None for found in people.values()):
                 continue
             stratum = Stratum(kind)
             out += psy_results(people, stratum=stratum, window=window)
-            if happened is None:
+            if tables is None:
                 continue
             before = None
             if self._since_ms is not None:
                 then = attitudes(_of_kind(self.earlier, kind), self._since_ms)
-                before = segments(then, behaviours(happened, self._since_ms, self._tz))
-            now = behaviours(happened, at_ms, self._tz)
+                before = segments(then, behaviours(tables, self._since_ms))
+            now = behaviours(tables, at_ms)
             out += segment_results(people, now, stratum=stratum, window=window, before=before)
         return out
 
@@ -687,14 +685,14 @@ def measure_file(
     out.results.extend(counting.captive(window))
     out.results.extend(counting.batteries(window))
     out.results.extend(counting.recommending_and_staying(window))
-    out.results.extend(counting.loyalty(window, deeds))
+    out.results.extend(counting.loyalty(window, tables))
     out.drivers = counting.drivers(window)
     out.quality = counting.quality(leading, window)
     if benchmarks:
         on = date.fromisoformat(window.end) if window.end else today
         out.benchmarks = standings(out.results, benchmarks, specs, country=country, on=on)
-    if deeds is not None and tables is not None:
-        out.kpis = _kpis(tables, deeds, counting.said or (), tz, since_ms, settings, targets)
+    if tables is not None:
+        out.kpis = _kpis(tables, counting.said or (), tz, since_ms, settings, targets)
     out.hints = hints_of([*out.results, *(out.kpis.results if out.kpis is not None else ())], targets or {})
     out.batteries = frozenset(indices_of(specs))
     out.free_text = analyse_comments(gathered.comments(), readers or Readers(), window=window)
@@ -710,7 +708,6 @@ def _interval_days(tables: EventTables, settings: KpiSettings | None) -> float |
 
 def _kpis(
     tables: EventTables,
-    deeds: Sequence[Deed],
     said: Sequence[Said],
     tz: tzinfo,
     since_ms: int | None,
@@ -724,9 +721,7 @@ def _kpis(
     end_ms = midnight_ms(last + timedelta(days=1), tz)
     start_ms = midnight_ms(first, tz) if since_ms is None or since_ms >= end_ms else since_ms
     window = Window(start_ms, end_ms, end_ms, tz)
-    return report_of(
-        tables, window, computed_ms=end_ms, settings=settings, targets=targets, said=said, deeds=lambda: deeds
-    )
+    return report_of(tables, window, computed_ms=end_ms, settings=settings, targets=targets, said=said)
 
 
 def _no_time(text: str) -> str:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.answers_file import instant_ms
-from reports.segments import DAY_MS, Deed
+from reports.procedures import Floats, Ints
+from reports.segments import DAY_MS, Behaviour, Deed
 from reports.values import amount_of, is_set, yes_or_no
 
 Row = tuple[Any, ...]
@@ -50,12 +53,43 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "surveys": {"session": "str", "at_ms": "int64", "what": "str", "question": "str", "via": "str"},
     "cards": {"at_ms": "int64", "cards": "float64"},
 }
+_CATEGORIES = {"purchases": ("customer", "product", "channel")}
+"""Texts of which a table holds few, each many times."""
+_IDS = frozenset({"order", "ticket", "promise", "session", "query"})
+"""Texts that hardly repeat."""
 SEVERAL = "(several)"
 """The product of an order with more than one."""
 _LONGEST_TERM = 40
 _OWN = "\n"
 """Before the number of a row that has no id: ids are stripped and so never begin with it."""
 _DATE_ALONE = re.compile(r"\s*\d{4}\D\d{1,2}\D\d{1,2}日?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Buying:
+    """Who bought when, as arrays: a customer is a place in `ids`. Times are milliseconds UTC, days are local days since
+    1970."""
+
+    ids: pd.Index
+    """Everybody with an id who ever bought or signed a contract, ascending."""
+    first_ms: Ints
+    """By customer: the first order or contract."""
+    first_day: Ints
+    who: Ints
+    """By order, in order of time: the customer."""
+    at_ms: Ints
+    day: Ints
+    days_who: Ints
+    """By customer and day with an order, ascending."""
+    days_ms: Ints
+    """The first order of that day."""
+    days_gap: Floats
+    """Days since the customer's day with an order before; NaN for the first."""
+
+    def between(self, start_ms: int, end_ms: int) -> slice:
+        """The orders of [start, end)."""
+        first, end = np.searchsorted(self.at_ms, (start_ms, end_ms))
+        return slice(int(first), int(end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +123,7 @@ class EventTables:
     """
 
     purchases: pd.DataFrame
+    buying: Buying
     deliveries: pd.DataFrame
     returns: pd.DataFrame
     visits: pd.DataFrame
@@ -117,7 +152,8 @@ def event_tables(events: Iterable[Deed], tz: tzinfo) -> EventTables:
         events: each once, in any order; `customer` is "" for an event about nobody.
         tz: of written times without an offset, and of the days of the orders.
     """
-    rows: dict[str, list[Row]] = {name: [] for name in COLUMNS}
+    texts: dict[str, str] = {}
+    rows = {name: _Rows(columns, texts) for name, columns in COLUMNS.items()}
     first_ms = last_ms = None
     incomplete = 0
     for event in events:
@@ -132,17 +168,21 @@ def event_tables(events: Iterable[Deed], tz: tzinfo) -> EventTables:
         rows[table].append(row)
         first_ms = event.at_ms if first_ms is None else min(first_ms, event.at_ms)
         last_ms = event.at_ms if last_ms is None else max(last_ms, event.at_ms)
-    frames = {name: _frame(name, rows.pop(name)) for name in COLUMNS}
+    texts.clear()
+    frames = {name: rows.pop(name).frame(_CATEGORIES.get(name, ())) for name in COLUMNS}
     ordered = frames["purchases"]
-    void = set(ordered.loc[ordered["void"] & (ordered["order"] != ""), "order"])
+    void = set(ordered.loc[ordered["void"], "order"]) - {""}
     deliveries = _deliveries(frames["deliveries"][~frames["deliveries"]["order"].isin(void)])
     visits = frames["visits"]
+    contracts = _ordered(frames["contracts"])
+    purchases = _orders(frames.pop("purchases"), tz)
     return EventTables(
-        purchases=_orders(frames["purchases"], tz),
+        purchases=purchases,
+        buying=_buying(purchases, contracts, tz),
         deliveries=deliveries,
         returns=_ordered(frames["returns"][~frames["returns"]["order"].isin(void)]),
         visits=_ordered(visits[~visits["bot"]].drop(columns="bot")),
-        contracts=_ordered(frames["contracts"]),
+        contracts=contracts,
         referrals=_ordered(frames["referrals"]).drop_duplicates("customer", ignore_index=True),
         posts=_ordered(frames["posts"]),
         tickets=_tickets(_ordered(frames["ticket_steps"])),
@@ -187,27 +227,136 @@ def deadline_ms(value: object, tz: tzinfo) -> int | None:
     return int(datetime.combine(following, time(), tz).timestamp() * 1000) - 1
 
 
-def _frame(name: str, rows: list[Row]) -> pd.DataFrame:
-    columns = COLUMNS[name]
-    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
+class _Rows:
+    """The rows of one table, kept as columns of plain numbers and of texts that are there once each."""
+
+    def __init__(self, dtypes: Mapping[str, str], texts: dict[str, str]) -> None:
+        self._dtypes = dtypes
+        self._texts = texts
+        make: Mapping[str, Callable[[], Any]] = {
+            "str": list,
+            "bool": bytearray,
+            "int64": lambda: array("q"),
+            "float64": lambda: array("d"),
+        }
+        self._columns = {name: make[dtype]() for name, dtype in dtypes.items()}
+        self._takers = tuple(column.append for column in self._columns.values())
+        self._repeated = tuple(dtype == "str" and name not in _IDS for name, dtype in dtypes.items())
+
+    def append(self, row: Row) -> None:
+        texts = self._texts
+        for take, repeated, value in zip(self._takers, self._repeated, row, strict=True):
+            take(texts.setdefault(value, value) if repeated else value)
+
+    def frame(self, categories: Iterable[str]) -> pd.DataFrame:
+        """All of them; nothing can be taken afterwards."""
+        self._takers = ()
+        made: dict[str, Any] = {}
+        for name, dtype in self._dtypes.items():
+            column = self._columns.pop(name)
+            if name in categories:
+                made[name] = pd.Categorical(column, categories=sorted(set(column)))
+            elif dtype == "str":
+                made[name] = pd.array(column, dtype="str")
+            else:
+                made[name] = np.frombuffer(column, dtype=dtype)
+        return pd.DataFrame(made)
 
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
-    # by every column, so that the order in which events arrived leaves no trace
+    """By time, and at the same time by every column, so that the order in which events arrived leaves no trace."""
+    at_ms = frame["at_ms"].to_numpy()
+    if (at_ms[1:] < at_ms[:-1]).any():
+        frame = frame.take(np.argsort(at_ms, kind="stable"))
+    frame = frame.reset_index(drop=True)
+    at_ms = frame["at_ms"].to_numpy()
+    alike = at_ms[1:] == at_ms[:-1]
+    if not alike.any():
+        return frame
+    tied = np.flatnonzero(np.append(alike, False) | np.insert(alike, 0, False))
     columns = ["at_ms", *(name for name in frame.columns if name != "at_ms")]
-    return frame.sort_values(columns, kind="stable", ignore_index=True)
+    places = np.arange(len(frame))
+    places[tied] = frame.take(tied).sort_values(columns, kind="stable").index
+    return frame.take(places).reset_index(drop=True)
 
 
 def _orders(raw: pd.DataFrame, tz: tzinfo) -> pd.DataFrame:
     raw = _ordered(raw)
+    key, names = pd.factorize(raw["order"])
+    alone = (raw["order"] == "").to_numpy()
     # an order without a number is an order of its own
-    key = raw["order"].where(raw["order"] != "", _OWN + raw.index.astype("str"))
-    voided = raw["void"].groupby(key).transform("max").astype(bool) if len(raw) else raw["void"]
-    raw = raw.assign(key=key)[~voided]
-    last = raw.drop_duplicates("key", keep="last").set_index("key")
-    first = raw.drop_duplicates("key", keep="first").set_index("key")["at_ms"]
-    orders = _ordered(last.assign(at_ms=first.reindex(last.index)).drop(columns="void").reset_index(drop=True))
+    key[alone] = len(names) + np.arange(int(alone.sum()))
+    first = np.full(len(names) + int(alone.sum()), -1, dtype=np.int64)
+    last = first.copy()
+    last[key] = np.arange(len(raw))
+    first[key[::-1]] = np.arange(len(raw))[::-1]
+    kept = last >= 0
+    kept[key[raw["void"].to_numpy()]] = False
+    at_ms = raw["at_ms"].to_numpy()[first[kept]]
+    orders = _ordered(raw.drop(columns="void").take(last[kept]).assign(at_ms=at_ms))
     return orders.assign(day=local_days(orders["at_ms"], tz))
+
+
+def _buying(orders: pd.DataFrame, contracts: pd.DataFrame, tz: tzinfo) -> Buying:
+    signed = contracts[contracts["what"] == "start"]
+    bought = orders["customer"].cat.remove_unused_categories().cat
+    ids = pd.Index(sorted({*bought.categories, *signed["customer"]} - {""}), dtype="str")
+    # a guest's order has the place -1
+    who = ids.get_indexer(bought.categories).astype(np.int64)[bought.codes] if len(orders) else _NOBODY
+    named = who >= 0
+    who, at_ms, day = who[named], orders["at_ms"].to_numpy()[named], orders["day"].to_numpy()[named]
+    first_ms = np.full(len(ids), np.iinfo(np.int64).max, dtype=np.int64)
+    first_ms[who[::-1]] = at_ms[::-1]
+    np.minimum.at(first_ms, ids.get_indexer(signed["customer"]), signed["at_ms"].to_numpy())
+    since, days = (int(day.min()), int(np.ptp(day)) + 1) if day.size else (0, 1)
+    keys, places = np.unique(who * days + (day - since), return_index=True)
+    days_who, days_day = keys // days, keys % days
+    gap = np.append(np.nan, np.diff(days_day).astype(np.float64)) if keys.size else np.empty(0)
+    gap[1:][np.diff(days_who) != 0] = np.nan
+    return Buying(
+        ids=ids,
+        first_ms=first_ms,
+        first_day=local_days(pd.Series(first_ms), tz).to_numpy(),
+        who=who,
+        at_ms=at_ms,
+        day=day,
+        days_who=days_who,
+        days_ms=at_ms[places],
+        days_gap=gap,
+    )
+
+
+_NOBODY = np.empty(0, dtype=np.int64)
+
+
+def behaviours(tables: EventTables, before_ms: int) -> dict[str, Behaviour]:
+    """Customer → what they did in the 365 days before an instant; who did nothing is not there. A referral is the
+    referrer's.
+
+    Args:
+        tables: what happened, in these days at least.
+        before_ms: the instant; what happened then or later does not count.
+    """
+    since_ms = before_ms - LOOK_BACK_MS
+
+    def inside(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[(frame["at_ms"] >= since_ms) & (frame["at_ms"] < before_ms)]
+
+    orders = inside(tables.purchases)
+    orders = orders[orders["customer"] != ""]
+    bought = orders.groupby("customer", observed=True).agg(days=("day", "nunique"), orders=("day", "size"),
+                                                           discounted=("discount", "sum"))  # fmt: skip
+    contracts = inside(tables.contracts)
+    renewed = contracts.loc[contracts["what"] == "renew", "customer"].value_counts()
+    brought = inside(tables.referrals)["referrer"].value_counts()
+    renewals, referrals = (dict(zip(found.index, found.tolist(), strict=True)) for found in (renewed, brought))
+    found = {
+        customer: Behaviour(days, count, discounted, renewals.get(customer, 0), referrals.get(customer, 0))
+        for customer, days, count, discounted in bought.itertuples(name=None)
+    }
+    for customer in {**renewals, **referrals}:
+        found.setdefault(customer, Behaviour(renewals=renewals.get(customer, 0), referrals=referrals.get(customer, 0)))
+    return found
 
 
 def _deliveries(raw: pd.DataFrame) -> pd.DataFrame:

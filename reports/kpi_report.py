@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta, tzinfo
 from typing import Any
@@ -16,18 +16,18 @@ from typing import Any
 from flows.state import State
 from reports.event_tables import CONTRACT_TYPES, EVENT_TYPES, LOOK_BACK_MS, EventTables, event_tables
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
-from reports.kpis import KpiSettings, Window, drop_off, kpis, lifetime_values, midnight_ms
+from reports.kpis import SATISFACTION, KpiSettings, Window, drop_off, kpis, lifetime_values, midnight_ms
 from reports.linkage import FOLLOW_UP_MS, Linkage, Said, compare_all, given_answers
 from reports.metrics import InstrumentSpec, Result, parse_value
 from reports.segments import DAY_MS, PSY_INSTRUMENTS, Deed
 from reports.words import Language, Words
-from storage.records import Event
+from storage.records import Told
 from storage.store import Tx
 
 SERIES_WEEKS = 8
 """Events may arrive late: this many weeks are computed anew each time."""
 READ_BACK_MS = LOOK_BACK_MS + FOLLOW_UP_MS
-SAID = (*PSY_INSTRUMENTS, "nrs", "csat5", "sat5")
+SAID = (*PSY_INSTRUMENTS, "nrs", *SATISFACTION)
 """The instruments whose answers meet behaviour."""
 _ANSWERS_AT_ONCE_MS = 7 * DAY_MS
 _OLDER_AT_MOST = 10_000
@@ -74,7 +74,6 @@ def report_of(
     settings: KpiSettings | None = None,
     targets: Mapping[str, float] | None = None,
     said: Sequence[Said] = (),
-    deeds: Callable[[], Iterable[Deed]] = tuple,
 ) -> KpiReport:
     """The report of events in hand, without the weeks before.
 
@@ -85,32 +84,36 @@ def report_of(
         settings: what only the shop knows.
         targets: name → target (`reports.kpi_words.TARGETS`); others are left alone.
         said: valid answers of named customers to the instruments of SAID.
-        deeds: gives the events once more, for the segments; without it none are compared.
     """
     found = kpis(tables, window, settings, given=given_answers(said) if said else None)
-    linked = compare_all(said, tables, deeds, window.as_of_ms, window.tz)
+    linked = compare_all(said, tables, window.as_of_ms, window.tz)
     results = tuple(result.shown() for result in found)
     return KpiReport(
         window, computed_ms, results, {}, tuple(linked), hints_of(results, targets or {}), tables.incomplete
     )
 
 
-def gather_kpis(
-    tx: Tx,
-    *,
-    monday: date,
-    now_ms: int,
-    tz: tzinfo,
-    specs: Mapping[str, InstrumentSpec],
-    settings: KpiSettings | None = None,
-    targets: Mapping[str, float] | None = None,
-    linked: bool = True,
-) -> KpiReport:
-    """The figures of one ISO week, the eight weeks up to it, and what customers did after their answers.
+@dataclass(frozen=True, slots=True)
+class KpiReading:
+    """What the figures of a week are made of. Nothing more is asked of the store."""
 
-    Everything is computed anew from the stored events, so events that came late are in it. Read are the events of 65
-    weeks, older orders of the customers who seem new, and all contracts; they go through as pages and stay as columns
-    (about 0.4 kB an event). Lifetime values are those of the 365 days before the end of the week.
+    windows: tuple[Window, ...]
+    """SERIES_WEEKS weeks up to the one that is reported, the oldest first."""
+    tables: EventTables
+    rated: tuple[Said, ...]
+    """Answers about satisfaction since the beginning of the week."""
+    followed: tuple[Said, ...] | None
+    """Each customer's latest answers whose 90 days are over; None where answers and behaviour are not compared."""
+    drop_offs: tuple[Result, ...]
+
+
+def read_kpis(
+    tx: Tx, *, monday: date, now_ms: int, tz: tzinfo, specs: Mapping[str, InstrumentSpec], linked: bool = True
+) -> KpiReading:
+    """What the figures of one ISO week and of the seven before are computed from.
+
+    Read are the events of 65 weeks (60 without `linked`), older orders of the customers who seem new, and all
+    contracts; they go through as pages and stay as columns (about 0.1 kB an event).
 
     Args:
         tx: a reading transaction.
@@ -118,36 +121,58 @@ def gather_kpis(
         now_ms: the time of the computation.
         tz: zone of the shop; weeks begin on Monday 00:00 there.
         specs: instrument → how it is scored.
+        linked: whether answers and behaviour are to be compared, which reads the answers of 65 weeks.
+    """
+    windows = tuple(_week(monday - timedelta(weeks=back), now_ms, tz) for back in range(SERIES_WEEKS - 1, -1, -1))
+    read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - READ_BACK_MS - LOOK_BACK_MS if linked else now_ms)
+    followed = None
+    if linked:
+        latest = latest_told(tx, now_ms - READ_BACK_MS, now_ms - FOLLOW_UP_MS + 1, specs, only=SAID)
+        followed = tuple(
+            Said(customer, instrument, code, at_ms, kind, touchpoint)
+            for (instrument, kind, touchpoint), given in latest.items()
+            for customer, (at_ms, code) in given.items()
+        )
+    return KpiReading(
+        windows,
+        _tables(tx, read_from, windows[0].start_ms, now_ms, tz),
+        tuple(
+            Said(told.customer_id, told.instrument, code, told.answered_ms, told.survey_kind, told.touchpoint)
+            for told, code in valid_told(tx, windows[-1].start_ms, now_ms, specs, only=SATISFACTION)
+        ),
+        followed,
+        _drop_offs(tx, windows[-1]),
+    )
+
+
+def kpi_report(
+    reading: KpiReading, *, settings: KpiSettings | None = None, targets: Mapping[str, float] | None = None
+) -> KpiReport:
+    """The figures of one ISO week, the eight weeks up to it, and what customers did after their answers.
+
+    Everything is computed anew from the stored events, so events that came late are in it. Lifetime values are those
+    of the 365 days before the end of the week.
+
+    Args:
+        reading: of `read_kpis`.
         settings: what only the shop knows.
         targets: name → target (`reports.kpi_words.TARGETS`).
-        linked: whether answers and behaviour are compared, which reads the answers of 65 weeks.
     """
     own = settings or KpiSettings()
-    windows = [_week(monday - timedelta(weeks=back), now_ms, tz) for back in range(SERIES_WEEKS - 1, -1, -1)]
-    this = windows[-1]
-    read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - READ_BACK_MS - LOOK_BACK_MS if linked else now_ms)
-
-    def deeds() -> Iterator[Deed]:
-        yield from deeds_between(tx, read_from, now_ms, EVENT_TYPES)
-
-    tables = _tables(tx, deeds, read_from, windows[0].start_ms, tz)
-    recent = list(said_between(tx, this.start_ms, now_ms, specs, only=("csat5", "sat5")))
-    found = [result for result in kpis(tables, this, own, given=given_answers(recent)) if result.metric != "ltv"]
+    tables, this = reading.tables, reading.windows[-1]
+    found = kpis(tables, this, own, given=given_answers(reading.rated), lifetime=False)
     if len(tables.purchases):
         found += lifetime_values(tables, replace(this, start_ms=this.end_ms - LOOK_BACK_MS), own)
-    found += _drop_offs(tx, this)
+    found += reading.drop_offs
     results = tuple(result.shown() for result in found)
-    weekly = [kpis(tables, before, own) for before in windows[:-1]]
-    linkages: list[Linkage] = []
-    if linked:
-        said = list(said_between(tx, now_ms - READ_BACK_MS, now_ms - FOLLOW_UP_MS + 1, specs))
-        linkages = compare_all(said, tables, deeds, now_ms, tz)
+    weekly = [kpis(tables, before, own, lifetime=False) for before in reading.windows[:-1]]
+    linked = () if reading.followed is None else compare_all(reading.followed, tables, this.as_of_ms, this.tz)
     return KpiReport(
         this,
-        now_ms,
+        this.as_of_ms,
         results,
         _series([*weekly, found]),
-        tuple(linkages),
+        tuple(linked),
         hints_of(results, targets or {}),
         tables.incomplete,
     )
@@ -157,54 +182,75 @@ def _week(monday: date, now_ms: int, tz: tzinfo) -> Window:
     return Window(midnight_ms(monday, tz), midnight_ms(monday + timedelta(weeks=1), tz), now_ms, tz)
 
 
-def _deed(event: Event) -> Deed:
+def _deed(customer: str, type: str, at_ms: int, text: str) -> Deed:  # noqa: A002 – the row's word
     try:
-        data = json.loads(event.data)
+        data = json.loads(text)
     except ValueError:
         data = {}
-    return Deed(event.customer_id, event.type, event.occurred_ms, data if isinstance(data, dict) else {})
+    return Deed(customer, type, at_ms, data if isinstance(data, dict) else {})
 
 
-def deeds_between(tx: Tx, start_ms: int, end_ms: int, types: Sequence[str]) -> Iterator[Deed]:
-    page: list[Event] = tx.events_page(start_ms, end_ms, types=types)
+def _deeds_between(tx: Tx, start_ms: int, end_ms: int, types: Sequence[str]) -> Iterator[Deed]:
+    page = tx.happenings(start_ms, end_ms, types=types)
     while page:
-        yield from map(_deed, page)
-        page = tx.events_page(start_ms, end_ms, types=types, after=page[-1])
+        for at_ms, _, type_, customer, data in page:
+            yield _deed(customer, type_, at_ms, data)
+        page = tx.happenings(start_ms, end_ms, types=types, after=page[-1])
 
 
-def _tables(tx: Tx, deeds: Callable[[], Iterable[Deed]], read_from_ms: int, first_ms: int, tz: tzinfo) -> EventTables:
-    """The tables of the events read, of all contracts before, and of the older orders of who bought first in the weeks
-    that are reported."""
-    first: dict[str, int] = {}
+def _tables(tx: Tx, read_from_ms: int, first_ms: int, until_ms: int, tz: tzinfo) -> EventTables:
+    """The tables of the events from `read_from_ms` on, of all contracts before, and of the older orders of who bought
+    first in the weeks that are reported, which begin at `first_ms`."""
+    bought: set[str] = set()
+    fresh: set[str] = set()
 
     def every() -> Iterator[Deed]:
-        yield from deeds_between(tx, 0, read_from_ms, CONTRACT_TYPES)
-        for deed in deeds():
-            if deed.type == "purchase" and deed.customer:
-                first.setdefault(deed.customer, deed.at_ms)
+        yield from _deeds_between(tx, 0, read_from_ms, CONTRACT_TYPES)
+        for deed in _deeds_between(tx, read_from_ms, until_ms, EVENT_TYPES):
+            if deed.type == "purchase" and deed.customer not in bought:
+                bought.add(deed.customer)
+                if deed.at_ms >= first_ms and deed.customer:
+                    fresh.add(deed.customer)
             yield deed
-        for customer, at_ms in first.items():
-            if at_ms >= first_ms:
-                older = tx.events_of(customer, types=("purchase",), limit=_OLDER_AT_MOST)
-                yield from (_deed(event) for event in older if event.occurred_ms < read_from_ms)
+        for customer in fresh:
+            for event in tx.events_of(customer, types=("purchase",), limit=_OLDER_AT_MOST):
+                if event.occurred_ms < read_from_ms:
+                    yield _deed(event.customer_id, event.type, event.occurred_ms, event.data)
 
     return event_tables(every(), tz)
 
 
-def said_between(
-    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], *, only: Sequence[str] = SAID
-) -> Iterator[Said]:
-    """The valid stored answers of named customers to some instruments, a week in memory at a time."""
-    for begin in range(start_ms, end_ms, _ANSWERS_AT_ONCE_MS):
-        for answer in tx.answers_between(begin, min(begin + _ANSWERS_AT_ONCE_MS, end_ms)):
-            spec = specs.get(answer.instrument) if answer.instrument in only else None
-            if spec is None or not answer.customer_id or answer.missing:
-                continue
-            parsed = parse_value(spec, answer.value)
-            if parsed.kind == "valid":
-                value = parsed.codes if parsed.code is None else parsed.code
-                who, where = answer.customer_id, (answer.survey_kind, answer.touchpoint)
-                yield Said(who, answer.instrument, value, answer.answered_ms, *where)
+Answered = int | tuple[str, ...]
+"""A code, or the selected codes of a multi-select."""
+
+
+def valid_told(
+    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], *, only: Sequence[str]
+) -> Iterator[tuple[Told, Answered]]:
+    """The valid stored answers of named customers to some instruments, the oldest first, a week in memory at a time."""
+    wanted = [name for name in only if name in specs]
+    seen: dict[tuple[str, str], Answered | None] = {}
+    for begin in range(start_ms, end_ms if wanted else start_ms, _ANSWERS_AT_ONCE_MS):
+        for told in tx.told_between(begin, min(begin + _ANSWERS_AT_ONCE_MS, end_ms), instruments=wanted):
+            key = (told.instrument, told.value)
+            if key not in seen:
+                parsed = parse_value(specs[told.instrument], told.value)
+                code = parsed.codes if parsed.code is None else parsed.code
+                seen[key] = code if parsed.kind == "valid" else None
+            if (answered := seen[key]) is not None:
+                yield told, answered
+
+
+def latest_told(
+    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], *, only: Sequence[str]
+) -> dict[tuple[str, str, str], dict[str, tuple[int, Answered]]]:
+    """(instrument, survey kind, touchpoint) → each named customer's latest valid answer in [start, end), with its
+    time."""
+    latest: dict[tuple[str, str, str], dict[str, tuple[int, Answered]]] = {}
+    for told, answered in valid_told(tx, start_ms, end_ms, specs, only=only):
+        key = (told.instrument, told.survey_kind, told.touchpoint)
+        latest.setdefault(key, {})[told.customer_id] = (told.answered_ms, answered)
+    return latest
 
 
 def _drop_offs(tx: Tx, window: Window) -> tuple[Result, ...]:

@@ -22,7 +22,7 @@ import pandas as pd
 import scipy
 
 from reports import procedures
-from reports.event_tables import LOOK_BACK_DAYS, SEVERAL, EventTables, local_date, local_days
+from reports.event_tables import LOOK_BACK_MS, SEVERAL, EventTables, local_date, local_days
 from reports.metrics import Counted, Form, Result, Span, hide_siblings, record
 from reports.procedures import Estimate, Floats
 from reports.segments import DAY_MS
@@ -177,28 +177,24 @@ def _count(
 # ------------------------------------------------------------------------------------------------ S7 of one number
 
 
-def _means(draws: Floats) -> Floats:
-    return np.asarray(draws.mean(axis=1), dtype=np.float64)
+Which = Literal["mean", "median", "p90"]
+_STATISTICS: Mapping[Which, procedures.Statistic] = {
+    "mean": procedures.means,
+    "median": procedures.medians,
+    "p90": procedures.p90s,
+}
 
 
-def _medians(draws: Floats) -> Floats:
-    return np.asarray(np.median(draws, axis=1), dtype=np.float64)
-
-
-def _p90s(draws: Floats) -> Floats:
-    return np.asarray(np.percentile(draws, 90, axis=1), dtype=np.float64)
-
-
-_STATISTICS = {"mean": _means, "median": _medians, "p90": _p90s}
-
-
-def sampled(
-    values: Sequence[float] | Floats, statistic: Literal["mean", "median", "p90"], scale: float = 1.0
-) -> Estimate:
+def sampled(values: Sequence[float] | Floats, statistic: Which, scale: float = 1.0) -> Estimate:
     """Mean, median or 90th percentile of numbers with the interval of S7. The numbers are put in order first: who came
     when must not move an interval."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    return procedures.sampled(ordered, _STATISTICS[statistic], scale=scale)
+    return sampled_together((values, statistic), scale=scale)[0]
+
+
+def sampled_together(*asked: tuple[Sequence[float] | Floats, Which], scale: float = 1.0) -> tuple[Estimate, ...]:
+    """`sampled` of each, of equally many numbers: the resamples are drawn once for all."""
+    ordered = [(np.sort(np.asarray(values, dtype=np.float64)), _STATISTICS[which]) for values, which in asked]
+    return procedures.sampled_together(*ordered, scale=scale)
 
 
 # ---------------------------------------------------------------------------------------------- customers and orders
@@ -208,44 +204,45 @@ def _named(purchases: pd.DataFrame) -> pd.DataFrame:
     return purchases[purchases["customer"] != ""]
 
 
-def _first_days(tables: EventTables, tz: tzinfo, end_ms: int) -> pd.Series:
-    """Customer → local day of the first purchase or contract before an instant."""
-    bought = _named(tables.purchases)
-    bought = bought.loc[bought["at_ms"] < end_ms, ["customer", "day"]]
-    joined = tables.contracts
-    joined = joined[(joined["what"] == "start") & (joined["at_ms"] < end_ms)]
-    both = [bought]
-    if len(joined):
-        both.append(pd.DataFrame({"customer": joined["customer"], "day": local_days(joined["at_ms"], tz)}))
-    days: pd.Series = pd.concat(both).groupby("customer")["day"].min()
-    return days
+def _orders(tables: EventTables, window: Window) -> pd.DataFrame:
+    """The orders of a window."""
+    first, end = np.searchsorted(tables.purchases["at_ms"].to_numpy(), (window.start_ms, window.end_ms))
+    return tables.purchases.iloc[first:end]
 
 
 def new_customers(tables: EventTables, window: Window) -> tuple[Result, ...]:
     """How many customers bought or signed for the first time ever in the window, with the orders of guests (who have no
     id and may be anybody) apart. Of all customers known by its end."""
-    first = _first_days(tables, window.tz, window.end_ms)
+    buying = tables.buying
+    known = buying.first_ms < window.end_ms
     since = local_days(pd.Series([window.start_ms]), window.tz).iloc[0]
-    guests = window.of(tables.purchases[tables.purchases["customer"] == ""])
+    orders = _orders(tables, window)
+    guests = int((orders["customer"] == "").sum())
     return (
-        _count(window, "new_customers", int((first >= since).sum()), len(first), unit="per_customer"),
-        _count(window, "new_customers", len(guests), len(window.of(tables.purchases)), variant="guest_orders"),
+        _count(
+            window,
+            "new_customers",
+            int((known & (buying.first_day >= since)).sum()),
+            int(known.sum()),
+            unit="per_customer",
+        ),
+        _count(window, "new_customers", guests, len(orders), variant="guest_orders"),
     )
 
 
 def repeat_customers(tables: EventTables, window: Window) -> Result:
     """How many customers bought in the window on a later day than that of their first purchase ever."""
-    named = _named(tables.purchases)
-    first = _first_days(tables, window.tz, window.end_ms)
-    inside = window.of(named)
-    again = inside[inside["day"].to_numpy() > first.reindex(inside["customer"]).to_numpy()]
-    n = inside["customer"].nunique()
-    return _count(window, "repeat_customers", again["customer"].nunique(), n, unit="per_customer")
+    buying = tables.buying
+    inside = buying.between(window.start_ms, window.end_ms)
+    who = buying.who[inside]
+    again = np.unique(who[buying.day[inside] > buying.first_day[who]])
+    return _count(window, "repeat_customers", again.size, np.unique(who).size, unit="per_customer")
 
 
 def repeat_rate(tables: EventTables, window: Window) -> Result:
     """Share of the window's customers who bought on two days or more in it."""
-    days = window.of(_named(tables.purchases)).groupby("customer")["day"].nunique()
+    inside = tables.buying.between(window.start_ms, window.end_ms)
+    days = pd.Series(tables.buying.day[inside]).groupby(tables.buying.who[inside]).nunique()
     return _share(window, "repeat_rate", int((days >= 2).sum()), len(days), unit="per_customer")
 
 
@@ -296,10 +293,11 @@ def churn_rate(tables: EventTables, window: Window) -> Result:
     return _share(window, "churn_rate", len(left), len(active), unit="per_customer")
 
 
-def _bought_within_a_year(tables: EventTables, at_ms: int) -> set[str]:
-    named = _named(tables.purchases)
-    bought = named.loc[(named["at_ms"] < at_ms) & (named["at_ms"] >= at_ms - LOOK_BACK_DAYS * DAY_MS), "customer"]
-    return set(bought.unique().tolist())  # a column of texts is slow to walk through: each customer once
+def _customers_at(tables: EventTables, at_ms: int) -> set[str] | set[int]:
+    """Who is under contract at an instant, or in a shop without contracts who bought within the 365 days before."""
+    if len(tables.contracts):
+        return _under_contract(tables, at_ms)
+    return set(np.unique(tables.buying.who[tables.buying.between(at_ms - LOOK_BACK_MS, at_ms)]).tolist())
 
 
 def retention_of(at_start: int, new: int, at_end: int) -> Estimate:
@@ -321,8 +319,7 @@ def retention_of(at_start: int, new: int, at_end: int) -> Estimate:
 def retention(tables: EventTables, window: Window) -> Result:
     """crr: share of the customers at the start who are customers at the end. A customer is who is under contract, or in
     a shop without contracts who bought within the 365 days before. New is who was none at the start."""
-    active = _under_contract if len(tables.contracts) else _bought_within_a_year
-    start, end = active(tables, window.start_ms), active(tables, window.end_ms)
+    start, end = _customers_at(tables, window.start_ms), _customers_at(tables, window.end_ms)
     found = retention_of(len(start), len(end - start), len(end))
     counts = {"start": len(start), "new": len(end - start), "end": len(end)} if start else {}
     return _result(window, "crr", "share", found, len(start), form="share", unit="per_customer", counts=counts)
@@ -331,32 +328,27 @@ def retention(tables: EventTables, window: Window) -> Result:
 def gaps(tables: EventTables, start_ms: int, end_ms: int) -> Floats:
     """Days between consecutive purchases of one customer, of every gap that ended in [start, end); orders of one day
     are one purchase."""
-    named = _named(tables.purchases)
-    days = named[named["at_ms"] < end_ms].drop_duplicates(["customer", "day"])
-    days = days.sort_values(["customer", "day"], kind="stable")
-    gap = days.groupby("customer")["day"].diff()
-    ended = gap[(days["at_ms"] >= start_ms) & gap.notna()]
-    return np.asarray(ended, dtype=np.float64)
+    buying = tables.buying
+    ended = (buying.days_ms >= start_ms) & (buying.days_ms < end_ms) & ~np.isnan(buying.days_gap)
+    return buying.days_gap[ended]
 
 
 def usual_interval(tables: EventTables, end_ms: int, default_days: float | None) -> tuple[float | None, bool]:
     """(days, whether they were seen): the median gap of the 365 days before, of thirty gaps or more; the shop's own
     figure otherwise, None without one."""
-    seen = gaps(tables, end_ms - LOOK_BACK_DAYS * DAY_MS, end_ms)
+    seen = gaps(tables, end_ms - LOOK_BACK_MS, end_ms)
     return (float(np.median(seen)), True) if seen.size >= ENOUGH_GAPS else (default_days, False)
 
 
 def second_purchases(tables: EventTables, end_ms: int) -> tuple[Floats, Floats]:
     """(days, 1 or 0) per customer: from the first purchase to the second, or to `end_ms` without one (0)."""
-    named = _named(tables.purchases)
-    days = named[named["at_ms"] < end_ms].drop_duplicates(["customer", "day"]).sort_values(["customer", "day"])
-    place = days.groupby("customer").cumcount()
-    first = days[place == 0].set_index("customer")
-    second = days[place == 1].set_index("customer")["day"].reindex(first.index)
-    waited = (end_ms - first["at_ms"]) / DAY_MS
-    happened = second.notna()
-    length = (second - first["day"]).where(happened, waited)
-    return length.to_numpy(dtype=np.float64), happened.to_numpy(dtype=np.float64)
+    buying = tables.buying
+    first = np.flatnonzero(np.isnan(buying.days_gap))
+    first = first[buying.days_ms[first] < end_ms]
+    following = np.append(buying.days_gap, np.nan)[first + 1]  # no gap: the first day of the next customer
+    happened = ~np.isnan(following) & (np.append(buying.days_ms, end_ms)[first + 1] < end_ms)
+    waited = (end_ms - buying.days_ms[first]) / DAY_MS
+    return np.where(happened, following, waited), happened.astype(np.float64)
 
 
 def kaplan_meier_median(days: Sequence[float] | Floats, happened: Sequence[float] | Floats) -> Estimate:
@@ -389,9 +381,10 @@ def repeat_interval(tables: EventTables, window: Window, settings: KpiSettings) 
     few = ("default_interval",) if seen.size < ENOUGH_GAPS and settings.repeat_interval_days is not None else ()
     made = partial(_result, window, "repeat_interval", form="days")
     second = int(happened.sum())
+    median, mean = sampled_together((seen, "median"), (seen, "mean"))
     return (
-        made("median", sampled(seen, "median"), int(seen.size), flags=few),
-        made("mean", sampled(seen, "mean"), int(seen.size), flags=few),
+        made("median", median, int(seen.size), flags=few),
+        made("mean", mean, int(seen.size), flags=few),
         made(
             "km_median",
             kaplan_meier_median(times, happened),
@@ -405,10 +398,13 @@ def repeat_interval(tables: EventTables, window: Window, settings: KpiSettings) 
 def lapse_rate(tables: EventTables, window: Window, settings: KpiSettings) -> Result:
     """Share of the customers of the last 365 days whose silence at the end of the window is longer than twice the usual
     interval. Who is under contract then is not asked for silence. None while no interval is known."""
-    named = _named(tables.purchases)
-    since = window.end_ms - LOOK_BACK_DAYS * DAY_MS
-    last = named[(named["at_ms"] < window.end_ms) & (named["at_ms"] >= since)].groupby("customer")["at_ms"].max()
-    last = last[~last.index.isin(_under_contract(tables, window.end_ms))]
+    buying = tables.buying
+    inside = buying.between(window.end_ms - LOOK_BACK_MS, window.end_ms)
+    last_ms = np.full(len(buying.ids), -1, dtype=np.int64)
+    last_ms[buying.who[inside]] = buying.at_ms[inside]  # of several orders the last one stays
+    if under := _under_contract(tables, window.end_ms):
+        last_ms[buying.ids.isin(under)] = -1
+    last = last_ms[last_ms >= 0]
     interval, was_seen = usual_interval(tables, window.end_ms, settings.repeat_interval_days)
     flags = () if was_seen or interval is None else ("default_interval",)
     if interval is None:
@@ -424,9 +420,9 @@ def spending(tables: EventTables, window: Window) -> tuple[Result, ...]:
     Orders without an amount are missing and count nowhere; those of guests in aov only. An order of several products
     belongs to none of them; products beyond the twenty that are ordered most are one part.
     """
-    inside = window.of(tables.purchases)
+    inside = _orders(tables, window)
     total = _spending(inside, window, "")
-    product = inside["product"]
+    product = inside["product"].astype("str")
     often = product[~product.isin(["", SEVERAL])].value_counts()
     names = sorted(often.index, key=lambda name: (-often[name], name))[:MOST_PARTS]
     if len(names) < 2:
@@ -441,30 +437,21 @@ def spending(tables: EventTables, window: Window) -> tuple[Result, ...]:
 
 def _spending(orders: pd.DataFrame, window: Window, segment: str) -> tuple[Result, ...]:
     priced = orders[orders["amount"].notna()]
-    named = _named(priced)
-    by_customer = named.groupby("customer")["amount"].agg(["sum", "count"])
-    n, missing = len(by_customer), len(orders) - len(priced)
-    customer: Counted = "per_customer"
-    made = partial(_result, window, segment=segment, missing=missing)
+    spent, bought = _by_customer(priced)
+    aov = sampled(priced["amount"].to_numpy(), "mean")
+    spend, often = sampled_together((spent, "mean"), (bought, "mean"))
+    made = partial(_result, window, segment=segment, missing=len(orders) - len(priced))
     return (
-        made("aov", "mean", sampled(priced["amount"].to_numpy(), "mean"), len(priced), form="money"),
-        made(
-            "spend_per_customer",
-            "mean",
-            sampled(by_customer["sum"].to_numpy(dtype=np.float64), "mean"),
-            n,
-            form="money",
-            unit=customer,
-        ),
-        made(
-            "frequency",
-            "mean",
-            sampled(by_customer["count"].to_numpy(dtype=np.float64), "mean"),
-            n,
-            form="mean",
-            unit=customer,
-        ),
+        made("aov", "mean", aov, len(priced), form="money"),
+        made("spend_per_customer", "mean", spend, spent.size, form="money", unit="per_customer"),
+        made("frequency", "mean", often, spent.size, form="mean", unit="per_customer"),
     )
+
+
+def _by_customer(priced: pd.DataFrame) -> tuple[Floats, Floats]:
+    """(yen, orders) of each customer with an id."""
+    found = _named(priced).groupby("customer", observed=True)["amount"].agg(["sum", "count"])
+    return found["sum"].to_numpy(dtype=np.float64), found["count"].to_numpy(dtype=np.float64)
 
 
 def margins(purchases: pd.DataFrame) -> pd.Series:
@@ -480,13 +467,17 @@ def referrals(tables: EventTables, window: Window) -> tuple[Result, ...]:
     """New customers who came through a customer: how many, how many of them against a reward, and how many per 100
     customers known by the end of the window."""
     inside = window.of(tables.referrals)
-    customers = sorted({*_first_days(tables, window.tz, window.end_ms).index, *inside["referrer"]})
-    brought = inside["referrer"].value_counts().reindex(customers).fillna(0).to_numpy(dtype=np.float64)
+    by_referrer = inside["referrer"].value_counts()
+    known = tables.buying.first_ms < window.end_ms
+    places = tables.buying.ids.get_indexer(by_referrer.index)
+    strangers = sum(1 for place in places.tolist() if place < 0 or not known[place])
+    n = int(known.sum()) + strangers
+    brought = np.zeros(n)
+    brought[: len(by_referrer)] = by_referrer.to_numpy()
     kinds = inside["rewarded"].value_counts()
     counts = {
         name: int(kinds.get(code, 0)) for name, code in (("unrewarded", "no"), ("rewarded", "yes"), ("unknown", ""))
     }
-    n = len(customers)
     per_100 = sampled(brought, "mean", 100.0)
     return (
         _count(window, "referrals", len(inside), n, unit="per_customer", counts=counts if len(inside) else {}),
@@ -522,10 +513,11 @@ def first_response(tables: EventTables, window: Window, settings: KpiSettings) -
     in_time = int((replied <= settings.reply_within_h).sum())
     n = int(replied.size)
     made = partial(_result, window, "first_response_h", form="hours", counts=counts)
+    median, mean, p90 = sampled_together((replied, "median"), (replied, "mean"), (replied, "p90"))
     return (
-        made("median", sampled(replied, "median"), n),
-        made("mean", sampled(replied, "mean"), n),
-        made("p90", sampled(replied, "p90"), n),
+        made("median", median, n),
+        made("mean", mean, n),
+        made("p90", p90, n),
         _share(window, "first_response_h", in_time, n + late, variant="reply_in_promise", counts={"open_late": late}),
     )
 
@@ -547,11 +539,8 @@ def resolution(tables: EventTables, window: Window, given: pd.DataFrame | None =
     n = int(hours.size)
     counts = {"resolved": n, "open": len(opened) - n}
     made = partial(_result, window, "resolution_h", form="hours", counts=counts)
-    out = [
-        made("median", sampled(hours, "median"), n),
-        made("mean", sampled(hours, "mean"), n),
-        made("p90", sampled(hours, "p90"), n),
-    ]
+    median, mean, p90 = sampled_together((hours, "median"), (hours, "mean"), (hours, "p90"))
+    out = [made("median", median, n), made("mean", mean, n), made("p90", p90, n)]
     if given is not None:
         for instrument in SATISFACTION:
             rated = _rated(solved, given[given["instrument"] == instrument])
@@ -840,9 +829,11 @@ def ltv_net_total(
 def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) -> tuple[Result, ...]:
     """The four variants of ltv, in yen, from one window; `ltv_simple` has the interval of the spend per customer, which
     it equals, the others none. The margin is that of the orders that carry a cost, else the shop's own figure."""
-    _, spend, often = _spending(window.of(tables.purchases), window, "")
-    named = _named(window.of(tables.purchases))
+    named = _named(_orders(tables, window))
     named = named[named["amount"].notna()]
+    spent, bought = _by_customer(named)
+    spend = sampled(spent, "mean")
+    often = float(bought.mean()) if bought.size else None
     price = float(named["amount"].mean()) if len(named) else None
     known = named[named["cost"].notna()]
     revenue = float(known["amount"].sum())
@@ -850,10 +841,10 @@ def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) 
     if revenue > 0:
         margin = max(0.0, float(margins(known).sum()) / revenue)
     churn = churn_rate(tables, window).score
-    per_year = None if often.score is None else often.score * 365.0 / window.days
+    per_year = None if often is None else often * 365.0 / window.days
     costs = (settings.acquisition_cost, settings.retention_cost)
     cost = None if costs[0] is None or costs[1] is None else costs[0] + costs[1]
-    simple = replace(ltv_simple(price, often.score), low=spend.ci_low, high=spend.ci_high, method="bootstrap")
+    simple = replace(ltv_simple(price, often), low=spend.low, high=spend.high, method="bootstrap")
     split = ltv_net_split(price, margin, per_year, settings.years, acquisition_cost=costs[0], retention_cost=costs[1])
     made = {
         "ltv_simple": simple,
@@ -862,7 +853,7 @@ def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) 
         "ltv_net_total": ltv_net_total(price, margin, per_year, settings.years, cost=cost),
     }
     return tuple(
-        _result(window, "ltv", variant, found, spend.n_valid, form="money", unit="per_customer")
+        _result(window, "ltv", variant, found, spent.size, form="money", unit="per_customer")
         for variant, found in made.items()
     )
 
@@ -876,6 +867,7 @@ def kpis(
     settings: KpiSettings | None = None,
     *,
     given: pd.DataFrame | None = None,
+    lifetime: bool = True,
 ) -> list[Result]:
     """Every figure that these events can give; one whose events the shop never sent is left out.
 
@@ -884,6 +876,7 @@ def kpis(
         window: the window.
         settings: what only the shop knows.
         given: answers, for the satisfaction by hours to resolution (`reports.linkage.given_answers`).
+        lifetime: whether lifetime values of this window are wanted.
     """
     own = settings or KpiSettings()
     out: list[Result] = []
@@ -895,7 +888,8 @@ def kpis(
         out += repeat_interval(tables, window, own)
         out.append(lapse_rate(tables, window, own))
         out += spending(tables, window)
-        out += lifetime_values(tables, window, own)
+        if lifetime:
+            out += lifetime_values(tables, window, own)
     if bought or signed:
         out.append(retention(tables, window))
     if signed:

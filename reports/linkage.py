@@ -6,7 +6,7 @@ Source: docs/metrics.md ("Attitudes and what came after").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta, tzinfo
 from typing import Any, Literal, NamedTuple
@@ -16,11 +16,11 @@ import pandas as pd
 import scipy
 
 from reports import procedures
-from reports.event_tables import EventTables, local_date
+from reports.event_tables import EventTables, behaviours, local_date
 from reports.kpis import margins, sampled
 from reports.metrics import Result, Span, Stratum, hide_siblings, record
 from reports.procedures import Estimate
-from reports.segments import DAY_MS, PSY_INSTRUMENTS, Deed, Given, attitudes, behaviours, segments
+from reports.segments import DAY_MS, PSY_INSTRUMENTS, Given, attitudes, segments
 
 FOLLOW_UP_DAYS = 90
 FOLLOW_UP_MS = FOLLOW_UP_DAYS * DAY_MS
@@ -143,31 +143,27 @@ def members(given: pd.DataFrame, instrument: str, as_of_ms: int, since_ms: int |
     return pd.DataFrame({"customer": last["customer"], "group": groups, "at_ms": last["at_ms"]}).reset_index(drop=True)
 
 
-def segment_members(said: Iterable[Said], deeds: Iterable[Deed], at_ms: int, tz: tzinfo) -> pd.DataFrame:
+def segment_members(said: Iterable[Said], tables: EventTables, at_ms: int) -> pd.DataFrame:
     """(customer, group, at_ms) of the customers classified in PSY × BEH at an instant, from which the 90 days count.
 
     Args:
         said: their answers; those at the instant or later do not count.
-        deeds: what they did, likewise.
+        tables: what they did, likewise.
         at_ms: the instant, 90 days ago or longer.
-        tz: of the days of the purchases.
     """
-    found = segments(attitudes(latest_before(said, at_ms), at_ms), behaviours(deeds, at_ms, tz))
+    found = segments(attitudes(latest_before(said, at_ms), at_ms), behaviours(tables, at_ms))
     rows = [(customer, group, at_ms) for customer, group in sorted(found.items()) if group is not None]
     columns = {"customer": "str", "group": "str", "at_ms": "int64"}
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def compare_all(
-    said: Sequence[Said], tables: EventTables, deeds: Callable[[], Iterable[Deed]], as_of_ms: int, tz: tzinfo
-) -> list[Linkage]:
+def compare_all(said: Sequence[Said], tables: EventTables, as_of_ms: int, tz: tzinfo) -> list[Linkage]:
     """Every comparison that these answers and events can give: by the groups of nps and nrs per kind of survey and
     touchpoint, and by the segments of 90 days ago per kind of survey. Without a customer whose 90 days are over: none.
 
     Args:
         said: valid answers of named customers.
         tables: what happened.
-        deeds: gives the same events once more, for the segments.
         as_of_ms: until when it is known what happened.
         tz: of local days.
     """
@@ -180,7 +176,7 @@ def compare_all(
         of = Compared(by, Stratum(str(kind), str(touchpoint)), _span(people, until, tz))
         out += linkages(follow_up(people, tables), of, tables)
     for kind in sorted({one.survey_kind for one in said if one.instrument == "affinity" and one.at_ms < until}):
-        people = segment_members((one for one in said if one.survey_kind == kind), deeds(), until, tz)
+        people = segment_members((one for one in said if one.survey_kind == kind), tables, until)
         if len(people):
             of = Compared("psy_beh", Stratum(kind), _span(people, until, tz))
             out += linkages(follow_up(people, tables), of, tables)
@@ -205,7 +201,8 @@ def follow_up(people: pd.DataFrame, tables: EventTables) -> pd.DataFrame:
         the earlier purchase), `margin` (yen; 0 without an order, NaN where an order has no cost), `referred` (new
         customers brought) and `churned` (1 or 0; NaN for who was not under contract when answering).
     """
-    named = tables.purchases[tables.purchases["customer"] != ""].assign(margin=margins)
+    named = tables.purchases[tables.purchases["customer"].isin(people["customer"])].assign(margin=margins)
+    named = named.assign(customer=named["customer"].astype("str"))
     both = people.rename(columns={"at_ms": "answered_ms"}).merge(named, on="customer")
     before = both[both["at_ms"] <= both["answered_ms"]]
     after = both[(both["at_ms"] > both["answered_ms"]) & (both["at_ms"] < both["answered_ms"] + FOLLOW_UP_MS)]

@@ -30,8 +30,8 @@ FAMILY_Q = 0.10
 BOOTSTRAP_ROUNDS = 2000
 BOOTSTRAP_SEED = 12345
 BOOTSTRAP_MIN = 10
-_DRAWN_AT_ONCE = 4_000_000
-"""Numbers of a bootstrap in memory at a time."""
+_DRAWN_AT_ONCE = 250_000
+"""Numbers of a bootstrap in memory at a time: few enough to stay in the processor's cache."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -269,11 +269,66 @@ def sampled(values: Sequence[float] | Floats, statistic: Callable[[Floats], Floa
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0:
         return Estimate(None, None, None, "bootstrap")
-    score = scale * _finite(statistic(data.reshape(1, -1))[0])
-    low, high = bootstrap(data, statistic) or (None, None)
+    return _sampled(data, float(statistic(data.reshape(1, -1))[0]), bootstrap(data, statistic), scale)
+
+
+def _sampled(data: Floats, score: float, bounds: tuple[float, float] | None, scale: float) -> Estimate:
+    low, high = bounds or (None, None)
     flags = ("zero_variance",) if data.size > 1 and data.min() == data.max() else ()
     return Estimate(
-        score, None if low is None else scale * low, None if high is None else scale * high, "bootstrap", flags
+        scale * _finite(score),
+        None if low is None else scale * low,
+        None if high is None else scale * high,
+        "bootstrap",
+        flags,
+    )
+
+
+Statistic = Callable[[Floats, Ints], Floats]
+"""From numbers in ascending order, and a matrix of places among them with one resample per row, to one number per
+row."""
+
+
+def means(ordered: Floats, drawn: Ints) -> Floats:
+    """The mean of each resample."""
+    return np.asarray(ordered[drawn].mean(axis=1), dtype=np.float64)
+
+
+def medians(ordered: Floats, drawn: Ints) -> Floats:
+    """The median of each resample: the numbers being in order, it stands at the median of the places."""
+    middle = [(drawn.shape[1] - 1) // 2, drawn.shape[1] // 2]
+    # half the bytes are half the work
+    places = np.partition(drawn.astype(np.uint32), middle, axis=1)[:, middle]
+    return means(ordered, places.astype(np.int64))
+
+
+def p90s(ordered: Floats, drawn: Ints) -> Floats:
+    """The 90th percentile of each resample (linear)."""
+    return np.asarray(np.percentile(ordered[drawn], 90, axis=1), dtype=np.float64)
+
+
+def sampled_together(*asked: tuple[Floats, Statistic], scale: float = 1.0) -> tuple[Estimate, ...]:
+    """`sampled` of several statistics of equally many units, from the same resamples, which are drawn once: the same
+    intervals in less time.
+
+    Args:
+        asked: one number per unit in ascending order, and what is wanted of them.
+    """
+    (n,) = {ordered.size for ordered, _ in asked}
+    if n == 0:
+        return (Estimate(None, None, None, "bootstrap"),) * len(asked)
+    found: list[list[Floats]] = [[] for _ in asked]
+    for drawn in resamples(n, rows=_rows_at_once(n)) if n >= BOOTSTRAP_MIN else ():
+        for into, (ordered, statistic) in zip(found, asked, strict=True):
+            into.append(statistic(ordered, drawn))
+    return tuple(
+        _sampled(
+            ordered,
+            float(statistic(ordered, np.arange(n).reshape(1, -1))[0]),
+            _percentiles(np.concatenate(drawn)) if drawn else None,
+            scale,
+        )
+        for (ordered, statistic), drawn in zip(asked, found, strict=True)
     )
 
 

@@ -6,15 +6,17 @@ Source: docs/metrics.md ("Whether the answers can be trusted").
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import scipy
 
+from reports.event_tables import EventTables
 from reports.indices import battery_results, battery_scores, variant_name
 from reports.metrics import (
     CAUTION_BELOW,
@@ -34,14 +36,12 @@ from reports.metrics import (
     statistics_of,
     tally,
 )
-from reports.orders import Orders, sent
 from reports.procedures import Difference, Estimate
 from reports.respondents import Asked
 from reports.rounding import rounded, signed
 from reports.sittings import Sitting, sittings_of
-from reports.values import amount_of
 from reports.words import Language, Words, number
-from storage.records import Answer, Event, Invited, RollupCell
+from storage.records import Answer, Invited, RollupCell
 from storage.store import Tx
 
 DAY_MS = 86_400_000
@@ -135,13 +135,13 @@ def _moments(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def profiles_of(invited: Iterable[Invited], events: Iterable[Event], now_ms: int) -> list[Profile]:
+def profiles_of(invited: Iterable[Invited], tables: EventTables, now_ms: int) -> list[Profile]:
     """One profile per customer, of the latest invitation that can be judged: it arrived as far as anybody knows, and
     was answered or is a week old.
 
     Args:
         invited: of a window, in any order.
-        events: purchases and tickets of these customers from a year before on, in order of time.
+        tables: what happened from a year before on. An order that was cancelled later is none.
     """
     latest: dict[str, Invited] = {}
     for invitation in invited:
@@ -149,41 +149,61 @@ def profiles_of(invited: Iterable[Invited], events: Iterable[Event], now_ms: int
         before = latest.get(invitation.customer_id)
         if ripe and not invitation.undeliverable and (before is None or before.sent_ms <= invitation.sent_ms):
             latest[invitation.customer_id] = invitation
-    mine: dict[str, list[Event]] = {customer: [] for customer in latest}
-    for event in events:
-        if event.customer_id in mine:
-            mine[event.customer_id].append(event)
-    return [_profile(latest[customer], mine[customer]) for customer in sorted(latest)]
+    people = [latest[customer] for customer in sorted(latest)]
+    return [
+        Profile(
+            answered=person.answered,
+            orders=orders,
+            tenure_days=_tenure(person),
+            last_order=last_order,
+            open_ticket=waiting,
+            channel=person.channel,
+        )
+        for person, (orders, last_order), waiting in zip(
+            people, _orders_before(people, tables), _waiting(people, tables), strict=True
+        )
+    ]
 
 
-def _profile(invitation: Invited, events: Sequence[Event]) -> Profile:
-    sent_ms = invitation.sent_ms
-    purchases: Orders[float | None] = Orders()
-    opened: dict[str, int] = {}
-    for event in events:
-        if event.occurred_ms >= sent_ms:
-            continue
-        data = json.loads(event.data)
-        ticket = str(data.get("ticket") or "")
-        if event.type == "ticket_opened":
-            opened[ticket] = event.occurred_ms
-        elif event.type == "ticket_resolved":
-            opened.pop(ticket, None)
-            # a ticket without a number is taken for resolved by any later resolution
-            opened.pop("", None)
-        elif event.type == "purchase" and event.occurred_ms >= sent_ms - YEAR_MS:
-            purchases.take(sent(event.occurred_ms, data, amount_of(data.get("amount"))))
-    orders = purchases.standing()
-    known = [amount for _, amount in orders if amount is not None]
+def _tenure(invitation: Invited) -> float | None:
     first = invitation.first_event_ms
-    return Profile(
-        answered=invitation.answered,
-        orders=len(orders),
-        tenure_days=None if first is None or first >= sent_ms else (sent_ms - first) / DAY_MS,
-        last_order=known[-1] if known else None,
-        open_ticket=bool(opened),
-        channel=invitation.channel,
-    )
+    return None if first is None or first >= invitation.sent_ms else (invitation.sent_ms - first) / DAY_MS
+
+
+def _orders_before(people: Sequence[Invited], tables: EventTables) -> list[tuple[int, float | None]]:
+    """(orders, amount of the latest that has one) of each in the 365 days before the invitation."""
+    orders = tables.purchases[tables.purchases["customer"] != ""]
+    customers = orders["customer"].cat
+    who = customers.codes.to_numpy(dtype=np.int64)
+    by_customer = np.argsort(who, kind="stable")  # orders stand in order of time
+    amounts = orders["amount"].to_numpy()[by_customer]
+    at_ms = orders["at_ms"].to_numpy()
+    since_ms, span = (int(at_ms.min()), int(np.ptp(at_ms)) + 1) if at_ms.size else (0, 1)
+    keys = (who * span + at_ms - since_ms)[by_customer]
+    places = pd.Index(customers.categories).get_indexer([person.customer_id for person in people]) * span
+    sent_ms = np.array([person.sent_ms for person in people], dtype=np.int64) - since_ms
+    end = np.searchsorted(keys, places + sent_ms.clip(0, span))
+    first = np.minimum(np.searchsorted(keys, places + (sent_ms - YEAR_MS).clip(0, span)), end)
+    priced = np.maximum.accumulate(np.where(np.isnan(amounts), -1, np.arange(amounts.size)))
+    priced = np.append(priced, -1)[end - 1]
+    return [
+        (e - f, float(amounts[p]) if f <= p < e else None) if e > f and place >= 0 else (0, None)
+        for e, f, p, place in zip(end.tolist(), first.tolist(), priced.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def _waiting(people: Sequence[Invited], tables: EventTables) -> list[bool]:
+    """Whether each had an open ticket at the time of the invitation."""
+    tickets: dict[str, list[tuple[float, float]]] = {}
+    for customer, opened, resolved in tables.tickets[["customer", "opened_ms", "resolved_ms"]].itertuples(index=False):
+        tickets.setdefault(customer, []).append((opened, resolved))
+    return [
+        any(
+            opened < person.sent_ms and not resolved < person.sent_ms
+            for opened, resolved in tickets.get(person.customer_id, ())
+        )
+        for person in people
+    ]
 
 
 # -------------------------------------------------------------------------------------------------- early and late
@@ -593,10 +613,11 @@ def gather_quality(
     scored: Iterable[tuple[Result, Tally]] = (),
     by_channel: Iterable[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = (),
     asked: Iterable[Asked] = (),
+    tables: EventTables,
 ) -> Quality:
     """All checks of a stored window [start, end) of whole weeks, `window` being its two Mondays.
 
-    Reads the window's invitations with a year of their customers' purchases, the roll-up, the sessions of batteries
+    Reads the window's invitations, the roll-up, the sessions of batteries
     with a reversed item, and the sessions that were too quick: what it holds grows with these, not with all answers.
 
     Args:
@@ -604,10 +625,9 @@ def gather_quality(
         scored: leading results with their answers, to be looked at without careless ones.
         by_channel: satisfaction, each customer once, by channel.
         asked: respondents to batteries, to be looked at without careless ones.
+        tables: what happened in the window and in the year before.
     """
     invited = tx.invited_between(start_ms, end_ms)
-    types = ("purchase", "ticket_opened", "ticket_resolved")
-    events = tx.events_of_invited(start_ms, end_ms, types=types, since_ms=start_ms - YEAR_MS)
     items = [spec for spec in specs.values() if spec.item is not None]
     turned = {spec.item.battery for spec in items if spec.item is not None and spec.item.reverse}
     battery_items = [spec.id for spec in items if spec.item is not None and spec.item.battery in turned]
@@ -630,7 +650,7 @@ def gather_quality(
     )
     return Quality(
         window=window,
-        nonresponse=nonresponse(profiles_of(invited, events, now_ms), window=window),
+        nonresponse=nonresponse(profiles_of(invited, tables, now_ms), window=window),
         timing=_timings(tx, start_ms, end_ms, specs, window),
         careless=Careless(len(same), len(quick), tuple(without)),
         acquiescence=acquiescence(people_of(batteries), specs, window=window),

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from reports import procedures
 from reports.metrics import SUPPRESS_BELOW, Result, Span, Stratum, record, sibling
-from reports.orders import Orders, sent
-from reports.values import is_set
 from reports.words import Language
 
 TOLERANCE = 1e-9
@@ -210,62 +207,23 @@ def attitudes(latest: Mapping[str, Iterable[Given]], before_ms: int) -> dict[str
         return len(answer) if isinstance(answer, tuple) else answer
 
     return {
-        customer: Attitude(
-            code(answers, "affinity"),
-            code(answers, "nps"),
-            code(answers, "emotion"),
-            None if "pay_more" not in answers else code(answers, "pay_more") == 1,
-        )
+        customer: attitude_of(*(code(answers, instrument) for instrument in PSY_INSTRUMENTS))
         for customer, answers in found.items()
     }
 
 
+def attitude_of(affinity: int | None, nps: int | None, emotions: int | None, pay_more: int | None) -> Attitude:
+    """The attitude of these codes, in the order of PSY_INSTRUMENTS; of feelings the number of those selected."""
+    return Attitude(affinity, nps, emotions, None if pay_more is None else pay_more == 1)
+
+
 class Deed(NamedTuple):
-    """A business event of one customer: `purchase`, `contract_renew` or `referral` (others count nowhere)."""
+    """A business event; `customer` is "" for one about nobody."""
 
     customer: str
     type: str
     at_ms: int
     data: Mapping[str, Any]
-
-
-def behaviours(deeds: Iterable[Deed], before_ms: int, tz: tzinfo) -> dict[str, Behaviour]:
-    """Customer → what they did in the 365 days before an instant, of the orders that stood then (`reports.orders`). A
-    `referral` counts for its `referrer`.
-
-    Args:
-        tz: of the days of the purchases.
-    """
-    purchases: Orders[tuple[str, bool]] = Orders()
-    renewals: Counter[str] = Counter()
-    brought: dict[str, set[str]] = {}
-    for deed in deeds:
-        if not before_ms - LOOK_BACK_MS <= deed.at_ms < before_ms:
-            continue
-        if deed.type == "purchase":
-            discounted = is_set(deed.data.get("discount")) or is_set(deed.data.get("points"))
-            purchases.take(sent(deed.at_ms, deed.data, (deed.customer, discounted)))
-        elif deed.type == "contract_renew":
-            renewals[deed.customer] += 1
-        elif deed.type == "referral" and (referrer := str(deed.data.get("referrer") or "")):
-            brought.setdefault(referrer, set()).add(str(deed.data.get("new_customer") or deed.customer))
-    days: dict[str, set[date]] = {}
-    orders: Counter[str] = Counter()
-    bargains: Counter[str] = Counter()
-    for at_ms, (customer, discounted) in purchases.standing():
-        days.setdefault(customer, set()).add(datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(tz).date())
-        orders[customer] += 1
-        bargains[customer] += discounted
-    return {
-        customer: Behaviour(
-            len(days.get(customer, ())),
-            orders[customer],
-            bargains[customer],
-            renewals[customer],
-            len(brought.get(customer, ())),
-        )
-        for customer in {*days, *renewals, *brought}
-    }
 
 
 def psy_results(people: Mapping[str, Attitude], *, stratum: Stratum, window: Span) -> tuple[Result, ...]:
@@ -296,7 +254,7 @@ def segment_results(
 
     Args:
         people: of `attitudes`.
-        deeds: of `behaviours`; a customer who is not there did nothing.
+        deeds: of `reports.event_tables.behaviours`; a customer who is not there did nothing.
         before: of `segments`, at the earlier date.
     """
     now = segments(people, deeds)

@@ -4,7 +4,7 @@ UUID texts."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,29 @@ class Event:
     """JSON object as text."""
     imported: bool = False
     """True for history: it never triggers."""
+
+
+class Happening(NamedTuple):
+    """What a figure needs of a business event: a year of them is read for each digest."""
+
+    occurred_ms: int
+    id: str
+    type: str
+    customer_id: str
+    data: str
+
+
+class Told(NamedTuple):
+    """What a customer said, as far as their latest answers are concerned: those of a year are read for each digest."""
+
+    customer_id: str
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+    answered_ms: int
+    value: str
+    wording_id: str
+    lang: str
 
 
 @dataclass(frozen=True, slots=True)

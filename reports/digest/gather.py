@@ -12,7 +12,7 @@ from reports.digest.care import care_of
 from reports.digest.context import DigestContext, Missing
 from reports.digest.counting import Group, Source, Wording
 from reports.digest.history import CORRECTED, SILENT, is_first, leading_result, pause_of, revisions_of
-from reports.digest.loyalty import segments_at
+from reports.digest.loyalty import read_attitudes, segments_of
 from reports.digest.mix import mix_of
 from reports.digest.reach import reach_of
 from reports.digest.response import response_of
@@ -30,9 +30,10 @@ from reports.digest.scores import (
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, gather_drivers
+from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts, TopicShare
-from reports.kpi_report import KpiReport, gather_kpis
+from reports.kpi_report import KpiReading, KpiReport, kpi_report, read_kpis
 from reports.kpis import midnight_ms
 from reports.metrics import (
     CAUTION_BELOW,
@@ -127,13 +128,16 @@ def gather(
     experiments = reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
     whole = not digest_rule.narrowed
     asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
-    segments = segments_at(tx, weeks, tz, instruments) if whole and asked & {"affinity", "nrs"} else ()
+    reading = _read_kpis(tx, reported, now_ms, tz, instruments) if whole else None
+    segments: tuple[Result, ...] = ()
+    if reading is not None and asked & {"affinity", "nrs"}:
+        segments = segments_of(read_attitudes(tx, weeks, tz, instruments), reading.tables)
     portfolio = None
     if whole and trust_rules is not None:
         portfolio = gather_portfolio(
             tx, midnight_ms(weeks.first, tz), until_ms, rules=trust_rules, tz=tz, window=weeks.span()
         )
-    kpis = _kpis(tx, reported, now_ms, tz, instruments, shop) if whole else None
+    kpis = None if reading is None else _kpis(reading, shop)
     drivers = _drivers(tx, reported, tz, instruments, shop) if whole else ()
     silent = not any(
         source.groups(reported.earlier(back).weeks if back else weeks) for back in range(SILENT[reported.every])
@@ -169,7 +173,9 @@ def gather(
         segments=segments,
         kpis=kpis,
         reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
-        quality=_quality(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments) if whole else Quality(),
+        quality=Quality()
+        if reading is None
+        else _quality(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments, reading.tables),
         care=care_of(tx, weeks, now_ms, tz),
         late=_late(tx, lead[0], weeks, tz),
         first=not has_past and is_first(tx, shop.primary_metric, weeks),
@@ -265,20 +271,21 @@ def quarter_over(period: Period) -> tuple[date, date] | None:
     return (date(end.year - 1, 10, 1) if end.month == 1 else date(end.year, end.month - 3, 1)), end
 
 
-def _kpis(
-    tx: Tx, period: Period, now_ms: int, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec], shop: Shop
-) -> KpiReport | None:
-    """The figures of the last week of the period; None where there are none."""
-    found = gather_kpis(
+def _read_kpis(tx: Tx, period: Period, now_ms: int, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec]) -> KpiReading:
+    """What the figures of the last week of the period are made of."""
+    return read_kpis(
         tx,
         monday=period.weeks.last(1).first,
         now_ms=now_ms,
         tz=tz,
         specs=specs,
-        settings=shop.kpis,
-        targets=shop.targets,
         linked=is_first_of_month(period.every, period.weeks.end),
     )
+
+
+def _kpis(reading: KpiReading, shop: Shop) -> KpiReport | None:
+    """The figures; None where there are none."""
+    found = kpi_report(reading, settings=shop.kpis, targets=shop.targets)
     return found if any(result.status != "no_data" for result in found.results) else None
 
 
@@ -307,7 +314,13 @@ def _asides(trials: Sequence[Trial], week: WeekRange, tz: ZoneInfo) -> set[tuple
 
 
 def _quality(
-    tx: Tx, source: Source, window: WeekRange, now_ms: int, tz: ZoneInfo, instruments: Mapping[str, InstrumentSpec]
+    tx: Tx,
+    source: Source,
+    window: WeekRange,
+    now_ms: int,
+    tz: ZoneInfo,
+    instruments: Mapping[str, InstrumentSpec],
+    tables: EventTables,
 ) -> Quality:
     scored: list[tuple[Result, Tally]] = []
     by_channel: list[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = []
@@ -327,6 +340,7 @@ def _quality(
         scored=scored,
         by_channel=by_channel,
         asked=source.asked(window),
+        tables=tables,
     )
     return replace(found, timing=tuple(_told(source, timing, window) for timing in found.timing))
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from reports.digest.telling import may_tell_year
 from reports.digest.weeks import WeekRange
-from reports.event_tables import local_date
-from reports.kpi_report import deeds_between
-from reports.metrics import InstrumentSpec, Result, Span, Stratum, parse_value, sibling
+from reports.event_tables import EventTables, behaviours, local_date
+from reports.kpi_report import valid_told
+from reports.metrics import InstrumentSpec, Result, Span, Stratum, sibling
 from reports.segments import (
     LOOK_BACK_MS,
     PSY_INSTRUMENTS,
-    Given,
-    attitudes,
-    behaviours,
+    Attitude,
+    attitude_of,
     close_pairs,
     crossed_shown,
     nps_nrs_results,
@@ -29,66 +29,72 @@ from reports.segments import (
 )
 from storage.store import Tx
 
-_AT_ONCE_MS = 7 * 86_400_000
-_DEEDS = ("purchase", "contract_renew", "referral")
 _Words = tuple[str, str]
 """Wording id and language."""
+_Pair = tuple[str, str]
+"""Survey kind and touchpoint."""
 
 
-def segments_at(tx: Tx, weeks: WeekRange, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec]) -> tuple[Result, ...]:
-    """The groups at the end of these weeks, of the answers and events of the 365 days before.
+@dataclass(frozen=True, slots=True)
+class Attitudes:
+    """What customers last said in the 365 days before the end of a period. Nothing more is asked of the store."""
+
+    window: Span
+    end_ms: int
+    people: Mapping[str, Mapping[str, Attitude]]
+    """Survey kind → customer → attitude, for kinds in which affinity was asked."""
+    since: Mapping[str, Mapping[date, int]]
+    """Survey kind → Monday → customers with a PSY whose latest answer is of that week."""
+    pairs: Mapping[Stratum, Mapping[tuple[int, int], int]]
+    """(nps, nrs) → customers with both, at most 30 days apart."""
+    pairs_since: Mapping[Stratum, Mapping[date, int]]
+    """Monday → those of them whose latest answer is of that week."""
+
+
+def read_attitudes(tx: Tx, weeks: WeekRange, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec]) -> Attitudes:
+    """The attitudes at the end of these weeks.
 
     Reads a week of answers at a time and keeps each customer's latest: memory grows with the customers, not with what
     they said.
     """
     _, end_ms = weeks.instants(tz)
     start_ms = end_ms - LOOK_BACK_MS
-    window = Span(local_date(start_ms, tz).isoformat(), weeks.end.isoformat())
-    latest, words = _latest(tx, start_ms, end_ms, specs)
-    out: list[Result] = []
-    for (instrument, kind, touchpoint), likely in latest.items():
-        staying = latest.get(("nrs", kind, touchpoint))
-        if instrument != "nps" or staying is None:
-            continue
-        tables: dict[Stratum, Counter[tuple[int, int]]] = {}
-        said: dict[Stratum, Counter[date]] = {}
-        for customer, nps, nrs in close_pairs(likely, staying):
-            here, there = words["nps", kind, touchpoint][customer], words["nrs", kind, touchpoint][customer]
-            # another horizon than a year is another wording and never merged
-            stratum = Stratum(kind, touchpoint, f"{here[0]} × {there[0]}", "", here[1])
-            tables.setdefault(stratum, Counter())[(nps, nrs)] += 1
-            said.setdefault(stratum, Counter())[_monday(max(likely[customer][0], staying[customer][0]), tz)] += 1
-        for stratum, pairs in tables.items():
-            found = nps_nrs_results(pairs, stratum=stratum, window=window)
-            out += _told(crossed_shown(found), weeks.end, said[stratum])
-    kinds = dict.fromkeys(kind for instrument, kind, _ in latest if instrument == "affinity")
-    happened = behaviours(deeds_between(tx, start_ms, end_ms, _DEEDS), end_ms, tz) if kinds else {}
-    for kind in kinds:
-        mine: dict[str, list[Given]] = {}
-        for (instrument, of, _), given in latest.items():
-            if of == kind and instrument in PSY_INSTRUMENTS:
-                mine.setdefault(instrument, []).append(given)
-        people = attitudes(mine, end_ms)
-        if any(attitude.psy() is not None for attitude in people.values()):
-            newest: dict[str, int] = {}
-            for given in (answers for answers_of_one in mine.values() for answers in answers_of_one):
-                for customer, (at, _) in given.items():
-                    newest[customer] = max(at, newest.get(customer, at))
-            since = Counter(
-                _monday(newest[customer], tz) for customer, found in people.items() if found.psy() is not None
-            )
-            told = psy_results(people, stratum=Stratum(kind), window=window)
-            if happened:
-                told += crossed_shown(segment_results(people, happened, stratum=Stratum(kind), window=window))
-            out += _told(told, weeks.end, since)
-    return tuple(result.shown() for result in out)
-
-
-def _told(results: Sequence[Result], end: date, said: Mapping[date, int]) -> list[Result]:
-    """The records of a year, suppressed (flag `sibling`) where those told before would give the newest few away."""
-    if may_tell_year(end, said):
-        return list(results)
-    return [sibling(result) for result in results]
+    said: dict[str, dict[str, list[int | None]]] = {}
+    newest: dict[str, dict[str, int]] = {}
+    loyal: dict[_Pair, dict[str, dict[str, tuple[int, int, _Words]]]] = {}
+    kinds: dict[str, None] = {}
+    names: dict[str, str] = {}
+    words: dict[_Words, _Words] = {}
+    for told, answered in valid_told(tx, start_ms, end_ms, specs, only=(*PSY_INSTRUMENTS, "nrs")):
+        # answers come oldest first: a later one takes the place
+        customer = names.setdefault(told.customer_id, told.customer_id)
+        code = answered if isinstance(answered, int) else len(answered)
+        if told.instrument == "affinity":
+            kinds[told.survey_kind] = None
+        if told.instrument in ("nps", "nrs"):
+            how = (told.wording_id, told.lang)
+            place = loyal.setdefault((told.survey_kind, told.touchpoint), {"nps": {}, "nrs": {}})
+            place[told.instrument][customer] = (told.answered_ms, code, words.setdefault(how, how))
+        if told.instrument != "nrs":
+            kind = said.setdefault(told.survey_kind, {})
+            mine = kind.get(customer)
+            if mine is None:
+                mine = kind[customer] = [None] * len(PSY_INSTRUMENTS)
+            mine[PSY_INSTRUMENTS.index(told.instrument)] = code
+            newest.setdefault(told.survey_kind, {})[customer] = told.answered_ms
+    people = {kind: {who: attitude_of(*mine) for who, mine in said[kind].items()} for kind in kinds}
+    pairs, pairs_since = _pairs(loyal, tz)
+    return Attitudes(
+        Span(local_date(start_ms, tz).isoformat(), weeks.end.isoformat()),
+        end_ms,
+        people,
+        {
+            kind: Counter(_monday(newest[kind][who], tz) for who, found in mine.items() if found.psy() is not None)
+            for kind, mine in people.items()
+        },
+        pairs,
+        pairs_since,
+    )
 
 
 def _monday(at_ms: int, tz: ZoneInfo) -> date:
@@ -96,24 +102,42 @@ def _monday(at_ms: int, tz: ZoneInfo) -> date:
     return day - timedelta(days=day.weekday())
 
 
-def _latest(
-    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec]
-) -> tuple[dict[tuple[str, str, str], Given], dict[tuple[str, str, str], dict[str, _Words]]]:
-    """(instrument, survey kind, touchpoint) → each named customer's latest valid answer, and the words of its
-    question."""
-    wanted = [name for name in (*PSY_INSTRUMENTS, "nrs") if name in specs]
-    latest: dict[tuple[str, str, str], dict[str, tuple[int, int | tuple[str, ...]]]] = {}
-    words: dict[tuple[str, str, str], dict[str, _Words]] = {}
-    for begin in range(start_ms, end_ms, _AT_ONCE_MS):
-        for answer in tx.answers_between(begin, min(begin + _AT_ONCE_MS, end_ms), instruments=wanted):
-            if not answer.customer_id or answer.missing or answer.replaced_ms is not None:
-                continue
-            parsed = parse_value(specs[answer.instrument], answer.value)
-            if parsed.kind != "valid":
-                continue
-            # answers come oldest first: a later one takes the place
-            key = (answer.instrument, answer.survey_kind, answer.touchpoint)
-            code = parsed.codes if parsed.code is None else parsed.code
-            latest.setdefault(key, {})[answer.customer_id] = (answer.answered_ms, code)
-            words.setdefault(key, {})[answer.customer_id] = (answer.wording_id, answer.lang)
-    return dict(latest), words
+def _pairs(
+    loyal: Mapping[_Pair, Mapping[str, Mapping[str, tuple[int, int, _Words]]]], tz: ZoneInfo
+) -> tuple[dict[Stratum, Counter[tuple[int, int]]], dict[Stratum, Counter[date]]]:
+    tables: dict[Stratum, Counter[tuple[int, int]]] = {}
+    since: dict[Stratum, Counter[date]] = {}
+    for (kind, touchpoint), given in loyal.items():
+        likely, staying = given["nps"], given["nrs"]
+        codes = [{who: (at_ms, code) for who, (at_ms, code, _) in answers.items() if who in staying and who in likely}
+                 for answers in (likely, staying)]  # fmt: skip
+        for customer, nps, nrs in close_pairs(*codes):
+            here, there = likely[customer][2], staying[customer][2]
+            # another horizon than a year is another wording and never merged
+            stratum = Stratum(kind, touchpoint, f"{here[0]} × {there[0]}", "", here[1])
+            tables.setdefault(stratum, Counter())[(nps, nrs)] += 1
+            since.setdefault(stratum, Counter())[_monday(max(likely[customer][0], staying[customer][0]), tz)] += 1
+    return tables, since
+
+
+def segments_of(said: Attitudes, tables: EventTables) -> tuple[Result, ...]:
+    """The groups, of these answers and of what the customers did in the same 365 days."""
+    out: list[Result] = []
+    for stratum, pairs in said.pairs.items():
+        found = nps_nrs_results(pairs, stratum=stratum, window=said.window)
+        out += _told(crossed_shown(found), said.window, said.pairs_since[stratum])
+    happened = behaviours(tables, said.end_ms) if said.people else {}
+    for kind, people in said.people.items():
+        if said.since[kind]:
+            told = psy_results(people, stratum=Stratum(kind), window=said.window)
+            if happened:
+                told += crossed_shown(segment_results(people, happened, stratum=Stratum(kind), window=said.window))
+            out += _told(told, said.window, said.since[kind])
+    return tuple(result.shown() for result in out)
+
+
+def _told(results: Sequence[Result], window: Span, since: Mapping[date, int]) -> list[Result]:
+    """The records of a year, suppressed (flag `sibling`) where those told before would give the newest few away."""
+    if may_tell_year(date.fromisoformat(window.end), since):
+        return list(results)
+    return [sibling(result) for result in results]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from storage.connection import Row, clean
 from storage.errors import Conflict
-from storage.records import Answer, RollupCell
+from storage.records import Answer, RollupCell, Told
 from storage.verbs.rows import MARK, answer_of, marked
 from storage.verbs.transaction import Verbs
 
@@ -201,6 +201,18 @@ class AnswerVerbs(Verbs):
             },
         )
         return [answer_of(row) for row in rows]
+
+    def told_between(self, start_ms: int, end_ms: int, *, instruments: Sequence[str]) -> list[Told]:
+        """What customers with a name answered to these instruments in [start, end), in order of time; nothing that was
+        skipped."""
+        rows = self._db.all(
+            "SELECT customer_id, instrument, survey_kind, touchpoint, answered_ms, value, wording_id, lang FROM answers"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND customer_id <> '' AND missing = ''"
+            " AND REPLACE(:instruments, :mark || instrument || :mark, '') <> :instruments"
+            " ORDER BY answered_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms, "instruments": marked(instruments), "mark": MARK},
+        )
+        return [Told._make(row) for row in rows]
 
     def answers_page(
         self,

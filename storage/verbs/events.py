@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from storage.connection import clean
-from storage.records import Event
+from storage.records import Event, Happening
 from storage.verbs.rows import MARK, event_of, marked
 from storage.verbs.transaction import Verbs
 
@@ -131,6 +131,34 @@ class EventVerbs(Verbs):
             },
         )
         return [event_of(row) for row in rows]
+
+    def happenings(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        types: Sequence[str],
+        after: Happening | None = None,
+        limit: int = 5_000,
+    ) -> list[Happening]:
+        """`events_page` with fewer columns, for who reads many."""
+        rows = self._db.all(
+            "SELECT occurred_ms, id, type, customer_id, data FROM events"
+            " WHERE occurred_ms >= :start_ms AND occurred_ms < :end_ms"
+            " AND (occurred_ms > :after_ms OR (occurred_ms = :after_ms AND id > :after_id))"
+            " AND (:types = '' OR REPLACE(:types, :mark || type || :mark, '') <> :types)"
+            " ORDER BY occurred_ms, id LIMIT :limit",
+            {
+                "start_ms": start_ms if after is None else after.occurred_ms,
+                "end_ms": end_ms,
+                "after_ms": start_ms - 1 if after is None else after.occurred_ms,
+                "after_id": "" if after is None else after.id,
+                "types": marked(types),
+                "mark": MARK,
+                "limit": limit,
+            },
+        )
+        return [Happening._make(row) for row in rows]
 
     def events_span(self) -> tuple[int, int] | None:
         """When the first and the last event occurred, in ms; None while there is none."""

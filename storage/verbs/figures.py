@@ -10,7 +10,6 @@ from storage.records import (
     Comment,
     DelayCount,
     Digest,
-    Event,
     Exposure,
     Invited,
     LatestCell,
@@ -18,7 +17,7 @@ from storage.records import (
     ResponseCounts,
     SentConversation,
 )
-from storage.verbs.rows import MARK, answer_of, event_of, marked
+from storage.verbs.rows import MARK, answer_of, marked
 from storage.verbs.transaction import Verbs
 
 
@@ -280,20 +279,6 @@ class FigureVerbs(Verbs):
             {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [Invited(row[0], row[1], row[2], bool(row[3]), bool(row[4]), row[5]) for row in rows]
-
-    def events_of_invited(self, start_ms: int, end_ms: int, *, types: Sequence[str], since_ms: int) -> list[Event]:
-        """Events of these types in [since, end) of the customers who were invited in [start, end), oldest first."""
-        rows = self._db.all(
-            "SELECT e.id, e.type, e.occurred_ms, e.received_ms, e.customer_id, e.data, e.imported"
-            " FROM (SELECT DISTINCT customer_id FROM invitations"
-            " WHERE sent_ms >= :start_ms AND sent_ms < :end_ms AND part = 1 AND customer_id <> '') AS who"
-            " JOIN events AS e ON e.customer_id = who.customer_id"
-            " AND e.occurred_ms >= :since_ms AND e.occurred_ms < :end_ms"
-            " WHERE REPLACE(:types, :mark || e.type || :mark, '') <> :types"
-            " ORDER BY e.occurred_ms, e.id",
-            {"start_ms": start_ms, "end_ms": end_ms, "since_ms": since_ms, "types": marked(types), "mark": MARK},
-        )
-        return [event_of(row) for row in rows]
 
     def values_by_delay(self, instrument: str, start_ms: int, end_ms: int, *, early_ms: int) -> list[DelayCount]:
         """Latest valid answers to an instrument, one per customer, survey_kind and touchpoint, of those who were

@@ -16,7 +16,7 @@ from flows.engine import State
 from reports import kpi_words as words
 from reports.answers_report import Measured, measure_file, render_json, render_table
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_report import KpiReport, gather_kpis, hints_of, linkage_sentences, report_of, to_json
+from reports.kpi_report import KpiReport, hints_of, kpi_report, linkage_sentences, read_kpis, report_of, to_json
 from reports.kpis import KpiSettings, Window, kpis
 from reports.linkage import Compared, GroupTest, Linkage
 from reports.metrics import record
@@ -43,7 +43,13 @@ def week(back: int, day: float = 1) -> int:
 
 
 async def gathered(
-    folder: Path, deeds: list[Deed], *, history: History | None = None, more: Any = None, **asked: Any
+    folder: Path,
+    deeds: list[Deed],
+    *,
+    history: History | None = None,
+    more: Any = None,
+    linked: bool = True,
+    **asked: Any,
 ) -> KpiReport:
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=NOW_MS)
 
@@ -58,7 +64,9 @@ async def gathered(
     async with store:
         await store.write(unit)
         return await store.read(
-            lambda tx: gather_kpis(tx, monday=MONDAY, now_ms=NOW_MS, tz=TOKYO, specs=SPECS, **asked)
+            lambda tx: kpi_report(
+                read_kpis(tx, monday=MONDAY, now_ms=NOW_MS, tz=TOKYO, specs=SPECS, linked=linked), **asked
+            )
         )
 
 

@@ -181,7 +181,7 @@ def test_segments_are_followed_from_the_instant_of_their_classification() -> Non
         link.Said("b", "emotion", (), at(1)),
         link.Said("b", "affinity", 5, at(10)),
     ]
-    found = link.segment_members(said, [*bought("a", -9, 2), *bought("b", 2, 10)], at(10), TOKYO)
+    found = link.segment_members(said, tables(bought("a", -9, 2), bought("b", 2, 10)), at(10))
     assert found.to_dict("list") == {
         "customer": ["a", "b"],
         "group": ["truly_loyal", "low_loyalty"],
@@ -194,7 +194,7 @@ def test_kinds_of_surveys_and_touchpoints_are_compared_apart() -> None:
     said = [link.Said(f"c{i}", name, i % 5 + 1, at(5), *where) for name, *where in asked for i in range(40)]
     said += [link.Said(f"c{i}", "affinity", i % 5 + 1, at(5), "relational", "shop") for i in range(40)]
     deeds = [event for i in range(40) for event in bought(f"c{i}", 1, 3, 40)]
-    found = link.compare_all(said, tables(deeds), lambda: deeds, at(150), TOKYO)
+    found = link.compare_all(said, tables(deeds), at(150), TOKYO)
     assert [(one.of.by, one.of.stratum.survey_kind, one.of.stratum.touchpoint) for one in found] == [
         ("nps", "relational", "shop"),
         ("nps", "transactional", "purchase"),
@@ -203,7 +203,7 @@ def test_kinds_of_surveys_and_touchpoints_are_compared_apart() -> None:
     ]
     assert [r.n_valid for r in found[3].groups] == [16, 0, 24, 0]
     assert found[0].of.window.start == "2026-05-05"
-    assert link.compare_all(said, tables(deeds), lambda: deeds, at(94), TOKYO) == []
+    assert link.compare_all(said, tables(deeds), at(94), TOKYO) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 10), st.booleans()), min_size=1, max_size=60))

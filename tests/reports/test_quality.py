@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from report_history import DAY_MS, HOUR_MS, SHOP, WEEKLY, History, digest_of, monday_ms, weeks_ago
 from scipy import stats
 
+from reports.event_tables import event_tables
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span, Stratum, Tally, measure
 from reports.quality import (
@@ -31,6 +33,7 @@ from reports.quality import (
     standardised_difference,
 )
 from reports.render import render_json, render_text, render_thread
+from reports.segments import Deed
 from reports.sittings import Reply, Sitting, Words
 from storage.records import Event, Invited, RollupCell
 
@@ -100,9 +103,8 @@ def invited(customer: str, **more: object) -> Invited:
     return Invited(customer, **(given | more))  # type: ignore[arg-type]
 
 
-def event(kind: str, days_before: float, customer: str = "C1", **data: object) -> Event:
-    at = SENT - int(days_before * DAY_MS)
-    return Event(f"{kind}-{days_before}-{customer}", kind, at, at, customer, json.dumps(data))
+def event(kind: str, days_before: float, customer: str = "C1", **data: object) -> Deed:
+    return Deed(customer, kind, SENT - int(days_before * DAY_MS), data)
 
 
 def test_a_profile_is_what_was_known_when_the_invitation_was_sent() -> None:
@@ -117,7 +119,9 @@ def test_a_profile_is_what_was_known_when_the_invitation_was_sent() -> None:
         event("purchase", 5, order="D", cancelled=True),
         event("purchase", -1, order="E", amount=9000),
     ]
-    (found,) = profiles_of([invited("C1", first_event_ms=SENT - 400 * DAY_MS)], events, SENT + 8 * DAY_MS)
+    (found,) = profiles_of(
+        [invited("C1", first_event_ms=SENT - 400 * DAY_MS)], event_tables(events, UTC), SENT + 8 * DAY_MS
+    )
     assert found == Profile(False, 1, 400.0, 2000.0, True, "line")
 
 
@@ -131,7 +135,7 @@ def test_only_an_invitation_that_can_be_judged_counts_and_the_latest_of_a_custom
             invited("twice", sent_ms=SENT - DAY_MS, answered=True),
             invited("twice", channel="slack"),
         ],
-        [],
+        event_tables([], UTC),
         now,
     )
     assert [(p.answered, p.channel) for p in found] == [(True, "line"), (False, "slack")]

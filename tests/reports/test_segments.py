@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.event_tables import behaviours, event_tables
 from reports.metrics import Result, Span, Stratum
 from reports.segments import (
     DAY_MS,
@@ -16,7 +17,6 @@ from reports.segments import (
     Deed,
     Given,
     attitudes,
-    behaviours,
     close_pairs,
     discount_evidence,
     movement,
@@ -118,7 +118,7 @@ def test_orders_of_one_day_are_one_purchase_and_a_repeated_order_is_one_order() 
         Deed("c3", "referral", NOW - 3 * DAY_MS, {"referrer": "c1", "new_customer": "c3"}),
         Deed("c3", "visit", NOW - 3 * DAY_MS, {}),
     ]
-    found = behaviours(deeds, NOW, TOKYO)
+    found = behaviours(event_tables(deeds, TOKYO), NOW)
     assert found == {"c1": Behaviour(1, 2, 1, 0, 1), "c2": Behaviour(renewals=1)}
     assert [found[name].loyal for name in ("c1", "c2")] == [True, True]
 
@@ -131,9 +131,10 @@ def test_an_order_sent_again_another_day_is_one_purchase_and_one_cancelled_later
         Deed("c2", "purchase", NOW - 8 * DAY_MS, {"order": "B2"}),
         Deed("c2", "purchase", NOW - 2 * DAY_MS, {"order": "B2", "cancelled": True}),
     ]
-    found = behaviours(deeds, NOW, TOKYO)
-    assert found == {"c1": Behaviour(1, 1), "c2": Behaviour(1, 1)}
-    assert behaviours(deeds, NOW - 3 * DAY_MS, TOKYO)["c2"].loyal  # nobody knew yet
+    happened = event_tables(deeds, TOKYO)
+    assert behaviours(happened, NOW) == {"c1": Behaviour(1, 1), "c2": Behaviour(1, 1)}
+    # looking back, too, an order that was cancelled since is none: all figures are of the same orders
+    assert behaviours(happened, NOW - 3 * DAY_MS)["c2"] == Behaviour(1, 1)
 
 
 @given(st.integers(1, 5), st.none() | st.integers(0, 10), st.none() | st.integers(0, 8), st.none() | st.booleans())

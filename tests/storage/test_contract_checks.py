@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from store_rows import DAY, NOON, address, answer, event, invitation, job, session
 
-from storage.records import DelayCount, Invited
+from storage.records import DelayCount, Invited, Told
 from storage.store import Store, Tx
 
 HOUR = DAY // 24
@@ -55,24 +55,41 @@ async def test_a_message_that_was_given_up_did_not_arrive(store: Store) -> None:
     assert (found.answered, found.undeliverable) == (False, True)
 
 
-async def test_events_of_the_invited_only_and_of_the_wanted_types(store: Store) -> None:
+async def test_happenings_come_in_order_of_time_page_by_page_and_of_the_wanted_types(store: Store) -> None:
     def unit(tx: Tx) -> None:
-        tx.put_invitation(invitation("i1", customer_id="C001"))
-        tx.put_invitation(invitation("i2", customer_id="C001", sent_ms=NOON + 1))
-        tx.put_invitation(invitation("i3", customer_id="C003", sent_ms=NOON - 1))
-        tx.note_event(event("old", occurred_ms=NOON - 40 * DAY))
-        tx.note_event(event("b", occurred_ms=NOON - 10 * DAY))
-        tx.note_event(event("a", "ticket_opened", occurred_ms=NOON - 20 * DAY))
-        tx.note_event(event("visit", "visit", occurred_ms=NOON - 5 * DAY))
-        tx.note_event(event("other", customer_id="C002", occurred_ms=NOON - 5 * DAY))
-        tx.note_event(event("before", customer_id="C003", occurred_ms=NOON - 5 * DAY))
-        tx.note_event(event("after", occurred_ms=END))
+        for name, kind, at_ms in (
+            ("c", "purchase", NOON), ("b", "purchase", NOON), ("a", "ticket_opened", NOON), ("d", "visit", NOON + 1),
+            ("e", "purchase", NOON + 2), ("before", "purchase", NOON - 1), ("after", "purchase", END),
+        ):  # fmt: skip
+            tx.note_event(event(name, kind, occurred_ms=at_ms))
 
     await store.write(unit)
-    found = await store.read(
-        lambda tx: tx.events_of_invited(NOON, END, types=("purchase", "ticket_opened"), since_ms=NOON - 30 * DAY)
-    )
-    assert [row.id for row in found] == ["a", "b"]
+    types = ("purchase", "ticket_opened")
+    first = await store.read(lambda tx: tx.happenings(NOON, END, types=types, limit=3))
+    rest = await store.read(lambda tx: tx.happenings(NOON, END, types=types, after=first[-1], limit=3))
+    assert [(one.id, one.type, one.occurred_ms) for one in (*first, *rest)] == [
+        ("a", "ticket_opened", NOON), ("b", "purchase", NOON), ("c", "purchase", NOON), ("e", "purchase", NOON + 2),
+    ]  # fmt: skip
+    whole = await store.read(lambda tx: tx.find_event("b"))
+    assert whole is not None
+    assert (first[1].customer_id, first[1].data) == (whole.customer_id, whole.data)
+
+
+async def test_what_customers_told_leaves_out_the_skipped_the_nameless_and_other_questions(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        tx.record_answer(answer("9", session_id="S0", answered_ms=NOON + 3))
+        tx.record_answer(answer("4", session_id="S1"))
+        tx.record_answer(answer("", session_id="S2", missing="skipped"))
+        tx.record_answer(answer("7", session_id="S3", customer_id=""))
+        tx.record_answer(answer("5", session_id="S4", instrument="sat5"))
+        tx.record_answer(answer("1", session_id="S5", answered_ms=NOON - 1))
+        tx.record_answer(answer("2", session_id="S6", answered_ms=END))
+
+    await store.write(unit)
+    found = await store.read(lambda tx: tx.told_between(NOON, END, instruments=("nps", "nrs")))
+    assert [(told.value, told.answered_ms) for told in found] == [("4", NOON), ("9", NOON + 3)]
+    (whole,) = await store.read(lambda tx: tx.answers_of_session("S0"))
+    assert all(getattr(found[1], name) == getattr(whole, name) for name in Told._fields)
 
 
 async def test_answers_by_how_soon_they_came_once_per_customer(store: Store) -> None:
