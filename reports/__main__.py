@@ -33,6 +33,7 @@ from reports.digest import (
     DigestContext,
     DigestRule,
     Every,
+    Gathered,
     LineMessages,
     Shop,
     gather,
@@ -221,8 +222,8 @@ async def make_digest(request: Request) -> dict[str, Any]:
     read = max(ROLLING_WEEKS, reported.weeks.weeks)
     weeks = Weeks.until(reported.weeks.last(1).first, weeks=read, tz=tz)
 
-    def unit(tx: Tx) -> tuple[DigestContext, list[Comment], Views | None]:
-        context = gather(
+    def unit(tx: Tx) -> tuple[Gathered, list[Comment], Views | None]:
+        gathered = gather(
             tx,
             shop=shop,
             digest_rule=rule,
@@ -234,12 +235,12 @@ async def make_digest(request: Request) -> dict[str, Any]:
             trust_rules=request.trust,
         )
         comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
-        views = gather_views(tx, context, rule=rule, shop=shop, tz=tz) if request.page else None
-        return context, comments, views
+        views = gather_views(tx, gathered.counted, rule=rule, shop=shop, tz=tz) if request.page else None
+        return gathered, comments, views
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
-        context, comments, views = await store.read(unit)
+        gathered, comments, views = await store.read(unit)
     finally:
         await store.close()
     found = analyse_comments(
@@ -249,7 +250,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
         segment=rule.segment,
         seed=f"{rule.id} {period}",
     )
-    context = with_texts(context, found)
+    context = with_texts(gathered.computed(), found)
     own = None if request.templates is None else Path(request.templates)
     try:
         return {**_rendered(context, own), **({} if views is None else _drawn(context, views, tz, own))}

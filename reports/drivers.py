@@ -291,16 +291,9 @@ def is_wanted(instrument: str) -> bool:
     return instrument == OUTCOME or instrument in COMPANIONS or is_touchpoint(instrument)
 
 
-def gather_drivers(
-    tx: Tx,
-    start_ms: int,
-    end_ms: int,
-    *,
-    specs: Mapping[str, InstrumentSpec],
-    blocks: Mapping[str, tuple[str, ...]],
-    window: Span,
-) -> tuple[DriverAnalysis, ...]:
-    """The analyses of a stored window [start, end), by the time the touchpoints were rated; a quarter is a good length.
+def driver_sittings(tx: Tx, start_ms: int, end_ms: int, *, specs: Mapping[str, InstrumentSpec]) -> list[Sitting]:
+    """What `analyse` takes of a stored window [start, end), by the time the touchpoints were rated; a quarter is a good
+    length.
 
     Reads the sessions with a touchpoint in them, and of these the questions that matter here.
     """
@@ -308,7 +301,7 @@ def gather_drivers(
     rows = tx.answers_beside(
         start_ms, end_ms, anchors=[name for name in wanted if is_touchpoint(name)], instruments=wanted
     )
-    return analyse(sittings_of(rows, specs), specs, blocks=blocks, window=window)
+    return sittings_of(rows, specs)
 
 
 def analyse(

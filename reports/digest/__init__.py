@@ -7,7 +7,7 @@ Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and 
 """
 
 from reports.digest.context import DigestContext, Missing
-from reports.digest.gather import gather, with_texts
+from reports.digest.gather import Gathered, gather, with_texts
 from reports.digest.reach import LineMessages, Reach
 from reports.digest.scores import Comparison, IndexLine, IndexRow, Row
 from reports.digest.shop import DigestRule, Shop
@@ -28,6 +28,7 @@ __all__ = [
     "DigestContext",
     "DigestRule",
     "Every",
+    "Gathered",
     "IndexLine",
     "IndexRow",
     "LineMessages",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ from reports.digest.care import care_of
 from reports.digest.context import DigestContext, Missing
 from reports.digest.counting import Group, Source, Wording
 from reports.digest.history import CORRECTED, SILENT, is_first, leading_result, pause_of, revisions_of
-from reports.digest.loyalty import read_attitudes, segments_of
+from reports.digest.loyalty import Attitudes, read_attitudes, segments_of
 from reports.digest.mix import mix_of
 from reports.digest.reach import reach_of
 from reports.digest.response import response_of
@@ -29,11 +29,11 @@ from reports.digest.scores import (
 )
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
-from reports.drivers import DriverAnalysis, gather_drivers
+from reports.drivers import DriverAnalysis, analyse, driver_sittings
 from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts, TopicShare
-from reports.kpi_report import KpiReading, KpiReport, kpi_report, read_kpis
+from reports.kpi_report import KpiReading, kpi_report, read_kpis
 from reports.kpis import midnight_ms
 from reports.metrics import (
     CAUTION_BELOW,
@@ -48,6 +48,7 @@ from reports.metrics import (
 )
 from reports.portfolio import gather_portfolio
 from reports.quality import SATISFACTION, Quality, Timing, gather_quality
+from reports.sittings import Sitting
 from reports.trust import Rules
 from storage.store import Tx
 
@@ -65,8 +66,8 @@ def gather(
     instruments: Mapping[str, InstrumentSpec],
     trials: Sequence[Trial] = (),
     trust_rules: Rules | None = None,
-) -> DigestContext:
-    """The digest of one period, ready to be rendered but for the words of comments (`with_texts`).
+) -> Gathered:
+    """The digest of one period: everything is read, and what is made of counts is made.
 
     Args:
         tx: a reading transaction (a unit for `Store.read`).
@@ -129,16 +130,16 @@ def gather(
     whole = not digest_rule.narrowed
     asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
     reading = _read_kpis(tx, reported, now_ms, tz, instruments) if whole else None
-    segments: tuple[Result, ...] = ()
-    if reading is not None and asked & {"affinity", "nrs"}:
-        segments = segments_of(read_attitudes(tx, weeks, tz, instruments), reading.tables)
+    attitudes = read_attitudes(tx, weeks, tz, instruments) if whole and asked & {"affinity", "nrs"} else None
     portfolio = None
     if whole and trust_rules is not None:
         portfolio = gather_portfolio(
             tx, midnight_ms(weeks.first, tz), until_ms, rules=trust_rules, tz=tz, window=weeks.span()
         )
-    kpis = None if reading is None else _kpis(reading, shop)
-    drivers = _drivers(tx, reported, tz, instruments, shop) if whole else ()
+    quarter = quarter_over(reported) if whole else None
+    sittings = (
+        [] if quarter is None else driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=instruments)
+    )
     silent = not any(
         source.groups(reported.earlier(back).weeks if back else weeks) for back in range(SILENT[reported.every])
     )
@@ -169,9 +170,9 @@ def gather(
             country=shop.country,
             on=weeks.end,
         ),
-        drivers=drivers,
-        segments=segments,
-        kpis=kpis,
+        drivers=(),
+        segments=(),
+        kpis=None,
         reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
         quality=Quality()
         if reading is None
@@ -195,7 +196,47 @@ def gather(
         limits=shop.limits,
         specs=instruments,
     )
-    return replace(context, missing_blocks=_missing(context, whole=whole, ledger=trust_rules is not None))
+    return Gathered(
+        context,
+        shop,
+        reading,
+        attitudes,
+        None if quarter is None else Span(*(day.isoformat() for day in quarter)),
+        sittings,
+        whole=whole,
+        ledger=trust_rules is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A digest of which nothing is left to be read: what takes long can be computed when the transaction is over. A
+    transaction that stays open keeps the write-ahead log from being emptied."""
+
+    counted: DigestContext
+    """Without the figures of the shop, groups of customers and drivers."""
+    _shop: Shop
+    _reading: KpiReading | None
+    _attitudes: Attitudes | None
+    _quarter: Span | None
+    _sittings: Sequence[Sitting]
+    whole: bool
+    ledger: bool
+
+    def computed(self) -> DigestContext:
+        """The digest, ready to be rendered but for the words of comments (`with_texts`)."""
+        shop, reading, specs = self._shop, self._reading, self.counted.specs
+        kpis = None if reading is None else kpi_report(reading, settings=shop.kpis, targets=shop.targets)
+        if kpis is not None and all(result.status == "no_data" for result in kpis.results):
+            kpis = None
+        segments: tuple[Result, ...] = ()
+        if reading is not None and self._attitudes is not None:
+            segments = segments_of(self._attitudes, reading.tables)
+        drivers: tuple[DriverAnalysis, ...] = ()
+        if self._quarter is not None:
+            drivers = analyse(self._sittings, specs, blocks=shop.blocks, window=self._quarter)
+        context = replace(self.counted, kpis=kpis, segments=segments, drivers=drivers)
+        return replace(context, missing_blocks=_missing(context, whole=self.whole, ledger=self.ledger))
 
 
 def with_texts(context: DigestContext, texts: FreeTexts) -> DigestContext:
@@ -280,29 +321,6 @@ def _read_kpis(tx: Tx, period: Period, now_ms: int, tz: ZoneInfo, specs: Mapping
         tz=tz,
         specs=specs,
         linked=is_first_of_month(period.every, period.weeks.end),
-    )
-
-
-def _kpis(reading: KpiReading, shop: Shop) -> KpiReport | None:
-    """The figures; None where there are none."""
-    found = kpi_report(reading, settings=shop.kpis, targets=shop.targets)
-    return found if any(result.status != "no_data" for result in found.results) else None
-
-
-def _drivers(
-    tx: Tx, period: Period, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec], shop: Shop
-) -> tuple[DriverAnalysis, ...]:
-    quarter = quarter_over(period)
-    if quarter is None:
-        return ()
-    first, end = quarter
-    return gather_drivers(
-        tx,
-        midnight_ms(first, tz),
-        midnight_ms(end, tz),
-        specs=specs,
-        blocks=shop.blocks,
-        window=Span(first.isoformat(), end.isoformat()),
     )
 
 

@@ -241,7 +241,7 @@ async def digest_of(
                 tz=tz,
                 instruments=specs,
                 trials=trials,
-            )
+            ).computed()
         )
     finally:
         await store.close()

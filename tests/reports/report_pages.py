@@ -45,8 +45,8 @@ async def views_of(
     specs = specs_of(bundled_instruments())
 
     def unit(tx: Tx) -> tuple[DigestContext, Views]:
-        context = gather(tx, shop=shop, digest_rule=rule, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=specs)
-        return context, gather_views(tx, context, rule=rule, shop=shop, tz=TOKYO)
+        found = gather(tx, shop=shop, digest_rule=rule, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=specs)
+        return found.computed(), gather_views(tx, found.counted, rule=rule, shop=shop, tz=TOKYO)
 
     try:
         await store.write(history.store)

@@ -23,8 +23,8 @@ from reports.answers_report import measure_file, render_json, render_table
 from reports.drivers import (
     DriverAnalysis,
     analyse,
+    driver_sittings,
     explained,
-    gather_drivers,
     lmg,
     rank_correlations,
     sentences,
@@ -468,8 +468,11 @@ async def test_the_drivers_of_a_stored_quarter_are_those_of_its_sittings(tmp_pat
     await store.write(write)
     try:
         found = await store.read(
-            lambda tx: gather_drivers(
-                tx, start, start + 90 * DAY_MS, specs=SPECS, blocks=bundled_blocks(), window=WEEKS
+            lambda tx: analyse(
+                driver_sittings(tx, start, start + 90 * DAY_MS, specs=SPECS),
+                SPECS,
+                blocks=bundled_blocks(),
+                window=WEEKS,
             )
         )
         rows = await store.read(

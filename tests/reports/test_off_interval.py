@@ -48,7 +48,7 @@ async def _digest(tmp_path: Path, h: History, ages: dict[str, int], interval_ms:
         return await store.read(
             lambda tx: gather(
                 tx, shop=shop, digest_rule=WEEKLY, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=SPECS
-            )
+            ).computed()
         )
 
 

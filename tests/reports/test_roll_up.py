@@ -232,7 +232,8 @@ async def test_the_digest_prints_the_scores_of_the_raw_answers_of_its_week_or_it
                 answer = replace(answer, id=f"{answer.id} {week}")
                 tx.record_answer(answer)
                 shadow.standing[answer.session_id, answer.question] = answer
-        context = gather(tx, shop=SHOP, digest_rule=WEEKLY, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=SPECS)
+        gathered = gather(tx, shop=SHOP, digest_rule=WEEKLY, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=SPECS)
+        context = gathered.computed()
         weeks = WEEKS if context.mode == "rolling" else WEEKS[-1:]
         assert many == (context.mode == "week")
         window = Span(context.window_start.isoformat(), context.week_end.isoformat())
