@@ -231,7 +231,7 @@ async def digest_of(
     try:
         await store.write(history.store)
         specs = specs_of(bundled_instruments())
-        return await store.read(
+        gathered = await store.read(
             lambda tx: gather(
                 tx,
                 shop=shop,
@@ -241,7 +241,8 @@ async def digest_of(
                 tz=tz,
                 instruments=specs,
                 trials=trials,
-            ).computed()
+            )
         )
     finally:
         await store.close()
+    return gathered.computed()

@@ -63,11 +63,10 @@ async def gathered(
 
     async with store:
         await store.write(unit)
-        return await store.read(
-            lambda tx: kpi_report(
-                read_kpis(tx, monday=MONDAY, now_ms=NOW_MS, tz=TOKYO, specs=SPECS, linked=linked), **asked
-            )
+        reading = await store.read(
+            lambda tx: read_kpis(tx, monday=MONDAY, now_ms=NOW_MS, tz=TOKYO, specs=SPECS, linked=linked)
         )
+    return kpi_report(reading, **asked)
 
 
 def shop() -> list[Deed]:

@@ -14,6 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from reports import procedures as p
+from tests.examples import of_each_hundred
 
 NEAR = {"rel": 0, "abs": 5.1e-5}  # the sheet prints four digits
 
@@ -375,3 +376,26 @@ def test_holm_steps_down_from_the_smallest() -> None:
     assert p.holm((0.03, 0.01, 0.04)) == pytest.approx((0.06, 0.03, 0.06))
     assert p.holm((0.04,)) == pytest.approx((0.04,))
     assert p.holm(()) == ()
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=40))
+@settings(max_examples=of_each_hundred(8), deadline=None)
+def test_statistics_from_the_same_resamples_are_those_of_each_alone(values: list[int]) -> None:
+    ordered = np.sort(np.array(values, dtype=np.float64))
+    alone = [
+        p.sampled(ordered, statistic, scale=2.0)
+        for statistic in (
+            lambda rows: rows.mean(axis=1),
+            lambda rows: np.median(rows, axis=1),
+            lambda rows: np.percentile(rows, 90, axis=1),
+        )
+    ]
+    together = p.sampled_together((ordered, p.means), (ordered, p.medians), (ordered, p.p90s), scale=2.0)
+    assert list(together) == alone
+
+
+def test_a_block_of_resamples_ends_anywhere_and_the_interval_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ordered = np.sort(np.random.default_rng(7).lognormal(8.0, 1.0, 501))
+    whole = p.sampled_together((ordered, p.means), (ordered, p.medians))
+    monkeypatch.setattr(p, "_DRAWN_AT_ONCE", 501 * 3)
+    assert p.sampled_together((ordered, p.means), (ordered, p.medians)) == whole

@@ -151,10 +151,10 @@ async def digests_of(
 
     def digest(tx: Tx, monday: date) -> tuple[DigestContext, Views]:
         now_ms = midnight_ms(monday + timedelta(weeks=1), TOKYO)
-        context = gather(
+        gathered = gather(
             tx, shop=SHOP, digest_rule=rule, period=week_name(monday), now_ms=now_ms, tz=TOKYO, instruments=SPECS
         )
-        return context, gather_views(tx, context, rule=rule, shop=SHOP, tz=TOKYO)
+        return gathered.computed(), gather_views(tx, gathered.counted, rule=rule, shop=SHOP, tz=TOKYO)
 
     try:
         await store.write(history.store)
