@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from flows.flow import WAVE_MS
 from reports.answers_file import Row as Given
@@ -34,8 +39,7 @@ Wording = tuple[str, str]
 """Wording id and label set: answers to two of them are never put together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """The unit rule keeps one answer per customer within these three (docs/metrics.md, "Which answers are put
     together")."""
 
@@ -74,6 +78,45 @@ class Counted:
         return 0 < self.outside.get(wording, 0) < SUPPRESS_BELOW
 
 
+class Standing:
+    """Which answers stand at the end of a window, one for each customer. Each week is read once, as numbers, however
+    many windows it lies in."""
+
+    def __init__(self, tx: Tx, tz: ZoneInfo) -> None:
+        self._tx = tx
+        self._tz = tz
+        self._customers = {"": 0}
+        self._values: dict[str, int] = {}
+        self._weeks: dict[date, dict[Group, tuple[array[int], array[int]]]] = {}
+
+    def latest(self, group: Group, window: WeekRange) -> dict[str, int]:
+        """Value → number of customers whose latest answer in the window has it, whether it is valid or not: adding up
+        weekly roll-ups would count a customer twice. Without a customer every answer counts."""
+        weeks = (self._week(window.first + timedelta(weeks=number)) for number in range(window.weeks))
+        found = [week[group] for week in weeks if group in week]
+        if not found:
+            return {}
+        who, what = (np.concatenate([np.asarray(week[side], dtype=np.int64) for week in found]) for side in (0, 1))
+        last = np.full(len(self._customers), -1, dtype=np.int64)
+        last[who] = np.arange(who.size)  # of several answers the last one stays
+        named = last[1:]
+        counted = np.concatenate([what[named[named >= 0]], what[who == 0]])
+        counts = np.bincount(counted, minlength=len(self._values)).tolist()
+        return {value: counts[code] for value, code in sorted(self._values.items()) if counts[code]}
+
+    def _week(self, monday: date) -> dict[Group, tuple[array[int], array[int]]]:
+        if monday not in self._weeks:
+            week: dict[Group, tuple[array[int], array[int]]] = {}
+            customers, values = self._customers, self._values
+            for told in self._tx.told_between(*WeekRange(monday, 1).instants(self._tz), nameless=True):
+                group = Group(told.instrument, told.survey_kind, told.touchpoint)
+                who, what = week.setdefault(group, (array("q"), array("q")))
+                who.append(customers.setdefault(told.customer_id, len(customers)))
+                what.append(values.setdefault(told.value, len(values)))
+            self._weeks[monday] = week
+        return self._weeks[monday]
+
+
 class Source:
     """Tallies of any window of the weeks that were read, from the roll-up where it is exact and from rows where
     not."""
@@ -94,6 +137,7 @@ class Source:
         self._rule = rule
         self._tz = tz
         self._narrowed = bool(rule.segment or rule.channel)
+        self._standing = Standing(tx, tz)
         self._telling = Telling(tx, specs, rule, weeks.end)
         found = tx.rollup(weeks.first.isoformat(), weeks.last(1).first.isoformat())
         known = [cell for cell in found if cell.instrument in specs and rule.touchpoint in ("", cell.touchpoint)]
@@ -163,9 +207,7 @@ class Source:
                     count = cell.customers if self._valid(cell) else cell.answers
                     values[(cell.wording_id, cell.label_set)].append((cell.value, count))
         elif len(wordings) == 1 and not self._narrowed:
-            start_ms, end_ms = window.instants(self._tz)
-            latest = self._tx.latest_values(group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms)
-            values[wordings[0]] = list(latest.items())
+            values[wordings[0]] = list(self._standing.latest(group, window).items())
         elif wordings:
             for row in self._latest_rows(group, window):
                 if not row.inside:
@@ -272,8 +314,7 @@ class Source:
             )
             both = len(before & after)
         else:
-            start_ms, end_ms = earlier.joined(later).instants(self._tz)
-            union = self._tx.latest_values(group.instrument, group.survey_kind, group.touchpoint, start_ms, end_ms)
+            union = self._standing.latest(group, earlier.joined(later))
             both = n_earlier + n_later - sum(union.values())
         return both > OVERLAP_ABOVE * n_later
 

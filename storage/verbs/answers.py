@@ -202,15 +202,24 @@ class AnswerVerbs(Verbs):
         )
         return [answer_of(row) for row in rows]
 
-    def told_between(self, start_ms: int, end_ms: int, *, instruments: Sequence[str]) -> list[Told]:
-        """What customers with a name answered to these instruments in [start, end), in order of time; nothing that was
-        skipped."""
+    def told_between(
+        self, start_ms: int, end_ms: int, *, instruments: Sequence[str] = (), nameless: bool = False
+    ) -> list[Told]:
+        """What customers with a name answered to these instruments (or to all that are scored) in [start, end), in
+        order of time; nothing that was skipped. With `nameless` answers of nobody, too."""
         rows = self._db.all(
             "SELECT customer_id, instrument, survey_kind, touchpoint, answered_ms, value, wording_id, lang FROM answers"
-            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND customer_id <> '' AND missing = ''"
-            " AND REPLACE(:instruments, :mark || instrument || :mark, '') <> :instruments"
+            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND missing = ''"
+            " AND (customer_id <> '' OR :nameless = 1) AND ((:instruments = '' AND countable = 1 AND instrument <> '')"
+            " OR REPLACE(:instruments, :mark || instrument || :mark, '') <> :instruments)"
             " ORDER BY answered_ms, id",
-            {"start_ms": start_ms, "end_ms": end_ms, "instruments": marked(instruments), "mark": MARK},
+            {
+                "start_ms": start_ms,
+                "end_ms": end_ms,
+                "instruments": marked(instruments),
+                "mark": MARK,
+                "nameless": int(nameless),
+            },
         )
         return [Told._make(row) for row in rows]
 

@@ -118,33 +118,12 @@ class FigureVerbs(Verbs):
         )
         return dict(rows)
 
-    def latest_values(
-        self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
-    ) -> dict[str, int]:
-        """value → number of customers whose latest counted valid answer in [start, end) has it: right for windows of
-        several weeks, where adding up weekly roll-ups would count a customer twice. Without a customer every answer
-        counts."""
-        rows = self._db.all(
-            "SELECT value, COUNT(*) FROM (SELECT value, customer_id, ROW_NUMBER() OVER"
-            " (PARTITION BY customer_id ORDER BY answered_ms DESC, id DESC) AS place FROM answers"
-            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND instrument = :instrument"
-            " AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
-            " AND missing = '' AND countable = 1) AS valid"
-            " WHERE place = 1 OR customer_id = '' GROUP BY value ORDER BY value",
-            {
-                "instrument": instrument,
-                "survey_kind": survey_kind,
-                "touchpoint": touchpoint,
-                "start_ms": start_ms,
-                "end_ms": end_ms,
-            },
-        )
-        return dict(rows)
-
     def latest_cells(
         self, instrument: str, survey_kind: str, touchpoint: str, start_ms: int, end_ms: int
     ) -> list[LatestCell]:
-        """What `latest_values` counts, by wording, segment, channel and language of that latest answer."""
+        """Customers by their latest counted valid answer in [start, end): by its value, wording, segment, channel and
+        language. Right for windows of several weeks, where adding up weekly roll-ups would count a customer twice.
+        Without a customer every answer counts."""
         rows = self._db.all(
             "SELECT wording_id, label_set, segment, channel, lang, value, COUNT(*) FROM"
             " (SELECT wording_id, label_set, segment, channel, lang, value, customer_id, ROW_NUMBER() OVER"

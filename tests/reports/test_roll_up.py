@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_history import MONDAY, NOW_MS, SHOP, TOKYO, WEEK, WEEKLY, monday_ms, weeks_ago
 
-from reports.digest import gather
+from reports.digest import WeekRange, gather
+from reports.digest.counting import Group, Standing
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import CAUTION_BELOW, Result, Span, Stratum, Tally, Unit, measure, tally
@@ -192,7 +193,8 @@ async def test_scores_of_any_history_are_those_of_its_raw_answers(store: Store, 
         start_ms, end_ms = monday_ms(weeks_ago(2)), monday_ms(MONDAY + timedelta(weeks=1))
         latest = shadow.tallies(WEEKS, "latest_per_customer")
         for instrument, touchpoint in {(key[0], key[1].touchpoint) for key in latest}:
-            counted = tx.latest_values(instrument, "transactional", touchpoint, start_ms, end_ms)
+            group = Group(instrument, "transactional", touchpoint)
+            counted = Standing(tx, TOKYO).latest(group, WeekRange(weeks_ago(2), 3))
             mine = [t for key, t in latest.items() if (key[0], key[1].touchpoint) == (instrument, touchpoint)]
             codes = sum((Counter({**t.codes, **t.sets}) for t in mine), Counter[Any]())
             found = tally(SPECS[instrument], counted.items())

@@ -86,8 +86,8 @@ async def test_on_the_same_millisecond_the_highest_id_is_the_latest(store: Store
 
     await store.write(unit)
     assert await store.read(cells) == {("3", ""): (1, 0), ("9", ""): (1, 1)}
-    values = await store.read(lambda tx: tx.latest_values("nps", "transactional", "purchase", NOON, NOON + 1))
-    assert values == {"9": 1}
+    told = await store.read(lambda tx: tx.told_between(NOON, NOON + 1))
+    assert [one.value for one in told] == ["3", "9"]
 
 
 async def test_answers_of_nobody_count_one_by_one(store: Store) -> None:
@@ -98,8 +98,9 @@ async def test_answers_of_nobody_count_one_by_one(store: Store) -> None:
 
     await store.write(unit)
     assert await store.read(cells) == {("7", ""): (2, 2)}
-    values = await store.read(lambda tx: tx.latest_values("nps", "transactional", "purchase", NOON, NOON + 1))
-    assert values == {"7": 2}
+    assert await store.read(lambda tx: tx.told_between(NOON, NOON + 1)) == []
+    told = await store.read(lambda tx: tx.told_between(NOON, NOON + 1, nameless=True))
+    assert [one.value for one in told] == ["7", "7"]
 
 
 async def test_skipped_and_unknown_answers_are_counted_apart_and_supersede_nobody(store: Store) -> None:
@@ -152,7 +153,9 @@ async def test_a_window_of_several_weeks_counts_each_customer_once(store: Store)
     await store.write(unit)
 
     def latest(start_ms: int, end_ms: int) -> Any:
-        return lambda tx: tx.latest_values("nps", "transactional", "purchase", start_ms, end_ms)
+        return lambda tx: {
+            cell.value: cell.customers for cell in tx.latest_cells("nps", "transactional", "purchase", start_ms, end_ms)
+        }
 
     assert await store.read(latest(NOON - 8 * DAY, NOON + 1)) == {"9": 1, "6": 1}
     assert await store.read(latest(NOON - 8 * DAY, NOON)) == {"2": 1, "6": 1}  # the end stands outside
