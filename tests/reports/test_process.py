@@ -39,7 +39,7 @@ async def test_a_digest_goes_from_stdin_to_stdout(tmp_path: Path) -> None:
     # as the server starts it
     done = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this loop
         [sys.executable, "-W", "error", "-m", "reports", "digest"],
-        input=json.dumps(request).encode(), cwd=nursery.ROOT, capture_output=True, timeout=60, check=False,
+        input=json.dumps(request).encode(), cwd=nursery.ROOT, capture_output=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     made = json.loads(done.stdout)
