@@ -43,8 +43,8 @@ bench: $(VENV)/.dev
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not screenshots" --hypothesis-profile=prove --timeout=1800 $(PYTEST_ARGS)
 
-screenshots: $(VENV)/.dev # what staff see in Slack, in docs/images/staff; needs chromium and a Japanese font
-	$(BIN)/python -m pytest -m screenshots tests/whole/test_screenshots.py
+screenshots: $(VENV)/.dev # what staff see in Slack, and the demo's page, in docs/images; needs chromium and a Japanese font
+	$(BIN)/python -m pytest -m screenshots tests/whole/test_screenshots.py tests/whole/test_screenshots_demo.py
 
 lock: # needs uv; versions and hashes only, no addresses
 	for part in build run dev ja parquet; do \

@@ -161,6 +161,7 @@ async def test_what_is_gone_cannot_be_used(page: Page) -> None:
         {"do": "slack.submits", "user": page.staff, "values": {}},
         {"do": "slack.picks", "user": page.staff, "action_id": "x"},
         {"do": "slack.types", "user": page.staff, "action_id": "customer", "text": "C001"},
+        {"do": "slack.shortcut", "user": page.staff, "channel": page.alerts, "ts": click["ts"], "callback_id": "none"},
         {"do": "slack.adds_file", "user": "Unobody", "name": "a.csv", "content": "QQ=="},
         click,
     ):

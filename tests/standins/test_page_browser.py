@@ -363,7 +363,7 @@ async def test_a_button_in_slack_is_pressed_by_the_chosen_person(world: World, o
     await tab.get_by_label("操作する人").select_option(label="Emma")
     await tab.locator("#channels").get_by_role("button", name="Koe").click()
     await tab.locator("#messages").get_by_role("button", name="9", exact=True).click()
-    await asyncio.wait_for(world.heard.wait(), 5)
+    await world.heard.wait()
     (click,) = world.interactions
     assert (click["user"]["id"], click["actions"][0]["value"]) == (world.customer, "9")
 
@@ -380,7 +380,7 @@ async def test_the_home_is_opened_and_its_buttons_are_pressed(world: World, open
     await expect(tab.locator("#messages").get_by_text("動作状況")).to_be_visible()
     await expect(tab.locator("#slack-form")).to_be_hidden()
     await tab.locator("#messages").get_by_role("button", name="更新").click()
-    await asyncio.wait_for(world.heard.wait(), 5)
+    await world.heard.wait()
     assert world.interactions[-1]["actions"][0]["action_id"] == "koe.home.refresh"
 
 
@@ -499,7 +499,7 @@ async def test_a_shortcut_is_used_on_a_message_with_the_keyboard(
     await tab.keyboard.press("Enter")
     await tab.keyboard.press("ArrowDown")
     await tab.keyboard.press("Enter")
-    await asyncio.wait_for(world.heard.wait(), 5)
+    await world.heard.wait()
     (used,) = world.interactions
     assert (used["type"], used["callback_id"], used["user"]["id"]) == ("message_action", "about", world.staff)
     assert (used["channel"]["id"], used["message_ts"]) == (world.digest, older.ts)
@@ -525,7 +525,7 @@ async def test_a_shortcut_is_used_by_touch_and_not_on_what_one_person_alone_is_t
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
     await entry.tap()
-    await asyncio.wait_for(world.heard.wait(), 5)
+    await world.heard.wait()
     assert world.interactions[-1]["callback_id"] == "about"
     await button.tap()
     await expect(entry).to_be_visible()
@@ -541,6 +541,23 @@ async def test_a_week_shows_the_channel_that_got_the_digest(world: World, open_t
     await tab.get_by_role("button", name="1週間すすめる").click()
     await expect(tab.locator("#room-name")).to_have_text("#voc-digest")
     await expect(tab.get_by_text("今週のお客さまの声")).to_be_visible()
+
+
+@pytest.mark.parametrize(("lang", "week", "shown"), [("ja", "1週間すすめる", ""), ("en", "A week passes", "-en")])
+async def test_a_week_shows_the_digest_in_the_language_of_the_page(
+    world: World, open_tab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, lang: str, week: str, shown: str
+) -> None:
+    english = world.slack.add_channel("voc-digest-en", members=(world.staff,))
+
+    async def both() -> None:
+        for channel, words in ((world.digest, "今週のお客さまの声"), (english, "What customers said")):
+            await world.post(channel, [{"type": "header", "text": plain(words)}])
+
+    monkeypatch.setattr(world, "week_passes", both)
+    tab = await open_tab(f"/?lang={lang}")
+    await tab.locator('[data-channel="HOME"]').click()
+    await tab.get_by_role("button", name=week).click()
+    await expect(tab.locator("#room-name")).to_have_text(f"#voc-digest{shown}")
 
 
 async def test_a_message_that_changes_keeps_its_place_and_the_focus(world: World, open_tab: Callable[..., Any]) -> None:

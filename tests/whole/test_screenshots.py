@@ -915,7 +915,7 @@ async def stage(tmp_path: Path, chromium: Browser, lang: str, name: str) -> Asyn
     context = await chromium.new_context(
         viewport={"width": 1280, "height": 1700}, locale=lang, timezone_id="Asia/Tokyo"
     )
-    context.set_default_timeout(5_000)
+    context.set_default_timeout(60_000)
     yield Stage(world, await context.new_page(), served.url, lang)
     await context.close()
     page.state.stop()

@@ -88,7 +88,7 @@ function notice() {
     unread.channels.clear();
   }
   if (seen.people === null) seen.people = people;
-  let posted = "";
+  const posted = [];
   for (const channel of state.slack.channels) {
     const before = seen.channels.get(channel.id) ?? "";
     if (channel.latest && Number(channel.latest) > Number(before || 0)) {
@@ -97,7 +97,7 @@ function notice() {
         unread.channels.add(channel.id);
         if (following !== "digest" || channel.im) say(words.new_in.replace("{channel}", channel.im ? channel.name : `#${channel.name}`));
       }
-      if (!channel.im) posted = channel.id;
+      if (!channel.im) posted.push(channel);
     }
   }
   for (const person of state.line.people) {
@@ -110,7 +110,12 @@ function notice() {
   if (onScreen("line")) unread.people.delete(state.line.chosen);
   seen.channels = channels;
   seen.people = new Map([...seen.people, ...people]);
-  if (following === "digest" && posted && posted !== state.slack.channel && !state.slack.modal) openChannel(posted);
+  if (following === "digest" && posted.length > 0 && !state.slack.modal) {
+    // a channel named for a language is for who reads the page in it
+    const found = posted.findLast(({ name }) => name.endsWith(`-${lang}`)) ?? posted.findLast(({ name }) => !/-(ja|en)$/.test(name));
+    const there = state.slack.channels.find(({ id }) => id === state.slack.channel)?.name.endsWith(`-${lang}`);
+    if (found && found.id !== state.slack.channel && !(there && !found.name.endsWith(`-${lang}`))) openChannel(found.id);
+  }
 }
 
 function onScreen(name) {
