@@ -18,6 +18,7 @@ from reports.segments import (
     Given,
     attitudes,
     close_pairs,
+    crossed_shown,
     discount_evidence,
     movement,
     nps_nrs_results,
@@ -174,3 +175,35 @@ def test_a_pair_is_of_one_customer_and_at_most_thirty_days_apart() -> None:
     nps = {"c1": (NOW, 9), "c2": (NOW, 8), "c3": (NOW, 3)}
     nrs = {"c1": (NOW - 30 * DAY_MS, 1), "c2": (NOW + 31 * DAY_MS, 5), "c4": (NOW, 5)}
     assert list(close_pairs(nps, nrs)) == [("c1", 9, 1)]
+
+
+# ------------------------------------------------------------------------------------- crossings of two answers
+
+
+def crossed(pairs: dict[tuple[int, int], int]) -> dict[str, Result]:
+    return by_variant(crossed_shown(nps_nrs_results(pairs, stratum=Stratum(), window=Span())))
+
+
+def test_a_crossing_with_ten_in_every_row_and_column_is_told_cell_by_cell() -> None:
+    told = crossed({(9, 5): 20, (9, 1): 6, (8, 4): 12, (5, 1): 6, (5, 5): 6})
+    assert all(result.score is not None for result in told.values())
+    assert (told["quiet_risk"].score, told["quiet_risk"].counts["passive_leaver"]) == (pytest.approx(12.0), 0)
+
+
+def test_what_a_handful_of_detractors_said_of_staying_is_not_told() -> None:
+    # five detractors: their distribution over the second question is a number of five
+    told = crossed({(9, 5): 20, (9, 1): 12, (8, 4): 13, (5, 5): 2, (5, 1): 3})
+    assert {result.score for result in told.values()} == {None}
+    assert all(result.counts == {} and "sibling" in result.flags for result in told.values())
+
+
+def test_a_small_middle_hides_the_cells_and_leaves_the_two_sums_that_do_not_cross_it() -> None:
+    told = crossed({(9, 5): 20, (9, 1): 12, (8, 4): 4, (5, 5): 12, (5, 1): 3})
+    assert told["share_promoter_repeater"].score is None
+    for name in ("quiet_risk", "locked_in"):
+        assert told[name].score is not None
+        assert told[name].counts == {}, "the cells would stand in them"
+
+
+def test_nobody_in_a_row_hides_nothing() -> None:
+    assert crossed({(9, 5): 20, (9, 1): 12})["share_promoter_leaver"].score == pytest.approx(37.5)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from report_history import MONDAY, TOKYO, History, digest_of, weeks_ago
 
 from reports.digest import week_name
-from reports.digest.telling import told_until
+from reports.digest.telling import may_tell_year, told_until
 from reports.digest.weeks import WeekRange
 from reports.kpis import midnight_ms
 from reports.metrics import SUPPRESS_BELOW
@@ -102,3 +102,18 @@ def shop_until(weeks: int) -> History:
     for back in range(3, 3 - weeks, -1):
         history.nps(4, 1, 6, monday=weeks_ago(back))
     return history
+
+
+@pytest.mark.parametrize(("new", "told"), [(0, True), (9, False), (10, True)])
+def test_what_is_known_of_a_years_customers_is_told_again_when_ten_have_answered(new: int, told: bool) -> None:
+    assert may_tell_year(END, weekly([30, 0, new])) is told
+
+
+def test_a_part_is_told_beside_the_whole_when_the_rest_holds_ten() -> None:
+    store, other = (MONDAY, "渋谷店", "line"), (MONDAY, "新宿店", "line")
+    week = WeekRange(MONDAY, 1)
+    for n, told in ((9, False), (10, True)):
+        found = told_until(END, {store: 40, other: n}, parts=lambda _: [("渋谷店", ""), ("新宿店", "")])
+        assert (("", ""), week) in found
+        # the whole less the one store is the other
+        assert ((("渋谷店", ""), week) in found) is told
