@@ -7,9 +7,10 @@ import base64
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -441,26 +442,8 @@ class SlackChannel:
                 await asyncio.sleep(min(after_s or 1.0, _TOLD_WAIT_S))
 
     async def _respond(self, url: str, body: JsonObject) -> None:
-        import aiohttp
-
-        method = "response_url"
-        api_host = urlsplit(self.web().base_url).netloc
-        if urlsplit(url).netloc not in (f"hooks.{_SLACK}", api_host):
-            raise SlackError(method, Refused("not an address of Slack's"))
-        session = self._connections()
-        try:
-            async with asyncio.timeout(_CALL_S), session.post(url, json=body, allow_redirects=False) as answer:
-                if answer.status == 429:
-                    after_s = retry_after_s(answer.headers.get("Retry-After"))
-                    raise SlackError(method, RetryLater("ratelimited", after_s=after_s))
-                if answer.status >= 500:
-                    raise SlackError(method, RetryLater(f"http {answer.status}"))
-                if answer.status != 200:
-                    raise SlackError(method, Refused(f"http {answer.status}"))
-        except TimeoutError as slow:
-            raise SlackError(method, Unknown("timeout", retry=False)) from slow
-        except (aiohttp.ClientError, OSError) as broken:
-            raise SlackError(method, Unknown(f"connection broken: {type(broken).__name__}", retry=False)) from broken
+        async with self._asked("response_url", "hooks", "POST", url, repeat=False, json=body):
+            pass
 
     async def download(self, url: str, *, limit: int) -> bytes:
         """A file that somebody gave to the app, with the bot's token.
@@ -469,33 +452,56 @@ class SlackChannel:
             SlackError: It is no address of Slack's, larger than `limit` bytes, not there, or not readable with our
                 scopes (Slack then shows its page for signing in).
         """
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with self._asked("download", "files", "GET", url, repeat=True, headers=headers) as answer:
+            if answer.content_type == "text/html":
+                raise SlackError("download", Refused(f"http {answer.status}"))
+            body = bytearray()
+            async for chunk in answer.content.iter_chunked(65_536):
+                body += chunk
+                if len(body) > limit:
+                    raise SlackError("download", Refused("too large"))
+            return bytes(body)
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, host: str, verb: Literal["GET", "POST"], url: str, *, repeat: bool, **request: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The 200 of an address that Slack gave us, at this host of Slack's.
+
+        Args:
+            repeat: whether doing it again after a broken connection does no harm.
+
+        Raises:
+            SlackError: it is no address of Slack's, or the answer was another or did not come.
+        """
         import aiohttp
 
-        method, token = "download", self._token
         api_host = urlsplit(self.web().base_url).netloc
-        if urlsplit(url).netloc not in (f"files.{_SLACK}", api_host):
+        if urlsplit(url).netloc not in (f"{host}.{_SLACK}", api_host):
             raise SlackError(method, Refused("not an address of Slack's"))
-        session = self._connections()
-        headers = {"Authorization": f"Bearer {token}"}
+        connections = self._connections()
+
+        def lost(reason: str) -> RetryLater | Unknown:
+            return RetryLater(reason) if repeat else Unknown(reason, retry=False)
+
         try:
-            async with asyncio.timeout(_CALL_S), session.get(url, headers=headers, allow_redirects=False) as answer:
+            async with (
+                asyncio.timeout(_CALL_S),
+                connections.request(verb, url, allow_redirects=False, **request) as answer,
+            ):
                 if answer.status == 429:
                     after_s = retry_after_s(answer.headers.get("Retry-After"))
                     raise SlackError(method, RetryLater("ratelimited", after_s=after_s))
                 if answer.status >= 500:
                     raise SlackError(method, RetryLater(f"http {answer.status}"))
-                if answer.status != 200 or answer.content_type == "text/html":
+                if answer.status != 200:
                     raise SlackError(method, Refused(f"http {answer.status}"))
-                body = bytearray()
-                async for chunk in answer.content.iter_chunked(65_536):
-                    body += chunk
-                    if len(body) > limit:
-                        raise SlackError(method, Refused("too large"))
-                return bytes(body)
+                yield answer
         except TimeoutError as slow:
-            raise SlackError(method, RetryLater("timeout")) from slow
+            raise SlackError(method, lost("timeout")) from slow
         except (aiohttp.ClientError, OSError) as broken:
-            raise SlackError(method, RetryLater(f"connection broken: {type(broken).__name__}")) from broken
+            raise SlackError(method, lost(f"connection broken: {type(broken).__name__}")) from broken
 
     def web(self) -> AsyncWebClient:
         """The SDK's client, sharing this channel's connections and never repeating a call by itself.

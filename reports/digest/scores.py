@@ -208,6 +208,11 @@ def compare_cells(
     if now.n < SUPPRESS_BELOW or leading_result(source, group, wording, spec, window).score is None:
         return Comparison(against, earlier, "none", "few_now")
     found = difference(statistic, then, now)
+    return _untold(against, earlier, found, overlap=source.overlap(group, before, window))
+
+
+def _untold(against: Against, earlier: Result, found: procedures.Difference | None, *, overlap: bool) -> Comparison:
+    """A difference as it stands before the family of tests is judged together; none where neither side varies."""
     if found is None:
         return Comparison(against, earlier, "none", "no_variance")
     return Comparison(
@@ -219,7 +224,7 @@ def compare_cells(
         high=found.high,
         p=found.p,
         detectable=found.detectable,
-        flags=("overlap",) if source.overlap(group, before, window) else (),
+        flags=("overlap",) if overlap else (),
     )
 
 
@@ -314,19 +319,7 @@ def _index_change(
     if now.status == "suppressed":
         return Comparison(against, past, "none", "few_now")
     found = procedures.mean_difference_of(list(before.values()), list(after.values()))
-    if found is None:
-        return Comparison(against, past, "none", "no_variance")
-    return Comparison(
-        against,
-        past,
-        "noise",
-        delta=found.delta,
-        low=found.low,
-        high=found.high,
-        p=found.p,
-        detectable=found.detectable,
-        flags=("overlap",) if len(before.keys() & after.keys()) > OVERLAP_ABOVE * len(after) else (),
-    )
+    return _untold(against, past, found, overlap=len(before.keys() & after.keys()) > OVERLAP_ABOVE * len(after))
 
 
 def judge(primary: Draft, others: Sequence[Draft | IndexDraft]) -> None:
