@@ -12,6 +12,7 @@ from looked import CHANNEL, Looked, unhappy
 from persons import PURCHASE_SHOP, START_MS, Person, invited
 
 from bot.channel import JsonObject
+from bot.slack.channel import SlackChannel
 from bot.slack.messages import ANSWER_VIEW
 from bot.staff import access, people
 from bot.staff.access import ANYTHING_ELSE, window_private
@@ -127,6 +128,8 @@ async def silence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(people, "_ASK_S", HOURS_S)
         patched.setattr(access, "_DECIDE_S", HOURS_S)
+        assert SlackChannel.call.__kwdefaults__ is not None
+        patched.setitem(SlackChannel.call.__kwdefaults__, "timeout_s", HOURS_S)
         world = await open_world(
             tmp_path_factory.mktemp("silence"), start_ms=START_MS, shop=SHOP, transport=request.param
         )
@@ -134,6 +137,7 @@ async def silence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         looked, person = await unhappy(world), await invited(world)
         assert world.koe.access is not None
         assert await world.koe.access.may("manage", BOSS)
+        world.slack.ack_timeout_s = 60.0  # a busy machine is no reason; who waits for Slack waits for hours
         world.slack.answering.clear()
         world.slack.requests.clear()
         yield Silence(world, looked, person)
