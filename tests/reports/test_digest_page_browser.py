@@ -252,6 +252,7 @@ async def test_on_paper_it_is_light_without_controls_and_holds_every_section(
     assert await tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert await tab.locator(".filters").is_hidden()
     assert await tab.locator("#theme").is_hidden()
+    assert await tab.locator("details:visible").count() == 0, "nobody opens anything on paper"
     assert await tab.evaluate(CONTRASTS) == []
     paper = await tab.pdf(path=tmp_path / "page.pdf", format="A4")
     assert paper.startswith(b"%PDF")
