@@ -196,7 +196,7 @@ async def test_filters_show_one_scope_and_one_period_and_the_address_keeps_them(
 
 async def test_a_hidden_week_says_why_instead_of_a_number(open_page: Callable[..., Any]) -> None:
     tab = await open_page("ja")
-    await tab.locator("#scope").select_option(label="梅田店")
+    await tab.locator("#scope").select_option(label="Slack")
     await tab.locator("#weeks").select_option(label="直近1週")
     shown = tab.locator(".panel:visible")
     await expect(shown.locator(".big")).to_have_text("n<10 のため非表示")
