@@ -110,7 +110,7 @@ def demo() -> Iterator[str]:
 async def test_somebody_answers_a_whole_survey_on_the_page_and_reads_the_digest(demo: str) -> None:
     from playwright.async_api import async_playwright, expect
 
-    expect.set_options(timeout=60_000)  # only a test that fails waits so long
+    expect.set_options(timeout=300_000)  # only a test that fails waits so long
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         page = await browser.new_page(viewport={"width": 1440, "height": 900})
