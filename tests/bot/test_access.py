@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -168,6 +169,47 @@ async def test_words_may_stand_where_everybody_may_read_them_bots_aside(director
     checked = access_of(directory, STAFF, [])
     members = ("U0READER", "U0NOBODY", "U0SUPPORT", "U0BOT", "U0GUEST")
     assert await checked.those_who_may_not("read_comments", members) == ("U0NOBODY", "U0GUEST")
+
+
+async def test_who_cannot_wait_for_slack_goes_by_what_it_said_within_half_an_hour(directory: Directory) -> None:
+    now_ms, noted = NOW_MS, []
+
+    async def note(*refusal: str) -> None:
+        noted.append(refusal)
+
+    people = People(directory, team_id=lambda: "T1", default_lang="ja", failure=NotAnswered, now_ms=lambda: now_ms)
+    checked = Access(people, STAFF, note_refused=note)
+
+    async def reason(user: str = "U0SUPPORT") -> str | None:
+        refused = (await checked.check_now("handle_cases", user, way="view:test"))[1]
+        return None if refused is None else refused.reason
+
+    async def slack_tells() -> None:
+        while people._asking:
+            await asyncio.gather(*people._asking.values())
+            await asyncio.sleep(0)
+
+    assert await reason() == "checking"
+    await slack_tells()
+    assert await reason() == "checking", "who they are is known, who is in the group is not"
+    await slack_tells()
+    assert await reason() is None
+    before = len(directory.calls)
+    now_ms += 11 * 60_000
+    assert await reason() is None, "not fresh, yet believed"
+    await slack_tells()
+    assert len(directory.calls) > before, "and asked beside"
+    now_ms += 31 * 60_000
+    assert await reason() == "checking"
+    await slack_tells()
+    assert noted == [], "nobody was refused"
+    assert await reason("U0NOBODY") == "checking"
+    await slack_tells()
+    await reason("U0NOBODY")
+    await slack_tells()
+    assert await reason("U0NOBODY") == "unlisted"
+    assert [entry[0] for entry in noted] == ["U0NOBODY"] * len(noted)
+    assert noted
 
 
 # ------------------------------------------------------------------------------------------- what is left out

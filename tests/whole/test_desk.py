@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 
+from bot.staff import commands
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
 from storage.records import AuditEntry
@@ -267,6 +268,18 @@ async def test_a_dry_run_counts_and_names_nobody(world: World) -> None:
     assert "ルール「x」はありません" in await asks(world, "dry-run x", "U0STAFF")
     await world.settle()
     assert len(person.bubbles()) == before
+
+
+async def test_who_waits_for_a_long_dry_run_is_told_that_it_is_being_computed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_PATIENCE_S", (0.0,))
+    before = len(world.slack.ephemerals("U0STAFF"))
+    assert "送るはずだったもの：" in await asks(world, "dry-run after-purchase 30d", "U0STAFF")
+    first, _ = world.slack.ephemerals("U0STAFF")[before:]
+    assert first.text.startswith("試算しています")
+    done = await world.koe.store.read(lambda tx: tx.jobs(kind="command", state="done"))
+    assert {job.payload for job in done} == {"{}"}, "what was typed is forgotten"
 
 
 async def test_slack_in_trouble_costs_no_answer(world: World) -> None:
