@@ -355,6 +355,7 @@ async def test_a_server_that_never_answers_is_left_within_the_timeout(line: Line
     hasty = LineChannel(access_token="token", base_url=line.url, within_s=0.05)
     line.script = [HANG, HANG]
     assert await send(hasty, token=False) == Unknown("push: no answer (TimeoutError)", retry=True)
+    await line.asked.wait()
     assert line.posts == ["push"]
     await hasty.close()
 
