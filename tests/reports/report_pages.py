@@ -19,7 +19,7 @@ _NPS = (1, 1, 1, 1, 2, 5, 4, 7, 10, 8, 7)
 
 
 def busy_shop(*, a_week: tuple[int, int] = (30, 60), weeks: int = 12, seed: int = 1) -> History:
-    """Answers of so many weeks; 梅田店 has fewer than ten a week."""
+    """Answers of so many weeks; 梅田店 has so few that it is never shown, 新宿店 fewer than ten in the last week."""
     chance, history = random.Random(seed), History()
     for back in range(weeks):
         for _ in range(chance.randint(*a_week)):
