@@ -112,7 +112,7 @@ def read_kpis(
 ) -> KpiReading:
     """What the figures of one ISO week and of the seven before are computed from.
 
-    Read are the events of 65 weeks (60 without `linked`), older orders of the customers who seem new, and all
+    Read are the events of 60 weeks (117 with `linked`), older orders of the customers who seem new, and all
     contracts; they go through as pages and stay as columns (about 0.1 kB an event).
 
     Args:

@@ -293,11 +293,12 @@ def churn_rate(tables: EventTables, window: Window) -> Result:
     return _share(window, "churn_rate", len(left), len(active), unit="per_customer")
 
 
-def _customers_at(tables: EventTables, at_ms: int) -> set[str] | set[int]:
-    """Who is under contract at an instant, or in a shop without contracts who bought within the 365 days before."""
+def _customers_at(tables: EventTables, at_ms: int) -> np.ndarray:
+    """Who is under contract at an instant, or in a shop without contracts who bought within the 365 days before; each
+    once."""
     if len(tables.contracts):
-        return _under_contract(tables, at_ms)
-    return set(np.unique(tables.buying.who[tables.buying.between(at_ms - LOOK_BACK_MS, at_ms)]).tolist())
+        return np.array(sorted(_under_contract(tables, at_ms)), dtype=object)
+    return np.unique(tables.buying.who[tables.buying.between(at_ms - LOOK_BACK_MS, at_ms)])
 
 
 def retention_of(at_start: int, new: int, at_end: int) -> Estimate:
@@ -320,8 +321,9 @@ def retention(tables: EventTables, window: Window) -> Result:
     """crr: share of the customers at the start who are customers at the end. A customer is who is under contract, or in
     a shop without contracts who bought within the 365 days before. New is who was none at the start."""
     start, end = _customers_at(tables, window.start_ms), _customers_at(tables, window.end_ms)
-    found = retention_of(len(start), len(end - start), len(end))
-    counts = {"start": len(start), "new": len(end - start), "end": len(end)} if start else {}
+    new = np.setdiff1d(end, start, assume_unique=True).size
+    found = retention_of(start.size, new, end.size)
+    counts = {"start": start.size, "new": new, "end": end.size} if start.size else {}
     return _result(window, "crr", "share", found, len(start), form="share", unit="per_customer", counts=counts)
 
 

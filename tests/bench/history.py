@@ -158,8 +158,8 @@ _PARQUET = pa.schema(
         ("answered_ms", pa.int64()),
     ]
 )
-_YEAR = 56
-"""Weeks with purchases: a year before the four weeks whose non-response is judged."""
+_YEAR = 65
+"""Weeks with purchases: more than the figures of eight weeks look back on."""
 
 
 async def write_store(database: Path, weeks: int, count: int, *, customers: int, parquet: Path | None = None) -> int:
