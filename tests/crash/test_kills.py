@@ -51,6 +51,8 @@ EVERY_COMMIT: list[tuple[Platform, str, tuple[int, ...]]] = [
 ELSEWHERE = {
     "store.before_migration_commit": "tests/storage/test_sqlite.py",
     "digests.computed": "tests/crash/test_digest_kills.py",
+    "digests.speaking": "tests/crash/test_digest_kills.py",
+    "digests.spoken": "tests/crash/test_digest_kills.py",
     "export.window": "tests/bot/test_exports.py",
     "export.before_rename": "tests/bot/test_exports.py",
 }
