@@ -211,8 +211,8 @@ class Play:
             "返信がお客さまのLINEに届く", slack.submits(_STAFF), user, "新しい手ぬぐいを本日お送りします。"
         )
         self._check("送信の結果がカードに出る", "LINEが送信を受け付けました" in shown(), shown())
-        await self._does("お客さまが返信する", line.says(user, "ありがとうございます。土曜日に受け取れますか"))
-        self._check("お客さまの返信がカードのスレッドに届く", "土曜日に受け取れますか" in shown(), shown())
+        await self._does("お客さまが返信する", line.says(user, "ありがとうございます。お待ちしています。"))
+        self._check("お客さまの返信がカードのスレッドに届く", "お待ちしています" in shown(), shown())
         await opens("resolve", "対応を終える")
         await self._does("結果を選んで対応を終える", slack.submits(_STAFF, {"outcome": "resend"}))
         self._check("カードが解決になる", "解決 @高木・再送を手配・初回返信まで" in shown(), shown())
