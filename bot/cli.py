@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bot.terminal import described, echo, one_line
+from flows.visible import spelled_line
+
 if TYPE_CHECKING:
     from bot.app import Koe
     from bot.config import Config, DigestRule, Shop
@@ -57,7 +60,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int = 1) -> typer.Exit:
-    typer.echo(message, err=True)
+    echo(message, err=True)
     return typer.Exit(code)
 
 
@@ -74,7 +77,7 @@ def _config(*, serving: bool = False) -> Config:
 
 def _refuse(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        typer.echo(str(problem), err=True)
+        echo(str(problem), err=True)
     if problems:
         count = len(problems)
         raise _fail(f"{count} problem{'s' if count > 1 else ''} found; nothing was done.", EXIT_CONFIG)
@@ -150,7 +153,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        typer.echo(f"Koe listens on http://{host}:{port}")
+        echo(f"Koe listens on http://{host}:{port}")
         looking = asyncio.create_task(_tell_what_is_missing(koe, config))
         # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() raises the signal once
         # more for whoever had it before and returns. That must not end the process before Koe is closed.
@@ -185,7 +188,7 @@ def check() -> None:
     from bot.clock import SystemClock
 
     _refuse(find_problems(now_ms=SystemClock().now_ms()))
-    typer.echo("Everything is in order.")
+    echo("Everything is in order.")
 
 
 @app.command()
@@ -225,7 +228,7 @@ def talk(
             record.write_text(written, encoding="utf-8")
         except OSError as error:
             raise _fail(f"the talk could not be written to {record}: {error.strerror}") from error
-        typer.echo(f"Recorded in {record}.")
+        echo(f"Recorded in {record}.")
 
 
 @app.command()
@@ -283,7 +286,7 @@ def digest(
         raise _fail(f"no digest {id!r} in koe.yaml (there: {known}); add it under digests.", EXIT_CONFIG)
     shown = _run(_digest(config, rule, week, format, post))
     if output is None:
-        typer.echo(shown)
+        echo(shown)
     else:
         output.write_text(shown + "\n", encoding="utf-8")
 
@@ -382,27 +385,27 @@ async def _dry_run(config: Config, rule: TriggerRule, days: int, ids: bool) -> N
     def day(at_ms: int) -> str:
         return datetime.fromtimestamp(at_ms / 1000, shop.tz).strftime("%Y-%m-%d %H:%M")
 
-    typer.echo(f"{rule.id}, {days} days from {day(found.start_ms)} to {day(found.end_ms)}. Nothing was sent.")
+    echo(f"{rule.id}, {days} days from {day(found.start_ms)} to {day(found.end_ms)}. Nothing was sent.")
     if rule.every_ms is None:
-        typer.echo(f"  {found.events:6,} events of type {rule.on}, {found.matched:,} match the rule")
+        echo(f"  {found.events:6,} events of type {rule.on}, {found.matched:,} match the rule")
     else:
-        typer.echo(f"  {found.matched:6,} invitations by the rhythm")
+        echo(f"  {found.matched:6,} invitations by the rhythm")
     line = found.line_messages
-    typer.echo(f"  {len(found.sent):6,} would have been sent ({line:,} on LINE, {len(found.sent) - line:,} in Slack)")
+    echo(f"  {len(found.sent):6,} would have been sent ({line:,} on LINE, {len(found.sent) - line:,} in Slack)")
     for reason, number, count in lines_of(found):
         rule_name = "        " if number is None else f"rule {number}: "
         why = reason_text(limited(shop.contact, reason), "en", shop.tz)
-        typer.echo(f"  {count:6,} not, {rule_name}{reason} – {why}")
+        echo(f"  {count:6,} not, {rule_name}{reason} – {why}")
     if found.withdrawn:
-        typer.echo(f"  {found.withdrawn:6,} withdrawn by {', '.join(rule.void_on)}")
+        echo(f"  {found.withdrawn:6,} withdrawn by {', '.join(rule.void_on)}")
     if found.ahead:
-        typer.echo(f"  {found.ahead:6,} not due yet")
+        echo(f"  {found.ahead:6,} not due yet")
     more = f", and up to {line:,} more for reminders" if found.reminders else ""
-    typer.echo(f"LINE messages: {line:,}{more}.")
+    echo(f"LINE messages: {line:,}{more}.")
     if ids and found.sent:
-        typer.echo("Customers:")
+        echo("Customers:")
         for would in found.sent:
-            typer.echo(f"  {day(would.at_ms)}  {would.channel:5}  {would.customer_id}")
+            echo(f"  {day(would.at_ms)}  {would.channel:5}  {would.customer_id}")
 
 
 @app.command()
@@ -435,10 +438,10 @@ async def _ask_platforms(config: Config) -> bool:
             if channel is not None:
                 await channel.close()
     for finding in found:
-        typer.echo(f"{finding.weight}: {finding}", err=finding.weight == "missing")
+        echo(f"{finding.weight}: {finding}", err=finding.weight == "missing")
     asked = [name for name, channel in (("LINE", line), ("Slack", slack)) if channel is not None]
     if asked and all(finding.weight != "missing" for finding in found):
-        typer.echo(f"{' and '.join(asked)}: nothing is missing.")
+        echo(f"{' and '.join(asked)}: nothing is missing.")
     return all(finding.weight != "missing" for finding in found)
 
 
@@ -458,23 +461,23 @@ async def _doctor(config: Config, replay: str) -> bool:
             again = [
                 job_id for job_id in wanted if await store.write(partial(Tx.replay_job, job_id=job_id, now_ms=now_ms))
             ]
-            typer.echo(f"{len(again)} of {len(wanted)} jobs will run again.")
+            echo(f"{len(again)} of {len(wanted)} jobs will run again.")
             return len(again) == len(wanted)
         wrong = await store.read(lambda tx: tx.check_integrity())
         counts = await store.read(lambda tx: tx.job_counts())
         given_up = await store.read(lambda tx: [*tx.jobs(state="dead"), *tx.jobs(state="uncertain")])
     for sentence in wrong:
-        typer.echo(sentence, err=True)
+        echo(sentence, err=True)
     console = Console()
     waiting = ", ".join(f"{kind} {state} {count}" for (kind, state), count in sorted(counts.items()) if state != "done")
-    console.print(f"jobs: {waiting or 'none waiting'}", highlight=False, soft_wrap=True)
+    console.print(one_line(f"jobs: {waiting or 'none waiting'}"), soft_wrap=True)
     if given_up:
         table = Table("job", "kind", "channel", "state", "attempts", "reason")
         for job in given_up:
-            table.add_row(job.id, job.kind, job.channel, job.state, str(job.attempts), job.error)
+            table.add_row(*map(one_line, (job.id, job.kind, job.channel, job.state, str(job.attempts), job.error)))
         console.print(table)
         console.print("Mend the reason, then: koe doctor --replay JOB (or all)", highlight=False)
-    typer.echo("The database is sound." if not wrong else f"{len(wrong)} things are wrong with the database.")
+    echo("The database is sound." if not wrong else f"{len(wrong)} things are wrong with the database.")
     return not wrong
 
 
@@ -523,7 +526,7 @@ def slack_manifest(
     else:
         written = yaml.safe_dump(made, allow_unicode=True, sort_keys=False).rstrip()
     if output is None:
-        typer.echo(written)
+        echo(written)
     else:
         output.write_text(written + "\n", encoding="utf-8")
 
@@ -613,15 +616,15 @@ def metrics(
     except AnswersFileError as error:
         raise _fail(str(error)) from error
     for fault in measured.faults:
-        typer.echo(f"{file}:{fault.line}: {fault.message}", err=True)
+        echo(f"{file}:{fault.line}: {fault.message}", err=True)
     if (more := measured.bad + measured.undated - len(measured.faults)) > 0:
-        typer.echo(f"… and {more} more such rows", err=True)
+        echo(f"… and {more} more such rows", err=True)
     if format == "json":
         for note in measured.notes(words):
-            typer.echo(note, err=True)
-        typer.echo(render_json(measured, words))
+            echo(note, err=True)
+        echo(render_json(measured, words))
     else:
-        typer.echo(render_table(measured, specs, words), nl=False)
+        echo(render_table(measured, specs, words), nl=False)
 
 
 def _kpi_settings(shop: Shop) -> KpiSettings:
@@ -650,7 +653,7 @@ def _deeds(file: Path, tz: tzinfo) -> list[Deed]:
     try:
         for row in read_rows(file, tz):
             if isinstance(row, tuple):
-                typer.echo(f"{file}:{row[0]}: {row[1]}", err=True)
+                echo(f"{file}:{row[0]}: {row[1]}", err=True)
             else:
                 event = row.event
                 who = "" if event.customer is None else event.customer.id
@@ -678,9 +681,7 @@ def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Mapping[s
         if config is not None and problems:
             raise _fail("\n".join(str(problem) for problem in problems), EXIT_CONFIG)
         if library is None or (shop is None and settings.config.exists()):
-            typer.echo(
-                "The shop's own files have problems (koe check names them); what is wrong is left out.", err=True
-            )
+            echo("The shop's own files have problems (koe check names them); what is wrong is left out.", err=True)
     if library is None:
         return bundled_instruments(), bundled_blocks(), shop
     return library.instruments, {name: items_of(block) for name, block in library.blocks.items()}, shop
@@ -690,14 +691,14 @@ def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Mapping[s
 def _bytes_bar(file: Path) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr over the bytes of a file; what it gives takes the number read since last time."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     if not file.is_file():  # which the reader says in a sentence
         yield lambda read: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (described(), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(file.name, total=file.stat().st_size)
+        task = bar.add_task(spelled_line(file.name), total=file.stat().st_size)
         yield lambda read: bar.advance(task, read)
 
 
@@ -717,7 +718,7 @@ def import_events(
 
 async def _import_events(config: Config, file: Path) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from bot.clock import Chance, SystemClock
     from bot.events.files import count_rows, import_events
@@ -732,9 +733,9 @@ async def _import_events(config: Config, file: Path) -> int:
             for channel in ("line", "slack")
             if (known := await store.read(partial(Tx.get_meta, key=f"workspace.{channel}"))) is not None
         }
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (described(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(file.name, total=total)
+            task = bar.add_task(spelled_line(file.name), total=total)
             result = await import_events(
                 file,
                 store=store,
@@ -749,10 +750,10 @@ async def _import_events(config: Config, file: Path) -> int:
     finally:
         await store.close()
     for line, reason in result.bad[:100]:
-        typer.echo(f"{file}:{line}: {reason}", err=True)
+        echo(f"{file}:{line}: {reason}", err=True)
     if len(result.bad) > 100:
-        typer.echo(f"… and {len(result.bad) - 100} more bad rows", err=True)
-    typer.echo(f"{result.stored} stored, {result.known} known before, {len(result.bad)} bad.")
+        echo(f"… and {len(result.bad) - 100} more bad rows", err=True)
+    echo(f"{result.stored} stored, {result.known} known before, {len(result.bad)} bad.")
     return len(result.bad)
 
 
@@ -787,9 +788,9 @@ async def _import_answers(config: Config, file: Path) -> int:
     finally:
         await store.close()
     for fault in result.faults:
-        typer.echo(f"{file}:{fault.line}: {fault.message}", err=True)
+        echo(f"{file}:{fault.line}: {fault.message}", err=True)
     if result.bad > len(result.faults):
-        typer.echo(f"… and {result.bad - len(result.faults)} more bad rows", err=True)
+        echo(f"… and {result.bad - len(result.faults)} more bad rows", err=True)
     for count, about in (
         (result.erased, "answers of erased customers were left out."),
         (result.cut, "texts were cut to their first 1,000 characters."),
@@ -798,10 +799,10 @@ async def _import_answers(config: Config, file: Path) -> int:
         (result.former, "answers that were corrected or withdrawn were left out."),
     ):
         if count:
-            typer.echo(f"{count} {about}", err=True)
+            echo(f"{count} {about}", err=True)
     if result.unused:
-        typer.echo(f"Columns not used: {', '.join(result.unused)}", err=True)
-    typer.echo(f"{result.stored} stored, {result.known} known before, {result.bad} bad.")
+        echo(f"Columns not used: {', '.join(result.unused)}", err=True)
+    echo(f"{result.stored} stored, {result.known} known before, {result.bad} bad.")
     return result.bad
 
 
@@ -928,11 +929,11 @@ def _export(
     except KeyboardInterrupt:
         raise _fail(f"Interrupted. Give the same command with --resume to go on with {path}.", 130) from None
     if done.resumed_after:
-        typer.echo(f"Went on after {done.resumed_after:,} rows.", err=True)
+        echo(f"Went on after {done.resumed_after:,} rows.", err=True)
     if done.cut:
-        typer.echo(f"{done.cut:,} texts were cut to what a cell can hold; csv and parquet have all of them.", err=True)
+        echo(f"{done.cut:,} texts were cut to what a cell can hold; csv and parquet have all of them.", err=True)
     words = "as they were written" if unmasked else "masked"
-    typer.echo(f"{done.rows:,} {what} in {path}, customers' words {words}; the columns are told in {done.dictionary}.")
+    echo(f"{done.rows:,} {what} in {path}, customers' words {words}; the columns are told in {done.dictionary}.")
 
 
 async def _exported(config: Config, wanted: Wanted) -> Exported:
@@ -943,14 +944,14 @@ async def _exported(config: Config, wanted: Wanted) -> Exported:
     from bot.exports import export
 
     columns = (
-        TextColumn("{task.description}"),
+        described(),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[rows]:,} rows"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(wanted.path.name, total=None, rows=0)
+        task = bar.add_task(spelled_line(wanted.path.name), total=None, rows=0)
         return await export(
             wanted,
             database_url=config.settings.database_url,
@@ -977,7 +978,7 @@ def show_person(
         raise _fail(f"--format is {format!r}: text and json work.", EXIT_CONFIG)
     config = _config()
     try:
-        typer.echo(_run(show(config, customer, form=format, clock=SystemClock())))
+        echo(_run(show(config, customer, form=format, clock=SystemClock())))
     except NotKnown as error:
         raise _fail(str(error)) from error
 
@@ -998,18 +999,18 @@ def erase_person(
     clock = SystemClock()
     try:
         if not yes:
-            typer.echo(_run(show(config, customer, form="text", clock=clock)))
+            echo(_run(show(config, customer, form="text", clock=clock)))
             if not typer.confirm("\nErase all of this? It cannot be undone.", default=False):
                 raise _fail("Nothing was erased.")
         erased = _run(erase(config, customer, clock=clock, chance=Chance()))
     except NotKnown as error:
         raise _fail(str(error)) from error
-    typer.echo(f"Erased: {erased.answers} answers; {erased.jobs} jobs that waited were cancelled.")
+    echo(f"Erased: {erased.answers} answers; {erased.jobs} jobs that waited were cancelled.")
     if erased.by_server:
-        typer.echo("The running server empties the database's log of the old pages within some seconds.")
+        echo("The running server empties the database's log of the old pages within some seconds.")
     elif not erased.clean:
         raise _fail("Somebody reads the database: its log still holds old pages until the next server start.")
-    typer.echo("Backups made earlier, exported files and messages in LINE and Slack still hold what they held.")
+    echo("Backups made earlier, exported files and messages in LINE and Slack still hold what they held.")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from flows import experiments, triggers
 from flows.flow import Flow
 from flows.survey import Library
 from flows.triggers import TriggerRule
+from flows.visible import spelled_line
 from storage.records import Address, AuditEntry, Contacts, Customer, Event, Invitation, Job, Session
 from storage.store import Tx
 
@@ -105,7 +106,7 @@ class Invitations:
             outbox,
             due_ms=max(due_ms, outbox.now_ms),
             event_id=event.id,
-            segment=str(facts.get(rule.segment, "")) if rule.segment else "",
+            segment=spelled_line(str(facts.get(rule.segment, ""))) if rule.segment else "",
             expires_ms=rule.expires_ms,
             experiment=experiment,
             arm=arm,

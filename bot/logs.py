@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
+from flows.visible import spelled, spelled_line
+
 _SECRET = re.compile(r"(xox[abprs]-|xapp-|whsec_|Bearer\s+)[A-Za-z0-9._~+/=-]{6,}")
-_LIVE_IN_TRACES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_LIVE = re.compile(rf"{_LIVE_IN_TRACES.pattern}|\n")
 
 
 def set_up(log_format: str = "text", *, level: str = "INFO") -> None:
@@ -37,17 +37,45 @@ def set_up(log_format: str = "text", *, level: str = "INFO") -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(_OneLine())
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[libraries])
 
 
 def redact(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Strike credentials out of every text of an event, and spell out what could forge another line or speak to the
-    terminal that shows it: line breaks, control characters, reversed writing."""
+    """Strike credentials out of every text of an event, however deep, and spell out what could forge another line or
+    speak to the terminal that shows it: line breaks, control characters, reversed writing."""
     for key, value in event.items():
-        if isinstance(value, str):
-            clean = _SECRET.sub(lambda m: f"{m[1]}…", value)
-            spelled = _LIVE if key != "exception" else _LIVE_IN_TRACES
-            event[key] = spelled.sub(lambda m: m[0].encode("unicode_escape").decode(), clean)
+        # a trace is several lines
+        event[key] = spelled(_struck(value)) if key == "exception" and isinstance(value, str) else _told(value)
     return event
+
+
+def _told(value: Any) -> Any:
+    match value:
+        case str():
+            return spelled_line(_struck(value))
+        case dict():
+            return {_told(name): _told(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_told(part) for part in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            # exceptions and bytes would be written by whoever renders the line
+            return spelled_line(_struck(repr(value)))
+
+
+def _struck(text: str) -> str:
+    return _SECRET.sub(lambda m: f"{m[1]}…", text)
+
+
+class _OneLine(logging.Formatter):
+    """What libraries log, under the same rules."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = spelled_line(_struck(record.getMessage()))
+        line = f"{record.levelname} {record.name} {told}"
+        if record.exc_info:
+            line += "\n" + spelled(_struck(self.formatException(record.exc_info)))
+        return line

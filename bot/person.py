@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -18,6 +17,7 @@ from bot.clock import Chance, Clock
 from bot.staff.card import erased_message
 from flows.flow import Flow
 from flows.survey import Library
+from flows.visible import spelled_line
 from reports import trust
 from reports.rounding import signed
 from storage.errors import StoreInUse
@@ -306,5 +306,4 @@ def _when(ms: int, tz: tzinfo) -> str:
 
 def _plain(text: str) -> str:
     """What others wrote, in one line and without anything a terminal would obey."""
-    folded = text.replace("\r\n", "\n").replace("\n", " / ")
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in folded)
+    return spelled_line(text.replace("\r\n", "\n").replace("\n", " / "))

@@ -53,6 +53,7 @@ from flows.flow import Flow
 from flows.source import DefinitionErrors, Problem, parse_yaml
 from flows.survey import Library
 from flows.transcript import render_transcript, told
+from flows.visible import spelled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -525,7 +526,7 @@ class _Screen:
     def _line(self, text: str, style: str, *, bar: bool = False) -> None:
         from rich.text import Text
 
-        words = Text(_printable(text), style=style)
+        words = Text(spelled(text), style=style)
         width = self._console.width - 4
         pieces = words.wrap(self._console, width) if self._lively and words.cell_len > width else [words]
         for piece in pieces:
@@ -572,10 +573,6 @@ def _noted(output: Output) -> str:
             return f"the survey has ended: {output.outcome}"
         case _:
             return ""
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c == "\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
 
 
 # -------------------------------------------------------------------------------------------------------- the loop

@@ -5,11 +5,13 @@ The format stands in tests/flows/talks.py, which plays such files; `koe talk --r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import yaml
 
 from flows.exchange import Ask, Choice, Output, Record, Say, Wake
+from flows.visible import REVERSED
 
 __all__ = ["render_transcript", "told"]
 
@@ -53,7 +55,9 @@ def render_transcript(head: Mapping[str, object], talk: Sequence[Mapping[str, ob
       - wake text
     """
     whole = {**head, "talk": [dict(line) for line in talk]}
-    return yaml.dump(whole, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=1000)
+    written = yaml.dump(whole, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=1000)
+    # YAML escapes control characters by itself, and takes reversed writing for letters
+    return _REVERSED.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def _buttons(choices: tuple[Choice, ...]) -> list[str]:
@@ -64,8 +68,12 @@ class _Dumper(yaml.SafeDumper):
     """Several lines as a block, so that bubbles read as they look."""
 
 
+_REVERSED = re.compile(f"[{REVERSED}]")
+
+
 def _block(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = '"' if _REVERSED.search(text) else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _block)

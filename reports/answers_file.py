@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.visible import spelled_line
 from reports.sheets import unguard
 
 COLUMNS = (
@@ -36,6 +37,11 @@ COLUMNS = (
 )
 NEEDED = COLUMNS[:2]
 
+_LABELS = tuple(
+    COLUMNS.index(name)
+    for name in ("instrument", "survey_kind", "touchpoint", "channel", "segment", "lang", "wording_id", "label_set")
+)
+"""Columns that reports name answers by: a line of visible characters each."""
 _OF_EXPORTS = ("question", "replaced_at")
 """Columns that tell which rows of an export are no answers to be counted."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,7 +108,9 @@ class AnswersFile:
         names = [unicodedata.normalize("NFKC", name).strip().casefold() for name in header]
         self._width = len(names)
         self._place = {name: names.index(name) for name in COLUMNS if name in names}
-        self.unused: tuple[str, ...] = tuple(name for name in names if name and name not in (*COLUMNS, *_OF_EXPORTS))
+        self.unused: tuple[str, ...] = tuple(
+            spelled_line(name) for name in names if name and name not in (*COLUMNS, *_OF_EXPORTS)
+        )
         """Columns of the file that are not read, in its order."""
         self._question_at, self._replaced_at = (names.index(name) if name in names else -1 for name in _OF_EXPORTS)
         self.own = 0
@@ -123,7 +131,7 @@ class AnswersFile:
             if "instrument" in only and (";" in only or "\t" in only):
                 mark = "tabs" if "\t" in only else "semicolons"
                 raise AnswersFileError(f"{self.path}:1: the columns are separated by {mark}: save it with commas.")
-            found = ", ".join(name for name in names if name)[:200] or "none"
+            found = spelled_line(", ".join(name for name in names if name)[:200]) or "none"
             raise AnswersFileError(
                 f"{self.path}:1: there is no column {' and no column '.join(missing)}; the first line names the"
                 f" columns, and here they are: {found}."
@@ -163,6 +171,10 @@ class AnswersFile:
             if not texts[0]:
                 yield BadRow(line, "instrument is empty: write which question was answered, such as nps.")
                 continue
+            # together, because almost every row is in order
+            if not "".join([texts[place] for place in _LABELS]).isprintable():
+                for place in _LABELS:
+                    texts[place] = spelled_line(texts[place])
             yield Row(line, *texts)
 
     def _ragged(self, cells: list[str]) -> str:

@@ -61,7 +61,7 @@ def live_everywhere(tx: Tx) -> None:
             data=json.dumps({"order": f"no-{CANARY}", "ticket": f"t-{CANARY}", "product": CANARY}),
         )
     )
-    tx.put_customer(rows.customer(PERSON, name=f"山田 {CANARY}\x1b[31m"))
+    tx.put_customer(rows.customer(PERSON, name=f"山田 {CANARY}\x1b[31m\r\x07\u202e\nlevel=error"))
     tx.put_match_key(PERSON, "email", f"hash-{CANARY}", f"order-{CANARY}", NOW)
     # at the address, before anybody knew whose it was
     tx.put_address(rows.address(LINE_ID, "", certainty=""))
@@ -160,7 +160,8 @@ async def test_everything_is_shown_in_words() -> None:
         "from +1.50 to -4.25, case opened",
     ):
         assert shown in done.stdout, f"{shown}\n{done.stdout}"
-    assert "\x1b" not in done.stdout
+    assert f"name 山田 {CANARY}\\u001b[31m\\u000d\\u0007\\u202e / level=error, language" in done.stdout
+    assert not [char for char in done.stdout if char in "\x1b\r\x07\u202e"]
 
 
 async def test_everything_is_shown_as_json_with_every_column() -> None:

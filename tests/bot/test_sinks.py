@@ -9,6 +9,7 @@ import ast
 import csv
 import io
 import json
+import logging
 import re
 import sys
 import unicodedata
@@ -28,8 +29,11 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 import structlog
+import yaml
+from rich.console import Console
+from rich.table import Table
 
-from bot import logs
+from bot import logs, terminal
 from bot.channel import Turn
 from bot.line.messages import encode_messages, render_messages, validate_messages
 from bot.slack.messages import answer_view, render_turn
@@ -40,8 +44,11 @@ from bot.staff.survey import CustomerHit, FlowOption, render_survey_view
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
 from flows.engine import Ask, Choice, Record, Say
-from reports import sheets
+from flows.transcript import render_transcript
+from reports import answers_report, sheets
+from reports.answers_report import Measured, measure_file
 from reports.export_columns import Heading
+from reports.instruments import specs_of
 from reports.metrics import InstrumentSpec, Span, measure, tally
 from reports.page import digest_chart, render_page
 from reports.render import (
@@ -58,6 +65,7 @@ from reports.sample import samples
 ROOT = Path(__file__).parents[2]
 TOKYO = ZoneInfo("Asia/Tokyo")
 DECK = builtin_library().deck
+SPECS = specs_of(builtin_library().instruments)
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
 NOW_MS = 1_795_050_000_000
 
@@ -77,6 +85,7 @@ PAYLOADS = (
     "first\r\nlevel=error event=forged\u2028line\u0085next",
     "a\x00b\u202ec\ud800d\x1b[2J\x07",
     "../../etc/passwd\x00.png",
+    "\x9b2J\x1b]0;title\x07\u2066reversed\u200f\u2069 [/red][bold] %s %(name)s",
 )
 LIVE_HTML = ("<script>alert", "<img", "<svg onload", "onerror=alert(1)>")
 LIVE_SLACK = ("<!channel>", "<@U0EVIL>", "<https://evil", "<!subteam", "<!here>")
@@ -148,9 +157,19 @@ def live_in_mrkdwn(text: str) -> None:
     assert not [piece for piece in LIVE_SLACK if piece in text], text
 
 
+REVERSED = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 def plain(text: str) -> None:
-    """Words on a terminal: nothing that moves its cursor."""
-    assert not [c for c in text if unicodedata.category(c) == "Cc" and c not in "\n"], repr(text)
+    """Words on a terminal: nothing that moves its cursor or turns its writing."""
+    live = [c for c in text if (unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c != "\n") or c in REVERSED]
+    assert not live, repr(text)
+
+
+def in_line(text: str) -> None:
+    """The same, where no word from outside begins a line of its own."""
+    plain(text)
+    assert not [line for line in text.split("\n") if line.startswith("level=error")], repr(text)
 
 
 def html(text: str) -> None:
@@ -315,6 +334,7 @@ def _chart(payload: str, _: Path) -> None:
     context, views = digests(payload)[0]
     chart = digest_chart(context, views)
     assert chart is not None
+    plain(chart["alt"])  # the text of the file that goes to Slack
     slack({"text": "x", "blocks": [{"type": "section", "text": {"type": "plain_text", "text": chart["alt"][:3000]}}]})
 
 
@@ -324,6 +344,35 @@ def _results(payload: str, _: Path) -> None:
     result = measure(spec, tally(spec, [("9", 40)]), window=Span("2026-11-16", "2026-11-23"))[0]
     found = replace(result, stratum=replace(result.stratum, touchpoint=payload, wording_id=payload))
     plain(render_results([found, found], spec, lang="ja", first=date(2026, 11, 16), end=date(2026, 11, 23)))
+
+
+def _answers(payload: str, folder: Path) -> Measured:
+    """A file of answers with the payload in every column that the report names answers by."""
+    path, text = folder / "answers.csv", io.StringIO()
+    writing = csv.writer(text)
+    labels = ("survey_kind", "touchpoint", "channel", "segment", "lang", "wording_id", "label_set")
+    writing.writerow(["customer", "session", "instrument", "value", *labels, payload])
+    for number in range(24):
+        where = [payload] * len(labels)
+        for name, value in (("nps", number % 11), ("nrs", 5 - number % 3), ("affinity", 4), ("reason", payload)):
+            writing.writerow([f"c{number}{payload}", f"s{number}", name, value, *where, "x"])
+        for item in range(1, 7):
+            writing.writerow([f"c{number}", f"s{number}", f"csi3_{item}", 3, *where, "x"])
+        writing.writerow([f"c{number}", f"s{number}", payload, 3, *where, "x"])
+    path.write_bytes(text.getvalue().encode("utf-8", "replace"))
+    named = builtin_library().instruments
+    return measure_file(path, SPECS, unscored=named, texts=["reason"], tz=TOKYO)
+
+
+def _file(payload: str, folder: Path) -> None:
+    found = _answers(payload, folder)
+    for lang in ("ja", "en"):
+        in_line(answers_report.render_table(found, SPECS, lang))  # type: ignore[arg-type]
+        in_line("\n".join(found.notes(lang)))  # type: ignore[arg-type]
+    written = answers_report.render_json(found)
+    plain(written)
+    records = json.loads(written)
+    assert {record["metric"] for record in records} >= {"nps", "nrs", "affinity", "nps_nrs"}
 
 
 HEADS = (Heading("words", "text"), Heading("n", "number"))
@@ -374,16 +423,13 @@ SINKS: dict[str, Callable[[str, Path], None]] = {
     "reports.page.render_page": _page,
     "reports.page.digest_chart": _chart,
     "reports.results.render_results": _results,
+    "reports.answers_report.render_table": _file,
+    "reports.answers_report.render_json": _file,
     "reports.sheets.csv_line": _csv,
     "reports.sheets.write_xlsx": _xlsx,
     "reports.sheets.write_parquet": _parquet,
 }
 """Function that writes for somebody to read → what is tried with each payload."""
-TRIED_ELSEWHERE = {
-    # the file of answers is the caller's own: tests/reports/test_answers_file.py
-    "reports.answers_report.render_json",
-    "reports.answers_report.render_table",
-}
 _WRITES = re.compile(r"(render|write|encode)_\w+|\w+_(view|blocks|chart)|csv_line")
 
 
@@ -399,7 +445,7 @@ def written_by() -> Iterator[str]:
 
 
 def test_every_function_that_writes_has_a_case() -> None:
-    assert set(written_by()) == SINKS.keys() | TRIED_ELSEWHERE
+    assert set(written_by()) == SINKS.keys()
 
 
 @pytest.mark.parametrize("sink", sorted(set(SINKS.values()), key=lambda case: case.__name__), ids=lambda c: c.__name__)
@@ -410,17 +456,65 @@ def test_no_payload_comes_alive(sink: Callable[[str, Path], None], tmp_path: Pat
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_log_line_stays_one_line_of_words(form: str, capfd: pytest.CaptureFixture[str]) -> None:
-    before = structlog.get_config()
+    before, handlers = structlog.get_config(), logging.root.handlers[:]
+    logging.root.handlers.clear()
     logs.set_up(form)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr), cache_logger_on_first_use=False)
     try:
         for payload in PAYLOADS:
-            structlog.get_logger().warning("refused", reason=payload)
+            log = structlog.get_logger()
+            log.warning("refused", reason=payload)
+            log.warning("refused", reasons=[payload, {payload: (payload,)}], raised=ValueError(payload))
+            logging.getLogger("library").warning("said %s", payload)
     finally:
         structlog.configure(**before)
+        logging.root.handlers[:] = handlers
     written = capfd.readouterr().err
-    assert len(written.splitlines()) == len(PAYLOADS)
-    plain(written)
+    assert len(written.splitlines()) == 3 * len(PAYLOADS)
+    in_line(written)
+
+
+def test_a_credential_is_struck_out_however_deep(capfd: pytest.CaptureFixture[str]) -> None:
+    secret = "xox" + "b-1234567890-abcdef"
+    told = logs.redact(None, "", {"reasons": [f"said {secret}", {"raised": ValueError(secret)}], secret: 1})
+    assert "1234567890" not in str(told["reasons"])
+
+
+def test_whatever_is_printed_are_words_and_json_keeps_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    for payload in PAYLOADS:
+        terminal.echo(f"{payload}")
+        terminal.echo(json.dumps({"words": payload}, ensure_ascii=False), err=True)
+        shown = capsys.readouterr()
+        plain(shown.out.replace("\t", " "))
+        plain(shown.err)
+        assert json.loads(shown.err) == {"words": payload}
+
+
+def test_nothing_is_printed_past_the_one_place_that_spells_it_out() -> None:
+    for path in (ROOT / "bot").rglob("*.py"):
+        if "standins" in path.parts or path.name == "terminal.py":
+            continue
+        source = path.read_text(encoding="utf-8")
+        assert "typer.echo(" not in source, path
+        assert 'TextColumn("{task.description}' not in source, path
+
+
+def test_a_line_of_a_table_is_no_markup() -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    for payload in PAYLOADS:
+        table = Table("reason")
+        table.add_row(terminal.one_line(payload))
+        console.print(table)
+    assert "[/red][bold]" in shown.getvalue()
+    plain(shown.getvalue())
+
+
+def test_a_recorded_talk_is_text_that_means_what_was_said() -> None:
+    for payload in PAYLOADS:
+        written = render_transcript({"flow": payload}, [{"in": payload, "out": [payload]}])
+        plain(written.replace("\t", " "))
+        assert yaml.safe_load(written) == {"flow": payload, "talk": [{"in": payload, "out": [payload]}]}
 
 
 def test_no_file_and_no_header_is_named_by_words_from_outside() -> None:
