@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from report_history import DAY_MS, NOW_MS, TOKYO, History, digest_of, monday_ms, weeks_ago
 
 from reports.digest import DigestRule
@@ -378,6 +379,6 @@ async def test_purchases_are_read_from_events_without_what_was_cancelled(tmp_pat
 
 async def test_a_survey_that_was_changed_while_it_ran_is_named(tmp_path: Path) -> None:
     h, plan = history()
-    h.answers[0] = replace(h.answers[0], revision="another")
+    h.answers[0] = structs.replace(h.answers[0], revision="another")
     context = await digest_of(h, tmp_path, trials=[plan])
     assert "実施中に質問の内容が変わりました。" in render_text(context)

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from msgspec import structs
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -338,9 +339,8 @@ async def test_an_event_our_own_code_cannot_digest_is_kept_and_stops_nobody(worl
     session = (await poisoned.sessions())[0]
 
     def corrupt(tx: Any) -> None:
-        from dataclasses import replace
 
-        assert tx.save_session(replace(session, state="[1,", version=session.version + 1))
+        assert tx.save_session(structs.replace(session, state="[1,", version=session.version + 1))
 
     await world.koe.store.write(corrupt)
     event = world.line.text_event(poisoned.user_id, "満足")
@@ -355,10 +355,9 @@ async def test_an_event_our_own_code_cannot_digest_is_kept_and_stops_nobody(worl
     assert "Error" in dead[0].error
 
     def repair(tx: Any) -> None:
-        from dataclasses import replace
 
         broken = tx.find_session(session.id)
-        assert tx.save_session(replace(session, version=broken.version + 1))
+        assert tx.save_session(structs.replace(session, version=broken.version + 1))
         assert tx.replay_job(dead[0].id, world.clock.now_ms())
 
     await world.koe.store.write(repair)
