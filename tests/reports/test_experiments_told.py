@@ -271,7 +271,7 @@ async def test_the_digest_tells_the_result_in_both_languages(tmp_path: Path) -> 
     h, plan = history()
     context = await digest_of(h, tmp_path, trials=[plan])
     text = render_text(context)
-    assert "「再送か返金か」：結果が出ました。（2026年9月21日〜2026年11月15日、A 160人・B 160人）" in text
+    assert "「再送か返金か」：結果が出ました（2026年9月21日〜2026年11月15日、A 160人・B 160人）。" in text
     # 64 of 160 against 96, and 112 against 48, by hand
     assert "A -20.0（95%信頼区間 -34.6〜-4.7、n=160）" in text
     assert "B +40.0（95%信頼区間 +25.2〜+53.3、n=160）" in text
