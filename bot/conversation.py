@@ -360,7 +360,12 @@ class Conversation:
         which one of its wave.
 
         `last_offer` leaves out 「あとで答える」: an invitation that was put off once is not put off again.
+
+        A survey that is still open at this address ends: words are understood as an answer to one question, not to one
+        of two. What was answered there stays, and a tap there is still taken, as a late answer.
         """
+        while (open_one := tx.current_session(session.channel, session.workspace, session.external_id)) is not None:
+            self.stop(tx, open_one, "superseded", outbox)
         flow = self._voice.flow(tx, session)
         state = new_state(flow, lang=session.lang, vars=variables, facts=facts, part=part)
         tx.put_revision(flow.id, flow.revision, flow.definition(), outbox.now_ms)
