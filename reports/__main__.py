@@ -235,7 +235,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
             trust_rules=request.trust,
         )
         comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
-        views = gather_views(tx, gathered.counted, rule=rule, shop=shop, tz=tz) if request.page else None
+        views = gather_views(tx, gathered, rule=rule, shop=shop, tz=tz) if request.page else None
         return gathered, comments, views
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)

@@ -10,93 +10,165 @@ Source: docs/metrics.md ("How many are enough").
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from reports.metrics import SUPPRESS_BELOW
 from reports.procedures import Floats
 
-Cell = TypeVar("Cell", bound=Hashable)
+Integers = npt.NDArray[np.int64]
+Places = Sequence[int] | Integers
+"""Cells, by their places in the sizes of a ledger; each at most once."""
 
 _TRIED = 300_000
 """Combinations looked at for one total: sums of more cells than fit are looked at only where they are watched."""
 _ZERO = 1e-8
 
 
-class Ledger(Generic[Cell]):
+class Ledger:
     """The totals published so far.
 
     A sum of cells can be computed exactly when nothing of it lies outside of what the totals span. To find that out for
-    many sums, one random direction is kept with everything that the totals span taken out of it: the entries of those
-    cells then add up to zero, and, but by an accident of probability nil, those of no others.
+    many sums, two random directions are kept with everything that the totals span taken out of them: in both, the
+    entries of those cells add up to zero, and, but by an accident of probability nil, those of no others.
 
     Args:
-        sizes: cell → number of answers in it.
-        watched: sums that have a name – a shop's answers of four weeks – and so many cells that trying all sums may not
-            get to them.
+        sizes: number of answers in each cell, at least one; totals of neighbouring cells are the fastest.
+        watched: sums of one to nine answers that have a name – a store's of four weeks – and so many cells that trying
+            all sums may not get to them.
     """
 
-    def __init__(self, sizes: Mapping[Cell, int], *, watched: Iterable[Collection[Cell]] = ()) -> None:
-        cells = [cell for cell, n in sizes.items() if n > 0]
-        self._places = {cell: place for place, cell in enumerate(cells)}
-        self._sizes: Floats = np.array([sizes[cell] for cell in cells], dtype=np.float64)
-        self._left: Floats = np.random.default_rng(0).standard_normal(len(cells))
-        self._axes: Floats = np.zeros((len(cells), len(cells)))
+    def __init__(self, sizes: Sequence[int], *, watched: Iterable[Places] = ()) -> None:
+        n = len(sizes)
+        self._sizes: Floats = np.array(sizes, dtype=np.float64)
+        # where each cell holds ten, so does each sum of some
+        self._all_large = bool((self._sizes >= SUPPRESS_BELOW).all())
+        self._left: Floats = np.random.default_rng(0).standard_normal((2, n))
+        self._axes: Floats = np.zeros((0, n))
         self._rank = 0
-        self._all_large = all(n >= SUPPRESS_BELOW for n in sizes.values() if n > 0)
-        named = [places for cells_of in watched if (places := self._small(cells_of, sizes))]
-        self._watched: Floats = np.zeros((len(named), len(cells)))
-        for row, places in enumerate(named):
-            self._watched[row, places] = 1.0
+        self._reached = 0
+        named = [] if self._all_large else list(watched)
+        self._watched = np.concatenate([np.zeros(0, dtype=np.int64), *named])
+        self._begins = np.cumsum([0, *(len(places) for places in named)])[:-1]
         # cells that occur in the same totals can never be told apart: they share a number
-        self._alike = np.zeros(len(cells), dtype=np.int64)
+        self._alike = np.zeros(n, dtype=np.int64)
+        self._groups = 1
 
-    def admit(self, cells: Iterable[Cell]) -> bool:
+    def admit(self, cells: Places) -> bool:
         """Whether the total of these cells may be published beside the others; if so, it is from now on. A total of
         nothing may; one of fewer than ten may not."""
-        if self._all_large:
+        if self._all_large or not len(cells):
             return True
-        total = np.zeros(len(self._places))
-        total[[self._places[cell] for cell in cells if cell in self._places]] = 1.0
-        part = total.copy()
-        for _ in range(2):  # once more, for what rounding left
-            axes = self._axes[: self._rank]
-            part -= (axes @ part) @ axes
-        length = float(np.linalg.norm(part))
-        if length < _ZERO:
+        if _is_zero(self._left[:, cells].sum(axis=1)):
             return True  # it follows from the others: who has those has this
-        axis = part / length
-        left = self._left - (axis @ self._left) * axis
-        _, alike = np.unique(self._alike * 2 + (total > 0), return_inverse=True)
-        rests, sizes = (np.bincount(alike, part).astype(np.float64) for part in (left, self._sizes))
-        if bool((np.abs(self._watched @ left) < _ZERO).any()) or _some_sum(rests, sizes):
+        axis = self._beside(cells)
+        seen = len(axis)
+        left = self._left.copy()
+        left[:, :seen] -= np.outer(self._left[:, :seen] @ axis, axis)
+        alike, groups, harmless = self._split(cells)
+        if not harmless and self._gives_away(left, alike):
             return False
-        self._axes[self._rank] = axis
-        self._rank += 1
-        self._left, self._alike = left, alike
+        if self._rank == len(self._axes):
+            self._axes = np.concatenate([self._axes, np.zeros((self._rank + 16, self._axes.shape[1]))])
+        self._axes[self._rank, :seen] = axis
+        self._rank, self._reached = self._rank + 1, seen
+        self._left, self._alike, self._groups = left, alike, groups
         return True
 
-    def _small(self, cells: Collection[Cell], sizes: Mapping[Cell, int]) -> list[int]:
-        """The places of cells that hold one to nine answers together; [] of others."""
-        few = 0 < sum(sizes.get(cell, 0) for cell in cells) < SUPPRESS_BELOW
-        return [self._places[cell] for cell in cells if cell in self._places] if few else []
+    def _beside(self, cells: Places) -> Floats:
+        """What of a total the others do not span, of length one; cells beyond its end are in none of them."""
+        reached = max(self._reached, int(np.max(cells)) + 1)
+        part = np.zeros(reached)
+        part[cells] = 1.0
+        axes = self._axes[: self._rank, : self._reached]
+        for _ in range(2):  # once more, for what rounding left
+            part[: self._reached] -= (axes @ part[: self._reached]) @ axes
+        return part / float(np.linalg.norm(part))
+
+    def _split(self, cells: Places) -> tuple[Integers, int, bool]:
+        """The groups of cells alike, and how many they are, where one more total tells its cells from all others; and
+        whether that alone shows that the total is harmless.
+
+        A sum that it gives away holds it with a factor that is not zero, and the others in factors that are the same
+        for all of a group. So the sum holds the cells of each parted group that are in the total and not those that are
+        not, or the other way round: where both have ten, no sum under ten is given away. Cells of no total at all have
+        a sum of others that is zero, and there the ones inside are enough.
+        """
+        inside = self._alike[cells]
+        most = np.bincount(inside, self._sizes[cells], self._groups)
+        rest = np.bincount(self._alike, self._sizes, self._groups) - most
+        parted = (most > 0) & (rest > 0)
+        # those of no total so far stay the first group, even when none is left
+        parted[0] = most[0] > 0
+        rest[0] = SUPPRESS_BELOW
+        harmless = bool((parted & (most >= SUPPRESS_BELOW) & (rest >= SUPPRESS_BELOW)).any())
+        numbers = np.where(parted, self._groups - 1 + np.cumsum(parted), np.arange(self._groups))
+        alike = self._alike.copy()
+        alike[cells] = numbers[inside]
+        return alike, self._groups + int(parted.sum()), harmless
+
+    def _gives_away(self, left: Floats, alike: Integers) -> bool:
+        """Whether some sum of fewer than ten answers lies within what the totals span, given what is left of the two
+        directions."""
+        if len(self._begins):
+            named = np.add.reduceat(left[:, self._watched], self._begins, axis=1)
+            if bool(_is_zero(named).any()):
+                return True
+        sizes = np.bincount(alike, self._sizes)
+        few = (sizes > 0) & (sizes < SUPPRESS_BELOW)
+        rests: Floats = np.stack([np.bincount(alike, row) for row in left]).astype(np.float64)
+        counts: Integers = sizes[few].astype(np.int64)
+        return _some_sum(rests[:, few], counts)
 
 
-def _some_sum(left: Floats, sizes: Floats) -> bool:
-    """Whether groups of fewer than ten answers together add up to nothing left."""
-    small = np.flatnonzero(sizes < SUPPRESS_BELOW)
-    rests, counts = left[small], sizes[small]
+def _is_zero(sums: Floats) -> npt.NDArray[np.bool_]:
+    """Which of these sums vanish in both directions."""
+    return np.asarray((np.abs(sums) < _ZERO).all(axis=0))
+
+
+def _some_sum(rests: Floats, counts: Integers) -> bool:
+    """Whether groups of fewer than ten answers together add up to nothing left.
+
+    Args:
+        rests: what is left of each group in the two directions.
+        counts: the answers of each, one to nine.
+    """
+    order = np.argsort(rests[0])
+    rests, counts = rests[:, order], counts[order]
+    n = len(counts)
+    if bool(_is_zero(rests).any()):
+        return True
+    # how many groups after each one have fewer answers than 0, 1, 2 … 10
+    fewer = counts[:, None] < np.arange(SUPPRESS_BELOW + 1)
+    later = fewer[::-1].cumsum(axis=0)[::-1] - fewer
     # sums of one group, then of two, three …: those of one more come from adding a later group to each
-    last, sums, totals = np.arange(len(small)), rests, counts
-    while len(sums):
-        if bool((np.abs(sums) < _ZERO).any()):
+    last, sums, totals = np.arange(n), rests, counts
+    while len(last) * n <= _TRIED:
+        if _completed(rests, counts, last, sums, totals):
             return True
-        if len(sums) * len(small) > _TRIED:
+        longer = int(later[last, SUPPRESS_BELOW - totals].sum())
+        if not 0 < longer * n <= _TRIED:
             return False
-        before, added = np.nonzero(
-            (last[:, None] < np.arange(len(small))) & (totals[:, None] + counts < SUPPRESS_BELOW)
-        )
-        last, sums, totals = added, sums[before] + rests[added], totals[before] + counts[added]
+        before, added = np.nonzero((last[:, None] < np.arange(n)) & (totals[:, None] + counts < SUPPRESS_BELOW))
+        last, sums, totals = added, sums[:, before] + rests[:, added], totals[before] + counts[added]
     return False
+
+
+def _completed(
+    rests: Floats,
+    counts: Integers,
+    last: Integers,
+    sums: Floats,
+    totals: Integers,
+) -> bool:
+    """Whether a later group brings one of these sums to nothing, and still to fewer than ten answers. It has the
+    opposite entry; groups stand in order of theirs."""
+    begin = np.searchsorted(rests[0], -sums[0] - _ZERO)
+    end = np.searchsorted(rests[0], -sums[0] + _ZERO, side="right")
+    often = end - begin
+    which = np.repeat(np.arange(len(last)), often)
+    added = np.arange(len(which)) + np.repeat(begin - (np.cumsum(often) - often), often)
+    small = (added > last[which]) & (totals[which] + counts[added] < SUPPRESS_BELOW)
+    return bool((small & _is_zero(sums[:, which] + rests[:, added])).any())

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from reports.digest import DigestContext, DigestRule, Shop, Telling, WeekRange
+from reports.digest import DigestContext, DigestRule, Gathered, Shop, WeekRange
 from reports.digest.telling import LONGEST_WEEKS, Part
 from reports.kpis import midnight_ms
 from reports.metrics import (
@@ -217,7 +217,8 @@ class _Question:
 class _Page:
     """What the questions of a page share: its weeks, the answers in them, and one account of each question."""
 
-    def __init__(self, tx: Tx, context: DigestContext, *, rule: DigestRule, tz: ZoneInfo) -> None:
+    def __init__(self, tx: Tx, gathered: Gathered, *, rule: DigestRule, tz: ZoneInfo) -> None:
+        context = gathered.counted
         self.tx = tx
         self.rule = rule
         self.tz = tz
@@ -227,7 +228,7 @@ class _Page:
             weeks: Span((context.week_end - timedelta(weeks=weeks)).isoformat(), context.week_end.isoformat())
             for weeks in sorted({*PERIODS, own})
         }
-        self.telling = Telling(tx, context.specs, rule, context.week_end)
+        self.telling = gathered.telling
         self.cells: defaultdict[_Asked, list[RollupCell]] = defaultdict(list)
         self.outside: defaultdict[_Asked, list[RollupCell]] = defaultdict(list)
         for cell in tx.rollup(self.mondays[0].isoformat(), self.mondays[-1].isoformat()):
@@ -247,14 +248,14 @@ _Asked = tuple[str, str, str, str, str]
 """Instrument, kind of survey, touchpoint, wording and label set."""
 
 
-def gather_views(tx: Tx, context: DigestContext, *, rule: DigestRule, shop: Shop, tz: ZoneInfo) -> Views:
+def gather_views(tx: Tx, gathered: Gathered, *, rule: DigestRule, shop: Shop, tz: ZoneInfo) -> Views:
     """The views of the metrics of a digest, and the touchpoints of one instrument by week.
 
     Args:
-        context: the digest.
+        gathered: the digest.
         rule: what the digest is narrowed to.
     """
-    page = _Page(tx, context, rule=rule, tz=tz)
+    context, page = gathered.counted, _Page(tx, gathered, rule=rule, tz=tz)
     lead = page.question(context.primary_spec, context.primary.result.stratum)
     bound = INTERVAL_BOUND if shop.repeat_interval_ms is not None else frozenset[str]()
     seen = [row for row in context.rows if row.spec.id not in bound][:MOST_METRICS]

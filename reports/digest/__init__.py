@@ -11,7 +11,6 @@ from reports.digest.gather import Gathered, gather, with_texts
 from reports.digest.reach import LineMessages, Reach
 from reports.digest.scores import Comparison, IndexLine, IndexRow, Row
 from reports.digest.shop import DigestRule, Shop
-from reports.digest.telling import Telling
 from reports.digest.weeks import (
     ROLLING_WEEKS,
     Every,
@@ -36,7 +35,6 @@ __all__ = [
     "Reach",
     "Row",
     "Shop",
-    "Telling",
     "WeekRange",
     "gather",
     "last_complete_period",

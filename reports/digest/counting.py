@@ -138,7 +138,7 @@ class Source:
         self._tz = tz
         self._narrowed = bool(rule.segment or rule.channel)
         self._standing = Standing(tx, tz)
-        self._telling = Telling(tx, specs, rule, weeks.end)
+        self.telling = Telling(tx, specs, rule, weeks.end)
         found = tx.rollup(weeks.first.isoformat(), weeks.last(1).first.isoformat())
         known = [cell for cell in found if cell.instrument in specs and rule.touchpoint in ("", cell.touchpoint)]
         self.cells = [cell for cell in known if self._inside(cell)]
@@ -291,7 +291,7 @@ class Source:
     def may_tell(self, group: Group, wording: Wording, window: WeekRange) -> bool:
         """Whether no small cell could be had from the answers of a window as one number."""
         stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
-        told = self._telling.may_tell(group.instrument, stratum, window)
+        told = self.telling.may_tell(group.instrument, stratum, window)
         return told and not self.counted(group, window).gives_away(wording)
 
     def guarded_index(self, result: Result, window: WeekRange) -> Result:
@@ -299,7 +299,7 @@ class Source:
         items = {
             name for name, spec in self._specs.items() if spec.item is not None and spec.item.battery == result.metric
         }
-        return result if self._telling.may_tell_items(items, result.stratum, window) else sibling(result)
+        return result if self.telling.may_tell_items(items, result.stratum, window) else sibling(result)
 
     def overlap(self, group: Group, earlier: WeekRange, later: WeekRange) -> bool:
         """Whether more than a tenth of the later window's customers also answered in the earlier one."""

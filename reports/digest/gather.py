@@ -28,6 +28,7 @@ from reports.digest.scores import (
     row_of,
 )
 from reports.digest.shop import DigestRule, Shop
+from reports.digest.telling import Telling
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, analyse, driver_sittings
 from reports.event_tables import EventTables
@@ -203,6 +204,7 @@ def gather(
         attitudes,
         None if quarter is None else Span(*(day.isoformat() for day in quarter)),
         sittings,
+        source.telling,
         whole=whole,
         ledger=trust_rules is not None,
     )
@@ -220,6 +222,8 @@ class Gathered:
     _attitudes: Attitudes | None
     _quarter: Span | None
     _sittings: Sequence[Sitting]
+    telling: Telling
+    """What may stand beside it: its page shows no other numbers."""
     whole: bool
     ledger: bool
 

@@ -16,6 +16,9 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from reports.digest.shop import DigestRule
 from reports.digest.weeks import ROLLING_WEEKS, WeekRange, month_ending_by
 from reports.disclosure import Ledger
@@ -75,11 +78,12 @@ def parts_of(week: WeekRange, sizes: Sizes) -> list[Part]:
         sizes: cell → answers to all questions.
     """
     page = week.last(LONGEST_WEEKS)
+    first, end = page.first, page.end
     found: list[Part] = []
     for place in (1, 2):
         counts: Counter[str] = Counter()
         for cell, n in sizes.items():
-            if page.first <= cell[0] < page.end and n:
+            if first <= cell[0] < end and n:
                 counts[str(cell[place])] += n
         if len(counts) > 1:
             largest = sorted(counts, key=lambda value: (-counts[value], value))
@@ -87,24 +91,43 @@ def parts_of(week: WeekRange, sizes: Sizes) -> list[Part]:
     return found
 
 
-def told_until(
-    end: date, sizes: Sizes, *, parts: Callable[[WeekRange], Iterable[Part]] = lambda _: ()
-) -> frozenset[tuple[Part, WeekRange]]:
-    """What may be told of a question up to the digest of the week that ends before `end`.
+def windows_of_parts(
+    end: date, parts: Callable[[WeekRange], Iterable[Part]]
+) -> dict[WeekRange, list[tuple[Part, WeekRange]]]:
+    """Week of a digest, the oldest first → what its page tells of parts that no earlier one did.
 
     Args:
         end: a Monday.
-        sizes: cell → answers, of REMEMBERED_WEEKS + LONGEST_WEEKS weeks.
         parts: the segments and channels that the page of a week tells apart.
     """
-    totals = _by_week(sizes)
+    weeks = [WeekRange(end - timedelta(weeks=back), 1) for back in range(REMEMBERED_WEEKS, 0, -1)]
+    known: set[tuple[Part, WeekRange]] = set()
+    found: dict[WeekRange, list[tuple[Part, WeekRange]]] = {}
+    for week in weeks:
+        windows = list(windows_of_part(week))
+        wanted = [(part, window) for part in parts(week) for window in windows]
+        found[week] = [told for told in wanted if told not in known]
+        known.update(found[week])
+    return found
 
-    def wanted(week: WeekRange) -> Iterator[tuple[Part, WeekRange]]:
-        n = sum(count for _, count in totals.get(week.first, ()))
-        yield from ((EVERYBODY, window) for window in windows_of(week, n))
-        yield from ((part, window) for part in parts(week) for window in windows_of_part(week))
 
-    return _replayed(end, sizes, wanted)
+def told_until(
+    sizes: Sizes, of_parts: Mapping[WeekRange, Sequence[tuple[Part, WeekRange]]]
+) -> frozenset[tuple[Part, WeekRange]]:
+    """What may be told of a question up to the last of some digests.
+
+    Args:
+        sizes: cell → answers, of REMEMBERED_WEEKS + LONGEST_WEEKS weeks.
+        of_parts: `windows_of_parts` of the digests.
+    """
+    grid = _Grid(sizes)
+
+    def wanted() -> Iterator[tuple[Part, WeekRange]]:
+        for week, windows in of_parts.items():
+            yield from ((EVERYBODY, window) for window in windows_of(week, grid.inside(EVERYBODY, week)[1]))
+            yield from windows
+
+    return _replayed(grid, wanted())
 
 
 def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
@@ -115,50 +138,68 @@ def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
         end: a Monday.
         sizes: Monday → customers whose latest answer is of that week.
     """
-    cells = {(monday, "", ""): n for monday, n in sizes.items()}
-    told = _replayed(end, cells, lambda week: [(EVERYBODY, week.last(YEAR_WEEKS))])
-    return (EVERYBODY, WeekRange(end, 0).before(YEAR_WEEKS)) in told
+    ends = [end - timedelta(weeks=back) for back in range(REMEMBERED_WEEKS - 1, -1, -1)]
+    years = [(EVERYBODY, WeekRange(day, 0).before(YEAR_WEEKS)) for day in ends]
+    return years[-1] in _replayed(_Grid({(monday, "", ""): n for monday, n in sizes.items()}), years)
 
 
-def _replayed(
-    end: date, sizes: Sizes, wanted: Callable[[WeekRange], Iterable[tuple[Part, WeekRange]]]
-) -> frozenset[tuple[Part, WeekRange]]:
-    """What was told, week by week: each window is judged when a digest first wants it."""
-    by_week = _by_week(sizes)
-    ledger = Ledger(sizes, watched=_named_sums(by_week))
+def _replayed(grid: _Grid, wanted: Iterable[tuple[Part, WeekRange]]) -> frozenset[tuple[Part, WeekRange]]:
+    """What was told: each window is judged when a digest first wants it."""
+    ledger = Ledger(grid.sizes, watched=grid.named_sums())
     judged: dict[tuple[Part, WeekRange], bool] = {}
-    for back in range(REMEMBERED_WEEKS - 1, -1, -1):
-        for part, window in wanted(WeekRange(end - timedelta(weeks=back + 1), 1)):
-            if (part, window) not in judged:
-                mondays = (window.first + timedelta(weeks=later) for later in range(window.weeks))
-                inside = [
-                    (cell, n)
-                    for monday in mondays
-                    for cell, n in by_week.get(monday, ())
-                    if part[0] in ("", cell[1]) and part[1] in ("", cell[2])
-                ]
-                enough = sum(n for _, n in inside) >= SUPPRESS_BELOW
-                judged[part, window] = enough and ledger.admit(cell for cell, _ in inside)
+    for told in wanted:
+        if told not in judged:
+            cells, n = grid.inside(*told)
+            judged[told] = n >= SUPPRESS_BELOW and ledger.admit(cells)
     return frozenset(told for told, may in judged.items() if may)
 
 
-def _named_sums(by_week: Mapping[date, Sequence[tuple[Cell, int]]]) -> Iterator[list[Cell]]:
-    """Each segment, channel, and segment's channel, of each week, four weeks and twelve."""
-    for monday in by_week:
-        for weeks in (1, ROLLING_WEEKS, LONGEST_WEEKS):
-            parts: defaultdict[Part, list[Cell]] = defaultdict(list)
-            for later in range(weeks):
-                for cell, _ in by_week.get(monday + timedelta(weeks=later), ()):
-                    for part in {EVERYBODY, (cell[1], ""), ("", cell[2]), (cell[1], cell[2])}:
-                        parts[part].append(cell)
-            yield from parts.values()
+class _Grid:
+    """The answers of one question by week, segment and channel: its cells that hold any, the oldest first.
 
+    Args:
+        sizes: cell → answers.
+    """
 
-def _by_week(sizes: Sizes) -> dict[date, list[tuple[Cell, int]]]:
-    found: dict[date, list[tuple[Cell, int]]] = {}
-    for cell, n in sizes.items():
-        found.setdefault(cell[0], []).append((cell, n))
-    return found
+    def __init__(self, sizes: Sizes) -> None:
+        cells = sorted(cell for cell, n in sizes.items() if n > 0)
+        self.sizes = [sizes[cell] for cell in cells]
+        self._first = cells[0][0] if cells else date.min
+        weeks = [(cell[0] - self._first).days // 7 for cell in cells]
+        self._weeks = weeks[-1] + 1 if weeks else 0
+        self._asked = sorted(set(weeks))
+        found: defaultdict[Part, list[int]] = defaultdict(list)
+        for place, (_, segment, channel) in enumerate(cells):
+            for part in {EVERYBODY, (segment, ""), ("", channel), (segment, channel)}:
+                found[part].append(place)
+        self._parts: dict[Part, tuple[npt.NDArray[np.int64], list[int], list[int]]] = {}
+        for part, places in found.items():
+            # of each week, where it begins among the part's cells, and how many answers came before it
+            begins = np.searchsorted([weeks[place] for place in places], range(self._weeks + 1))
+            before = np.cumsum([0, *(self.sizes[place] for place in places)])[begins]
+            self._parts[part] = np.array(places), begins.tolist(), before.tolist()
+
+    def inside(self, part: Part, window: WeekRange) -> tuple[npt.NDArray[np.int64], int]:
+        """The cells of a window, by their places, and their answers."""
+        begin = (window.first - self._first).days // 7
+        return self._between(part, begin, begin + window.weeks)
+
+    def _between(self, part: Part, begin: int, end: int) -> tuple[npt.NDArray[np.int64], int]:
+        begin, end = min(max(begin, 0), self._weeks), min(max(end, 0), self._weeks)
+        if part not in self._parts:
+            return np.zeros(0, dtype=np.int64), 0
+        places, begins, before = self._parts[part]
+        return places[begins[begin] : begins[end]], before[end] - before[begin]
+
+    def named_sums(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Each segment, channel, and segment's channel, of each week, four weeks and twelve, with one to nine answers
+        in several cells."""
+        for part in self._parts:
+            for week in self._asked:
+                for weeks in (1, ROLLING_WEEKS, LONGEST_WEEKS):
+                    places, n = self._between(part, week, week + weeks)
+                    if n < SUPPRESS_BELOW and len(places) > 1:
+                        yield places
 
 
 class Telling:
@@ -177,10 +218,11 @@ class Telling:
         self._last = WeekRange(end, 0).before(1)
         everything: Counter[Cell] = Counter()
         valid = cache(lambda name, value: parse_value(specs[name], value).kind == "valid")
+        day_of = cache(date.fromisoformat)
         for cell in tx.rollup(first.isoformat(), (end - timedelta(weeks=1)).isoformat()):
             inside = rule.segment in ("", cell.segment) and rule.channel in ("", cell.channel)
             if inside and cell.instrument in specs and not cell.missing and valid(cell.instrument, cell.value):
-                key = (date.fromisoformat(cell.week), cell.segment, cell.channel)
+                key = (day_of(cell.week), cell.segment, cell.channel)
                 question = (cell.instrument, cell.survey_kind, cell.touchpoint, cell.wording_id, cell.label_set)
                 self._sizes[question][key] += cell.customers
                 everything[key] += cell.customers
@@ -188,8 +230,9 @@ class Telling:
                     # an index is made of all wordings of its items
                     self._sizes[(*question[:3], "", "")][key] += cell.customers
         self._parts: Callable[[WeekRange], list[Part]] = cache(lambda week: parts_of(week, everything))
+        of_parts = windows_of_parts(end, self._parts)
         self._told: Callable[[Question], frozenset[tuple[Part, WeekRange]]] = cache(
-            lambda question: told_until(end, self._sizes[question], parts=self._parts)
+            lambda question: told_until(self._sizes[question], of_parts)
         )
 
     def may_tell(self, instrument: str, stratum: Stratum, window: WeekRange, *, part: Part = EVERYBODY) -> bool:

@@ -46,7 +46,7 @@ async def views_of(
 
     def unit(tx: Tx) -> tuple[DigestContext, Views]:
         found = gather(tx, shop=shop, digest_rule=rule, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=specs)
-        return found.computed(), gather_views(tx, found.counted, rule=rule, shop=shop, tz=TOKYO)
+        return found.computed(), gather_views(tx, found, rule=rule, shop=shop, tz=TOKYO)
 
     try:
         await store.write(history.store)

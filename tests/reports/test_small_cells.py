@@ -154,7 +154,7 @@ async def digests_of(
         gathered = gather(
             tx, shop=SHOP, digest_rule=rule, period=week_name(monday), now_ms=now_ms, tz=TOKYO, instruments=SPECS
         )
-        return gathered.computed(), gather_views(tx, gathered.counted, rule=rule, shop=SHOP, tz=TOKYO)
+        return gathered.computed(), gather_views(tx, gathered, rule=rule, shop=SHOP, tz=TOKYO)
 
     try:
         await store.write(history.store)
