@@ -17,7 +17,6 @@ from bot.clock import Chance, Clock
 from bot.staff.card import erased_message
 from flows.flow import Flow
 from flows.survey import Library
-from flows.visible import spelled_line
 from reports import trust
 from reports.rounding import signed
 from storage.errors import StoreInUse
@@ -305,5 +304,5 @@ def _when(ms: int, tz: tzinfo) -> str:
 
 
 def _plain(text: str) -> str:
-    """What others wrote, in one line and without anything a terminal would obey."""
-    return spelled_line(text.replace("\r\n", "\n").replace("\n", " / "))
+    """What others wrote, in one line; what a terminal would obey is spelled out when it is printed."""
+    return text.replace("\r\n", "\n").replace("\n", " / ")

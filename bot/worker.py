@@ -309,8 +309,7 @@ class Worker:
 
         def unit(tx: Tx) -> None:
             self._noting = False
-            taken.extend(self._accepted)
-            self._accepted = []
+            taken[:], self._accepted = self._accepted, []
             at_ms = self.clock.now_ms()
             for job in taken:
                 tx.finish_job(job, state="done", at_ms=at_ms)
@@ -318,12 +317,12 @@ class Worker:
         try:
             while True:
                 try:
-                    await self.store.write(unit, first=True, repeatable=True)
+                    await self.store.write(unit, first=True)
                     break
                 except StoreError as error:
                     # they are sent; only the note of it is missing
                     log.warning("store_busy", error=str(error))
-                    self._noting = True
+                    self._accepted, self._noting = taken + self._accepted, True
                     if self._stopping:
                         return
                     await asyncio.sleep(0.2)

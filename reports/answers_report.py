@@ -13,7 +13,7 @@ import json
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from pathlib import Path
@@ -23,8 +23,9 @@ from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, ins
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted, sentences, title
 from reports.event_tables import EventTables, behaviours, event_tables, local_date
+from reports.file_disclosure import sizes_of, told
 from reports.file_quality import Suspects
-from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, free_text_lines
+from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, beside, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
 from reports.instruments import bundled_blocks
 from reports.kpi_report import (
@@ -42,6 +43,7 @@ from reports.kpis import KpiSettings, Window, midnight_ms, usual_interval
 from reports.linkage import Said
 from reports.metrics import (
     INTERVAL_BOUND,
+    SUPPRESS_BELOW,
     InstrumentSpec,
     Result,
     Span,
@@ -55,12 +57,14 @@ from reports.metrics import (
     off_interval,
     parse_value,
     record,
+    sibling,
 )
 from reports.quality import (
     SATISFACTION,
     Careless,
     Key,
     Quality,
+    Shape,
     acquiescence,
     channel_consistency,
     indices_without,
@@ -101,7 +105,9 @@ class Measured:
     """What a file of answers came to."""
 
     results: list[Result] = field(default_factory=list)
-    """In the order in which the questions first appear."""
+    """As computed, in the order in which the questions first appear; what may be told of them: `told`."""
+    told: list[Result] = field(default_factory=list)
+    """The same records as they may leave the machine (`reports.file_disclosure.told`)."""
     rows: int = 0
     """Rows with an answer, scored or not; bad ones are not among them."""
     bad: int = 0
@@ -449,10 +455,15 @@ class _Counting:
         for asked in batteries:
             without += indices_without(asked, self._careless, window=window)
         places: dict[Key, dict[tuple[str, str], Tally]] = {}
+        few_replaced: set[Key] = set()
         consistent = []
         for (instrument, stratum), cells in self.cells.items():
             if self._specs[instrument].kind == "scale":
-                where = places.setdefault((instrument, replace(stratum, lang="")), {})
+                key = (instrument, replace(stratum, lang=""))
+                where = places.setdefault(key, {})
+                # every answer counts there, and once per customer in the score
+                if 0 < sum(cell.given.total() - cell.codes.total() for cell in cells.values()) < SUPPRESS_BELOW:
+                    few_replaced.add(key)
                 where |= {(channel, stratum.lang): Tally(dict(cell.given)) for channel, cell in cells.items()}
             if instrument in SATISFACTION:
                 counted = {channel: cell.tally() for channel, cell in cells.items() if channel}
@@ -467,7 +478,7 @@ class _Counting:
                 tuple(found for found in without if found is not None),
             ),
             acquiescence=acquiescence(people, self._specs, window=window),
-            shapes=shapes(places, self._specs, window=window),
+            shapes=tuple(_beside_scores(shape, few_replaced) for shape in shapes(places, self._specs, window=window)),
             consistency=tuple(found for found in consistent if found is not None),
         )
 
@@ -528,6 +539,13 @@ class _Counting:
             window=window,
             counts={"captive": held, "free": n - held} if n else {},
         )
+
+
+def _beside_scores(shape: Shape, few_replaced: Collection[Key]) -> Shape:
+    """How a scale was used, suppressed where the score counts one to nine answers fewer."""
+    first = shape.results[0]
+    few = (first.metric, replace(first.stratum, lang="")) in few_replaced
+    return replace(shape, results=tuple(map(sibling, shape.results))) if few else shape
 
 
 def _key(row: Row, instrument: str) -> tuple[str, ...]:
@@ -695,7 +713,9 @@ def measure_file(
         out.kpis = _kpis(tables, counting.said or (), tz, since_ms, settings, targets)
     out.hints = hints_of([*out.results, *(out.kpis.results if out.kpis is not None else ())], targets or {})
     out.batteries = frozenset(indices_of(specs))
-    out.free_text = analyse_comments(gathered.comments(), readers or Readers(), window=window)
+    out.told = told(out.results, specs)
+    comments = analyse_comments(gathered.comments(), readers or Readers(), window=window)
+    out.free_text = beside(comments, sizes_of(out.results, RATED_BY))
     return out
 
 
@@ -736,8 +756,8 @@ def render_json(measured: Measured, lang: Language = "ja") -> str:
     """A JSON list of result records (docs/metrics.md, "A result record"). A suppressed one keeps its n and loses
     score, bounds and counts; those of the effort questions say in `direction` which way is good."""
     records: list[dict[str, Any]] = []
-    for result in measured.results:
-        record = result.shown().to_json()
+    for result in measured.told:
+        record = result.to_json()
         if (direction := _direction(result, lang)) is not None:
             record["direction"] = direction
         if result.metric in measured.batteries:
@@ -784,8 +804,8 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     own = _OWN[lang]
     blocks: list[str] = []
     shown: dict[tuple[str, Stratum], list[Result]] = {}
-    for result in measured.results:
-        shown.setdefault((result.metric, result.stratum), []).append(result.shown())
+    for result in measured.told:
+        shown.setdefault((result.metric, result.stratum), []).append(result)
     for (metric, stratum), results in sorted(shown.items(), key=_reading_order(shown, specs)):
         spec = specs.get(metric)
         name = words.metric(spec) if spec else group_name(metric, lang) or own_label(metric, lang)
@@ -877,8 +897,7 @@ def _block(spec: InstrumentSpec | None, results: list[Result], words: Words, own
         named = " ".join(part for part in (result.variant, result.segment) if part)
         # a count of nothing is a number, 0
         if result.status == "suppressed" or (result.status == "no_data" and result.score is None):
-            word = "no_events" if result.status == "no_data" and kpi_name(result.metric, words.lang) else result.status
-            rows.append((named, own[word], "", about))
+            rows.append((named, own[_why_hidden(result, words.lang)], "", about))
             continue
         interval = "–"
         if result.ci_low is not None and result.ci_high is not None:
@@ -886,9 +905,7 @@ def _block(spec: InstrumentSpec | None, results: list[Result], words: Words, own
         # a ratio has no score when nobody is in its denominator
         score = "–" if result.score is None else words.score(result)
         rows.append((named, score, interval, about))
-    if all(row[1] == own["suppressed"] for row in rows):
-        return [f"  {own['suppressed']}"]
-    for word in ("no_data", "no_events"):
+    for word in ("suppressed", "sibling", "no_data", "no_events"):
         if all(row[1] == own[word] for row in rows):
             return [f"  {own[word]}"]
     lines = [f"  {own['caution'].format(n=number(first.n_valid))}"] if first.status == "caution" else []
@@ -915,6 +932,13 @@ def _block(spec: InstrumentSpec | None, results: list[Result], words: Words, own
     if flags:
         lines.append(f"  {own['flags']} {', '.join(flags)}")
     return lines
+
+
+def _why_hidden(result: Result, lang: Language) -> str:
+    """The key of the words that stand in the place of a number."""
+    if result.status == "no_data":
+        return "no_events" if kpi_name(result.metric, lang) else "no_data"
+    return "sibling" if "sibling" in result.flags else "suppressed"
 
 
 def _about(spec: InstrumentSpec | None, result: Result, words: Words) -> str:
@@ -969,6 +993,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "tallied": "n={n}・未回答 {missing}・無効 {invalid}・同じ方の前の回答 {superseded}",
         "n": "（n={n}）",
         "suppressed": "n<10 のため非表示",
+        "sibling": "差し引きで求められるため非表示",
         "no_data": "回答なし",
         "no_events": "記録なし",
         "caution": "参考値（n={n}）",
@@ -999,6 +1024,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "tallied": "n={n}, missing {missing}, invalid {invalid}, earlier answers of the same customer {superseded}",
         "n": "(n={n})",
         "suppressed": "not shown, n<10",
+        "sibling": "hidden because other values would give it away",
         "no_data": "no answers",
         "no_events": "no records",
         "caution": "for reference only (n={n})",

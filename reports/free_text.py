@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal
@@ -22,7 +22,7 @@ import scipy
 
 from reports import procedures
 from reports.masking import mask
-from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, Stratum, status_of
+from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, Stratum, sibling, status_of
 from reports.procedures import Estimate
 from reports.reading import ExtraMissing, Reader, Readers, Reading
 from reports.rounding import rounded
@@ -276,6 +276,8 @@ class FreeText:
     grown_topics: tuple[GrownTopic, ...] | None = None
     """As `fresh_words`: tested against the four weeks before, in a family of their own."""
     chosen: tuple[Chosen, ...] = ()
+    sides_told: bool = True
+    """Whether `promoters` and `detractors` may be told (`beside`)."""
 
     def results(self) -> list[Result]:
         """The scores as result records: shares and mean ratings per topic, the polarity."""
@@ -298,8 +300,8 @@ class FreeText:
             "n_superseded": self.n_superseded,
             "status": self.status,
             "rated": self.rated,
-            "promoters": self.promoters,
-            "detractors": self.detractors,
+            "promoters": self.promoters if self.sides_told else None,
+            "detractors": self.detractors if self.sides_told else None,
             "polarity_validity": {"rho": self.validity, "n": self.validity_n},
             "promoter_words": [_word_json(word) for word in self.promoter_words],
             "detractor_words": [_word_json(word) for word in self.detractor_words],
@@ -366,6 +368,30 @@ class FreeTexts:
             f"Comments in Japanese, not analysed: {self.unread:,}. With the extra “ja” installed they are"
             " (docs/operations.md)."
         )
+
+
+def beside(texts: FreeTexts, rated: Mapping[tuple[str, str], Collection[int]]) -> FreeTexts:
+    """The comments as they may be told beside the scores of everybody: not all who rate say why. Where the ratings of a
+    topic's writers are one to nine fewer than all ratings, their mean is suppressed (flag `sibling`); where those of
+    all writers are, or are fewer than ten themselves, it is not told how many promoters and detractors there are.
+
+    Args:
+        rated: (survey kind, touchpoint) → number of ratings, wording by wording.
+    """
+
+    def shown(text: FreeText) -> FreeText:
+        everybody = rated.get((text.stratum.survey_kind, text.stratum.touchpoint), ())
+
+        def few(n: int) -> bool:
+            return any(0 < total - n < SUPPRESS_BELOW for total in (*everybody, sum(everybody)))
+
+        topics = tuple(
+            replace(topic, rating=sibling(topic.rating).shown()) if few(topic.rating.n_valid) else topic
+            for topic in text.topics
+        )
+        return replace(text, topics=topics, sides_told=text.rated >= SUPPRESS_BELOW and not few(text.rated))
+
+    return replace(texts, found=tuple(map(shown, texts.found)))
 
 
 # ------------------------------------------------------------------------------------------------------ gathering

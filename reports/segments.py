@@ -60,11 +60,15 @@ def nps_nrs_results(pairs: Mapping[tuple[int, int], int], *, stratum: Stratum, w
     )
 
 
-def crossed_shown(results: Sequence[Result]) -> tuple[Result, ...]:
-    """The records of one crossing – of `nps_nrs_results`, or the four segments of `segment_results` – as they may be
-    told: where a row or a column holds one to nine customers, what these few said of the one would be told by the
-    other. Then cells and counts are suppressed (flag `sibling`), and a sum of cells where its own two rows or columns
-    do."""
+def crossed_shown(results: Sequence[Result], *, apart: bool = False) -> tuple[Result, ...]:
+    """The records of one crossing – of `nps_nrs_results`, or of `segment_results` – as they may be told: where a row or
+    a column holds one to nine customers, what these few said of the one would be told by the other. Then cells and
+    counts are suppressed (flag `sibling`), and a sum of cells where its own two rows or columns do.
+
+    Args:
+        apart: the cells may not be told anyway: their sums would differ by a handful from what is told of one side.
+    """
+    results = [_moved_shown(result) if result.variant == "moved" else result for result in results]
     shares = [result for result in results if result.variant in _CROSSED]
     if not shares or shares[0].status not in ("caution", "ok"):
         return tuple(results)
@@ -72,7 +76,7 @@ def crossed_shown(results: Sequence[Result]) -> tuple[Result, ...]:
     n = sum(counts.values())
     cut = {name: sum(counts.get(cell, 0) for cell in cells) for name, cells in _MARGINS.items()}
     small = {name for name, size in cut.items() if 0 < size < SUPPRESS_BELOW or 0 < n - size < SUPPRESS_BELOW}
-    whole = bool(small & {name for name in _MARGINS if any(cell in counts for cell in _MARGINS[name])})
+    whole = apart or bool(small & {name for name in _MARGINS if any(cell in counts for cell in _MARGINS[name])})
     out = []
     for result in results:
         if result.variant not in _CROSSED:
@@ -82,6 +86,16 @@ def crossed_shown(results: Sequence[Result]) -> tuple[Result, ...]:
         else:
             out.append(replace(result, counts={}) if whole else result)
     return tuple(out)
+
+
+def _moved_shown(result: Result) -> Result:
+    """The share of those who moved, without its matrix where a segment of either date holds one to nine of them."""
+    sides: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for cell, n in result.counts.items():
+        for side, name in zip(sides, cell.split(">"), strict=True):
+            side[name] += n
+    few = any(0 < n < SUPPRESS_BELOW for side in sides for n in side.values())
+    return replace(result, counts={}) if few else result
 
 
 _LIKELY, _STAYS = ("promoter", "passive", "detractor"), ("repeater", "neutral", "leaver")
@@ -340,15 +354,15 @@ _VARIANTS: dict[Language, dict[str, str]] = {
         "moved": "前の日付から層が変わった方",
     },
     "en": {
-        "quiet_risk": "Promoters and passives who will leave",
-        "locked_in": "Detractors who will stay",
-        "mean": "Mean, 0 to 100",
-        "high": "Share of 60 or more",
-        "truly_loyal": "Like us and buy again",
-        "latent_fan": "Like us, have not bought again",
-        "price_driven": "Buy again without liking us",
-        "low_loyalty": "Neither",
-        "discount_evidence": "Buy for the price, of those who buy again without liking us (else habit or lock-in)",
-        "moved": "In another segment than at the earlier date",
+        "quiet_risk": "promoters and passives who will leave",
+        "locked_in": "detractors who will stay",
+        "mean": "mean, 0 to 100",
+        "high": "share of 60 or more",
+        "truly_loyal": "like us and buy again",
+        "latent_fan": "like us, have not bought again",
+        "price_driven": "buy again without liking us",
+        "low_loyalty": "neither",
+        "discount_evidence": "of price_driven: the price seems to be why (else habit, or being locked in)",
+        "moved": "in another segment than at the earlier date",
     },
 }

@@ -33,7 +33,7 @@ from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, analyse, driver_sittings
 from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
-from reports.free_text import FreeTexts, TopicShare
+from reports.free_text import FreeTexts, beside
 from reports.kpi_report import KpiReading, kpi_report, read_kpis
 from reports.kpis import midnight_ms
 from reports.metrics import (
@@ -248,8 +248,7 @@ def with_texts(context: DigestContext, texts: FreeTexts) -> DigestContext:
     missing = tuple(gap for gap in context.missing_blocks if gap.block != "topics")
     if not texts.found and not texts.unread:
         missing = (*missing, Missing("topics", "no_comments"))
-    found = tuple(replace(text, topics=tuple(_beside(topic, context) for topic in text.topics)) for text in texts.found)
-    return replace(context, texts=replace(texts, found=found), missing_blocks=missing)
+    return replace(context, texts=beside(texts, context.rated), missing_blocks=missing)
 
 
 def _rated(source: Source, window: WeekRange) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -260,15 +259,6 @@ def _rated(source: Source, window: WeekRange) -> dict[tuple[str, str], tuple[int
         )
         for group in asked
     }
-
-
-def _beside(topic: TopicShare, context: DigestContext) -> TopicShare:
-    """A topic, its mean rating suppressed (flag `sibling`) where the score of everybody who rated would give that of a
-    few others away: not all who rate say why."""
-    rating = topic.rating
-    everybody = context.rated.get((rating.stratum.survey_kind, rating.stratum.touchpoint), ())
-    few = any(0 < n - rating.n_valid < SUPPRESS_BELOW for n in (*everybody, sum(everybody)))
-    return replace(topic, rating=sibling(rating).shown()) if few else topic
 
 
 def _missing(context: DigestContext, *, whole: bool, ledger: bool) -> tuple[Missing, ...]:

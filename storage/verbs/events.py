@@ -18,9 +18,10 @@ class EventVerbs(Verbs):
         """True the first time this platform event is seen; False ever after."""
         return (
             self._db.run(
-                "INSERT INTO inbound (channel, workspace, event_id, at_ms) VALUES (?, ?, ?, ?)"
+                "INSERT INTO inbound (channel, workspace, event_id, at_ms)"
+                " VALUES (:channel, :workspace, :event_id, :at_ms)"
                 " ON CONFLICT (channel, workspace, event_id) DO NOTHING",
-                (channel, workspace, event_id, at_ms),
+                {"channel": channel, "workspace": workspace, "event_id": event_id, "at_ms": at_ms},
             )
             == 1
         )

@@ -85,6 +85,7 @@ PAYLOADS = (
     "first\r\nlevel=error event=forged\u2028line\u0085next",
     "a\x00b\u202ec\ud800d\x1b[2J\x07",
     "../../etc/passwd\x00.png",
+    "photo\u202egnp.exe",
     "\x9b2J\x1b]0;title\x07\u2066reversed\u200f\u2069 [/red][bold] %s %(name)s",
 )
 LIVE_HTML = ("<script>alert", "<img", "<svg onload", "onerror=alert(1)>")

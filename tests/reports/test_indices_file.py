@@ -185,7 +185,7 @@ def test_recommendation_and_continued_use_are_crossed_for_customers_with_both(tm
 
 def test_koe_metrics_reads_what_customers_did_from_a_file_of_events(tmp_path: Path) -> None:
     answers, events = tmp_path / "answers.csv", tmp_path / "events.jsonl"
-    answers.write_text(HEAD + "\n".join(row for n in range(12) for row in loyal(f"c{n}")), encoding="utf-8")
+    answers.write_text(HEAD + "\n".join(row for n in range(24) for row in loyal(f"c{n}")), encoding="utf-8")
     bought = [
         {
             "id": f"{n}-{day}",
@@ -194,7 +194,7 @@ def test_koe_metrics_reads_what_customers_did_from_a_file_of_events(tmp_path: Pa
             "customer": {"id": f"c{n}"},
             "data": {},
         }
-        for n in range(6)
+        for n in range(12)
         for day in ("01", "09", "09")
     ]
     events.write_text("\n".join([*map(json.dumps, bought), "no event"]), encoding="utf-8")
@@ -204,6 +204,6 @@ def test_koe_metrics_reads_what_customers_did_from_a_file_of_events(tmp_path: Pa
     records = {(r["metric"], r["variant"]): r for r in json.loads(done.stdout)}
     assert records[("psy_beh", "share_truly_loyal")]["score"] == 50.0
     assert records[("psy_beh", "moved")]["status"] == "no_data"
-    assert "events.jsonl:19: not JSON" in done.stderr
+    assert "events.jsonl:37: not JSON" in done.stderr
     alone = run("metrics", str(answers), "--since", "2026-06-01", cwd=tmp_path)
     assert (alone.returncode, "--since needs --events" in alone.stderr) == (2, True)
