@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from bot import measures
 from bot.cases import Cases
@@ -133,21 +134,24 @@ class Conversation:
         """
         now_ms = self._clock.now_ms()
         hit("conversation.received")
+        take_in = partial(self._take_in, inbound=inbound, now_ms=now_ms)
         for _ in range(_RACES):
-            outbox = self.outbox(now_ms)
             try:
-                fresh = await self._store.write(partial(self._take_in, inbound=inbound, outbox=outbox))
+                outbox = await self._store.write(take_in, repeatable=True)
             except Conflict:
                 continue
             except Indigestible as bug:
                 # where, not what: an error's own words may quote the customer's
                 log.error("inbound_not_digested", channel=inbound.channel, id=inbound.event_id, where=bug.where)
                 measures.dead_jobs.labels("inbound").inc()
-                return await self._store.write(partial(self._keep, inbound=inbound, outbox=outbox, reason=str(bug)))
+                keep = partial(self._keep, inbound=inbound, outbox=self.outbox(now_ms), reason=str(bug))
+                return await self._store.write(keep)
             hit("conversation.stored")
+            if outbox is None:
+                return False
             self._remember(outbox)
             self._on_queued(outbox)
-            return fresh
+            return True
         raise Conflict(f"session of {inbound.channel} event {inbound.event_id} kept moving; ask the platform to repeat")
 
     def _remember(self, outbox: Outbox) -> None:
@@ -160,16 +164,19 @@ class Conversation:
     def outbox(self, now_ms: int) -> Outbox:
         return Outbox(owner=self._owner, now_ms=now_ms, chance=self._chance)
 
-    def _take_in(self, tx: Tx, *, inbound: Inbound, outbox: Outbox) -> bool:
-        if not tx.note_inbound(inbound.channel, inbound.workspace, inbound.event_id, outbox.now_ms):
-            return False
+    def _take_in(self, tx: Tx, *, inbound: Inbound, now_ms: int) -> Outbox | None:
+        """What it queued; None for an event that was seen before. A unit that may be repeated: what it leaves outside
+        the transaction is its outbox, and a session less in the memory."""
+        if not tx.note_inbound(inbound.channel, inbound.workspace, inbound.event_id, now_ms):
+            return None
+        outbox = self.outbox(now_ms)
         try:
             self._act_on(tx, inbound, outbox)
         except StoreError:
             raise
         except Exception as bug:
             raise Indigestible(bug) from bug
-        return True
+        return outbox
 
     def _keep(self, tx: Tx, *, inbound: Inbound, outbox: Outbox, reason: str) -> bool:
         """Note an event that our own code cannot digest, as a dead job that can be replayed."""
@@ -353,18 +360,24 @@ class Conversation:
         which one of its wave.
 
         `last_offer` leaves out 「あとで答える」: an invitation that was put off once is not put off again.
+
+        A survey that is still open at this address ends: words are understood as an answer to one question, not to one
+        of two. What was answered there stays, and a tap there is still taken, as a late answer.
         """
+        while (open_one := tx.current_session(session.channel, session.workspace, session.external_id)) is not None:
+            self.stop(tx, open_one, "superseded", outbox)
         flow = self._voice.flow(tx, session)
         state = new_state(flow, lang=session.lang, vars=variables, facts=facts, part=part)
         tx.put_revision(flow.id, flow.revision, flow.definition(), outbox.now_ms)
-        tx.new_session(replace(session, state=state.dump(), version=0))
+        session = structs.replace(session, state=state.dump(), version=0)
+        tx.new_session(session)
         begin = Begin(
             at_ms=outbox.now_ms,
             local_date=datetime.fromtimestamp(outbox.now_ms / 1000, self._tz).date(),
             first_contact=first_contact,
             sample=self._chance.draw(),
         )
-        return self.move(tx, replace(session, state=state.dump(), version=0), begin, outbox, last_offer=last_offer)
+        return self.move(tx, session, begin, outbox, last_offer=last_offer)
 
     def elapsed(self, tx: Tx, session: Session, timer: str, outbox: Outbox, *, reply_to: ReplyTo = NO_REPLY) -> Session:
         """A timer ran out: "text", "remind", "expire"."""

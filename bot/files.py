@@ -53,9 +53,11 @@ def read_env(path: Path, problems: list[Problem]) -> EnvFile:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         problems.append(Problem(name, line, "not UTF-8 (Shift_JIS?); save the file as UTF-8"))
-        return EnvFile(name)
+        # the lines that can be read count, so that what stands in them is not called missing
+        text = data.decode("utf-8-sig", "replace")
+    written_lines = ["" if "\ufffd" in written else written for written in text.splitlines()]
     lines: dict[str, int] = {}
-    for number, written in enumerate(text.splitlines(), start=1):
+    for number, written in enumerate(written_lines, start=1):
         if not written.strip() or written.lstrip().startswith("#"):
             continue
         match = _KEY_LINE.match(written)
@@ -66,7 +68,7 @@ def read_env(path: Path, problems: list[Problem]) -> EnvFile:
         else:
             lines[match[1]] = number
     # no interpolation: a `$` in a secret is a character of the secret
-    parsed = dotenv_values(stream=StringIO(text), interpolate=False)
+    parsed = dotenv_values(stream=StringIO("\n".join(written_lines)), interpolate=False)
     return EnvFile(name, {key: value for key, value in parsed.items() if value is not None}, lines)
 
 

@@ -35,6 +35,8 @@ _WORDS = (re.compile(r"#?[A-Za-z0-9][A-Za-z0-9_-]{0,199}"), re.compile(r"#?\w[\w
 """What an id or an order number may look like in a sentence; Japanese puts no space around it."""
 _WORDS_READ = 60
 _EVERY_BATCH = 50
+_BY_STAFF = "staff"
+"""The trigger of invitations that staff start; no rule of koe.yaml may be called so."""
 _STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
 _COMPLAINT_RESOLVED = "complaint_resolved"
 """The shop's own tools report that a customer was looked after: the open case is settled."""
@@ -243,9 +245,7 @@ class Invitations:
         customer = tx.find_customer(invitation.customer_id)
         rule = self._rule(invitation)
         lang = self._language(customer, address, flow)
-        event = tx.find_event(invitation.event_id) if invitation.event_id else None
-        facts = {} if event is None else facts_of(tx, event, json.loads(event.data))
-        facts |= self._past(tx, flow, invitation.customer_id, outbox.now_ms)
+        facts = _occasion(tx, invitation) | self._past(tx, flow, invitation.customer_id, outbox.now_ms)
         first_contact = not tx.sessions_of(invitation.customer_id, limit=1)
         session_id = outbox.new_id()
         session = Session(
@@ -489,7 +489,7 @@ class Invitations:
         due_ms = max(now_ms, request.at_ms or now_ms)
         return Invitation(
             id=f"staff:{invitation_id}",
-            trigger_id="staff",
+            trigger_id=_BY_STAFF,
             flow_id=flow.id,
             survey_kind=flow.survey_kind,
             touchpoint=flow.touchpoint,
@@ -539,6 +539,17 @@ def facts_of(tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, object]
     """What conditions may speak of: the event's own fields (plain and as event.*), and the customer's order as
     order.* – the purchase with the same order number, else the event itself."""
     return triggers.event_facts(event.type, data, _order(tx, event, data))
+
+
+def _occasion(tx: Tx, invitation: Invitation) -> dict[str, object]:
+    """The facts of what a survey is about: its event, and for what staff start the customer's latest order."""
+    event = tx.find_event(invitation.event_id) if invitation.event_id else None
+    if event is not None:
+        return facts_of(tx, event, json.loads(event.data))
+    latest = tx.events_of(invitation.customer_id, types=("purchase",), limit=1)
+    if invitation.trigger_id != _BY_STAFF or not latest:
+        return {}
+    return triggers.event_facts("", {}, json.loads(latest[0].data))
 
 
 def _order(tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -309,7 +309,8 @@ class Worker:
 
         def unit(tx: Tx) -> None:
             self._noting = False
-            taken[:], self._accepted = self._accepted, []
+            taken.extend(self._accepted)
+            self._accepted = []
             at_ms = self.clock.now_ms()
             for job in taken:
                 tx.finish_job(job, state="done", at_ms=at_ms)
@@ -317,12 +318,12 @@ class Worker:
         try:
             while True:
                 try:
-                    await self.store.write(unit, first=True)
+                    await self.store.write(unit, first=True, repeatable=True)
                     break
                 except StoreError as error:
                     # they are sent; only the note of it is missing
                     log.warning("store_busy", error=str(error))
-                    self._accepted, self._noting = taken + self._accepted, True
+                    self._noting = True
                     if self._stopping:
                         return
                     await asyncio.sleep(0.2)

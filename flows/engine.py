@@ -896,7 +896,7 @@ class _Turn:
                 if self.heard():
                     self.out.append(Defer("never"))
                     self.out.append(Say(self.say_text("stop").split("\n", 1)[0]))
-            case Tap("@control", "erase") if state.outcome in ("break_off", "completed", "exited", "expired"):
+            case Tap("@control", "erase") if state.outcome in ("break_off", "completed", "exited", *_LATE):
                 state.answers, state.kept, state.last = {}, {}, ""
                 self.changes += 1
                 state.outcome = "erased"
@@ -908,7 +908,7 @@ class _Turn:
                 question = self.current()
                 if question is not None and question.kind == "multi" and state.chosen is not None:
                     self.multi_after_the_end(question, value)
-            case Tap(node, value) if state.outcome in ("completed", "expired") and self.flow.find(node):
+            case Tap(node, value) if state.outcome in ("completed", *_LATE) and self.flow.find(node):
                 self.tap_after_the_end(self.flow.question(node), value)
             case Tap():
                 if self.heard():
@@ -978,7 +978,7 @@ class _Turn:
             value = question.from_code(code)
         if value is None:
             return
-        if state.outcome == "expired":
+        if state.outcome in _LATE:
             self.take_late(question, value)
         else:
             self.correct_after_the_end(question, value)
@@ -1330,6 +1330,8 @@ class _Turn:
         return values
 
 
+_LATE = ("expired", "superseded")
+"""Ends that a customer need not know of: a tap after one of them is an answer that comes late."""
 _NO_DATES = Dates(reply_by="", later="", again="")
 _WEEK_ZERO = date(1970, 1, 5).toordinal()
 

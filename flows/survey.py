@@ -216,6 +216,7 @@ def _load_deck(sources: Sequence[Source], problems: list[Problem]) -> Deck:
         for text_id, words in source.data.items():
             text = _validate(Text, words, source, (text_id,), problems)
             if text is None:
+                texts[text_id] = {"ja": "", "en": ""}  # it is there: who speaks it has no problem of their own
                 continue
             if text_id in texts:
                 problems.append(source.problem((text_id,), f"text `{text_id}` also stands in {origin[text_id]}"))

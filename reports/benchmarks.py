@@ -208,9 +208,12 @@ def sentence(standing: Standing, lang: Language) -> str:
     words, own = Words(lang), _WORDS[lang]
     form = result.form
     published = words.value(b.value, form)
-    if b.ci is not None:
-        published += own["ci"].format(interval=words.interval(*b.ci, form))
-    if b.n is not None:
+    between = "" if b.ci is None else words.interval(*b.ci, form)
+    if between and b.n is not None:
+        published += own["ci_n"].format(interval=between, n=number(b.n))
+    elif between:
+        published += own["ci"].format(interval=between)
+    elif b.n is not None:
         published += own["n"].format(n=number(b.n))
     ours = " ".join(part for part in (words.touchpoint(result.stratum.touchpoint), words.score(result)) if part)
     if result.ci_low is not None and result.ci_high is not None:

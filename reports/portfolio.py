@@ -213,35 +213,37 @@ def _between(result: Result, say: Mapping[str, str]) -> str:
 
 def _points(part: Result, say: Mapping[str, str]) -> str:
     if part.status == "suppressed":
-        return say["hidden"]
+        return say["derivable" if "sibling" in part.flags else "hidden"]
     return say["points"].format(points=signed(part.score or 0.0, 1), n=number(part.n_valid))
 
 
 _JA = {
-    "none": "信頼残高：記録のあるお客さまはいません。",
-    "few": "信頼残高：n<10 のため非表示",
+    "none": "記録のあるお客さまはいません。",
+    "few": "n<10 のため非表示",
     "ref": "参考値（n={n}） ",
-    "head": "信頼残高：平均 {mean}（{mean_ci}）・中央値 {median}（{median_ci}）・n={n}",
+    "head": "平均 {mean}（{mean_ci}）・中央値 {median}（{median_ci}）・n={n}",
     "ci": "95%信頼区間 {low}〜{high}",
     "no_ci": "信頼区間なし",
     "overdrawn": "赤字のお客さま {share}%（95%信頼区間 {low}〜{high}%）・この期間に0を下回った方 {crossed}人",
     "behaviours": "行動別の合計：",
     "withdrawals": "おもな引き出し：",
     "comma": "、",
-    "hidden": "非表示（n<10）",
+    "hidden": "n<10 のため非表示",
+    "derivable": "差し引きで求められるため非表示",
     "points": "{points}（{n}人）",
 }
 _EN = {
-    "none": "Trust balance: no customer with anything recorded.",
-    "few": "Trust balance: not shown, n<10",
+    "none": "No customer with anything recorded.",
+    "few": "Hidden because n<10",
     "ref": "For reference only (n={n}): ",
-    "head": "Trust balance: mean {mean} ({mean_ci}), median {median} ({median_ci}), n={n}",
+    "head": "Mean {mean} ({mean_ci}), median {median} ({median_ci}), n={n}",
     "ci": "95% CI {low} to {high}",
     "no_ci": "no CI",
     "overdrawn": "Overdrawn customers {share}% (95% CI {low} to {high}%); fell below 0 in this period: {crossed}",
     "behaviours": "Sum by behaviour: ",
     "withdrawals": "Heaviest withdrawals: ",
     "comma": ", ",
-    "hidden": "not shown (n<10)",
+    "hidden": "hidden because n<10",
+    "derivable": "hidden because other values would give it away",
     "points": "{points} ({n} customers)",
 }

@@ -5,7 +5,7 @@ Source: docs/metrics.md ("How numbers are written").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -180,6 +180,17 @@ class Words:
         both = [signed(v, digits) if change else self._plain(v, form) for v in (low, high)]
         text = both[0] + ("〜" if self.lang == "ja" else " to ") + both[1]
         return text if change else text + _UNITS[self.lang].get(form, "")
+
+    def weeks(self, results: Sequence[Result]) -> str:
+        """Scores one after the other, the oldest first, with their unit once: "15.0 → – → 26.5日"; "–" is a week
+        without one that may be shown."""
+        shown = [r.status in ("caution", "ok") and r.score is not None for r in results]
+        written = [
+            self._plain(r.score, r.form) if may and r.score is not None else "–"
+            for r, may in zip(results, shown, strict=True)
+        ]
+        unit = _UNITS[self.lang].get(results[0].form, "") if any(shown) else ""
+        return " → ".join(written) + unit
 
     def delta(self, value: float, form: Form) -> str:
         """A change with its sign and unit: "+25.0ポイント", "+0.25", "+1200"; never a percent change."""

@@ -1,7 +1,8 @@
 """What a verb asks of a database: run a statement, read rows. Both engines fit through this small opening.
 
-An engine that speaks another parameter style translates `:name` itself; one whose driver awaits (asyncpg)
-bridges to the thread the unit runs on.
+Values come by name (`:name`), or by place (`?`) for whole rows on the way of every answer, where a place costs half of
+what a name does. An engine that speaks another parameter style translates both itself; one whose driver awaits
+(asyncpg) bridges to the thread the unit runs on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
-Params = Mapping[str, Any]
+Params = Mapping[str, Any] | Row
 
 
 class Connection(Protocol):

@@ -1,10 +1,17 @@
 """Frozen rows: what leaves this room. Times are integer milliseconds UTC, named `…_ms`; ids are time-ordered
-UUID texts."""
+UUID texts.
+
+What is made for every answer – sessions, answers, jobs – is a struct: made in a tenth of the time that a frozen
+dataclass takes, and a row by `astuple`. The others are dataclasses.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +149,7 @@ class Pause:
     """As in the audit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """One conversation. It moves by compare-and-set on `version`."""
 
     id: str
@@ -172,34 +178,13 @@ class Session:
     """The first session of the wave it is part of; "" for a survey of one session."""
 
     def moved(self, *, state: str, started_ms: int | None, status: str, ended_ms: int | None) -> Session:
-        """The session after a step: its next version. (A constructor call: `replace` costs twice as much, and this is
-        done for every answer.)"""
-        return Session(
-            self.id,
-            self.invitation_id,
-            self.flow_id,
-            self.revision,
-            self.survey_kind,
-            self.touchpoint,
-            self.segment,
-            self.customer_id,
-            self.channel,
-            self.workspace,
-            self.external_id,
-            self.lang,
-            state,
-            status,
-            self.version + 1,
-            self.created_ms,
-            started_ms,
-            ended_ms,
-            self.expires_ms,
-            self.wave_id,
+        """The session after a step: its next version."""
+        return replace(
+            self, version=self.version + 1, state=state, started_ms=started_ms, status=status, ended_ms=ended_ms
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """One answer to one question. One answer counts per (session, question); the others are its history."""
 
     id: str
@@ -260,8 +245,7 @@ class Comment:
 JobState = Literal["ready", "leased", "done", "cancelled", "expired", "dead", "uncertain", "held"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """Something to do at a time: a call to a platform (kind "send"), a timer, an invitation, a digest.
 
     Jobs of one `lane` run one after the other in order of `id`; jobs without a lane ("") are independent.

@@ -1,8 +1,9 @@
 """SQLite: one writer with group commit, readers of their own; the loop never waits for a disk or a lock.
 
-Units of work queue up; all that queued while the last commit was on its way to the disk share the next one, each in
-its own savepoint. Units run on the loop, between two awaits; what can wait – somebody else's lock, the commit – happens
-on aiosqlite's thread: see `_Writer`. Results go back only after their commit is durable.
+Units of work queue up; all that queued while the last commit was on its way to the disk share the next one, and yet
+one that fails leaves nothing behind: see `_Writer.run_units`. Units run on the loop, between two awaits; what can wait
+– somebody else's lock, the commit – happens on aiosqlite's thread: see `_Writer`. Results go back only after their
+commit is durable.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _BUSY = {
 }
 
 Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
-Queue = deque[tuple[Callable[[Any], Any], "asyncio.Future[Any]"]]
+Queued = tuple[Callable[[Any], Any], "asyncio.Future[Any]", bool]
+"""A unit, who waits for it, and whether it is repeatable."""
+Queue = deque[Queued]
 
 
 def peek(path: Path, sql: str) -> list[Row]:
@@ -104,9 +107,10 @@ class SqliteEngine(Generic[S]):
             raise
         return cls(path, lock, writer, readers, glances)
 
-    async def write(self, unit: Callable[[S], T], *, first: bool = False) -> T:
-        """What `unit` returned, once it is durable. `first`: it runs before those that wait already."""
-        return await self._writer.submit(unit, first=first)
+    async def write(self, unit: Callable[[S], T], *, first: bool = False, repeatable: bool = False) -> T:
+        """What `unit` returned, once it is durable. `first`: it runs before those that wait already. `repeatable`: it
+        may run more than once, and the last time counts."""
+        return await self._writer.submit(unit, first=first, repeatable=repeatable)
 
     async def read(self, unit: Callable[[S], T]) -> T:
         """What `unit` returned, from a snapshot of the last commit."""
@@ -177,8 +181,7 @@ class _Link(sqlite3.Connection):
         if isinstance(error, sqlite3.Error):
             raise _translated(error) from error
         try:
-            cleaned = {name: clean(value) if isinstance(value, str) else value for name, value in params.items()}
-            return self._cursor.execute(sql, cleaned)
+            return self._cursor.execute(sql, _clean_values(params))
         except sqlite3.Error as second:
             raise _translated(second) from second
 
@@ -207,13 +210,38 @@ class _Writer(_Link):
         return True
 
     def run_units(self) -> None:
-        """On the loop, in the transaction: each unit in its own savepoint. What became of them is kept in `outcomes`
-        until the commit."""
-        queue, cursor, scope = self.queue, self._cursor, self.scope
+        """On the loop, in the transaction: run what is queued. What became of it is kept in `outcomes` until the
+        commit.
+
+        A unit that fails is undone, and its neighbours are not. Savepoints do that, and keep a copy of each page that a
+        unit is about to change, which is more than some units cost. Failures are rare: so a batch of units that can be
+        repeated goes without, and when one of them fails all are undone and run again, each in a savepoint.
+        """
+        queue = self.queue
+        batch = [queue.popleft() for _ in range(min(len(queue), _BATCH))]
+        if not all(repeatable for _, _, repeatable in batch) or not self._run_without_savepoints(batch):
+            if self.in_transaction or self.begin():
+                self._run_in_savepoints(batch)
+            else:
+                queue.extendleft(reversed(batch))
+
+    def _run_without_savepoints(self, batch: Sequence[Queued]) -> bool:
+        """False when one failed; nothing of any is left then."""
+        scope = self.scope
+        try:
+            self.outcomes = [(future, unit(scope), None) for unit, future, _ in batch if not future.cancelled()]
+        except BaseException:  # noqa: BLE001 – the next run tells its caller
+            self.outcomes = []
+            with contextlib.suppress(sqlite3.Error):
+                super().rollback()
+            return False
+        return self.in_transaction
+
+    def _run_in_savepoints(self, batch: Sequence[Queued]) -> None:
+        cursor, scope = self._cursor, self.scope
         outcomes: list[Outcome] = []
         self.outcomes = outcomes
-        for _ in range(min(len(queue), _BATCH)):
-            unit, future = queue.popleft()
+        for place, (unit, future, _) in enumerate(batch):
             if future.cancelled():
                 continue
             try:
@@ -232,6 +260,7 @@ class _Writer(_Link):
                 if not self.in_transaction:
                     # a full disk can make SQLite give up the whole transaction: the neighbours' work is gone, too
                     self.outcomes = [*_lost(outcomes, own), (future, None, own)]
+                    self.queue.extendleft(reversed(batch[place + 1 :]))
                     return
                 outcomes.append((future, None, own))
 
@@ -281,7 +310,7 @@ class _Reader(_Link):
         """Drain the queue, each unit in a snapshot of its own. Never raises."""
         while True:
             try:
-                unit, future = self.queue.popleft()  # shared with the other readers
+                unit, future, _ = self.queue.popleft()  # shared with the other readers
             except IndexError:
                 return
             if future.cancelled():
@@ -360,14 +389,14 @@ class _Lane(Generic[S]):
         lane._idle = list(lane._links)
         return lane
 
-    async def submit(self, unit: Callable[[S], T], *, first: bool = False) -> T:
+    async def submit(self, unit: Callable[[S], T], *, first: bool = False, repeatable: bool = False) -> T:
         if self._closed:
             raise StoreError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         if first:
-            self._queue.appendleft((unit, future))
+            self._queue.appendleft((unit, future, repeatable))
         else:
-            self._queue.append((unit, future))
+            self._queue.append((unit, future, repeatable))
         if not self._wanted:
             self._start_drain()
         return await future
@@ -435,6 +464,15 @@ class _Lane(Generic[S]):
             await link.close()
         self._links.clear()
         self._idle.clear()
+
+
+def _clean_values(params: Params) -> Params:
+    def cleaned(value: object) -> object:
+        return clean(value) if isinstance(value, str) else value
+
+    if isinstance(params, tuple):
+        return tuple(map(cleaned, params))
+    return {name: cleaned(value) for name, value in params.items()}
 
 
 def _settle(outcomes: list[Outcome]) -> None:

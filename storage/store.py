@@ -1,8 +1,8 @@
 """The store: units of work over a transaction whose verbs (storage/verbs, by subject) speak the words of the domain.
 
-A *unit* is a plain function of a `Tx`. `Store.write(unit)` runs it on the writer's thread in its own
-savepoint and returns its result once the shared commit is durable (group commit); an exception rolls back
-that unit alone and is raised to its caller. `Store.read(unit)` runs it on a reader's connection, which sees
+A *unit* is a plain function of a `Tx`. `Store.write(unit)` runs it on the loop, in a transaction that it shares with
+its neighbours, and returns its result once that is durable (group commit); an exception rolls back that unit alone
+and is raised to its caller. `Store.read(unit)` runs it on a reader's connection, which sees
 the last commit.
 
 Texts are kept as both databases can keep them: NUL and lone surrogates become U+FFFD
@@ -63,17 +63,22 @@ class Store:
     def __init__(self, engine: SqliteEngine[Tx]) -> None:
         self._engine = engine
 
-    async def write(self, unit: Unit[T], *, first: bool = False) -> T:
+    async def write(self, unit: Unit[T], *, first: bool = False, repeatable: bool = False) -> T:
         """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is stored.
 
         A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any other.
-        `first` puts it before the units that wait already: for a short one that makes theirs cheaper.
+
+        Args:
+            first: run it before the units that wait already: for a short one that makes theirs cheaper.
+            repeatable: it may run more than once, and the last time counts: whatever it does outside the transaction it
+                does anew, or need not do again. Such units share a transaction without a savepoint each, which is a
+                twentieth of what an answer costs.
 
         Raises:
             StoreBusy: the database is locked or the disk is full; nothing was stored.
             StoreError: it is closed, or refused a statement.
         """
-        return await self._engine.write(unit, first=first)
+        return await self._engine.write(unit, first=first, repeatable=repeatable)
 
     async def read(self, unit: Unit[T]) -> T:
         """What `unit` returned from a snapshot of the last commit. A unit that writes is refused (StoreError)."""

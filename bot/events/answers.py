@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import structs
 
 from bot.clock import Clock
 from flows.definitions import Instrument
@@ -161,7 +163,7 @@ def _store(tx: Tx, items: tuple[_Item, ...]) -> tuple[int, int, int]:
         counted = next((o for o in before if o.question == answer.question and o.replaced_ms is None), None)
         if counted is not None and counted.answered_ms > answer.answered_ms:
             # a file need not be in order of time
-            tx.record_answer(replace(answer, replaced_ms=counted.answered_ms))
+            tx.record_answer(structs.replace(answer, replaced_ms=counted.answered_ms))
         else:
             tx.record_answer(answer)
         stored += 1

@@ -164,11 +164,16 @@ class LineChannel:
             return Unknown("an earlier reply may have arrived and its token is too old to ask", retry=False)
         if not payload.get("push", True):
             return Refused("the reply token is spent or too old, and this is not worth a push")
+        first = trail.pushed_ms is None
         if trail.pushed_ms is None:
             trail.pushed_ms = _made_ms(job_id, now_ms) if attempt > 1 else now_ms
         if now_ms - trail.pushed_ms > _RETRY_KEY_MS:
             return Unknown("the retry key is too old to repeat this push safely", retry=False)
-        return await self._post("push", {"to": payload["to"], "messages": _messages(payload)}, retry_key=job_id)
+        delivery = await self._post("push", {"to": payload["to"], "messages": _messages(payload)}, retry_key=job_id)
+        if first and attempt == 1 and isinstance(delivery, Refused):
+            # nothing was sent: one that waits for the quota, or for a token, may wait longer than a key lives
+            trail.pushed_ms = None
+        return delivery
 
     def _trail(self, job_id: str, payload: JsonObject, attempt: int) -> _Trail:
         trail = self._trails.get(job_id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import astuple, replace
 
 from storage.connection import Row, clean
 from storage.errors import Conflict
@@ -58,14 +59,13 @@ class AnswerVerbs(Verbs):
                 answer.customer_id, answer.week, answer.instrument, answer.survey_kind, answer.touchpoint
             )
         value = clean(answer.value)
+        row = _row(answer, value)
         self._db.run(
-            "INSERT INTO answers (session_id, question, id, customer_id, instrument, wording_id, label_set, value,"
+            "INSERT INTO answers (id, session_id, customer_id, question, instrument, wording_id, label_set, value,"
             " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
             " answered_ms, week, late, message_ids, quote_ok, wave_id)"
-            " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set, :value,"
-            " :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id,"
-            " :revision, :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :wave_id)",
-            _columns(answer),
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row[:22], *row[23:]),
         )
         if not rolled_up:
             return
@@ -109,14 +109,11 @@ class AnswerVerbs(Verbs):
     def _keep_former(self, answer: Answer) -> None:
         """An answer that does not count (any more) goes to the history."""
         self._db.run(
-            "INSERT INTO former_answers (session_id, question, id, customer_id, instrument, wording_id,"
-            " label_set, value,"
-            " missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision, shown_ms,"
-            " answered_ms, week, late, message_ids, quote_ok, replaced_ms, wave_id)"
-            " VALUES (:session_id, :question, :id, :customer_id, :instrument, :wording_id, :label_set,"
-            " :value, :missing, :countable, :lang, :channel, :survey_kind, :touchpoint, :segment, :flow_id, :revision,"
-            " :shown_ms, :answered_ms, :week, :late, :message_ids, :quote_ok, :replaced_ms, :wave_id)",
-            {**_columns(answer), "replaced_ms": answer.replaced_ms},
+            "INSERT INTO former_answers (id, session_id, customer_id, question, instrument, wording_id,"
+            " label_set, value, missing, countable, lang, channel, survey_kind, touchpoint, segment, flow_id, revision,"
+            " shown_ms, answered_ms, week, late, message_ids, replaced_ms, quote_ok, wave_id)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            _row(answer, clean(answer.value)),
         )
 
     def forget_words(self, session_id: str, message_id: str, at_ms: int) -> int:
@@ -368,79 +365,24 @@ class AnswerVerbs(Verbs):
 
     def _add(self, cell: Row, answers: int, customers: int) -> None:
         """Add to a cell of the roll-up; one that comes to nothing goes."""
-        (
-            week,
-            instrument,
-            value,
-            missing,
-            survey_kind,
-            touchpoint,
-            segment,
-            channel,
-            lang,
-            wording_id,
-            label_set,
-        ) = cell
-        params = {
-            "week": week,
-            "instrument": instrument,
-            "value": value,
-            "missing": missing,
-            "survey_kind": survey_kind,
-            "touchpoint": touchpoint,
-            "segment": segment,
-            "channel": channel,
-            "lang": lang,
-            "wording_id": wording_id,
-            "label_set": label_set,
-            "answers": answers,
-            "customers": customers,
-        }
         self._db.run(
             "INSERT INTO rollup (week, instrument, value, missing, survey_kind, touchpoint, segment, channel, lang,"
             " wording_id, label_set, answers, customers)"
-            " VALUES (:week, :instrument, :value, :missing, :survey_kind, :touchpoint, :segment, :channel, :lang,"
-            " :wording_id, :label_set, :answers, :customers)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (week, instrument, value, missing, survey_kind, touchpoint, segment, channel,"
             " lang, wording_id, label_set) DO UPDATE SET answers = rollup.answers + excluded.answers,"
             " customers = rollup.customers + excluded.customers",
-            params,
+            (*cell, answers, customers),
         )
         if answers < 0:
             self._db.run(
-                "DELETE FROM rollup WHERE week = :week AND instrument = :instrument AND value = :value"
-                " AND missing = :missing AND survey_kind = :survey_kind AND touchpoint = :touchpoint"
-                " AND segment = :segment AND channel = :channel AND lang = :lang AND wording_id = :wording_id"
-                " AND label_set = :label_set AND answers = 0",
-                params,
+                "DELETE FROM rollup WHERE week = ? AND instrument = ? AND value = ? AND missing = ?"
+                " AND survey_kind = ? AND touchpoint = ? AND segment = ? AND channel = ? AND lang = ?"
+                " AND wording_id = ? AND label_set = ? AND answers = 0",
+                cell,
             )
 
 
-def _columns(answer: Answer) -> dict[str, object]:
-    """What a row of `answers`, and one of `former_answers`, says of an answer."""
-    return {
-        "session_id": answer.session_id,
-        "question": answer.question,
-        "id": answer.id,
-        "customer_id": answer.customer_id,
-        "instrument": answer.instrument,
-        "wording_id": answer.wording_id,
-        "label_set": answer.label_set,
-        "value": clean(answer.value),
-        "missing": answer.missing,
-        "countable": int(answer.numeric),
-        "lang": answer.lang,
-        "channel": answer.channel,
-        "survey_kind": answer.survey_kind,
-        "touchpoint": answer.touchpoint,
-        "segment": answer.segment,
-        "flow_id": answer.flow_id,
-        "revision": answer.revision,
-        "shown_ms": answer.shown_ms,
-        "answered_ms": answer.answered_ms,
-        "week": answer.week,
-        "late": int(answer.late),
-        "message_ids": answer.message_ids,
-        "quote_ok": int(answer.quote_ok),
-        "wave_id": answer.wave_id,
-    }
+def _row(answer: Answer, value: str) -> Row:
+    """What a row of `former_answers` says of an answer, and one of `answers`, which knows no `replaced_ms`."""
+    return astuple(answer if value is answer.value else replace(answer, value=value))

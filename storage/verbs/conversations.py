@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import astuple, replace
+
 from storage.connection import clean
 from storage.records import Session
 from storage.verbs.transaction import Verbs
@@ -33,31 +35,8 @@ class ConversationVerbs(Verbs):
             "INSERT INTO sessions (id, invitation_id, flow_id, revision, survey_kind, touchpoint, segment,"
             " customer_id, channel, workspace, external_id, lang, state, status, version, created_ms, started_ms,"
             " ended_ms, expires_ms, wave_id)"
-            " VALUES (:id, :invitation_id, :flow_id, :revision, :survey_kind, :touchpoint, :segment, :customer_id,"
-            " :channel, :workspace, :external_id, :lang, :state, :status, :version, :created_ms,"
-            " :started_ms, :ended_ms, :expires_ms, :wave_id)",
-            {
-                "id": session.id,
-                "invitation_id": session.invitation_id,
-                "flow_id": session.flow_id,
-                "revision": session.revision,
-                "survey_kind": session.survey_kind,
-                "touchpoint": session.touchpoint,
-                "segment": session.segment,
-                "customer_id": session.customer_id,
-                "channel": session.channel,
-                "workspace": session.workspace,
-                "external_id": session.external_id,
-                "lang": session.lang,
-                "state": clean(session.state),
-                "status": session.status,
-                "version": session.version,
-                "created_ms": session.created_ms,
-                "started_ms": session.started_ms,
-                "ended_ms": session.ended_ms,
-                "expires_ms": session.expires_ms,
-                "wave_id": session.wave_id,
-            },
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            astuple(replace(session, state=clean(session.state))),
         )
 
     def find_session(self, session_id: str) -> Session | None:
@@ -111,42 +90,37 @@ class ConversationVerbs(Verbs):
 
         What names the session (id, created_ms, address, flow) stays as it was created.
         """
-        params = {
-            "id": session.id,
-            "was": session.version - 1,
-            "version": session.version,
-            "state": clean(session.state),
-            "lang": session.lang,
-            "status": session.status,
-            "customer_id": session.customer_id,
-            "started_ms": session.started_ms,
-            "ended_ms": session.ended_ms,
-            "expires_ms": session.expires_ms,
-        }
+        was = session.version - 1
+        moved = (
+            clean(session.state),
+            session.version,
+            session.lang,
+            session.started_ms,
+            session.ended_ms,
+            session.expires_ms,
+        )
         # Most steps change neither status nor customer. A statement that does not name these columns leaves
         # their indexes alone: a third of the work, and no page of another hour's sessions touched.
         if self._db.run(
-            "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms = :started_ms,"
-            " ended_ms = :ended_ms, expires_ms = :expires_ms"
-            " WHERE id = :id AND version = :was AND status = :status AND customer_id = :customer_id"
-            " AND status <> 'erased'",
-            params,
+            "UPDATE sessions SET state = ?, version = ?, lang = ?, started_ms = ?, ended_ms = ?, expires_ms = ?"
+            " WHERE id = ? AND version = ? AND status = ? AND customer_id = ? AND status <> 'erased'",
+            (*moved, session.id, was, session.status, session.customer_id),
         ):
             return True
         # A session that turns out to be another customer's takes its jobs along: cancelling and erasing find them.
-        former = self._db.one("SELECT customer_id FROM sessions WHERE id = :id AND version = :was", params)
+        former = self._db.one("SELECT customer_id FROM sessions WHERE id = ? AND version = ?", (session.id, was))
         if former is None:
             return False
         if former[0] != session.customer_id:
             self._db.run(
-                "UPDATE jobs SET customer_id = :customer_id WHERE session_id = :id AND session_id <> ''", params
+                "UPDATE jobs SET customer_id = ? WHERE session_id = ? AND session_id <> ''",
+                (session.customer_id, session.id),
             )
         return (
             self._db.run(
-                "UPDATE sessions SET state = :state, version = :version, lang = :lang, started_ms = :started_ms,"
-                " ended_ms = :ended_ms, expires_ms = :expires_ms, status = :status, customer_id = :customer_id"
-                " WHERE id = :id AND version = :was AND status <> 'erased'",
-                params,
+                "UPDATE sessions SET state = ?, version = ?, lang = ?, started_ms = ?, ended_ms = ?, expires_ms = ?,"
+                " status = ?, customer_id = ? WHERE id = ? AND version = ? AND status <> 'erased'",
+                (*moved, session.status, session.customer_id, session.id, was),
             )
             == 1
         )

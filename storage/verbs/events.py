@@ -18,10 +18,9 @@ class EventVerbs(Verbs):
         """True the first time this platform event is seen; False ever after."""
         return (
             self._db.run(
-                "INSERT INTO inbound (channel, workspace, event_id, at_ms)"
-                " VALUES (:channel, :workspace, :event_id, :at_ms)"
+                "INSERT INTO inbound (channel, workspace, event_id, at_ms) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (channel, workspace, event_id) DO NOTHING",
-                {"channel": channel, "workspace": workspace, "event_id": event_id, "at_ms": at_ms},
+                (channel, workspace, event_id, at_ms),
             )
             == 1
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import astuple, replace
+
 from storage.connection import clean
 from storage.records import Job
 from storage.verbs.rows import MARK, marked
@@ -30,27 +32,13 @@ class JobVerbs(Verbs):
             and job.due_ms <= job.created_ms
             and self.lane_is_free(job.lane, job.created_ms)
         ):
-            job = Job(
-                job.id,
-                job.kind,
-                job.due_ms,
-                job.payload,
-                job.lane,
-                job.key,
-                job.channel,
-                job.session_id,
-                job.customer_id,
-                job.asks,
-                job.updates,
-                job.expires_ms,
-                job.created_ms,
-                "leased",
-                job.attempts + 1,
-                claim_for,
-                lease_until_ms,
-                job.fence + 1,
-                job.error,
-                job.ref,
+            job = replace(
+                job,
+                state="leased",
+                attempts=job.attempts + 1,
+                lease_owner=claim_for,
+                lease_until_ms=lease_until_ms,
+                fence=job.fence + 1,
             )
         match job.state:
             case "ready":
@@ -59,39 +47,18 @@ class JobVerbs(Verbs):
                 claim_ms = job.lease_until_ms
             case _:
                 claim_ms = None
+        payload = clean(job.payload)
         stored = self._db.run(
             "INSERT INTO jobs (id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
             " expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref, claim_ms,"
             " finished_ms)"
-            " VALUES (:id, :kind, :due_ms, :payload, :lane, :key, :channel, :session_id, :customer_id,"
-            " :asks, :updates,"
-            " :expires_ms, :created_ms, :state, :attempts, :lease_owner, :lease_until_ms, :fence, :error,"
-            " :ref, :claim_ms, :finished_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) WHERE key <> '' DO NOTHING",
-            {
-                "id": job.id,
-                "kind": job.kind,
-                "due_ms": job.due_ms,
-                "payload": clean(job.payload),
-                "lane": job.lane,
-                "key": job.key,
-                "channel": job.channel,
-                "session_id": job.session_id,
-                "customer_id": job.customer_id,
-                "asks": job.asks,
-                "updates": job.updates,
-                "expires_ms": job.expires_ms,
-                "created_ms": job.created_ms,
-                "state": job.state,
-                "attempts": job.attempts,
-                "lease_owner": job.lease_owner,
-                "lease_until_ms": job.lease_until_ms,
-                "fence": job.fence,
-                "error": job.error,
-                "ref": job.ref,
-                "claim_ms": claim_ms,
-                "finished_ms": None if job.state in ("ready", "leased", "held") else job.created_ms,
-            },
+            (
+                *astuple(job if payload is job.payload else replace(job, payload=payload)),
+                claim_ms,
+                None if job.state in ("ready", "leased", "held") else job.created_ms,
+            ),
         )
         return job if stored else None
 
@@ -167,10 +134,7 @@ class JobVerbs(Verbs):
         return {
             job.id
             for job in jobs
-            if self._db.one(
-                "SELECT 1 FROM jobs WHERE id = :id AND fence = :fence AND state = 'leased'",
-                {"id": job.id, "fence": job.fence},
-            )
+            if self._db.one("SELECT 1 FROM jobs WHERE id = ? AND fence = ? AND state = 'leased'", (job.id, job.fence))
         }
 
     def finish_job(
@@ -182,19 +146,10 @@ class JobVerbs(Verbs):
             raise ValueError(f"a job cannot finish as {state!r}")
         return (
             self._db.run(
-                "UPDATE jobs SET state = :state, finished_ms = :at_ms, claim_ms = NULL, lease_until_ms ="
-                " NULL,"
-                " error = :error, ref = :ref, payload = CASE WHEN :forget = 1 THEN '{}' ELSE payload END"
-                " WHERE id = :id AND fence = :fence AND state = 'leased'",
-                {
-                    "forget": int(forget),
-                    "id": job.id,
-                    "fence": job.fence,
-                    "state": state,
-                    "at_ms": at_ms,
-                    "error": clean(error),
-                    "ref": ref,
-                },
+                "UPDATE jobs SET state = ?, finished_ms = ?, claim_ms = NULL, lease_until_ms = NULL, error = ?,"
+                " ref = ?, payload = CASE WHEN ? = 1 THEN '{}' ELSE payload END"
+                " WHERE id = ? AND fence = ? AND state = 'leased'",
+                (state, at_ms, clean(error), ref, int(forget), job.id, job.fence),
             )
             == 1
         )

@@ -12,7 +12,7 @@ import csv
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import combinations, repeat
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from storage.records import Answer, RollupCell
 from storage.store import Store, Tx, open_store
@@ -289,12 +290,14 @@ async def record_one_by_one(store: Store, answers: Sequence[Answer], *, seed: in
 
 def _draft_of(answer: Answer) -> Answer:
     """What was tapped first, and corrected by the answer."""
-    return replace(answer, id=f"{answer.id}-draft", value="1", missing="", answered_ms=answer.answered_ms - 1_000)
+    return structs.replace(
+        answer, id=f"{answer.id}-draft", value="1", missing="", answered_ms=answer.answered_ms - 1_000
+    )
 
 
 def _elsewhere(answer: Answer) -> Answer:
     """A later answer of the same customer in a session of its own: it supersedes until it is taken back."""
-    return replace(
+    return structs.replace(
         answer,
         id=f"{answer.id}-taken-back",
         session_id=f"{answer.session_id}-other",

@@ -109,6 +109,30 @@ def test_everything_that_is_wrong_comes_at_once_in_order_of_file_and_line() -> N
     ]
 
 
+def test_an_unreadable_line_of_env_hides_no_other_line() -> None:
+    lines = [f"{name}={value}".encode() for name, value in {**LINE, **SLACK, **KOE}.items()]
+    Path(".env").write_bytes(b"\n".join([*lines, "# 声の店".encode("cp932"), "KOE_FLOWS_DIR=店".encode("cp932"), b"x"]))
+    assert [str(problem) for problem in check(environ={})] == [
+        f".env:{len(lines) + 1}: not UTF-8 (Shift_JIS?); save the file as UTF-8",
+        f".env:{len(lines) + 3}: not a setting; write NAME=value, or # before a comment",
+    ]
+
+
+def test_a_broken_text_of_ones_own_is_no_problem_of_those_who_speak_it() -> None:
+    Path("surveys/copy").mkdir(parents=True)
+    Path("surveys/copy/ours.yaml").write_text("end.apology: {ja: 申し訳ございません。}\nskip: 12\n", encoding="utf-8")
+    Path("surveys/mine.yaml").write_text(
+        "id: mine\nsurvey_kind: relational\ntouchpoint: x\ninvite: inv.relational\n"
+        "questions: [{id: a, instrument: nps}, {id: b, instrument: nobody}]\nendings: [{say: end.apology}]\n"
+    )
+    found = [str(problem) for problem in check(environ=GOOD | {"KOE_FLOWS_DIR": "surveys"})]
+    assert found == [
+        "surveys/copy/ours.yaml:1: the translation `en` is missing",
+        "surveys/copy/ours.yaml:2: a mapping is needed here",
+        "surveys/mine.yaml:5: unknown instrument `nobody`",
+    ]
+
+
 def test_own_templates_are_tried_and_an_unknown_name_is_a_problem_with_file_and_line() -> None:
     Path("own/ja").mkdir(parents=True)
     Path("own/ja/head.j2").write_text("{{ d.brand }}\n{{ d.scroe }}", encoding="utf-8")

@@ -210,7 +210,7 @@ def test_an_env_file_with_a_byte_order_mark_is_read_and_a_shift_jis_one_is_expla
     assert read_settings({}, Path(".env"), []).port == 9000
     Path(".env").write_bytes("KOE_PORT=9000\n# 設定\n".encode("cp932"))
     found: list[Problem] = []
-    assert read_settings({}, Path(".env"), found).port == 8000
+    assert read_settings({}, Path(".env"), found).port == 9000
     assert str(found[0]).startswith(".env:2: not UTF-8")
 
 

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 from test_cli import environment, koe
 
 from bot.clock import Chance, StoryClock
@@ -57,7 +58,7 @@ def answer(number: int, **other: Any) -> Answer:
     )  # fmt: skip
     day = datetime.fromtimestamp(at_ms / 1000, TOKYO).date()
     week = date.fromordinal(day.toordinal() - day.weekday()).isoformat()
-    return replace(given, **({"week": week} | other))
+    return structs.replace(given, **({"week": week} | other))
 
 
 @pytest.fixture

@@ -324,6 +324,25 @@ async def test_a_push_is_given_up_before_its_retry_key_is_forgotten(line: Line, 
     assert line.posts == ["push", "push"]
 
 
+@pytest.mark.parametrize("refusal", [QUOTA, DEAD_TOKEN])
+async def test_a_push_that_was_only_ever_refused_may_wait_longer_than_its_retry_key_lives(
+    line: Line, channel: LineChannel, refusal: Any
+) -> None:
+    line.script = [refusal, refusal]
+    for hours in (0, 30):  # the worker puts it back without counting an attempt
+        assert isinstance(await send(channel, 1, token=False, at_ms=NOW_MS + hours * HOUR_MS), Refused)
+    assert await send(channel, 1, token=False, at_ms=NOW_MS + 60 * HOUR_MS) == Sent()
+    assert line.posts == ["push"] * 3
+
+
+async def test_a_refusal_makes_no_lost_push_certain(line: Line, channel: LineChannel) -> None:
+    line.script = [DROP, QUOTA]
+    await send(channel, 1, token=False)
+    assert isinstance(await send(channel, 2, token=False, at_ms=NOW_MS + HOUR_MS), Refused)
+    late = await send(channel, 2, token=False, at_ms=NOW_MS + 24 * HOUR_MS)
+    assert late == Unknown("the retry key is too old to repeat this push safely", retry=False)
+
+
 async def test_a_new_process_counts_the_life_of_a_retry_key_from_the_making_of_the_job(
     line: Line, channel: LineChannel
 ) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "storage"))
@@ -263,7 +263,7 @@ async def test_a_late_webhook_revives_nothing() -> None:
         tx.put_case(rows.case("K9", customer_id=PERSON, words=CANARY))
         session = tx.find_session("S1")
         assert session is not None
-        assert not tx.save_session(replace(session, state=CANARY, version=session.version + 1))
+        assert not tx.save_session(structs.replace(session, state=CANARY, version=session.version + 1))
 
     async with await open_store(URL, now_ms=NOW, server=True) as store:
         await store.write(late)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec import structs
 
 from reports.digest import DigestContext, DigestRule, Shop, gather
 from reports.experiments import Trial
@@ -107,7 +109,7 @@ class History:
         self.answer("nps", rating, **more)  # type: ignore[arg-type]
         rated = self.answers[-1]
         self.answers.append(
-            replace(
+            structs.replace(
                 rated, id=f"{rated.id}w", question="reason", instrument="reason", wording_id="reason.score",
                 value=words, missing="" if words else "skipped", numeric=False,
             )
@@ -145,7 +147,7 @@ class History:
             session = self._session(
                 f"c{number:06}", at_ms, kind="transactional", touchpoint="purchase", status="active"
             )
-            self.sessions[-1] = replace(self.sessions[-1], started_ms=None)
+            self.sessions[-1] = structs.replace(self.sessions[-1], started_ms=None)
             self._invite(self.sessions[-1])
             self.given_up.append(
                 Job(id=f"j{number:06}", kind="send", due_ms=at_ms, payload="{}", session_id=session, state="dead")

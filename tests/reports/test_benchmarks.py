@@ -140,7 +140,7 @@ def test_the_sentence_has_everything_a_reader_needs() -> None:
         FIGURE, ci=(5.0, 15.0), n=1200, source="日本版調査（JCSI）", licence_note="社内利用のみ", year="2023"
     )
     assert sentence(one(nps(50, 20, 100), figure), "ja") == (
-        "NPS® +10.0（95%信頼区間 +5.0〜+15.0）（n=1,200）：retail、JP、2023年、日本版調査（JCSI）。"
+        "NPS® +10.0（95%信頼区間 +5.0〜+15.0、n=1,200）：retail、JP、2023年、日本版調査（JCSI）。"
         "自社 ご購入後 +30.0（95%信頼区間 +14.1〜+44.2、n=100）：上回っている。2年以上前の値です。"
         "利用条件：社内利用のみ。公表されたJCSIの値は、許可なく広告に使えません。"
     )

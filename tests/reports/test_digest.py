@@ -458,8 +458,8 @@ async def test_how_soon_customers_were_answered_and_whether_it_was_solved_is_tol
     assert care.closed_loop.score == pytest.approx(100.0)
     assert care.first_reply.score == pytest.approx(6.5)
     assert (care.solved.score, care.solved.n_valid) == (pytest.approx(75.0), 12)
-    assert "初回返信まで中央値 6.5時間" in text
-    assert "その後「解決した」 75.0%" in text
+    assert "初回返信まで（中央値）　参考値（n=12） 6.5時間" in text
+    assert "その後「解決した」　参考値（n=12） 75.0%" in text
     few, text = await care_of(9)
     assert (few.first_reply.score, few.solved.score) == (None, None)
     assert "初回返信" not in text
@@ -503,7 +503,7 @@ async def test_the_score_after_looking_after_somebody_is_that_of_their_next_surv
     context = await care_of(12)
     assert context.care.recovered.score == pytest.approx(58 / 12, abs=1e-6)
     assert context.care.recovered.n_valid == 12
-    assert "対応後の薦める可能性 +4.8" in render_text(context)
+    assert "対応後の薦める可能性の変化　+4.83（参考値、95%信頼区間 " in render_text(context)
     few = await care_of(9)
     assert few.care.recovered.score is None
     assert "対応後の薦める可能性" not in render_text(few)

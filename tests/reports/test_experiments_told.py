@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from report_history import DAY_MS, NOW_MS, TOKYO, History, digest_of, monday_ms, weeks_ago
 
 from reports.digest import DigestRule
@@ -270,7 +271,7 @@ async def test_the_digest_tells_the_result_in_both_languages(tmp_path: Path) -> 
     h, plan = history()
     context = await digest_of(h, tmp_path, trials=[plan])
     text = render_text(context)
-    assert "「再送か返金か」：結果が出ました。（2026年9月21日〜2026年11月15日、A 160人・B 160人）" in text
+    assert "「再送か返金か」：結果が出ました（2026年9月21日〜2026年11月15日、A 160人・B 160人）。" in text
     # 64 of 160 against 96, and 112 against 48, by hand
     assert "A -20.0（95%信頼区間 -34.6〜-4.7、n=160）" in text
     assert "B +40.0（95%信頼区間 +25.2〜+53.3、n=160）" in text
@@ -378,6 +379,6 @@ async def test_purchases_are_read_from_events_without_what_was_cancelled(tmp_pat
 
 async def test_a_survey_that_was_changed_while_it_ran_is_named(tmp_path: Path) -> None:
     h, plan = history()
-    h.answers[0] = replace(h.answers[0], revision="another")
+    h.answers[0] = structs.replace(h.answers[0], revision="another")
     context = await digest_of(h, tmp_path, trials=[plan])
     assert "実施中に質問の内容が変わりました。" in render_text(context)

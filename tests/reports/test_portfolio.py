@@ -71,7 +71,7 @@ def test_nobody_is_no_data_and_a_few_are_hidden() -> None:
     assert all(part.shown().score is None for part in few.results)
     assert few.withdrawals == ()
     assert few.mean.ci_low is None
-    for found, ja, en in ((nobody, "記録のあるお客さまはいません", "no customer"), (few, "n<10 のため非表示", "n<10")):
+    for found, ja, en in ((nobody, "記録のあるお客さまはいません", "No customer"), (few, "n<10 のため非表示", "n<10")):
         assert ja in portfolio_lines(found, "ja")[0]
         assert en in portfolio_lines(found, "en")[0]
         assert len(portfolio_lines(found, "ja")) == 1
@@ -89,7 +89,7 @@ def test_what_a_few_customers_suffered_cannot_be_had_by_subtraction() -> None:
     assert hidden == {"sum_clarity", "sum_care"}
     assert [part.variant for part in found.withdrawals] == ["withdrawal_late_delivery"]
     told = "\n".join(portfolio_lines(found, "ja"))
-    assert "期待を明確にする 非表示（n<10）" in told
+    assert "期待を明確にする n<10 のため非表示" in told
     assert "約束の不履行" not in told
 
 
@@ -97,7 +97,7 @@ def test_the_words_carry_number_interval_n_and_what_it_is_not() -> None:
     accounts = [account(("promise_kept", 30))] * 20 + [account(("billing_error", 2))] * 12
     found = portfolio_of(accounts, window=WINDOW)
     ja, en = portfolio_lines(found, "ja"), portfolio_lines(found, "en")
-    assert ja[0].startswith("信頼残高：平均 -1.87（95%信頼区間 -3.")
+    assert ja[0].startswith("平均 -1.87（95%信頼区間 -3.")
     assert ja[0].endswith("・n=32")
     assert ja[1].startswith("赤字のお客さま 37.5%（95%信頼区間 ")
     assert ja[1].endswith("この期間に0を下回った方 12人")

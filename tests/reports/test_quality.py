@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from report_history import DAY_MS, HOUR_MS, SHOP, WEEKLY, History, digest_of, monday_ms, weeks_ago
 from scipy import stats
 
@@ -357,7 +358,7 @@ def quick(h: History, numbers: range, seconds: float) -> None:
         for place, (name, value) in enumerate((("nps", "10"), ("sat5", "5"), ("affinity", "5"))):
             h.answer(name, value, customer=f"q{number}", at_ms=start + int(place * seconds * 1000))
             shown = start - 3 * HOUR_MS if place == 0 else h.answers[-2].answered_ms
-            h.answers[-1] = replace(h.answers[-1], session_id=session, shown_ms=shown)
+            h.answers[-1] = structs.replace(h.answers[-1], session_id=session, shown_ms=shown)
 
 
 async def test_speeders_are_found_and_the_score_without_them_is_told(tmp_path: Path) -> None:
@@ -379,7 +380,7 @@ async def test_speeders_are_found_and_the_score_without_them_is_told(tmp_path: P
 async def test_answers_that_were_imported_have_no_times_and_are_no_speeders(tmp_path: Path) -> None:
     h = History()
     quick(h, range(20), seconds=0.4)
-    h.answers = [replace(answer, shown_ms=answer.answered_ms) for answer in h.answers]
+    h.answers = [structs.replace(answer, shown_ms=answer.answered_ms) for answer in h.answers]
     assert (await digest_of(h, tmp_path)).quality.careless.speeder == 0
 
 
@@ -458,7 +459,7 @@ async def test_the_first_digest_after_a_quarter_tells_what_moved_the_recommendat
         session = h._session(f"d{row}", at, kind="transactional", touchpoint="purchase")
         for name, value in (("nps", (row * 3) % 11), ("exp_price", 1 + (row * 3) % 11 // 3), ("exp_info", 1 + row % 5)):
             h.answer(name, value, customer=f"d{row}", at_ms=at)
-            h.answers[-1] = replace(h.answers[-1], session_id=session)
+            h.answers[-1] = structs.replace(h.answers[-1], session_id=session)
     # 28 September to 4 October 2026: its Monday after is 5 October, the first of a quarter
     context = await digest_of(
         h, tmp_path, shop=replace(SHOP, language="en"), week="2026-W40", now_ms=monday_ms(weeks_ago(6))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from report_history import MONDAY, NOW_MS, SHOP, TOKYO, WEEK, WEEKLY, monday_ms, weeks_ago
 
 from reports.digest import WeekRange, gather
@@ -156,7 +157,7 @@ def play(tx: Tx, steps: list[tuple[str, Any]]) -> Shadow:
             continue
         answer = _answer(number, **subject)
         if what == "history":
-            tx.record_answer(replace(answer, replaced_ms=NOW_MS))
+            tx.record_answer(structs.replace(answer, replaced_ms=NOW_MS))
         else:
             tx.record_answer(answer)
             shadow.standing[answer.session_id, answer.question] = answer
@@ -231,7 +232,7 @@ async def test_the_digest_prints_the_scores_of_the_raw_answers_of_its_week_or_it
                     answered_ms=at_ms,
                     week=week,
                 )
-                answer = replace(answer, id=f"{answer.id} {week}")
+                answer = structs.replace(answer, id=f"{answer.id} {week}")
                 tx.record_answer(answer)
                 shadow.standing[answer.session_id, answer.question] = answer
         gathered = gather(tx, shop=SHOP, digest_rule=WEEKLY, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=SPECS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from store_rows import DAY, NOON, WEEK, WEEK_BEFORE, answer, customer, event, new_id, session
 
 from storage.errors import Conflict
@@ -50,7 +50,7 @@ async def test_a_correction_replaces_the_counted_answer_and_keeps_the_former_one
     await store.write(unit)
     assert await store.read(lambda tx: tx.answers_of_session("S1")) == [second]
     history = await store.read(lambda tx: tx.answers_of_session("S1", history=True))
-    assert history == [replace(first, replaced_ms=NOON + 60_000), second]
+    assert history == [structs.replace(first, replaced_ms=NOON + 60_000), second]
     assert await store.read(lambda tx: tx.answers_of("C001", history=True)) == history
     assert await store.read(cells) == {("9", ""): (1, 1)}
 
@@ -283,7 +283,7 @@ async def test_answers_to_several_questions_and_the_purchase_before_each_are_fou
             given = answer(
                 id=f"A{number}", session_id=f"S{number}", question=instrument, instrument=instrument, wave_id="W1"
             )
-            tx.record_answer(replace(given, answered_ms=NOON + 5))
+            tx.record_answer(structs.replace(given, answered_ms=NOON + 5))
         tx.record_answer(
             answer(id="A9", session_id="S9", customer_id="C002", instrument="repeat_intent", answered_ms=NOON + 5)
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from store_rows import NOON, answer, case, customer, digest, event, invitation, job, session
 
 from storage import failpoints
@@ -50,6 +50,32 @@ async def test_a_failing_unit_is_undone_alone(store: Store) -> None:
             assert tx.note_inbound("line", "Udest", f"{kind}{number}", NOON) == (kind == "bad")
 
     await store.write(check)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["all repeatable", "one that is not"])
+async def test_a_unit_that_fails_among_repeatable_ones_is_undone_alone(store: Store, alone: bool) -> None:
+    ran: list[int] = []
+
+    class Refused(Exception):
+        pass
+
+    def unit(number: int) -> object:
+        def write(tx: Tx) -> int:
+            ran.append(number)
+            assert tx.note_inbound("line", "Udest", f"e{number}", NOON), "what an earlier run stored is gone"
+            if number == 20:
+                raise Refused
+            return number
+
+        return write
+
+    units = [store.write(unit(n), repeatable=not (alone and n == 7)) for n in range(40)]  # type: ignore[arg-type]
+    results = await asyncio.gather(*units, return_exceptions=True)
+    assert [n for n, result in enumerate(results) if isinstance(result, Refused)] == [20]
+    assert [result for result in results if not isinstance(result, Refused)] == [n for n in range(40) if n != 20]
+    assert ran.count(7) == (1 if alone else 2), "a unit that does not say so is never run twice"
+    stored = await store.write(lambda tx: [n for n in range(40) if not tx.note_inbound("line", "Udest", f"e{n}", NOON)])
+    assert stored == [n for n in range(40) if n != 20]
 
 
 async def test_a_conflict_inside_a_unit_has_this_rooms_name(store: Store) -> None:
@@ -149,7 +175,7 @@ async def test_of_two_steps_from_the_same_version_one_wins(store: Store) -> None
     read = await store.read(lambda tx: tx.find_session("S1"))
     assert read is not None
     for round_ in range(2, 60):
-        steps = [replace(read, version=round_, state=f"{round_}{who}") for who in "ab"]
+        steps = [structs.replace(read, version=round_, state=f"{round_}{who}") for who in "ab"]
         won = await asyncio.gather(*(store.write(lambda tx, step=step: tx.save_session(step)) for step in steps))
         assert sorted(won) == [False, True]
         stored = await store.read(lambda tx: tx.find_session("S1"))
@@ -177,7 +203,7 @@ async def test_the_session_of_an_address_is_the_open_one_created_last(store: Sto
             found.append(current.id)
             last = tx.find_session(ended)
             assert last is not None
-            assert tx.save_session(replace(last, version=2, status="completed", ended_ms=NOON + 9))
+            assert tx.save_session(structs.replace(last, version=2, status="completed", ended_ms=NOON + 9))
         assert tx.current_session("line", "Udest", "U001") is None
         assert tx.current_session("line", "Uother", "U001") is None
         return found

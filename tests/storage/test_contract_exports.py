@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from store_rows import DAY, NOON, answer, case, event, session
 
 from storage.records import Answer, Case
@@ -36,7 +36,7 @@ async def test_pages_of_answers_make_up_the_whole(store: Store, limit: int) -> N
         # corrected twice, the second time within the same millisecond
         first = given[0]
         for value in ("3", "4"):
-            tx.record_answer(replace(first, id=f"{first.id}-{value}", value=value, answered_ms=NOON + 5))
+            tx.record_answer(structs.replace(first, id=f"{first.id}-{value}", value=value, answered_ms=NOON + 5))
 
     await store.write(unit)
     ids = lambda found: [one.id for one in found]  # noqa: E731

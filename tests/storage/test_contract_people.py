@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from store_rows import (
     DAY,
     NOON,
@@ -357,8 +358,8 @@ async def test_erased_answers_leave_the_counts_the_states_and_the_jobs(store: St
 
     await store.read(check)
     # a step that was under way when the answers were erased
-    assert not await store.write(lambda tx: tx.save_session(replace(before, version=2, state=WORD)))
-    assert not await store.write(lambda tx: tx.save_session(replace(before, version=3, state=WORD)))
+    assert not await store.write(lambda tx: tx.save_session(structs.replace(before, version=2, state=WORD)))
+    assert not await store.write(lambda tx: tx.save_session(structs.replace(before, version=3, state=WORD)))
 
 
 async def test_erasing_a_customer_leaves_nothing_on_the_disk(store: Store, tmp_path: Path) -> None:
@@ -391,8 +392,8 @@ async def test_nothing_revives_an_erased_customer(store: Store) -> None:
         tx.put_invitation(invitation("I3", customer_id=CANARY))
         tx.set_consent(CANARY, "surveys", True, NOON, "chat")
         tx.put_case(case("K9", customer_id=CANARY))
-        assert not tx.save_session(replace(before, version=before.version + 1))
-        assert not tx.save_session(replace(before, version=before.version + 2))
+        assert not tx.save_session(structs.replace(before, version=before.version + 1))
+        assert not tx.save_session(structs.replace(before, version=before.version + 2))
         tx.put_prompt_ref("S1", "nps", "D-canary:2")
         tx.record_answer(answer("10", customer_id=CANARY))
 
@@ -420,7 +421,7 @@ async def test_answers_given_before_anybody_knew_the_customer_are_erased_with_th
         tx.new_session(first)
         tx.record_answer(answer("4", customer_id=""))
         tx.put_job(job("J1", session_id="S1"))
-        assert tx.save_session(replace(first, version=2, customer_id="C001"))
+        assert tx.save_session(structs.replace(first, version=2, customer_id="C001"))
         assert tx.cancel_jobs(NOON, customer_id="C001") == 1
         return tx.erase_answers("C001", NOON)
 

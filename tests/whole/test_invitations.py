@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from msgspec import structs
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.signatures import verify_line
+from bot.staff.survey import Started, SurveyRequest
 from bot.standins.demo import TOKYO, Buyer, World, open_world
 from bot.standins.wire import serve
 
@@ -338,9 +340,8 @@ async def test_an_event_our_own_code_cannot_digest_is_kept_and_stops_nobody(worl
     session = (await poisoned.sessions())[0]
 
     def corrupt(tx: Any) -> None:
-        from dataclasses import replace
 
-        assert tx.save_session(replace(session, state="[1,", version=session.version + 1))
+        assert tx.save_session(structs.replace(session, state="[1,", version=session.version + 1))
 
     await world.koe.store.write(corrupt)
     event = world.line.text_event(poisoned.user_id, "満足")
@@ -355,10 +356,9 @@ async def test_an_event_our_own_code_cannot_digest_is_kept_and_stops_nobody(worl
     assert "Error" in dead[0].error
 
     def repair(tx: Any) -> None:
-        from dataclasses import replace
 
         broken = tx.find_session(session.id)
-        assert tx.save_session(replace(session, version=broken.version + 1))
+        assert tx.save_session(structs.replace(session, version=broken.version + 1))
         assert tx.replay_job(dead[0].id, world.clock.now_ms())
 
     await world.koe.store.write(repair)
@@ -387,3 +387,53 @@ async def test_posting_needs_no_platform_to_answer(world: World) -> None:
         assert await world.line.taps_label(person.user_id, "満足") == 200
     await world.advance(2 * MINUTE_MS)
     assert "薦める可能性" in person.looks()
+
+
+async def start(world: World, person: Person, flow: str) -> None:
+    """A member of staff starts a survey, past the contact cap."""
+    request = SurveyRequest(
+        flow_id=flow,
+        customer_id=person.customer_id,
+        at_ms=None,
+        note="",
+        requested_by="U0STAFF",
+        request_id=f"{flow}-{person.customer_id}",
+        workspace="T0",
+        override_reason="asked by phone",
+    )
+    outbox = world.koe.worker.outbox()
+    started = await world.koe.store.write(lambda tx: world.koe.invitations.start_by_staff(tx, request, outbox))
+    world.koe.worker.take(outbox)
+    assert isinstance(started, Started), started
+
+
+async def test_a_survey_that_staff_start_names_what_was_bought_last(world: World) -> None:
+    await next_morning(world)
+    person = new_person(world)
+    for order, product in (("#first", "急須"), ("#last", ["手ぬぐい", "風呂敷"])):
+        await world.event("purchase", person.buyer, order=order, amount=10, product=product)
+        await world.advance(HOUR_MS)
+    await start(world, person, "after_purchase")
+    assert "手ぬぐいほか1点について、どの程度満足していますか" in await person.waits(HOUR_MS)
+
+
+async def test_one_survey_at_an_address_at_a_time_and_an_older_button_is_a_late_answer(world: World) -> None:
+    await next_morning(world)
+    person = await invited(world)
+    await person.taps("満足")
+    await start(world, person, "relational")
+    assert "お買い物全体について" in await person.waits(HOUR_MS)
+    assert "理由" in await person.says("9")
+    newer, older = await person.sessions()
+    assert (older.status, newer.status) == ("superseded", "open")
+    given = {a.question: a.value for a in await world.koe.store.read(lambda tx: tx.answers_of_session(newer.id))}
+    assert given == {"nps": "9"}
+    # the first survey's own question, further up in the chat
+    assert "ご回答を受け取りました" in await person.taps_old("3点")
+    kept = await world.koe.store.read(lambda tx: tx.answers_of_session(older.id))
+    late = {answer.question: (answer.value, answer.late) for answer in kept}
+    assert late == {"sat": ("5", False), "nps": ("3", True)}
+    await person.says("品ぞろえがよいので")
+    await person.waits(8_000)
+    reason = (await world.koe.store.read(lambda tx: tx.answers_of_session(newer.id)))[-1]
+    assert (reason.question, reason.value) == ("reason", "品ぞろえがよいので")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 
 from bot.standins.demo import Buyer, World, open_world
@@ -194,7 +195,7 @@ async def test_words_outside_a_survey_are_left_alone_in_slack_too(world: World) 
 async def test_an_event_our_own_code_cannot_digest_is_acknowledged_once_and_kept(world: World) -> None:
     person = await member(world)
     session = (await world.koe.store.read(lambda tx: tx.sessions_of(person.buyer.customer_id)))[0]
-    broken = replace(session, state="[1,", version=session.version + 1)
+    broken = structs.replace(session, state="[1,", version=session.version + 1)
     assert await world.koe.store.write(lambda tx: tx.save_session(broken))
     ack = await world.slack.says(person.user_id, person.place, "満足")
     assert ack.ok
