@@ -10,7 +10,8 @@ Source: docs/metrics.md ("How many are enough").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from reports.metrics import SUPPRESS_BELOW
 from reports.procedures import Floats
 
+Cell = TypeVar("Cell", bound=Hashable)
 Integers = npt.NDArray[np.int64]
 Places = Sequence[int] | Integers
 """Cells, by their places in the sizes of a ledger; each at most once."""
@@ -121,6 +123,18 @@ class Ledger:
         rests: Floats = np.stack([np.bincount(alike, row) for row in left]).astype(np.float64)
         counts: Integers = sizes[few].astype(np.int64)
         return _some_sum(rests[:, few], counts)
+
+
+def side_by_side(sizes: Mapping[Cell, int], totals: Iterable[Iterable[Cell]]) -> list[bool]:
+    """Of each total whether it may be told beside those before it that may.
+
+    Args:
+        sizes: cell → number of answers in it.
+        totals: cells whose sum is told, what matters most first.
+    """
+    places = {cell: place for place, cell in enumerate(cell for cell, n in sizes.items() if n > 0)}
+    ledger = Ledger([sizes[cell] for cell in places])
+    return [ledger.admit([places[cell] for cell in total if cell in places]) for total in totals]
 
 
 def _is_zero(sums: Floats) -> npt.NDArray[np.bool_]:

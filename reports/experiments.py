@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -99,6 +99,19 @@ class Trial(_Model):
         return self.start_ms + (self.end_ms - self.start_ms) * number // self.looks
 
 
+class Place(NamedTuple):
+    """Where an answer counts in the digests: its question, week, segment and channel."""
+
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+    wording_id: str
+    label_set: str
+    monday: date
+    segment: str
+    channel: str
+
+
 @dataclass(frozen=True, slots=True)
 class ArmResult:
     """One arm at the time of the report. `score` and `response` are None while they may not be shown."""
@@ -114,6 +127,12 @@ class ArmResult:
     """Share of those whose time to answer is over that gave a valid answer in it."""
     ripe: int = 0
     """How many those are."""
+    flags: tuple[str, ...] = ()
+    """`sibling`: not shown for what could be computed with it."""
+    places: Mapping[Place, int] = field(default_factory=dict)
+    """Where the outcomes were given, for questions."""
+    weeks: Mapping[date, int] = field(default_factory=dict)
+    """Mondays of when those came in whose time to answer is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +140,14 @@ class Contrast:
     """A treatment against the control, treatment minus control."""
 
     arm: str
-    found: Difference
-    p_adjusted: float
+    found: Difference | None
+    """None where the scores of the arms may not be shown: they could be worked out."""
+    p_adjusted: float | None
     """Holm over all treatments; the p-value itself when there is one."""
     real: bool
     """Below the level of this look."""
+    higher: bool
+    """The treatment's score is the higher one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,19 @@ class ExperimentReport:
     sample_p: float | None = None
     changed: bool = False
     """The survey of an arm was changed while the experiment ran."""
+    response_hidden: Literal["", "few", "sibling"] = ""
+    """Why no response rate is told beside the result."""
+
+    def without_scores(self) -> ExperimentReport:
+        """The report with the verdict alone: the scores of its arms would give away what a few others said."""
+        arms = tuple(replace(arm, score=None, status="suppressed", flags=("sibling",)) for arm in self.arms)
+        verdicts = tuple(replace(contrast, found=None, p_adjusted=None) for contrast in self.primary)
+        return replace(self, arms=arms, primary=verdicts)
+
+    def without_response(self, why: Literal["few", "sibling"]) -> ExperimentReport:
+        """The report without the response rates beside its result."""
+        arms = tuple(replace(arm, response=None) for arm in self.arms)
+        return replace(self, arms=arms, response=(), response_hidden=why)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what may not be shown is not in them."""
@@ -178,6 +213,7 @@ class ExperimentReport:
                     "entered": arm.entered,
                     "n": arm.n,
                     "status": arm.status,
+                    "flags": list(arm.flags),
                     **_estimate_json("", arm.score),
                     "ripe": arm.ripe,
                     **_estimate_json("response_", arm.response),
@@ -186,6 +222,7 @@ class ExperimentReport:
             ],
             "comparisons": [_contrast_json(contrast) for contrast in self.primary],
             "response_comparisons": [_contrast_json(contrast) for contrast in self.response],
+            "response_hidden": self.response_hidden or None,
         }
 
 
@@ -201,17 +238,26 @@ def _contrast_json(contrast: Contrast) -> dict[str, Any]:
     found = contrast.found
     return {
         "arm": contrast.arm,
-        "delta": found.delta,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "p": found.p,
+        "delta": None if found is None else found.delta,
+        "ci_low": None if found is None else found.low,
+        "ci_high": None if found is None else found.high,
+        "p": None if found is None else found.p,
         "p_adjusted": contrast.p_adjusted,
-        "method": found.method,
+        "method": None if found is None else found.method,
         "real": contrast.real,
+        "higher": contrast.higher,
     }
 
 
 # ------------------------------------------------------------------------------------------------------ reading
+
+
+class Outcome(NamedTuple):
+    """A valid answer to the primary question."""
+
+    at_ms: int
+    value: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +268,8 @@ class Participant:
     entered_ms: int
     answered_ms: int | None = None
     """First valid answer in time, to any question."""
-    outcomes: tuple[tuple[int, str], ...] = ()
-    """(time, value) of each valid answer to the primary question, oldest first."""
+    outcomes: tuple[Outcome, ...] = ()
+    """Each valid answer to the primary question, oldest first."""
     purchases: tuple[Sent[float | None], ...] = ()
     """What was sent about their orders, with the amount where it is known."""
 
@@ -239,7 +285,7 @@ def read_participants(
         if at_ms is not None and at_ms < min(until_ms, trial.end_ms) and exposure.arm in measured:
             entered[exposure.customer_id] = (exposure.arm, at_ms)
     responded: dict[str, int] = {}
-    outcomes: dict[str, list[tuple[int, str]]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     revisions: set[tuple[str, str]] = set()
     for answer in tx.answers_in_experiment(trial.id):
         if answer.customer_id not in entered or answer.answered_ms >= until_ms:
@@ -252,7 +298,18 @@ def read_participants(
             responded.setdefault(answer.customer_id, answer.answered_ms)
         spec = instruments.get(answer.instrument)
         if answer.instrument == measured[arm] and spec and parse_value(spec, answer.value).kind == "valid":
-            outcomes.setdefault(answer.customer_id, []).append((answer.answered_ms, answer.value))
+            place = Place(
+                answer.instrument,
+                answer.survey_kind,
+                answer.touchpoint,
+                answer.wording_id,
+                answer.label_set,
+                date.fromisoformat(answer.week),
+                answer.segment,
+                answer.channel,
+            )
+            given = Outcome(answer.answered_ms, answer.value, place)
+            outcomes.setdefault(answer.customer_id, []).append(given)
     bought = _purchases(tx, trial, entered, until_ms) if trial.metric == REVENUE else {}
     people = {
         customer: Participant(
@@ -306,38 +363,64 @@ class _Cut:
     def ripe(self, arm: str, window_ms: int) -> list[Participant]:
         return [person for person in self.of(arm) if person.entered_ms + window_ms <= self.at_ms]
 
+    def latest(self, person: Participant) -> Outcome | None:
+        """The answer that counts: the latest before the cut."""
+        return next((outcome for outcome in reversed(person.outcomes) if outcome.at_ms < self.at_ms), None)
+
     @cached_property
     def _tallies(self) -> dict[str, Tally]:
         assert self.spec is not None
         found: dict[str, Tally] = {}
         for arm, mine in self._arms.items():
-            latest = (
-                next((value for at_ms, value in reversed(person.outcomes) if at_ms < self.at_ms), None)
-                for person in mine
-            )
-            found[arm] = tally(self.spec, Counter(value for value in latest if value is not None).items())
+            counted = Counter(outcome.value for person in mine if (outcome := self.latest(person)) is not None)
+            found[arm] = tally(self.spec, counted.items())
         return found
 
     def tally(self, arm: str) -> Tally:
-        """One answer of each customer: the latest before the cut."""
+        """One answer of each customer."""
         return self._tallies[arm]
 
     def spent(self, arm: str) -> list[float]:
         """What each customer bought in their time, as far as it was known at the cut; nothing is 0."""
-        window_ms = self.trial.within_ms or 0
-        return [
-            sum(
-                amount or 0.0
-                for at_ms, amount in Orders(one for one in person.purchases if one.at_ms < self.at_ms).standing()
-                if 0 <= at_ms - person.entered_ms < window_ms
-            )
-            for person in self.ripe(arm, window_ms)
-        ]
+        return [self._spent(person) for person in self.ripe(arm, self.trial.within_ms or 0)]
+
+    def _spent(self, person: Participant) -> float:
+        return sum(
+            amount or 0.0
+            for at_ms, amount in Orders(one for one in person.purchases if one.at_ms < self.at_ms).standing()
+            if 0 <= at_ms - person.entered_ms < (self.trial.within_ms or 0)
+        )
 
     def responses(self, arm: str) -> tuple[int, int]:
         """(answered, could have) of those whose time to answer is over."""
         ripe = self.ripe(arm, self.trial.response_ms)
         return sum(1 for person in ripe if person.answered_ms is not None), len(ripe)
+
+    def adds_few(self, earlier: _Cut, *, response: bool = False) -> bool:
+        """Whether in some arm it differs from an earlier cut in one to nine customers: what these few did would follow
+        from both.
+
+        Args:
+            response: look at who answered in time, instead of the primary metric.
+        """
+        new = Counter(
+            person.arm
+            for person in self.people.values()
+            if self._outcome(person, response) != earlier._outcome(person, response)
+        )
+        return any(0 < n < SUPPRESS_BELOW for n in new.values())
+
+    def _outcome(self, person: Participant, response: bool) -> object:
+        """What counts of a customer; None for nothing yet."""
+        if person.entered_ms >= self.at_ms:
+            return None
+        if response or self.trial.metric == RESPONSE_RATE:
+            return person.answered_ms is not None if person.entered_ms + self.trial.response_ms <= self.at_ms else None
+        if self.trial.metric == REVENUE:
+            ripe = person.entered_ms + (self.trial.within_ms or 0) <= self.at_ms
+            return self._spent(person) if ripe else None
+        latest = self.latest(person)
+        return None if latest is None else latest.value
 
     @cached_property
     def sample_p(self) -> float | None:
@@ -393,7 +476,8 @@ class _Cut:
         tested = [(arm, one) for arm, one in zip(arms, found, strict=True) if one is not None]
         adjusted = procedures.holm([one.p for _, one in tested])
         return tuple(
-            Contrast(arm, one, p, p < self.trial.alpha) for (arm, one), p in zip(tested, adjusted, strict=True)
+            Contrast(arm, one, p, p < self.trial.alpha, one.delta > 0)
+            for (arm, one), p in zip(tested, adjusted, strict=True)
         )
 
     def reached(self) -> bool:
@@ -419,7 +503,8 @@ def judge(
 
     With one look it is decided once, with the data of the moment at which every arm had its planned number of outcomes,
     or of the end; later answers do not change that. With K looks each is made with the data of its day, at α/K, until
-    one finds a difference or is the last. Between them there are counts only.
+    one finds a difference or is the last. Between them there are counts only. A look that adds the outcomes of one to
+    nine customers of an arm to those told before is passed over: at the end the last one that was told decides.
     """
     spec = None if trial.metric in (RESPONSE_RATE, REVENUE) else instruments[trial.arms[0].metric]
     form: Form = "share" if trial.metric == RESPONSE_RATE else "money"
@@ -428,9 +513,9 @@ def judge(
     ordered = {customer: people[customer] for customer in sorted(people)}
     cut = partial(_Cut, trial, spec, ordered)
 
-    def report(state: State, at: _Cut, look: int = 0) -> ExperimentReport:
+    def report(state: State, at: _Cut, look: int = 0, *, rated: _Cut | None = None) -> ExperimentReport:
         told = state in ("look", "decided")
-        return ExperimentReport(
+        found = ExperimentReport(
             trial,
             spec,
             form,
@@ -440,12 +525,17 @@ def judge(
             _day(trial.end_ms - 1, tz),
             _day(at.at_ms - 1, tz),
             look,
-            tuple(_arm(at, arm.id, told=told) for arm in trial.arms),
+            tuple(_arm(at, arm.id, told=told, tz=tz) for arm in trial.arms),
             at.differences if told else (),
             at.response_differences if told and trial.metric != RESPONSE_RATE else (),
             at.sample_p,
             changed,
         )
+        if not told or trial.metric == RESPONSE_RATE:
+            return found
+        if any(arm.ripe < SUPPRESS_BELOW for arm in found.arms):
+            return found.without_response("few")
+        return found if rated is at else found.without_response("sibling")
 
     present = cut(min(now_ms, trial.end_ms))
     if now_ms < trial.start_ms:
@@ -456,18 +546,26 @@ def judge(
     due = [(at_ms, number) for at_ms, number in looks if at_ms <= now_ms]
     if not due or present.broken:
         return report("blocked" if present.broken else "counting", present)
+    told: tuple[_Cut, int] | None = None
+    rated: _Cut | None = None
     for at_ms, number in due:
-        at = cut(at_ms)
+        at, look = cut(at_ms), number
         if at.broken:
             return report("blocked", at, number)
         last = number == trial.looks or at.reached()
         if min(at.n(arm.id) for arm in trial.arms) < SUPPRESS_BELOW:
             state: State = "few" if last else "counting"
         else:
+            if told is not None and at.adds_few(told[0]):
+                at, look = told
+            told = at, look
+            enough = all(at.responses(arm.id)[1] >= SUPPRESS_BELOW for arm in trial.arms)
+            if enough and (rated is None or not at.adds_few(rated, response=True)):
+                rated = at
             found = last or any(contrast.real for contrast in at.differences)
             state = "decided" if found else "look"
         if state in ("few", "decided") or number == due[-1][1]:
-            return report(state, at, number)
+            return report(state, at, look, rated=rated)
     raise AssertionError("a look that is due is the last one that is due")
 
 
@@ -485,24 +583,30 @@ def _reached_ms(trial: Trial, spec: InstrumentSpec | None, people: Mapping[str, 
             known = sorted(person.entered_ms + window_ms for person in mine)
         else:
             # data before an instant are in it: the answer itself is in from the next millisecond on
-            known = sorted(person.outcomes[0][0] + 1 for person in mine if person.outcomes)
+            known = sorted(person.outcomes[0].at_ms + 1 for person in mine if person.outcomes)
         if len(known) < trial.n_per_arm:
             return trial.end_ms
         latest_ms = max(latest_ms, known[trial.n_per_arm - 1])
     return latest_ms
 
 
-def _arm(at: _Cut, arm: str, *, told: bool) -> ArmResult:
+def _arm(at: _Cut, arm: str, *, told: bool, tz: tzinfo) -> ArmResult:
     n = at.n(arm)
+    if not told:
+        return ArmResult(arm, len(at.of(arm)), n, status_of(n))
     answered, ripe = at.responses(arm)
+    counted = [outcome.place for person in at.of(arm) if (outcome := at.latest(person)) is not None]
+    since = (_day(person.entered_ms, tz) for person in at.ripe(arm, at.trial.response_ms))
     return ArmResult(
         arm,
         len(at.of(arm)),
         n,
         status_of(n),
-        at.estimate(arm) if told else None,
-        procedures.share(answered, ripe) if told and ripe >= SUPPRESS_BELOW else None,
-        ripe if told else 0,
+        at.estimate(arm),
+        procedures.share(answered, ripe),
+        ripe,
+        places=Counter(place for place in counted if place is not None),
+        weeks=Counter(day - timedelta(days=day.weekday()) for day in since),
     )
 
 

@@ -309,13 +309,14 @@ def _experiments(specs: Mapping[str, InstrumentSpec]) -> tuple[ExperimentReport,
         for name, score in (("A", 12.0), ("B", 20.0))
     )
     bare = tuple(ArmResult(name, 20, 8, "suppressed") for name in ("A", "B"))
-    contrast = (Contrast("B", found, 0.02, real=True),)
+    contrast = (Contrast("B", found, 0.02, real=True, higher=True),)
     decided = ExperimentReport(
         trial, specs["nps"], "net", "decided", _NOW_MS, date(2026, 10, 26), _END, _END, 2, shown, contrast, contrast,
         0.6, changed=True,
     )  # fmt: skip
     early = replace(decided, arms=bare, primary=(), response=(), changed=False)
-    return (decided, replace(decided, state="look", look=1), *(
+    hidden = decided.without_scores().without_response("sibling")
+    return (decided, hidden, replace(decided, state="look", look=1), *(
         replace(early, state=state) for state in ("planned", "counting", "blocked", "few")
     ))  # fmt: skip
 

@@ -8,6 +8,7 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 from reports.benchmarks import standings
+from reports.digest.arms import beside_everybody
 from reports.digest.care import care_of
 from reports.digest.context import DigestContext, Missing
 from reports.digest.counting import Group, Source, Wording
@@ -127,7 +128,10 @@ def gather(
     mix = mix_of(source, lead, primary.spec, window, before=window.before(1) if mode == "week" else None)
     shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
     until_ms = min(now_ms, midnight_ms(weeks.end, tz))
-    experiments = reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
+    experiments = tuple(
+        beside_everybody(tx, found, specs=instruments, tz=tz)
+        for found in reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
+    )
     whole = not digest_rule.narrowed
     asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
     reading = _read_kpis(tx, reported, now_ms, tz, instruments) if whole else None

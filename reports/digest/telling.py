@@ -239,6 +239,11 @@ class Telling:
         """Whether the answers of a window may be told as one number."""
         return (part, window) in self._told(_question(instrument, stratum))
 
+    def told(self, instrument: str, stratum: Stratum) -> tuple[Sizes, frozenset[tuple[Part, WeekRange]]]:
+        """The cells of a question with their answers, and which windows of it may be told."""
+        question = _question(instrument, stratum)
+        return self._sizes[question], self._told(question)
+
     def parts(self) -> list[Part]:
         """The segments and channels that the page tells apart."""
         return self._parts(self._last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+from pencil import worked_out
 from report_history import DAY_MS, NOW_MS, TOKYO, History, digest_of, monday_ms, weeks_ago
 
 from reports.digest import DigestRule
-from reports.experiments import ArmPlan, ExperimentReport, Participant, Trial, judge, reports_of
+from reports.experiments import ArmPlan, ExperimentReport, Outcome, Participant, Trial, judge, reports_of
 from reports.instruments import bundled_instruments, specs_of
 from reports.orders import Sent
 from reports.render import render_json, render_text, render_thread
@@ -58,7 +60,7 @@ def people(arm: str, values: Mapping[object, int], *, silent: int = 0, week: int
     for number, value in enumerate([*answers, *[""] * silent]):
         entered_ms = at_ms + number
         answered_ms = entered_ms + 3_600_000
-        outcomes = ((answered_ms, value),) if value else ()
+        outcomes = (Outcome(answered_ms, value),) if value else ()
         found[f"{arm}{week}-{number:05}"] = Participant(arm, entered_ms, answered_ms if value else None, outcomes)
     return found
 
@@ -185,8 +187,8 @@ def test_the_response_rate_stands_beside_it_and_counts_those_whose_time_is_over(
 
 def test_each_customer_counts_once_with_the_latest_answer() -> None:
     both = people("A", {5: 15, 1: 15}) | people("B", {5: 15, 1: 15})
-    name, person = next((name, person) for name, person in both.items() if person.outcomes[0][1] == "5")
-    again = replace(person, outcomes=(*person.outcomes, (person.outcomes[0][0] + DAY_MS, "1")))
+    name, person = next((name, person) for name, person in both.items() if person.outcomes[0].value == "5")
+    again = replace(person, outcomes=(*person.outcomes, Outcome(person.outcomes[0].at_ms + DAY_MS, "1")))
     found = told(trial(), {**both, name: again})
     assert found.arms[0].n == 30
     assert found.arms[0].score is not None
@@ -227,6 +229,69 @@ def test_no_score_is_ever_told_of_fewer_than_ten_or_before_a_look(a: int, b: int
     if min(a, b) < 10 or weeks * looks < 8:
         assert not shown
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_look_that_adds_a_handful_is_passed_over_and_the_last_one_told_decides() -> None:
+    plan = trial(looks=2)
+    early = people("A", {5: 26, 1: 24}) | people("B", {5: 30, 1: 20})
+    look = told(plan, early, weeks=4)
+    few = early | people("A", {5: 30}, week=5) | people("B", {1: 3}, week=5)
+    decided = told(plan, few)
+    assert (decided.state, decided.look) == ("decided", 1)
+    assert decided.arms == look.arms
+    assert decided.primary == look.primary
+    enough = told(plan, few | people("B", {1: 7}, week=6))
+    assert (enough.look, [arm.n for arm in enough.arms]) == (2, [80, 60])
+
+
+def test_response_rates_that_a_handful_joined_since_the_last_look_are_hidden() -> None:
+    plan = trial(looks=2)
+    early = people("A", {5: 26, 1: 24}) | people("B", {5: 30, 1: 20})
+    # their week to answer is over at the end for three of B only
+    late = people("A", {5: 30}, week=5) | people("B", {5: 3}, week=5) | people("B", {5: 20}, week=7)
+    later = {name: replace(p, entered_ms=p.entered_ms + 2) if name.startswith("B7") else p for name, p in late.items()}
+    assert [arm.ripe for arm in told(plan, early, weeks=4).arms] == [50, 50]
+    decided = told(plan, early | later)
+    assert [arm.n for arm in decided.arms] == [80, 73]
+    assert decided.response_hidden == "sibling"
+    assert not any(arm.response for arm in decided.arms)
+    assert decided.response == ()
+
+
+def test_a_third_arm_whose_few_could_answer_hides_the_response_rates_of_all() -> None:
+    everybody = people("A", {5: 40}) | people("B", {5: 20, 1: 20}) | people("C", {5: 20}, silent=9, week=7)
+    few = people("C", {5: 9})
+    found = told(trial("A", "B", "C", end_ms=START_MS + 8 * WEEK_MS - DAY_MS), everybody | few)
+    assert (found.state, found.response_hidden) == ("decided", "few")
+    assert [arm.response for arm in found.arms] == [None] * 3
+    assert [arm.score is None for arm in found.arms] == [False] * 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_handful_follows_from_the_looks_of_an_experiment(seed: int) -> None:
+    chance = random.Random(seed)
+    plan = trial(looks=2 + seed % 4)
+    everybody: dict[str, Participant] = {}
+    for week in range(8):
+        for arm in ("A", "B"):
+            everybody |= people(arm, {5: chance.choice([0, 2, 9, 12])}, silent=chance.choice([0, 3]), week=week)
+    scores: list[frozenset[str]] = []
+    responses: list[frozenset[str]] = []
+    for week in range(1, 10):
+        found = told(plan, everybody, weeks=week)
+        for arm in found.arms:
+            mine = {who: p for who, p in everybody.items() if p.arm == arm.id and p.entered_ms < found.until_ms}
+            if arm.score:
+                scores.append(
+                    frozenset(w for w, p in mine.items() if p.outcomes and p.outcomes[0].at_ms < found.until_ms)
+                )
+                assert len(scores[-1]) == arm.n
+            if arm.response:
+                over = (w for w, p in mine.items() if p.entered_ms + plan.response_ms <= found.until_ms)
+                responses.append(frozenset(over))
+                assert len(responses[-1]) == arm.ripe
+    assert worked_out(scores) == []
+    assert worked_out(responses) == []
 
 
 @pytest.mark.prove

@@ -8,33 +8,19 @@ adding and subtracting must hold ten answers.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import date, timedelta
-from functools import partial
-from itertools import combinations
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from report_history import MONDAY, SHOP, TOKYO, WEEKLY, History, weeks_ago
+from pencil import Known, digests_of, worked_out
+from report_history import DAY_MS, History, monday_ms, weeks_ago
 
-from reports.digest import DigestContext, DigestRule, gather, week_name
-from reports.instruments import bundled_instruments, specs_of
-from reports.kpis import midnight_ms
+from reports.experiments import ArmPlan, Trial
 from reports.render import render_json, render_text
 from reports.sample import samples
-from reports.views import EVERYBODY, Views, gather_views
 from reports.words import Words
-from storage.store import Tx, open_store
-
-SPECS = specs_of(bundled_instruments())
-Question = tuple[str, str, str, str]
-"""Instrument, kind of survey, touchpoint, wording."""
-Cell = tuple[str, str, str, str]
-"""Week, segment, channel, language."""
 
 
 def drawn_shop(seed: int) -> History:
@@ -60,128 +46,65 @@ def drawn_shop(seed: int) -> History:
     return history
 
 
-@dataclass
-class Known:
-    """What somebody knows who has read everything: for each question, whose answers the figures are of."""
-
-    totals: defaultdict[Question, list[dict[str, tuple[str, ...]]]] = field(default_factory=lambda: defaultdict(list))
-
-    def figure(self, record: dict[str, Any], **only: str) -> None:
-        """A result record that tells a score."""
-        if record["score"] is None or record["metric"] not in SPECS or record["n_valid"] == 0:
-            return
-        question = (record["metric"], record["survey_kind"], record["touchpoint"], record["wording_id"])
-        window = record["window"]
-        limits = {"week": (window["start"], window["end"]), **{name: (value,) for name, value in only.items() if value}}
-        self.totals[question].append(limits)
-
-    def read(self, found: Any, **only: str) -> None:
-        """Every record in a JSON value, however deep."""
-        if isinstance(found, list):
-            for part in found:
-                self.read(part, **only)
-        elif isinstance(found, dict):
-            if {"metric", "score", "window", "n_valid", "survey_kind"} <= found.keys():
-                beside = {"channel": found["channel"], "lang": found["lang"]} if "channel" in found else {}
-                if "=" not in found["segment"] and found["variant"] != "channel_spread":
-                    self.figure(found, **{**only, **beside, "segment": found["segment"]})
-            for name, part in found.items():
-                if name == "channels" and isinstance(part, dict):
-                    for channel, result in part.items():
-                        self.read(result, channel=channel)
-                else:
-                    self.read(part, **only)
-
-    def views(self, views: Views) -> None:
-        """The page: its panels, lines and heat map."""
-        for scope, result in shown_on(views):
-            only = {} if scope.dimension == "all" else {scope.dimension: scope.value}
-            self.figure(result.to_json(), **only)
-
-    def found_out(self, question: Question, sizes: Counter[Cell]) -> list[tuple[list[Cell], int]]:
-        """Sums of cells with fewer than ten answers that follow from the totals."""
-        cells = sorted(sizes)
-        rows = [[_inside(cell, limits) for cell in cells] for limits in self.totals[question]]
-        if not rows:
-            return []
-        # cells in the same totals can never be told apart
-        alike: dict[tuple[bool, ...], list[Cell]] = {}
-        for cell, column in zip(cells, zip(*rows, strict=True), strict=True):
-            alike.setdefault(column, []).append(cell)
-        matrix = np.array(list(alike), dtype=float).T
-        groups = list(alike.values())
-        _, strengths, axes = np.linalg.svd(matrix)
-        unknown = axes[(strengths > 1e-9).sum() :].T
-        n = [sum(sizes[cell] for cell in group) for group in groups]
-        small = [place for place in range(len(groups)) if n[place] < 10]
-        return [
-            ([cell for place in chosen for cell in groups[place]], sum(n[place] for place in chosen))
-            for k in (1, 2, 3)
-            for chosen in combinations(small, k)
-            if sum(n[place] for place in chosen) < 10
-            and np.abs(unknown[list(chosen)].sum(axis=0)).max(initial=0.0) < 1e-7
-        ]
-
-
-def shown_on(views: Views) -> Iterator[tuple[Any, Any]]:
-    for view in (*views.views, *(view for metric in views.metrics for view in metric.views)):
-        if view.results:
-            yield view.scope, view.results[0]
-    for line in views.trends:
-        for point in line.points:
-            if point.result is not None:
-                yield line.scope, point.result
-    for row in views.heat:
-        for point in row.points:
-            if point.result is not None:
-                yield EVERYBODY, point.result
-
-
-def _inside(cell: Cell, limits: dict[str, tuple[str, ...]]) -> bool:
-    start, end = limits["week"]
-    named = dict(zip(("segment", "channel", "lang"), cell[1:], strict=True))
-    return start <= cell[0] < end and all(named[name] == limits[name][0] for name in named if name in limits)
-
-
-async def digests_of(
-    history: History, folder: Path, *, back: tuple[int, ...], rule: DigestRule = WEEKLY
-) -> list[tuple[DigestContext, Views]]:
-    """The digests of several weeks and what stands on their pages."""
-    store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=midnight_ms(MONDAY, TOKYO))
-
-    def digest(tx: Tx, monday: date) -> tuple[DigestContext, Views]:
-        now_ms = midnight_ms(monday + timedelta(weeks=1), TOKYO)
-        gathered = gather(
-            tx, shop=SHOP, digest_rule=rule, period=week_name(monday), now_ms=now_ms, tz=TOKYO, instruments=SPECS
-        )
-        return gathered.computed(), gather_views(tx, gathered, rule=rule, shop=SHOP, tz=TOKYO)
-
-    try:
-        await store.write(history.store)
-        return [await store.read(partial(digest, monday=weeks_ago(weeks))) for weeks in back]
-    finally:
-        await store.close()
-
-
-def sizes_of(history: History) -> dict[Question, Counter[Cell]]:
-    found: defaultdict[Question, Counter[Cell]] = defaultdict(Counter)
-    for a in history.answers:
-        if a.numeric and not a.missing:
-            question = (a.instrument, a.survey_kind, a.touchpoint, a.wording_id)
-            found[question][(a.week, a.segment, a.channel, a.lang)] += 1
-    return found
-
-
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_sum_under_ten_follows_from_three_digests_and_their_pages(seed: int, tmp_path: Path) -> None:
     history = drawn_shop(seed)
-    known = Known()
+    known = Known(history)
     for context, views in await digests_of(history, tmp_path, back=(2, 1, 0)):
         known.read(render_json(context))
         known.views(views)
     assert sum(len(totals) for totals in known.totals.values()) >= 10, "hiding everything would be safe, too"
-    for question, sizes in sizes_of(history).items():
-        assert known.found_out(question, sizes) == [], question
+    for question, totals in known.totals.items():
+        assert worked_out(totals) == [], question
+
+
+# ---------------------------------------------------------------------------------------------- the arms of an A/B test
+
+
+def shop_on_trial(seed: int) -> tuple[History, Trial]:
+    """Six weeks of one shop; for three of them, from some day on, nearly everybody is in one arm or the other."""
+    chance, history = random.Random(seed), History()
+    start_ms = monday_ms(weeks_ago(3)) + chance.choice([0, 0, 2 * DAY_MS])
+    arms: dict[str, str] = {}
+    for back in range(6):
+        for _ in range(chance.choice([14, 20, 32])):
+            at_ms = monday_ms(weeks_ago(back)) + chance.randrange(7 * DAY_MS)
+            who = f"c{len(history.answers):05}"
+            history.answer("nps", chance.randint(0, 10), monday=weeks_ago(back), at_ms=at_ms, customer=who)
+            inside = start_ms + 60_000 < at_ms < monday_ms(weeks_ago(0))
+            if inside and chance.random() > 0.06:
+                # one arm is asked later than the other
+                arms[who] = "B" if at_ms > start_ms + 4 * DAY_MS and chance.random() < 0.6 else "A"
+    history.invite_everyone()
+    history.invitations = [
+        replace(i, experiment="x", arm=arms[i.customer_id]) if i.customer_id in arms else i for i in history.invitations
+    ]
+    plan = ArmPlan(id="A", weight=0.5, metric="nps", revision="r")
+    return history, Trial(
+        id="x", name={"ja": "x", "en": "x"}, touchpoint="purchase", metric="nps",
+        arms=(plan, plan.model_copy(update={"id": "B"})), n_per_arm=1000, start_ms=start_ms,
+        end_ms=monday_ms(weeks_ago(0)), looks=chance.choice([1, 3]), within_ms=None, response_ms=7 * DAY_MS,
+        from_planning=False, measurement=False, asides=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("seed", "shown"), [(0, False), (1, False), (3, False), (6, True)])
+async def test_what_a_few_outside_of_an_experiment_said_does_not_follow_from_its_arms(
+    seed: int, shown: bool, tmp_path: Path
+) -> None:
+    history, trial = shop_on_trial(seed)
+    known = Known(history)
+    scores: list[float | None] = []
+    for context, views in await digests_of(history, tmp_path, back=(2, 1, 0), trials=(trial,)):
+        told = render_json(context)
+        known.read(told)
+        known.views(views)
+        (experiment,) = told["experiments"]
+        known.arms(experiment)
+        scores += [arm["score"] for arm in experiment["arms"]]
+    assert any(score is not None for score in scores) is shown
+    for question, totals in known.totals.items():
+        assert worked_out(totals) == [], question
 
 
 # --------------------------------------------------------------------------------------- every number with n and window
