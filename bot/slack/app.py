@@ -588,12 +588,39 @@ def _refused(status: int, code: str, sentence: str) -> Response:
     return JSONResponse({"error": code, "message": sentence}, status_code=status)
 
 
+_OBJECTS: Final = ("view", "user", "team", "message", "container")
+_NAMES: Final = ("type", "command", "callback_id", "action_id", "block_id", "team_id", "user_id")
+
+
 def _is_payload(body: object) -> bool:
     """Whether it has the shape on which Bolt and its listeners rely; Bolt itself fails on others."""
     if not isinstance(body, dict) or not body:
         return False
-    parts = (body.get(name) for name in ("view", "user", "team", "message", "container"))
-    return all(part is None or isinstance(part, dict) for part in parts)
+    if not all(isinstance(body.get(name), dict | None) for name in _OBJECTS):
+        return False
+    if not all(isinstance(body.get(name), str | None) for name in _NAMES):
+        return False
+    grants = body.get("authorizations") or []
+    if not isinstance(grants, list) or not all(
+        isinstance(grant, dict) and isinstance(grant.get("team_id"), str | None) for grant in grants
+    ):
+        return False
+    match body.get("type"):
+        case "block_actions":
+            actions = body.get("actions")
+            return isinstance(actions, list) and bool(actions) and all(map(_is_action, actions))
+        case "view_submission" | "view_closed":
+            return isinstance((body.get("view") or {}).get("callback_id"), str)
+        case "shortcut" | "message_action":
+            return isinstance(body.get("callback_id"), str)
+        case "block_suggestion":
+            return _is_action(body)
+        case _:
+            return True
+
+
+def _is_action(action: object) -> bool:
+    return isinstance(action, dict) and all(isinstance(action.get(name), str) for name in ("action_id", "block_id"))
 
 
 def _kind_of(body: Mapping[str, Any]) -> Kind | None:

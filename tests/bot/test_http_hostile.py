@@ -4,13 +4,15 @@ or locked database is 503 and nothing half-written (P13, P14)."""
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -20,6 +22,7 @@ import pytest_asyncio
 from bot.http import make_app
 from bot.listener import Listener
 from bot.signatures import sign_line, sign_slack, sign_standard_webhooks
+from bot.staff.survey import ABOUT, CUSTOMER, SURVEY_VIEW
 from bot.standins.demo import PRESENT, World, open_world
 from bot.standins.wire import serve
 from storage import failpoints
@@ -432,6 +435,95 @@ async def test_forms_that_slack_never_sends_are_never_a_5xx(world: World, conten
     sent = request("/slack/events", [*headers, (b"content-type", content_type.encode())], body)
     sent = sent.replace(b"content-type: application/json\r\n", b"", 1)
     assert (await talk(world.bot_url, sent)).status < 500
+
+
+_STAFF = {"user": {"id": "U0STAFF", "team_id": "T0DEMO"}, "team": {"id": "T0DEMO"}, "trigger_id": "1.2.a"}
+_WINDOW = {
+    "id": "V1",
+    "callback_id": SURVEY_VIEW,
+    "private_metadata": '{"l":"ja"}',
+    "blocks": [{"type": "input", "block_id": "note"}],
+    "state": {"values": {"customer": {"customer": {"type": "external_select", "selected_option": {"value": "C1"}}}}},
+}
+OF_SLACK: dict[str, dict[str, object]] = {
+    "event": {
+        "type": "event_callback",
+        "team_id": "T0DEMO",
+        "event_id": "Ev1",
+        "authorizations": [{"team_id": "T0DEMO", "user_id": "U0KOE"}],
+        "event": {"type": "message", "channel_type": "im", "user": "U1", "text": "9", "channel": "D1", "ts": "1.1"},
+    },
+    "click": {
+        "type": "block_actions",
+        **_STAFF,
+        "container": {"type": "message", "message_ts": "1.1", "channel_id": "C0ALERTS"},
+        "channel": {"id": "C0ALERTS"},
+        "message": {"ts": "1.1", "text": "x", "blocks": [{"type": "actions", "block_id": "b"}]},
+        "actions": [{"type": "button", "action_id": "x", "block_id": "b", "value": "x|sat|5", "action_ts": "1.5"}],
+    },
+    "window": {"type": "view_submission", **_STAFF, "view": _WINDOW},
+    "closed window": {"type": "view_closed", **_STAFF, "view": {"id": "V1", "callback_id": SURVEY_VIEW}},
+    "letter": {
+        "type": "block_suggestion",
+        **_STAFF,
+        "action_id": CUSTOMER,
+        "block_id": CUSTOMER,
+        "value": "C1",
+        "view": {"id": "V1", "callback_id": SURVEY_VIEW, "private_metadata": ""},
+    },
+    "menu": {
+        "type": "message_action",
+        **_STAFF,
+        "callback_id": ABOUT,
+        "channel": {"id": "C0ALERTS"},
+        "message": {"user": "U1", "ts": "1.1", "text": "x"},
+    },
+}
+
+
+def places(within: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The way to each part of a JSON value, the whole first."""
+    yield at
+    parts = within.items() if isinstance(within, dict) else enumerate(within) if isinstance(within, list) else ()
+    for name, part in parts:
+        yield from places(part, (*at, name))
+
+
+def with_part(whole: object, at: tuple[str | int, ...], part: object) -> Any:
+    if not at:
+        return part
+    changed = copy.deepcopy(whole)
+    inner: Any = changed
+    for name in at[:-1]:
+        inner = inner[name]
+    inner[at[-1]] = part
+    return changed
+
+
+async def answered(world: World, bodies: list[bytes], content_type: str) -> list[int]:
+    """The statuses of these bodies, all signed by Slack's secret."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
+
+        async def post(body: bytes) -> int:
+            headers = genuine(world, "/slack/events", body) | {"content-type": content_type}
+            async with session.post(f"{world.bot_url}/slack/events", data=body, headers=headers) as answer:
+                await answer.read()
+                return answer.status
+
+        return await asyncio.gather(*(post(body) for body in bodies))
+
+
+@pytest.mark.parametrize("shape", OF_SLACK)
+async def test_no_part_of_a_payload_can_be_anything_that_makes_a_5xx(world: World, shape: str) -> None:
+    whole = OF_SLACK[shape]
+    odd = [with_part(whole, at, part) for at in places(whole) for part in (5, None, [1], {"a": 1})]
+    bodies = [json.dumps(payload).encode() for payload in odd]
+    if shape == "event":
+        statuses = await answered(world, bodies, "application/json")
+    else:
+        forms = [b"payload=" + quote(body).encode() for body in bodies]
+        statuses = await answered(world, forms, "application/x-www-form-urlencoded")
+    assert [odd[at] for at, status in enumerate(statuses) if status not in (200, 400)] == []
 
 
 # ------------------------------------------------------------------------------------------------- secrets rotate
