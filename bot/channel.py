@@ -4,7 +4,7 @@ values."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -31,8 +31,7 @@ class Ignored:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True):
     """One thing that happened on a platform, addressed to one customer's conversation."""
 
     channel: Literal["line", "slack"]
@@ -56,7 +55,7 @@ class Inbound:
 
     def dump(self) -> str:
         """As JSON text, for `parse`: an event that could not be digested is kept so."""
-        row = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        row = msgspec.structs.asdict(self)
         row["content"] = [type(self.content).__name__, self.content]
         return msgspec.json.encode(row).decode()
 
@@ -78,8 +77,7 @@ class Inbound:
 _CONTENTS: dict[str, type] = {c.__name__: c for c in (Typed, Tap, Media, Unsent, Followed, Blocked, Ignored)}
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """What Koe says after one step, at most two bubbles, in order; with what was just recorded, for channels whose
     earlier messages can be updated to the chosen value (Slack)."""
 
@@ -87,13 +85,12 @@ class Turn:
     lang: str
     bubbles: tuple[Say | Ask, ...]
     recorded: tuple[Record, ...] = ()
-    sender_names: Mapping[str, str] = field(default_factory=dict)
-    shown: Mapping[str, Ask] = field(default_factory=dict)
+    sender_names: Mapping[str, str] = msgspec.field(default_factory=dict)
+    shown: Mapping[str, Ask] = msgspec.field(default_factory=dict)
     """The recorded questions as they are asked, by id: what an updated message keeps of its question (Slack)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """One call to a platform, with all that it says."""
 
     payload: JsonObject

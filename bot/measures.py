@@ -1,5 +1,7 @@
 """What Koe counts about itself, for GET /metrics (Prometheus). No names, no words, no ids in labels."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 registry = CollectorRegistry()
@@ -21,6 +23,8 @@ ignored = Counter(
 deliveries = Counter(
     "koe_deliveries_total", "Calls to platforms, by outcome.", ["channel", "outcome"], registry=registry
 )
+delivered = cache(deliveries.labels)
+"""The counter of one channel and outcome, looked up once: it is counted for every message."""
 dead_jobs = Counter("koe_jobs_dead_total", "Jobs given up, by kind.", ["kind"], registry=registry)
 alerts = Counter("koe_alerts_total", "Conditions that need an operator.", ["channel", "kind"], registry=registry)
 answer_seconds = Histogram(

@@ -8,7 +8,7 @@ reason, can be replayed), cancelled, or uncertain: nobody knows, and it is never
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -184,8 +184,8 @@ class Worker:
             self._expect(due_ms)
         return jobs
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -259,7 +259,7 @@ class Worker:
         await self._settle(job, delivery)
 
     async def _settle(self, job: Job, delivery: Delivery) -> None:
-        measures.deliveries.labels(job.channel, type(delivery).__name__).inc()
+        measures.delivered(job.channel, type(delivery).__name__).inc()
         match delivery:
             case Sent(ref=ref) if job.key or (job.asks and ref):
                 await self._done(job, ref)

@@ -1226,12 +1226,9 @@ class _Turn:
         facts: dict[str, object] = dict(state.facts)
         facts["lang"] = state.lang
         troubled = state.case or state.unhappy or facts.get("open_case") is True
-        course = self.course()
         path: list[Question] = []
         unhappy = False
-        for question in self.flow.questions:
-            if not course.has(question):
-                continue
+        for question in self.flow.asked_in(self.course()):
             given = state.answers.get(question.id)
             # Trouble spares the customer a question; it does not take back what they had answered before it.
             kept = spared or given is not None

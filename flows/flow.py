@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 from flows.conditions import Condition
 from flows.definitions import SurveyKind
@@ -43,8 +43,7 @@ class Rules:
     """Characters kept of a free text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """What is settled about a session before its first question, and holds to its end."""
 
     parity: int = 0
@@ -304,6 +303,7 @@ class Flow:
     """Dotted names of event data that conditions and texts speak of: all that a session must keep."""
     _definition: str = ""
     _by_id: dict[str, Question] = field(default_factory=dict)
+    _by_course: dict[Course, tuple[Question, ...]] = field(default_factory=dict, repr=False)
     cache: dict[object, object] = field(default_factory=dict, repr=False)
     """What the engine works out once per flow and language."""
 
@@ -326,6 +326,13 @@ class Flow:
     def find(self, question_id: str) -> Question | None:
         """The question with this id, or None."""
         return self._by_id.get(question_id)
+
+    def asked_in(self, course: Course) -> tuple[Question, ...]:
+        """The questions that can be asked in such a session, whatever is answered."""
+        found = self._by_course.get(course)
+        if found is None:
+            found = self._by_course[course] = tuple(question for question in self.questions if course.has(question))
+        return found
 
     def longest(self, course: Course, facts: Mapping[str, object], counts: Callable[[Question], bool]) -> int:
         """The number of questions for which `counts` is true on the longest path of such a session."""

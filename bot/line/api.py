@@ -122,16 +122,17 @@ class LineChannel:
         if not packed:
             return []
         asked = [bubble.question for bubble in turn.bubbles if isinstance(bubble, Ask)]
-        payload = {
+        payload: JsonObject = {
             "to": external_id,
-            "bubbles": turn.bubbles,
             "session": turn.session_id,
             "lang": turn.lang,
             "reply_token": reply_token,
             "reply_until_ms": at_ms + REPLY_WITHIN_MS if reply_token else 0,
             "push": True,
         }
-        stored = msgspec.json.encode({**payload, "bubbles": msgspec.Raw(packed.encode("utf-8", "replace"))}).decode()
+        # the bubbles are JSON already, and longer than the rest together
+        stored = f'{{"bubbles":{packed},{msgspec.json.encode(payload).decode()[1:]}'
+        payload["bubbles"] = turn.bubbles
         return [Outgoing(payload=payload, stored=stored, asks=asked[-1] if asked else "")]
 
     async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import astuple, replace
 
-from storage.connection import clean
+from storage.connection import clean, without_nul
 from storage.records import Session
 from storage.verbs.transaction import Verbs
 
@@ -92,7 +92,7 @@ class ConversationVerbs(Verbs):
         """
         was = session.version - 1
         moved = (
-            clean(session.state),
+            without_nul(session.state),
             session.version,
             session.lang,
             session.started_ms,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import astuple, replace
 
-from storage.connection import clean
+from storage.connection import clean, without_nul
 from storage.records import Job
 from storage.verbs.rows import MARK, marked
 from storage.verbs.transaction import Verbs
@@ -47,7 +47,7 @@ class JobVerbs(Verbs):
                 claim_ms = job.lease_until_ms
             case _:
                 claim_ms = None
-        payload = clean(job.payload)
+        payload = without_nul(job.payload)
         stored = self._db.run(
             "INSERT INTO jobs (id, kind, due_ms, payload, lane, key, channel, session_id, customer_id, asks, updates,"
             " expires_ms, created_ms, state, attempts, lease_owner, lease_until_ms, fence, error, ref, claim_ms,"

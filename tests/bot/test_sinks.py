@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 import pytest
 import structlog
 import yaml
+from msgspec import Struct, structs
 from rich.console import Console
 from rich.table import Table
 
@@ -101,6 +102,8 @@ def poisoned(found: Any, words: frozenset[str], payload: str) -> Any:
     if is_dataclass(found) and not isinstance(found, type):
         made = {f.name: poisoned(getattr(found, f.name), words, payload) for f in fields(found) if f.init}
         return replace(found, **made)
+    if isinstance(found, Struct):
+        return structs.replace(found, **{k: poisoned(v, words, payload) for k, v in structs.asdict(found).items()})
     if isinstance(found, tuple) and not hasattr(found, "_fields"):
         return tuple(poisoned(part, words, payload) for part in found)
     if isinstance(found, list):
