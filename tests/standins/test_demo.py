@@ -15,6 +15,7 @@ import pytest
 
 from bot.standins.demo import PRESENT, open_world
 from bot.standins.play import Play, StoryFailedError
+from bot.standins.run import play
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -35,7 +36,7 @@ def run_story(*options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(620)
 def test_the_headless_story_shows_what_each_person_saw_and_ends_well() -> None:
-    story = run_story()
+    story = run_story("--weeks", "1")
     assert story.returncode == 0, story.stdout[-3000:] + story.stderr[-3000:]
     assert story.stdout.rstrip().endswith("終わり")
     for seen in ("LINE・", "Slack DM・", "#voc-alerts", "#voc-digest", "NPS®", "申し訳ございません", "95%信頼区間"):
@@ -71,16 +72,16 @@ async def test_a_story_that_goes_wrong_names_the_step(tmp_path: Path) -> None:
 
 @pytest.mark.prove
 @pytest.mark.timeout(620)
-def test_the_headless_story_goes_through_socket_mode_too() -> None:
-    story = run_story("--socket")
+@pytest.mark.parametrize("options", [(), ("--socket",)])
+def test_the_headless_story_ends_well_after_its_usual_history_on_either_way_to_slack(options: tuple[str, ...]) -> None:
+    story = run_story(*options)
     assert story.returncode == 0, story.stdout[-3000:] + story.stderr[-3000:]
 
 
-def test_a_folder_that_holds_a_demo_is_not_overwritten(tmp_path: Path) -> None:
+async def test_a_folder_that_holds_a_demo_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "koe.db").write_bytes(b"mine")
-    story = run_story("--keep", str(tmp_path))
-    assert story.returncode == 1
-    assert "holds a demo already" in story.stderr
+    with pytest.raises(FileExistsError, match="holds a demo already"):
+        await play(tmp_path, weeks=1)
     assert (tmp_path / "koe.db").read_bytes() == b"mine"
 
 
@@ -88,7 +89,7 @@ def test_a_folder_that_holds_a_demo_is_not_overwritten(tmp_path: Path) -> None:
 def demo() -> Iterator[str]:
     """The address of a running `koe demo`; it must end cleanly at Ctrl-C."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [*KOE, "demo", "--port", "0", "--weeks", "2"]
+    command = [*KOE, "demo", "--port", "0", "--weeks", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
     assert process.stdout is not None
     found = None
