@@ -21,7 +21,7 @@ from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound, JsonObject
 from bot.clock import Chance, Clock
 from bot.conversation import Conversation, Indigestible, WakePayload
-from bot.digests import Digests, ReportPage, read_page
+from bot.digests import Digests, ReportPage, Reports, in_a_process, read_page
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations, overridable
 from bot.outbox import Outbox
@@ -84,6 +84,7 @@ class Koe:
         workspaces: dict[str, str],
         closing: AsyncExitStack,
         session: aiohttp.ClientSession,
+        reports: Reports,
     ) -> None:
         self.config = config
         self.settings = config.settings
@@ -115,7 +116,12 @@ class Koe:
         settings = config.settings
         self.report_links = ReportLinks(settings.public_url, settings.secret_key.get_secret_value())
         self.digests = Digests(
-            config=config, store=store, clock=clock, links=self.report_links, budget=self.line_budget
+            config=config,
+            store=store,
+            clock=clock,
+            links=self.report_links,
+            budget=self.line_budget,
+            reports=reports,
         )
         voice = self.voice = Voice(library=config.library, shop=config.shop, channels=channels)
         self.conversation = Conversation(
@@ -580,8 +586,8 @@ class Koe:
         )
 
 
-async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
-    """A Koe that is ready to start: store open, platforms known.
+async def build(config: Config, *, clock: Clock, chance: Chance, reports: Reports = in_a_process) -> Koe:
+    """A Koe that is ready to start: store open, platforms known. `reports` is where digests are computed.
 
     Raises:
         CannotStart: a platform refuses its token, or cannot be asked who we are and never could; an experiment is not
@@ -632,6 +638,7 @@ async def build(config: Config, *, clock: Clock, chance: Chance) -> Koe:
             workspaces=workspaces,
             session=session,
             closing=kept,
+            reports=reports,
         )
         koe.line_channel = line
         if slack_channel is not None:

@@ -67,6 +67,37 @@ class DigestFailed(RuntimeError):
     """The child process could not compute the digest; the message is what it printed."""
 
 
+Reports = Callable[[str, bytes], Awaitable[bytes]]
+"""(command, request) → what `python -m reports <command>` answers on its standard output. Raises DigestFailed."""
+
+
+async def in_a_process(command: str, request: bytes) -> bytes:
+    """`python -m reports <command>`, in a process that is started for it and ends with it."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "reports",
+        command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_COMPUTE_WITHIN_S):
+            out, err = await child.communicate(request)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+        raise DigestFailed(f"{command} took longer than {_COMPUTE_WITHIN_S} s") from None
+    except asyncio.CancelledError:
+        child.kill()
+        await child.wait()
+        raise
+    if child.returncode != 0:
+        raise DigestFailed(f"{command}: {err.decode('utf-8', 'replace')[-2000:]}")
+    return out
+
+
 def period_of(day: date) -> str:
     """The ISO week of a day.
 
@@ -84,6 +115,7 @@ class Digests:
         links: Addresses of report pages; without them no message has one.
         budget: LINE's messages of this month; None when LINE is off, "unknown" when it did not say. Left out, nobody
             asks.
+        reports: Where digests are computed.
     """
 
     def __init__(
@@ -94,6 +126,7 @@ class Digests:
         clock: Clock,
         links: ReportLinks | None = None,
         budget: Callable[[int], Awaitable[Budget | str | None]] | None = None,
+        reports: Reports = in_a_process,
     ) -> None:
         self._config = config
         self._store = store
@@ -102,6 +135,7 @@ class Digests:
         self._tz = config.shop.tz
         self._promises = Promises(config.shop)
         self._budget = budget
+        self._reports = reports
 
     def schedule(self, tx: Tx, outbox: Outbox) -> None:
         """See to it that each digest has its next job queued."""
@@ -279,30 +313,8 @@ class Digests:
         return await self.ask_child("digest", {**self.request(rule, period, now_ms, line=budget), "page": page})
 
     async def ask_child(self, command: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What `python -m reports <command>` makes of a request, in a process of its own. Raises DigestFailed."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "reports",
-            command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(_COMPUTE_WITHIN_S):
-                out, err = await child.communicate(msgspec.json.encode(request))
-        except TimeoutError:
-            child.kill()
-            await child.wait()
-            raise DigestFailed(f"{command} took longer than {_COMPUTE_WITHIN_S} s") from None
-        except asyncio.CancelledError:
-            child.kill()
-            await child.wait()
-            raise
-        if child.returncode != 0:
-            raise DigestFailed(f"{command}: {err.decode('utf-8', 'replace')[-2000:]}")
-        computed: dict[str, Any] = msgspec.json.decode(out)
+        """What `python -m reports <command>` makes of a request. Raises DigestFailed."""
+        computed: dict[str, Any] = msgspec.json.decode(await self._reports(command, msgspec.json.encode(request)))
         return computed
 
     def last_week(self, now_ms: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
-
-import yaml
+from typing import Any
 
 from flows.definitions import Block, Instrument
+from flows.source import parse_yaml
 from reports.metrics import InstrumentSpec, Item
 
 _EXCLUSIVE = "none"
@@ -66,16 +66,17 @@ def specs_of(instruments: Mapping[str, Instrument]) -> dict[str, InstrumentSpec]
     return {name: spec for name, spec in found.items() if spec is not None}
 
 
+def _bundled(folder: str) -> Iterator[tuple[str, Any]]:
+    """(name, what is written under it) of the definitions that come with Koe."""
+    for file in sorted((files("flows") / "data" / folder).iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".yaml"):
+            yield from parse_yaml(file.read_bytes(), file.name).data.items()
+
+
 @cache
 def bundled_blocks() -> dict[str, tuple[str, ...]]:
     """The touchpoints that are asked about together, by block, as they come with Koe; do not change the mapping."""
-    found: dict[str, tuple[str, ...]] = {}
-    folder = files("flows") / "data" / "blocks"
-    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if file.name.endswith(".yaml"):
-            for name, data in yaml.safe_load(file.read_text(encoding="utf-8")).items():
-                found[name] = items_of(Block.model_validate(data))
-    return found
+    return {name: items_of(Block.model_validate(data)) for name, data in _bundled("blocks")}
 
 
 def items_of(block: Block) -> tuple[str, ...]:
@@ -86,10 +87,4 @@ def items_of(block: Block) -> tuple[str, ...]:
 @cache
 def bundled_instruments() -> Mapping[str, Instrument]:
     """The standard instruments that come with Koe, by id; do not change the mapping."""
-    found: dict[str, Instrument] = {}
-    folder = files("flows") / "data" / "instruments"
-    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if file.name.endswith(".yaml"):
-            for name, data in yaml.safe_load(file.read_text(encoding="utf-8")).items():
-                found[name] = Instrument.model_validate({"id": name, **data})
-    return found
+    return {name: Instrument.model_validate({"id": name, **data}) for name, data in _bundled("instruments")}

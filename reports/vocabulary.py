@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.source import parse_yaml
 from flows.triggers import Name
 
 TextLanguage = Literal["ja", "en"]
@@ -119,7 +119,7 @@ def _bundled(language: TextLanguage) -> Vocabulary:
     folder = files("reports") / "data"
     rows = csv.reader(io.StringIO((folder / f"polarity_{language}.csv").read_text(encoding="utf-8")))
     next(rows)
-    topics = yaml.safe_load((folder / "topics.yaml").read_text(encoding="utf-8"))
+    topics: Mapping[str, Any] = parse_yaml((folder / "topics.yaml").read_bytes(), "topics.yaml").data
     return Vocabulary(
         {word: int(sign) for word, sign in rows},
         tuple((folder / f"stop_{language}.txt").read_text(encoding="utf-8").split()),

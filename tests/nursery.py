@@ -62,7 +62,13 @@ COMMANDS = (
     "holidays.countries",
     "reports.__main__",
     "reports.answers_report",
+    "reports.charts",
+    "reports.page",
     "rich.console",
+    "scipy.stats",
+    "statsmodels.stats.multitest",
+    "statsmodels.stats.proportion",
+    "statsmodels.stats.weightstats",
     "uvloop",
 )
 """What the commands load that end by themselves, and what makes a digest."""
@@ -251,6 +257,25 @@ def run(
         return Done(status, out.read_bytes(), err.read_bytes())
 
 
+async def reports(command: str, request: bytes) -> bytes:
+    """`bot.digests.in_a_process`, forked: for worlds in which digests are posted."""
+    from bot.digests import DigestFailed
+
+    nursery = await asyncio.to_thread(_commands)
+    with tempfile.TemporaryDirectory() as folder:
+        given, out, err = (Path(folder, name) for name in ("stdin", "stdout", "stderr"))
+        given.write_bytes(request)
+        life = nursery.start([command], {"PYTHONPATH": str(ROOT)}, out, program="reports", stdin=given, stderr=err)
+        try:
+            status = await life.ended()
+        finally:
+            life.signal(signal.SIGKILL)
+            life.wait(60)
+        if status != 0:
+            raise DigestFailed(f"{command}: {err.read_text('utf-8')}")
+        return out.read_bytes()
+
+
 # ------------------------------------------------------------------------------------------- inside of the nursery
 
 
@@ -294,6 +319,18 @@ def _be(order: dict[str, Any]) -> None:
         os._exit(code)
 
 
+def _read_for_reports() -> None:
+    """What every digest reads of what comes with Koe."""
+    from reports import instruments, templating
+
+    instruments.bundled_instruments()
+    instruments.bundled_blocks()
+    for name in templating.our_names():
+        if name.endswith(".j2"):
+            kind = templating.html_templates if name.startswith("page/") else templating.text_templates
+            kind(None).get_template(name)
+
+
 def _serve(modules: list[str]) -> None:
     """Until its standard input ends; then its processes end, too.
 
@@ -304,6 +341,8 @@ def _serve(modules: list[str]) -> None:
         importlib.import_module(name)
     # Koe's own flows and texts, the same for every process
     builtin_definitions()
+    if "reports.__main__" in modules:
+        _read_for_reports()
     gc.freeze()
     alive: set[int] = set()
     print(json.dumps({"ready": True}), flush=True)

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
 from bot.config import load
+from bot.digests import Reports, in_a_process
 from bot.http import Web, make_app
 from bot.listener import Listener, Post
 from bot.signatures import sign_standard_webhooks
@@ -240,9 +241,11 @@ async def open_world(
     seed: int = 7,
     shop: Mapping[str, object] | None = None,
     settings: Mapping[str, str] | None = None,
+    reports: Reports = in_a_process,
 ) -> World:
     """Start the stand-ins and the bot on free loopback ports, with a fresh database in `directory`. `shop` replaces
-    whole sections of the demo's koe.yaml, `settings` adds to its environment."""
+    whole sections of the demo's koe.yaml, `settings` adds to its environment; `reports` is where digests are
+    computed."""
     rng = random.Random(seed)  # noqa: S311 - a story that repeats itself
     clock = StoryClock(start_ms)
     channel_secret, access_token = secrets.token_hex(16), secrets.token_urlsafe(64)
@@ -301,7 +304,7 @@ async def open_world(
             groups=bool(config.shop.staff.groups),
         )
     )
-    koe = await build(config, clock=clock, chance=Chance(seed))
+    koe = await build(config, clock=clock, chance=Chance(seed), reports=reports)
     door.open(make_app(koe))
     line.webhook_url = f"{bot_server.url}/line/webhook"
     slack.request_url = f"{bot_server.url}/slack/events"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
@@ -9,10 +10,16 @@ import select
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
+
+from bot.clock import SystemClock
+from bot.talk import run as hold
+from bot.talk import scene
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "flows"))
@@ -215,26 +222,59 @@ def test_a_button_that_is_not_there_is_explained() -> None:
     assert done.returncode == 0
 
 
+ONE_TEXT = (
+    "id: short\nsurvey_kind: relational\ntouchpoint: short\ninvite: {ja: ひとつだけ。, en: Just one.}\n"
+    "questions:\n  - {id: why, type: text, text: {ja: なぜですか？, en: Why?}}\n"
+    "endings: [{say: {ja: 終わりです。, en: The end.}}]\n"
+)
+
+
+class Hurried(SystemClock):
+    """Six seconds pass from one look at it to the next."""
+
+    def __init__(self) -> None:
+        self._looks = itertools.count()
+
+    def now_ms(self) -> int:
+        return super().now_ms() + 6_000 * next(self._looks)
+
+
 def test_at_a_terminal_silence_ends_a_free_text_and_ctrl_d_leaves() -> None:
-    Path("short.yaml").write_text(
-        "id: short\nsurvey_kind: relational\ntouchpoint: short\ninvite: {ja: ひとつだけ。, en: Just one.}\n"
-        "questions:\n  - {id: why, type: text, text: {ja: なぜですか？, en: Why?}}\n"
-        "endings: [{say: {ja: 終わりです。, en: The end.}}]\n",
-        encoding="utf-8",
-    )
+    Path("short.yaml").write_text(ONE_TEXT, encoding="utf-8")
+    ours, theirs = pty.openpty()
+    clock = Hurried()
+    with open(theirs, "w", encoding="utf-8", closefd=False) as screen, ThreadPoolExecutor() as beside:
+        held = beside.submit(
+            hold, scene("short.yaml", start_ms=clock.now_ms()), Console(file=screen), clock=clock, fd=theirs
+        )
+        seen = type_answer(ours)
+        held.result(30)
+    os.close(theirs)
+    os.close(ours)
+    assert "stored: why = 青いから" in seen
+
+
+@pytest.mark.prove
+def test_five_seconds_of_silence_are_really_waited_for() -> None:
+    Path("short.yaml").write_text(ONE_TEXT, encoding="utf-8")
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*KOE, "talk", "short.yaml"], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
     ) as koe:
         os.close(theirs)
-        seen = read_until(ours, "なぜですか？")
-        os.write(ours, "青いから\n".encode())
-        seen += read_until(ours, "終わりです。")  # five seconds of silence, really waited for
-        os.write(ours, b"\x04")
-        seen += read_until(ours, "Good-bye.")
+        seen = type_answer(ours)
         assert koe.wait(20) == 0
     os.close(ours)
     assert "stored: why = 青いから" in seen
+
+
+def type_answer(fd: int) -> str:
+    """One answer, silence, and Ctrl-D; what the terminal shows meanwhile."""
+    seen = read_until(fd, "なぜですか？")
+    os.write(fd, "青いから\n".encode())
+    seen += read_until(fd, "終わりです。")
+    os.write(fd, b"\x04")
+    return seen + read_until(fd, "Good-bye.")
 
 
 def read_until(fd: int, words: str, timeout_s: float = 30) -> str:

@@ -22,13 +22,16 @@ WITH_DIGEST = SHOP + "digests: [{id: weekly, channel: C0DIGEST, weekday: mon, at
 PROVE = pytest.mark.prove
 LONGER = [
     pytest.param(point, marks=PROVE)
-    for point in ("worker.before_send=kill@1", "worker.finished=kill@1", "worker.after_send=kill@3")
+    for point in (
+        "worker.before_send=kill@1",
+        "worker.finished=kill@1",
+        "worker.after_send=kill@2",
+        "worker.after_send=kill@3",
+    )
 ]
 
 
-@pytest.mark.parametrize(
-    "failpoint", ["digests.computed=kill@1", "worker.after_send=kill@1", "worker.after_send=kill@2", *LONGER]
-)
+@pytest.mark.parametrize("failpoint", ["digests.computed=kill@1", "worker.after_send=kill@1", *LONGER])
 async def test_a_kill_leaves_one_digest(tmp_path: Path, nursery: Nursery, failpoint: str) -> None:
     async with open_shop(tmp_path, nursery, shop_yaml=WITH_DIGEST) as shop:
         assert await shop.start()

@@ -14,6 +14,7 @@ from bot.staff import commands
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
 from storage.records import AuditEntry
+from tests import nursery
 
 SHOP = PURCHASE_SHOP | {
     "digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}],
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    world = await open_world(tmp_path_factory.mktemp("desk"), start_ms=START_MS, shop=SHOP)
+    world = await open_world(tmp_path_factory.mktemp("desk"), start_ms=START_MS, shop=SHOP, reports=nursery.reports)
     world.slack.add_user("Mary", locale="en-GB", id="U0MARY")
     world.slack.channels["C0ALERTS"].members.append("U0MARY")
     yield world
@@ -291,7 +292,7 @@ async def test_slack_in_trouble_costs_no_answer(world: World) -> None:
 
 
 async def test_over_socket_mode_it_is_the_same(tmp_path: Path) -> None:
-    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, transport="socket")
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, transport="socket", reports=nursery.reports)
     try:
         person = await reachable(world)
         assert "送れます。" in await opened(world, "U0STAFF", person)

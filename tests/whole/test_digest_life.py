@@ -13,6 +13,7 @@ from persons import DAY_MS, PURCHASE_SHOP, START_MS
 from bot.standins.demo import TOKYO, World, open_world
 from bot.standins.slack import SlackMessage
 from storage.records import Digest
+from tests import nursery
 from tests.reports.report_history import History
 
 WEEKLY = {"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00", "on_holiday": "next_working_day"}
@@ -43,7 +44,9 @@ async def until(world: World, day: date, hour: int) -> None:
 async def test_after_a_holiday_it_comes_a_day_later_corrects_the_week_before_and_shows_it_on_demand(
     tmp_path: Path,
 ) -> None:
-    world = await open_world(tmp_path, start_ms=START_MS, shop=PURCHASE_SHOP | {"digests": [WEEKLY]})
+    world = await open_world(
+        tmp_path, start_ms=START_MS, shop=PURCHASE_SHOP | {"digests": [WEEKLY]}, reports=nursery.reports
+    )
     try:
         before = date(2026, 11, 9)
         history = History()
@@ -76,7 +79,9 @@ async def test_after_a_holiday_it_comes_a_day_later_corrects_the_week_before_and
 
 async def test_a_month_has_a_digest_and_a_page_of_its_own_beside_the_weekly_one(tmp_path: Path) -> None:
     start_ms = START_MS + 16 * DAY_MS  # Saturday, 5 December
-    world = await open_world(tmp_path, start_ms=start_ms, shop=PURCHASE_SHOP | {"digests": [WEEKLY, BOARD]})
+    world = await open_world(
+        tmp_path, start_ms=start_ms, shop=PURCHASE_SHOP | {"digests": [WEEKLY, BOARD]}, reports=nursery.reports
+    )
     try:
         history = History()
         for week in range(5):
@@ -103,7 +108,9 @@ async def test_a_month_has_a_digest_and_a_page_of_its_own_beside_the_weekly_one(
 
 async def test_after_four_silent_weeks_it_says_that_it_rests_rests_and_comes_back(tmp_path: Path) -> None:
     start_ms = START_MS + 9 * DAY_MS  # Saturday, 28 November
-    world = await open_world(tmp_path, start_ms=start_ms, shop=PURCHASE_SHOP | {"digests": [WEEKLY]})
+    world = await open_world(
+        tmp_path, start_ms=start_ms, shop=PURCHASE_SHOP | {"digests": [WEEKLY]}, reports=nursery.reports
+    )
     try:
         history = History()
         history.nps(20, 10, 40, monday=date(2026, 10, 19))

@@ -14,6 +14,7 @@ from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, invited
 
 from bot.standins.demo import TOKYO, World, open_world
 from bot.standins.slack import SlackMessage
+from tests import nursery
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,7 +25,7 @@ SHOP = PURCHASE_SHOP | {
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    world = await open_world(tmp_path_factory.mktemp("digests"), start_ms=START_MS, shop=SHOP)
+    world = await open_world(tmp_path_factory.mktemp("digests"), start_ms=START_MS, shop=SHOP, reports=nursery.reports)
     yield world
     await world.close()
 
@@ -88,7 +89,7 @@ async def test_it_comes_at_the_same_local_hour_when_clocks_change(tmp_path: Path
     berlin = ZoneInfo("Europe/Berlin")
     start = int(datetime(2026, 10, 14, 12, tzinfo=berlin).timestamp() * 1000)
     shop = SHOP | {"timezone": "Europe/Berlin"}
-    world = await open_world(tmp_path, start_ms=start, shop=shop)
+    world = await open_world(tmp_path, start_ms=start, shop=shop, reports=nursery.reports)
     try:
         await world.koe.schedule()
         due: list[str] = []
@@ -104,7 +105,7 @@ async def test_it_comes_at_the_same_local_hour_when_clocks_change(tmp_path: Path
 
 
 async def test_a_process_that_slept_over_monday_catches_up_once(tmp_path: Path) -> None:
-    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP)
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, reports=nursery.reports)
     try:
         await world.koe.schedule()
         # asleep for two and a half weeks: one jump of the clock
@@ -123,7 +124,7 @@ async def test_a_process_that_slept_over_monday_catches_up_once(tmp_path: Path) 
 async def test_what_customers_said_stands_in_the_thread_of_a_private_channel_only(tmp_path: Path) -> None:
     weekly = SHOP["digests"][0]
     both = [weekly, weekly | {"id": "open", "channel": "C0DIGESTEN"}]
-    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP | {"digests": both})
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP | {"digests": both}, reports=nursery.reports)
     try:
         world.slack.channels["C0DIGESTEN"].private = False
         for number in range(20):

@@ -13,6 +13,7 @@ from persons import PURCHASE_SHOP, START_MS, invited
 from bot.staff import home
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
+from tests import nursery
 
 DIGEST = {"digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}]}
 
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    world = await open_world(tmp_path_factory.mktemp("home"), start_ms=START_MS, shop=PURCHASE_SHOP | DIGEST)
+    world = await open_world(
+        tmp_path_factory.mktemp("home"), start_ms=START_MS, shop=PURCHASE_SHOP | DIGEST, reports=nursery.reports
+    )
     assert world.koe.home is not None
     world.koe.home._round_s = 0.01
     world.slack.add_user("新人", id="U0NEW")

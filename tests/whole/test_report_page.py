@@ -9,12 +9,13 @@ import aiohttp
 from persons import DAY_MS, PURCHASE_SHOP, START_MS, invited
 
 from bot.standins.demo import open_world
+from tests import nursery
 
 SHOP = PURCHASE_SHOP | {"digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}]}
 
 
 async def test_the_button_of_a_digest_opens_its_page_and_a_changed_link_does_not(tmp_path: Path) -> None:
-    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP)
+    world = await open_world(tmp_path, start_ms=START_MS, shop=SHOP, reports=nursery.reports)
     try:
         person = await invited(world)
         await person.taps("満足")

@@ -15,6 +15,7 @@ from persons import PURCHASE_SHOP, START_MS
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
 from bot.standins.slack import Ack
+from tests import nursery
 
 EMMA, BOSS = "U0EMMA", "U0MANAGER"
 SHOP: dict[str, object] = PURCHASE_SHOP | {
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    world = await open_world(tmp_path_factory.mktemp("words"), start_ms=START_MS, shop=SHOP)
+    world = await open_world(tmp_path_factory.mktemp("words"), start_ms=START_MS, shop=SHOP, reports=nursery.reports)
     world.slack.channels[CHANNEL].members.append(world.slack.add_user("Emma Brown", locale="en-GB", id=EMMA))
     await world.koe.schedule()
     yield world
