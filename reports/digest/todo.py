@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from reports.digest.context import DigestContext
 from reports.free_text import GrownTopic
 from reports.kpi_report import Hint
-from reports.metrics import Result
+from reports.metrics import Result, Span
 
 AT_MOST = 3
 UNLINKED_FROM = 50.0
@@ -24,6 +25,10 @@ class Todo:
     topic: GrownTopic | None = None
     hint: Hint | None = None
     share: float = 0.0
+    of: int = 0
+    """Of how many customers a topic's `count` or a `share` is."""
+    window: Span | None = None
+    """When these said or bought something."""
 
 
 def todo_of(context: DigestContext) -> tuple[Todo, ...]:
@@ -34,12 +39,16 @@ def todo_of(context: DigestContext) -> tuple[Todo, ...]:
         found.append(Todo("overdue", context.care.overdue))
     if context.reach.left_at_month_end == 0 or context.reach.left == 0:
         found.append(Todo("quota"))
-    found += [Todo("topic", topic.now, topic=topic) for topic in grown_topics(context)[:1]]
+    last_week = Span((context.week_end - timedelta(weeks=1)).isoformat(), context.week_end.isoformat())
+    found += [
+        Todo("topic", topic.now, topic=topic, of=topic.now_of, window=last_week) for topic in grown_topics(context)[:1]
+    ]
     if context.kpis is not None and context.kpis.hints:
         found.append(Todo("target", len(context.kpis.hints), hint=context.kpis.hints[0]))
-    unlinked = _unlinked(context.reach.linked)
+    linked = context.reach.linked
+    unlinked = _unlinked(linked)
     if unlinked is not None and unlinked >= UNLINKED_FROM:
-        found.append(Todo("unlinked", share=unlinked))
+        found.append(Todo("unlinked", share=unlinked, of=linked.n_valid, window=linked.window))
     return tuple(found[:AT_MOST])
 
 

@@ -321,7 +321,7 @@ async def test_another_primary_metric_leads_with_its_own_statistic(tmp_path: Pat
     h.scores("ces_effort", {1: 20, 4: 20, 6: 10}, monday=weeks_ago(1))
     context = await digest_of(h, tmp_path, shop=replace(SHOP, primary_metric="ces_effort"))
     text = render_text(context)
-    assert "手間の指標 +30.0（前週 +20.0）・誤差の範囲" in text
+    assert "手間の指標 +30.0（前週 +20.0、n=50）・誤差の範囲" in text
     assert "高いほど手間が少ない（良い）" in text
     assert "Net Promoter" not in text
 
@@ -331,7 +331,7 @@ async def test_an_average_leads_without_points(tmp_path: Path) -> None:
     h.scores("affinity", {5: 20, 4: 10, 3: 5})
     h.scores("affinity", {5: 10, 4: 15, 3: 10}, monday=weeks_ago(1))
     text = render_text(await digest_of(h, tmp_path, shop=replace(SHOP, primary_metric="affinity")))
-    assert "愛着度 4.43（前週 4.00）・有意に上昇" in text
+    assert "愛着度 4.43（前週 4.00、n=35）・有意に上昇" in text
     assert "（+0.43、95%信頼区間 +0.07〜+0.79）" in text
 
 
@@ -644,7 +644,7 @@ async def test_answers_that_arrived_after_the_last_digest_are_a_correction(tmp_p
     h.nps(33, 9, 60)
     h.digests.append(digest)
     context = await digest_of(h, tmp_path)
-    assert "訂正：前週の +13.3 は、遅れて届いた3件を加えて +7.9 になりました。" in render_text(context)
+    assert "訂正：前週の +13.3 は、遅れて届いた3件を加えて +7.9（n=63）になりました。" in render_text(context)
     h.digests[0] = replace(digest, content="{}")
     (tmp_path / "other").mkdir()
     assert (await digest_of(h, tmp_path / "other")).revisions == ()

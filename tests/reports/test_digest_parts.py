@@ -28,6 +28,7 @@ from report_history import (
 
 from bot.standins.blocks import validate_message
 from reports.digest import DigestRule, LineMessages, last_complete_period, parse_period, week_name, with_texts
+from reports.digest.response import rate
 from reports.digest.todo import todo_of
 from reports.free_text import Chosen, FreeText, FreeTexts, GrownTopic
 from reports.kpis import midnight_ms
@@ -137,7 +138,7 @@ async def test_a_headline_of_three_weeks_ago_is_corrected_once(tmp_path: Path) -
     context = await digest_of(h, tmp_path)
     (revision,) = context.revisions
     assert (revision.period, revision.added, revision.last) == ("2026-W44", 3, False)
-    assert "訂正：10/26〜11/1の +13.3 は、遅れて届いた3件を加えて +7.9 になりました。" in render_text(context)
+    assert "訂正：10/26〜11/1の +13.3 は、遅れて届いた3件を加えて +7.9（n=63）になりました。" in render_text(context)
     h.digests.append(stored("2026-W46", **(render_json(context) | {"primary": None})))
     (tmp_path / "again").mkdir()
     assert (await digest_of(h, tmp_path / "again")).revisions == ()
@@ -260,10 +261,34 @@ async def test_what_to_look_at_is_three_things_and_a_topic_stands_beside_a_chang
     context = with_texts(await digest_of(h, tmp_path, shop=shop), said(grown=11))
     assert [thing.kind for thing in todo_of(context)] == ["overdue", "quota", "topic"]
     text = render_text(context)
-    assert "今週の確認：①期限超過 1件 ②LINE通数の不足の見込み ③「配送の遅れ」のコメント 11件" in text
-    assert "増えた話題：「配送の遅れ」（11人）。原因とは限りません。" in text
+    assert (
+        "今週の確認：①期限超過 1件 ②LINE通数の不足の見込み ③「配送の遅れ」のコメント 11件（n=40、11/16〜11/22）" in text
+    )
+    assert "増えた話題：「配送の遅れ」（11人／n=40）。原因とは限りません。" in text
     quiet = with_texts(context, said())
     assert "増えた話題" not in render_text(quiet)
+
+
+async def test_what_to_look_at_says_of_how_many_buyers_and_when(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 40)
+    context = await digest_of(h, tmp_path)
+    reach = replace(context.reach, linked=rate("line_linked", 157, 412, context.reach.linked.window))
+    told = replace(context, reach=reach)
+    assert "今週の確認：①LINE未連携の購入者 61.9%（n=412、11/16〜11/22）" in render_text(told)
+    english = render_text(replace(told, language="en"))
+    assert "To look at: 1) 61.9% of buyers not linked to LINE (n=412, 16–22 Nov)" in english
+
+
+async def test_the_headline_says_of_how_many_answers_the_earlier_value_is(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 40)
+    h.nps(10, 10, 50, monday=weeks_ago(1))
+    context = await digest_of(h, tmp_path)
+    for language, words in (("ja", "（前週 0.0、n=50）"), ("en", "(week before 0.0, n=50)")):
+        first = render_slack(replace(context, language=language))  # type: ignore[arg-type]
+        assert words in first["blocks"][0]["text"]["text"]
+        assert words in first["text"]
 
 
 # --------------------------------------------------------------------------------------------- own templates

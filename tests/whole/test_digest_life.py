@@ -62,7 +62,7 @@ async def test_after_a_holiday_it_comes_a_day_later_corrects_the_week_before_and
         await until(world, date(2026, 11, 24), 9)
         (digest,) = first_ones(world, "C0DIGEST")
         assert "11/16〜11/22" in said_in(digest)
-        assert "訂正：前週の +16.7 は、遅れて届いた3件を加えて +13.3 になりました。" in said_in(digest)
+        assert "訂正：前週の +16.7 は、遅れて届いた3件を加えて +13.3（n=60）になりました。" in said_in(digest)
         (button,) = [e for b in digest.blocks for e in b.get("elements", ()) if e.get("value") == "weekly:2026-W46"]
         assert (await world.slack.clicks(STAFF, "C0DIGEST", digest.ts, button["action_id"], value=button["value"])).ok
         changed = asyncio.Event()
