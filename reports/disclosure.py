@@ -125,6 +125,15 @@ class Ledger:
         return _some_sum(rests[:, few], counts)
 
 
+def gives_few_away(parts: Iterable[int]) -> bool:
+    """Whether a total of parts with so many answers, taken with its parts of ten and more, tells one of fewer than ten.
+
+    >>> gives_few_away([40, 4, 12]), gives_few_away([40, 4, 6]), gives_few_away([40, 0])
+    (True, False, False)
+    """
+    return 0 < sum(n for n in parts if n < SUPPRESS_BELOW) < SUPPRESS_BELOW
+
+
 def side_by_side(sizes: Mapping[Cell, int], totals: Iterable[Iterable[Cell]]) -> list[bool]:
     """Of each total whether it may be told beside those before it that may.
 

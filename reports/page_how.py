@@ -93,13 +93,16 @@ class How:
     def _found(self, part: str) -> tuple[Sequence[Result], str]:
         """The numbers of a part, and what else was counted."""
         context, say, n = self._context, self._say, self._n
+
+        def known(value: int | None) -> str:
+            return say["not_told"] if value is None else n(value)
+
         match part:
             case "numbers":
                 counts = context.response.counts
                 counted = say["numbers_in_out"].format(
-                    invited=n(counts.invited), undeliverable=n(counts.undeliverable), answered=n(counts.answered),
-                    started=n(counts.started), completed=n(counts.completed),
-                    held=n(sum(count for _, count in counts.skipped)),
+                    invited=n(counts.invited), undeliverable=n(counts.undeliverable), answered=known(counts.answered),
+                    started=n(counts.started), completed=known(counts.completed), held=n(counts.held),
                 )  # fmt: skip
                 return (context.response.rate, context.response.completion), counted
             case "benchmarks":
@@ -144,6 +147,7 @@ _SAY: dict[Language, dict[str, str]] = {
     "ja": {
         "shown": "{values}個の値を表示しています（n={n}）。",
         "nothing_counted": "表示できる値はありません。",
+        "not_told": "（非表示）",
         "few": "10件未満の{n}個を非表示にしています。",
         "derivable": "ほかの値との引き算で10件未満の値が分かる{n}個を非表示にしています。",
         "none": "記録のない値が{n}個あります。",
@@ -161,6 +165,7 @@ _SAY: dict[Language, dict[str, str]] = {
     "en": {
         "shown": "{values} numbers are shown (n={n}).",
         "nothing_counted": "No number that may be shown.",
+        "not_told": "(hidden)",
         "few": "Hidden because made of fewer than 10: {n}.",
         "derivable": "Hidden because one under 10 could be computed by subtraction: {n}.",
         "none": "Nothing recorded for {n}.",

@@ -369,6 +369,7 @@ def render_json(context: DigestContext) -> dict[str, Any]:
             "answered": counts.answered,
             "started": counts.started,
             "completed": counts.completed,
+            "held": counts.held,
             "skipped": dict(counts.skipped),
             "immature": context.response.immature,
             "rate": context.response.rate.to_json(),

@@ -16,7 +16,7 @@ from reports.digest.context import Missing
 from reports.digest.history import Revision
 from reports.digest.mix import Mix
 from reports.digest.reach import Reach
-from reports.digest.response import Response, rate
+from reports.digest.response import Counts, Response, rate
 from reports.drivers import Driver, DriverAnalysis
 from reports.experiments import ArmPlan, ArmResult, Contrast, ExperimentReport, Trial
 from reports.free_text import Chosen, DistinctiveWord, FreeText, FreeTexts, FreshWord, GrownTopic, TopicShare
@@ -32,7 +32,6 @@ from reports.trust import BEHAVIOURS
 from reports.views import EVERYBODY, HeatRow, Point, Scope, Trend, View, Views
 from reports.vocabulary import Topic
 from reports.words import Language, Limits
-from storage.records import ResponseCounts
 
 TZ = ZoneInfo("Asia/Tokyo")
 _MONDAY, _END = date(2026, 11, 16), date(2026, 11, 23)
@@ -89,7 +88,7 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
         indices=(_index(),),
         strata_shown=True,
         response=Response(
-            ResponseCounts(412, 128, 109, 120, 3, (("min_gap", 120), ("opted_out", 8))),
+            Counts(412, 3, 128, 120, 109, 128, (("min_gap", 120), ("opted_out", 8))),
             rate("response_rate", 128, 409, _WEEK),
             rate("completion_rate", 109, 120, _WEEK),
             immature=True,
@@ -162,7 +161,7 @@ def _quiet(full: DigestContext, status: str, n: int) -> DigestContext:
         rows=(),
         indices=(),
         strata_shown=False,
-        response=Response(ResponseCounts(42, n, 0, 0, 0, ()), rest, rest, immature=False),
+        response=Response(Counts(42, 0, None if n else 0, 0, 0, n, ()), rest, rest, immature=False),
         mix=Mix(()),
         benchmarks=(),
         drivers=(),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from reports import procedures
 from reports.digest.weeks import WeekRange
-from reports.metrics import Result, Span, record
+from reports.disclosure import gives_few_away
+from reports.metrics import SUPPRESS_BELOW, Result, Span, record, sibling
 from storage.records import ResponseCounts
 from storage.store import Tx
 
@@ -15,28 +18,72 @@ RESPONSE_MS = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How many invitations there were is always told; what became of one to nine of them is not."""
+
+    invited: int
+    undeliverable: int
+    """Of these, known not to have arrived."""
+    answered: int | None
+    """Of those that arrived; None where the response rate may not be told."""
+    started: int
+    completed: int | None
+    """Of those started; None where the completion rate may not be told."""
+    held: int
+    """Decisions not to ask."""
+    skipped: tuple[tuple[str, int], ...]
+    """Their reasons, the most frequent first; () of fewer than ten."""
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """What became of the invitations sent in the week. Rates are result records over delivered
     invitations/sessions."""
 
-    counts: ResponseCounts
+    counts: Counts
     rate: Result
     completion: Result
     immature: bool
     """Some invitations are younger than the seven days in which an answer counts."""
 
 
-def response_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Response:
-    """What became of the invitations that were sent in these weeks, as known at `now_ms`."""
-    start_ms, end_ms = week.instants(tz)
+def response_of(tx: Tx, weeks: WeekRange, now_ms: int, tz: ZoneInfo) -> Response:
+    """What became of the invitations that were sent in these weeks, as known at `now_ms`. Of several weeks nothing is
+    told that would give a small one away beside the digests of the others."""
+    start_ms, end_ms = weeks.instants(tz)
     counts = tx.response_counts(start_ms, end_ms)
-    delivered = counts.invited - counts.undeliverable
+    each = [counts]
+    if weeks.weeks > 1:
+        mondays = (weeks.first + timedelta(weeks=later) for later in range(weeks.weeks))
+        each = [tx.response_counts(*WeekRange(monday, 1).instants(tz)) for monday in mondays]
+    answered = _told(rate("response_rate", counts.answered, _arrived(counts), weeks.span()), map(_arrived, each))
+    started = (week.started for week in each)
+    completed = _told(rate("completion_rate", counts.completed, counts.started, weeks.span()), started)
+    held = sum(n for _, n in counts.skipped)
+    why = held >= SUPPRESS_BELOW and not gives_few_away(sum(n for _, n in week.skipped) for week in each)
     return Response(
-        counts,
-        rate("response_rate", counts.answered, delivered, week.span()),
-        rate("completion_rate", counts.completed, counts.started, week.span()),
+        Counts(
+            invited=counts.invited,
+            undeliverable=counts.undeliverable,
+            answered=None if answered.status == "suppressed" else counts.answered,
+            started=counts.started,
+            completed=None if completed.status == "suppressed" else counts.completed,
+            held=held,
+            skipped=counts.skipped if why else (),
+        ),
+        answered,
+        completed,
         immature=counts.invited > 0 and now_ms < end_ms + RESPONSE_MS,
     )
+
+
+def _arrived(counts: ResponseCounts) -> int:
+    return counts.invited - counts.undeliverable
+
+
+def _told(result: Result, weeks: Iterable[int]) -> Result:
+    """The rate, suppressed (flag `sibling`) where the weeks of ten and more leave one to nine."""
+    return sibling(result).shown() if gives_few_away(weeks) else result
 
 
 def rate(metric: str, part: int, whole: int, window: Span) -> Result:

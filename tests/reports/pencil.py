@@ -17,6 +17,7 @@ import numpy as np
 from report_history import MONDAY, SHOP, TOKYO, WEEKLY, History, weeks_ago
 
 from reports.digest import DigestContext, DigestRule, gather, week_name
+from reports.digest.weeks import month_ending_by
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
 from reports.kpis import midnight_ms
@@ -153,12 +154,13 @@ async def digests_of(
     rule: DigestRule = WEEKLY,
     trials: tuple[Trial, ...] = (),
 ) -> list[tuple[DigestContext, Views]]:
-    """The digests of several weeks and what stands on their pages."""
+    """The digests of several weeks, or of the months that end with them, and what stands on their pages."""
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=midnight_ms(MONDAY, TOKYO))
 
     def digest(tx: Tx, monday: date) -> tuple[DigestContext, Views]:
-        now_ms = midnight_ms(monday + timedelta(weeks=1), TOKYO)
-        period = week_name(monday)
+        end = monday + timedelta(weeks=1)
+        now_ms = midnight_ms(end, TOKYO)
+        period = week_name(monday) if rule.every == "week" else month_ending_by(end).name
         gathered = gather(
             tx, shop=SHOP, digest_rule=rule, period=period, now_ms=now_ms, tz=TOKYO, instruments=SPECS, trials=trials
         )
