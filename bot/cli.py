@@ -154,7 +154,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         echo(f"Koe listens on http://{host}:{port}")
-        looking = asyncio.create_task(_tell_what_is_missing(koe, config))
+        looking = asyncio.create_task(_look_around(koe, config))
         # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() raises the signal once
         # more for whoever had it before and returns. That must not end the process before Koe is closed.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -165,13 +165,15 @@ async def _serve(config: Config, host: str, port: int) -> None:
         await koe.stop()
 
 
-async def _tell_what_is_missing(koe: Koe, config: Config) -> None:
-    """Once after the start, beside the work: what the platforms say is missing, in the log. It stops nothing: most of
-    it is mended while Koe runs."""
+async def _look_around(koe: Koe, config: Config) -> None:
+    """Once after the start, beside the work: who the staff are, and what the platforms say is missing, in the log. It
+    stops nothing: most of it is mended while Koe runs."""
     import structlog
 
     from bot.onboarding import look_at_platforms
 
+    if koe.access is not None:
+        await koe.access.learn()
     log = structlog.get_logger("koe.setup")
     for finding in await look_at_platforms(config, slack=koe.slack_channel, line=koe.line_channel):
         tell = log.warning if finding.weight == "missing" else log.info
