@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
@@ -934,6 +934,9 @@ def _export(
         echo(f"Went on after {done.resumed_after:,} rows.", err=True)
     if done.cut:
         echo(f"{done.cut:,} texts were cut to what a cell can hold; csv and parquet have all of them.", err=True)
+    if not done.rows:
+        echo(f"There are no {what} to export: {path} holds the columns' names only, which {done.dictionary} explains.")
+        return
     words = "as they were written" if unmasked else "masked"
     echo(f"{done.rows:,} {what} in {path}, customers' words {words}; the columns are told in {done.dictionary}.")
 
@@ -952,15 +955,23 @@ async def _exported(config: Config, wanted: Wanted) -> Exported:
         TextColumn("{task.fields[rows]:,} rows"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(spelled_line(wanted.path.name), total=None, rows=0)
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(spelled_line(wanted.path.name), total=None, rows=0)
+    with ExitStack() as screen:
+
+        def tell(done_ms: int, span_ms: int, rows: int) -> None:
+            # an export of nothing has nothing to show
+            if rows and not bar.live.is_started:
+                screen.enter_context(bar)
+            bar.update(task, completed=done_ms, total=span_ms, rows=rows)
+
         return await export(
             wanted,
             database_url=config.settings.database_url,
             tz=config.shop.tz,
             clock=SystemClock(),
             chance=Chance(),
-            progress=lambda done, span, rows: bar.update(task, completed=done, total=span, rows=rows),
+            progress=tell,
         )
 
 
