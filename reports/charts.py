@@ -31,6 +31,8 @@ from reports.views import HeatRow, Point, Trend
 from reports.words import Language, Words
 
 WIDTH = 680
+NARROW = 340
+"""On a phone: the same chart drawn anew, for one that is shrunk cannot be read."""
 SPARK_WIDTH = 180
 PNG_SCALE = 2.0
 FONT_FAMILY = "IPAexGothic"
@@ -209,7 +211,7 @@ def _runs(points: Sequence[Point]) -> Iterable[list[int]]:
 # ---------------------------------------------------------------------------------------------------------- charts
 
 
-def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = "") -> Chart | None:
+def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = "", width: int = WIDTH) -> Chart | None:
     """A score week by week with the band of its interval and its n; None below two weeks with a number."""
     say, words = _SAY[lang], Words(lang)
     shown = [point.result for point in found.points if point.result is not None and point.result.score is not None]
@@ -218,7 +220,7 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
     form = shown[0].form
     values = [v for r in shown for v in (r.score, r.ci_low, r.ci_high) if v is not None]
     marks = _axis(values, form, spec)
-    left, right, top, bottom, height = 58.0, WIDTH - 24.0, 22.0, 218.0, 284
+    left, right, top, bottom = (58.0, width - 24.0, 22.0, 218.0) if width >= WIDTH else (40.0, width - 8.0, 22.0, 190.0)
 
     def y(value: float) -> float:
         return round(bottom - (value - marks[0]) / (marks[-1] - marks[0]) * (bottom - top), 1)
@@ -233,9 +235,15 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
         lines.append(" ".join(_xy(x, y(r.score)) for x, r in results if r and r.score is not None))
         sure = [(x, r.ci_low, r.ci_high) for x, r in results if r and r.ci_low is not None and r.ci_high is not None]
         bands.append(_band([(x, y(low), y(high)) for x, low, high in sure], gap / 5))
-    title = say["trend"].format(metric=words.metric(spec), whose=f"・{whose}" if whose and lang == "ja" else
-                                (f", {whose}" if whose else ""), weeks=len(found.points))  # fmt: skip
+    named = f"・{whose}" if whose and lang == "ja" else f", {whose}" if whose else ""
+    title = say["trend"].format(metric=words.metric(spec), whose=named, weeks=len(found.points))
     drawn = []
+    below = [
+        (_day(p, lang), words.count(p.result.n_valid) if p.result else "0" if p.hidden == "none" else "–")
+        for p in found.points
+    ]
+    # where not every week has room for its label, the newest has
+    step = math.ceil(max(text_width(text, 11.5) + 4 for both in below for text in both) / gap)
     for place, (x, point) in enumerate(zip(xs, found.points, strict=True)):
         r = point.result
         score = None if r is None else r.score
@@ -246,23 +254,39 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
                 y=None if score is None else y(score),
                 caution=r is not None and r.status == "caution",
                 value=value,
-                label_x=min(x, WIDTH - 6 - text_width(value) / 2),
+                label_x=min(x, width - 6 - text_width(value) / 2),
                 label_y=None if score is None else max(12.0, y(score) - 11),
-                day=_day(point, lang),
-                n=words.count(r.n_valid) if r is not None else ("0" if point.hidden == "none" else "–"),
+                labelled=(len(xs) - 1 - place) % step == 0,
+                day=below[place][0],
+                n=below[place][1],
             )
         )
+    said = [say["trend_band"], say["trend_open"]]
+    if any(p.hidden not in ("", "none") for p in found.points):
+        said.append(say["trend_hidden"])
+    legend = [SimpleNamespace(x=x, y=y, label=label) for x, y, label in _flowing(said, left, right, bottom + 54)]
     parts = {
         "left": left, "right": right, "bottom": bottom, "points": drawn, "bands": bands, "lines": lines,
-        "ticks": [SimpleNamespace(y=y(m), label=_tick_label(m), zero=m == 0) for m in marks],
-        "legend": say["trend_legend"] + (say["hidden_legend"] if any(p.hidden not in ("", "none")
-                                                                     for p in found.points) else ""),
+        "ticks": [SimpleNamespace(y=y(m), label=_tick_label(m), zero=m == 0) for m in marks], "legend": legend,
     }  # fmt: skip
     newest = scored[-1][1]
     desc = say["trend_desc"].format(
         first=words.score(scored[0][1]), last=words.score(newest), n=words.count(newest.n_valid)
     )
-    return Chart(title, desc, lang, WIDTH, height, _weeks_table(found.points, words), "trend", parts)
+    height = int(legend[-1].y + 12)
+    return Chart(title, desc, lang, width, height, _weeks_table(found.points, words), "trend", parts)
+
+
+def _flowing(labels: Sequence[str], left: float, right: float, top: float) -> list[tuple[float, float, str]]:
+    """(x, y, label) of small labels one after the other, in as many lines as they need."""
+    placed, x, y = [], left, top
+    for label in labels:
+        wide = text_width(label, 11.5)
+        if x > left and x + wide > right:
+            x, y = left, y + 18
+        placed.append((round(x, 1), y, label))
+        x += wide + 22
+    return placed
 
 
 def _band(sure: Sequence[tuple[float, float, float]], half: float) -> str:
@@ -318,7 +342,9 @@ def group_css(spec: InstrumentSpec, code: int) -> str:
     return "k-warm" if code in spec.negative else "k-pale"
 
 
-def distribution(results: Sequence[Result], spec: InstrumentSpec, lang: Language) -> Chart | None:
+def distribution(
+    results: Sequence[Result], spec: InstrumentSpec, lang: Language, *, width: int = WIDTH
+) -> Chart | None:
     """How many gave which answer, as shares of the valid ones; None for a result without counts."""
     say, words = _SAY[lang], Words(lang)
     lead = results[0]
@@ -329,28 +355,31 @@ def distribution(results: Sequence[Result], spec: InstrumentSpec, lang: Language
     else:
         codes = range(spec.low, spec.high + 1)
         answers = [(str(code), lead.counts.get(str(code), 0), group_css(spec, code)) for code in codes]
-    left, right, top, bottom = 24.0, WIDTH - 24.0, 30.0, 168.0
+    edge = 24.0 if width >= WIDTH else 2.0
+    left, right, top, bottom = edge, width - edge, 30.0, 168.0
     gap = (right - left) / len(answers)
-    width = min(gap * 0.72, 64.0)
+    wide = min(gap * 0.72, 64.0)
+    digits = 1 if gap >= text_width("100.0%", 11.5) else 0
     most = max(count for _, count, _ in answers) / lead.n_valid
     bars = []
     for place, (label, count, css) in enumerate(answers):
         share = count / lead.n_valid
         tall = 0.0 if not most else share / most * (bottom - top)
-        x = round(left + gap * (place + 0.5) - width / 2, 1)
+        x = round(left + gap * (place + 0.5) - wide / 2, 1)
         bars.append(
-            SimpleNamespace(css=css, x=x, y=round(bottom - tall, 1), width=round(width, 1), height=round(tall, 1),
-                            value=f"{rounded(100 * share, 1)}%", label=label)
+            SimpleNamespace(css=css, x=x, y=round(bottom - tall, 1), width=round(wide, 1), height=round(tall, 1),
+                            value=f"{rounded(100 * share, digits)}%", label=label)
         )  # fmt: skip
-    keys = _keys([(name, css) for name, css in _groups(spec, lang)], left) if spec.kind == "scale" else []
+    keys = _keys(_groups(spec, lang), left, right, bottom + 46) if spec.kind == "scale" else []
     table = Table(
         (say["answer"], say["count"], say["share"]),
         tuple((label, words.count(n), f"{rounded(100 * n / lead.n_valid, 1)}%") for label, n, _ in answers),
     )
     title = say["distribution"].format(metric=words.metric(spec), n=words.count(lead.n_valid))
-    parts = {"left": left, "right": right, "bottom": bottom, "bars": bars, "ends": [], "keys": keys}
+    parts = {"left": left, "right": right, "bottom": bottom, "bars": bars, "keys": keys}
+    height = int(keys[-1].y + 20 if keys else bottom + 28)
     desc = say["distribution_desc"].format(top=max(answers, key=lambda answer: answer[1])[0])
-    return Chart(title, desc, lang, WIDTH, 234, table, "columns", parts)
+    return Chart(title, desc, lang, width, height, table, "columns", parts)
 
 
 def _groups(spec: InstrumentSpec, lang: Language) -> list[tuple[str, str]]:
@@ -368,15 +397,19 @@ def _groups(spec: InstrumentSpec, lang: Language) -> list[tuple[str, str]]:
     return found
 
 
-def _keys(named: Sequence[tuple[str, str]], left: float) -> list[SimpleNamespace]:
-    keys, x = [], left
+def _keys(named: Sequence[tuple[str, str]], left: float, right: float, top: float) -> list[SimpleNamespace]:
+    """Squares of a colour with what they stand for, from `top` on downwards in as many lines as they need."""
+    keys, x, y = [], left, top
     for label, css in named:
-        keys.append(SimpleNamespace(css=css, x=round(x, 1), label=label))
-        x += 18 + text_width(label, 11.5) + 24
+        wide = 18 + text_width(label, 11.5)
+        if x > left and x + wide > right:
+            x, y = left, y + 20
+        keys.append(SimpleNamespace(css=css, x=round(x, 1), y=y, label=label))
+        x += wide + 22
     return keys
 
 
-def shares(results: Sequence[Result], spec: InstrumentSpec, lang: Language) -> Chart | None:
+def shares(results: Sequence[Result], spec: InstrumentSpec, lang: Language, *, width: int = WIDTH) -> Chart | None:
     """The two ends and the middle of a scale as parts of one bar, with their intervals in the table."""
     say, words = _SAY[lang], Words(lang)
     lead = results[0]
@@ -386,20 +419,17 @@ def shares(results: Sequence[Result], spec: InstrumentSpec, lang: Language) -> C
     for code in range(spec.low, spec.high + 1):
         counts[group_css(spec, code)] += lead.counts.get(str(code), 0)
     named = [(name, css, 100 * counts[css] / lead.n_valid) for name, css in _groups(spec, lang)]
-    x, parts, keys = 12.0, [], []
+    edge = 12.0 if width >= WIDTH else 2.0
+    x, parts = edge, []
     for _, css, share in named:
-        width = (WIDTH - 24.0) * share / 100
+        wide = (width - 2 * edge) * share / 100
         value = f"{rounded(share, 1)}%"
         parts.append(
-            SimpleNamespace(css=css, x=round(x, 1), width=round(max(0.0, width - 2), 1), value=value,
-                            inside=width > text_width(value) + 12, ink="k-ink" if css == "k-pale" else "k-on")
+            SimpleNamespace(css=css, x=round(x, 1), width=round(max(0.0, wide - 2), 1), value=value,
+                            inside=wide > text_width(value) + 12, ink="k-ink" if css == "k-pale" else "k-on")
         )  # fmt: skip
-        x += width
-    x = 12.0
-    for name, css, share in named:
-        label = f"{name} {rounded(share, 1)}%"
-        keys.append(SimpleNamespace(css=css, x=round(x, 1), y=60.0, label=label))
-        x += 18 + text_width(label, 11.5) + 22
+        x += wide
+    keys = _keys([(f"{name} {rounded(share, 1)}%", css) for name, css, share in named], edge, width - edge, 60.0)
     by_name = {r.variant: r for r in results}
     rows = []
     for name, css, share in named:
@@ -413,11 +443,17 @@ def shares(results: Sequence[Result], spec: InstrumentSpec, lang: Language) -> C
     table = Table((say["group"], say["count"], say["share"], say["ci"]), tuple(rows))
     title = say["shares"].format(metric=words.metric(spec), n=words.count(lead.n_valid))
     desc = say["comma"].join(f"{name} {rounded(share, 1)}%" for name, _, share in named)
-    return Chart(title, desc, lang, WIDTH, 84, table, "shares", {"parts": parts, "keys": keys})
+    height = int(keys[-1].y + 24)
+    return Chart(title, desc, lang, width, height, table, "shares", {"parts": parts, "keys": keys})
 
 
 def intervals(
-    title: str, rows: Sequence[tuple[str, Result | None, str]], spec: InstrumentSpec, lang: Language
+    title: str,
+    rows: Sequence[tuple[str, Result | None, str]],
+    spec: InstrumentSpec,
+    lang: Language,
+    *,
+    width: int = WIDTH,
 ) -> Chart | None:
     """Scores side by side, each with its interval.
 
@@ -430,8 +466,11 @@ def intervals(
         return None
     values = [v for r in shown for v in (r.score, r.ci_low, r.ci_high) if v is not None]
     marks = _axis(values, shown[0].form, spec)
-    left, right = 190.0, WIDTH - 168.0
-    bottom = 16.0 + 32 * len(rows)
+    beside = width >= WIDTH  # else a name and its number stand above their line
+    left, right = (190.0, width - 168.0) if beside else (16.0, width - 16.0)
+    name_room = 160.0 if beside else width - 148.0
+    first, tall, up = (28.0, 32.0, -5.0) if beside else (40.0, 48.0, 14.0)
+    bottom = first + tall * (len(rows) - 1) + 20
 
     def x(value: float) -> float:
         return round(left + (value - marks[0]) / (marks[-1] - marks[0]) * (right - left), 1)
@@ -439,14 +478,15 @@ def intervals(
     drawn = []
     lines = []
     for place, (name, r, reason) in enumerate(rows):
-        y = 28.0 + 32 * place
+        y = first + tall * place
+        at = SimpleNamespace(y=y, label_y=y - up, label=fitting(name, name_room))
         if r is None or r.score is None:
-            drawn.append(SimpleNamespace(y=y, label=fitting(name, 160), x=None, low=None, value=reason))
+            drawn.append(SimpleNamespace(**vars(at), x=None, low=None, value=reason))
             lines.append((name, reason, "", ""))
             continue
         drawn.append(
             SimpleNamespace(
-                y=y, label=fitting(name, 160), x=x(r.score), caution=r.status == "caution",
+                **vars(at), x=x(r.score), caution=r.status == "caution",
                 low=None if r.ci_low is None else x(max(marks[0], r.ci_low)),
                 high=None if r.ci_high is None else x(min(marks[-1], r.ci_high)),
                 value=f"{words.score(r)}（n={words.count(r.n_valid)}）" if lang == "ja"
@@ -457,19 +497,22 @@ def intervals(
     table = Table((say["name"], say["score"], say["ci"], "n"), tuple(lines))
     desc = say["intervals_desc"].format(k=len(rows))
     parts = {
-        "rows": drawn, "bottom": bottom, "width": WIDTH,
+        "rows": drawn, "bottom": bottom, "width": width, "edge": 12 if beside else 2,
         "ticks": [SimpleNamespace(x=x(m), label=_tick_label(m), zero=m == 0) for m in marks],
     }  # fmt: skip
-    return Chart(title, desc, lang, WIDTH, int(bottom + 26), table, "intervals", parts)
+    return Chart(title, desc, lang, width, int(bottom + 26), table, "intervals", parts)
 
 
-def driver_map(found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang: Language) -> Chart | None:
+def driver_map(
+    found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang: Language, *, width: int = WIDTH
+) -> Chart | None:
     """Importance to the right, performance upwards, the two cut lines, each driver by the number of its priority; None
     where there are no drivers."""
     if not found.drivers:
         return None
     say, words = _SAY[lang], Words(lang)
-    left, right, top, bottom = 58.0, 430.0, 34.0, 330.0
+    beside = width >= WIDTH  # else the names stand below the map
+    left, right, top, bottom = (58.0, 430.0, 34.0, 330.0) if beside else (40.0, width - 20.0, 34.0, 300.0)
     high = max([d.share for d in found.drivers] + [d.high or 0.0 for d in found.drivers])
     x_marks = ticks(0.0, min(100.0, high))
     ys = [d.performance for d in found.drivers]
@@ -484,7 +527,8 @@ def driver_map(found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang:
         return round(bottom - (value - y_marks[0]) / (y_marks[-1] - y_marks[0]) * (bottom - top), 1)
 
     points, keys, lines = [], [], []
-    step = min(30.0, (bottom - top) / len(found.drivers))
+    step = min(30.0, (bottom - top) / len(found.drivers)) if beside else 22.0
+    key_x, key_y = (right + 22, top + 10) if beside else (2.0, bottom + 60)
     for number, driver in enumerate(found.drivers, 1):
         name = name_of(driver, specs, lang)
         first = driver.place == "improve" and not driver.undecided
@@ -495,8 +539,8 @@ def driver_map(found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang:
                 high=None if driver.high is None else x(driver.high),
             )
         )  # fmt: skip
-        keys.append(SimpleNamespace(x=right + 22, y=top + 10 + step * (number - 1),
-                                    label=fitting(f"{number}  {name}", WIDTH - right - 30, 11.5)))  # fmt: skip
+        label = fitting(f"{number}  {name}", width - key_x - 8, 11.5)
+        keys.append(SimpleNamespace(x=key_x, y=key_y + step * (number - 1), label=label))
         interval = "" if driver.low is None or driver.high is None else words.interval(driver.low, driver.high, "share")
         lines.append(
             (str(number), name, f"{rounded(driver.share, 1)}%", interval, rounded(driver.performance, 1),
@@ -517,11 +561,14 @@ def driver_map(found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang:
     }  # fmt: skip
     table = Table(("", say["driver"], say["importance"], say["ci"], say["performance"], say["reading"]), tuple(lines))
     title = say["drivers"].format(n=words.count(found.n))
-    return Chart(title, say["drivers_desc"], lang, WIDTH, 376, table, "map", parts)
+    height = 376 if beside else int(keys[-1].y + 12)
+    return Chart(title, say["drivers_desc"], lang, width, height, table, "map", parts)
 
 
-def heat_map(rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language) -> Chart | None:
-    """Touchpoints by week, darker is higher, each cell with its number; None where no cell has one."""
+def heat_map(
+    rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language, *, whose: str = "", width: int = WIDTH
+) -> Chart | None:
+    """Touchpoints by week, darker is higher, each cell with its number and n; None where no cell has one."""
     say, words = _SAY[lang], Words(lang)
     shown = [p.result for row in rows for p in row.points if p.result is not None and p.result.score is not None]
     if not shown:
@@ -529,8 +576,12 @@ def heat_map(rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language) -> C
     form = shown[0].form
     marks = _axis([r.score for r in shown if r.score is not None], form, spec)
     low, high = marks[0], marks[-1]
-    left = 132.0
-    gap = (WIDTH - left - 12) / len(rows[0].points)
+    beside = width >= WIDTH  # else a name stands above its row
+    left, right = (146.0, width - 12.0) if beside else (2.0, width - 2.0)
+    top, tall = (30.0, 50.0) if beside else (44.0, 70.0)
+    gap = (right - left) / len(rows[0].points)
+    days = tuple(_day(point, lang) for point in rows[0].points)
+    step_day = math.ceil((max(text_width(day, 11.5) for day in days) + 4) / gap)
     drawn, lines = [], []
     for place, row in enumerate(rows):
         cells = []
@@ -543,10 +594,14 @@ def heat_map(rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language) -> C
                     css="k-off" if step is None else f"k-h{step}",
                     ink="k-mute" if step is None else ("k-on" if step >= _STEPS - 2 else "k-ink"),
                     value="–" if r is None or r.score is None else _short(r.score, form),
+                    n="" if r is None or r.score is None else _short_count(r.n_valid, gap - 5),
                 )
             )  # fmt: skip
         name = words.touchpoint(row.stratum.touchpoint)
-        drawn.append(SimpleNamespace(y=30.0 + 42 * place, label=fitting(name, left - 20), cells=cells))
+        y = top + tall * place
+        label = fitting(name, left - 20 if beside else width - 8)
+        drawn.append(SimpleNamespace(y=y, x=12 if beside else 2, label_y=y + 28 if beside else y - 7, label=label,
+                                     cells=cells))  # fmt: skip
         texts = [
             why(p.hidden, lang)
             if p.result is None or p.result.score is None
@@ -554,19 +609,24 @@ def heat_map(rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language) -> C
             for p in row.points
         ]
         lines.append((name, *texts))
-    foot = 30.0 + 42 * len(rows) + 12
-    start = WIDTH - 12 - 22 * _STEPS - 90
+    foot = top + tall * len(rows) - (4 if beside else 24) + 12
+    swatch = 22 if beside else 14
+    start = right - swatch * _STEPS - 40
+    last = len(rows[0].points) - 1
     parts = {
         "rows": drawn,
-        "days": [SimpleNamespace(x=round(left + gap * (w + 0.5) - 1.5, 1), label=_day(p, lang))
-                 for w, p in enumerate(rows[0].points)],
-        "steps": [SimpleNamespace(css=f"k-h{step}", x=start + 22 * step) for step in range(_STEPS)],
+        "days": [
+            SimpleNamespace(x=round(min(left + gap * (w + 0.5) - 1.5, right - text_width(day, 11.5) / 2), 1), label=day)
+            for w, day in enumerate(days) if (last - w) % step_day == 0
+        ],
+        "left": 12 if beside else 2, "swatch": swatch, "legend": say["heat_legend"],
+        "steps": [SimpleNamespace(css=f"k-h{step}", x=start + swatch * step) for step in range(_STEPS)],
         "foot": foot, "low_name": _tick_label(low), "high_name": _tick_label(high),
     }  # fmt: skip
-    days = tuple(_day(point, lang) for point in rows[0].points)
-    title = say["heat"].format(metric=words.metric(spec), weeks=len(days))
+    named = f"・{whose}" if whose and lang == "ja" else f", {whose}" if whose else ""
+    title = say["heat"].format(metric=words.metric(spec), whose=named, weeks=len(days))
     table = Table((say["touchpoint"], *days), tuple(lines))
-    return Chart(title, say["heat_desc"], lang, WIDTH, int(foot + 24), table, "heat", parts)
+    return Chart(title, say["heat_desc"], lang, width, int(foot + 24), table, "heat", parts)
 
 
 def _step(score: float, low: float, high: float) -> int:
@@ -577,6 +637,12 @@ def _short(score: float, form: Form) -> str:
     """A score in a narrow cell: whole points, a mean with one digit; the table has all digits."""
     written = rounded(score, 1 if form == "mean" else 0)
     return f"+{written}" if form == "net" and float(written) > 0 else written
+
+
+def _short_count(n: int, room: float) -> str:
+    """A count in a narrow cell: as it is written elsewhere, else without separators, else in thousands."""
+    forms = (f"{n:,}", str(n), f"{n // 1000}k")
+    return next((form for form in forms if text_width(form, 11.5) <= room), forms[-1])
 
 
 def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | None:
@@ -684,14 +750,16 @@ _SAY: dict[Language, dict[str, str]] = {
     "ja": {
         "trend": "{metric}の推移{whose}（{weeks}週）",
         "trend_desc": "最初の週は {first}、最後の週は {last}（n={n}）です。週ごとの値は表にあります。",
-        "trend_legend": "帯：95%信頼区間　白丸：参考値（n=10〜29）",
-        "hidden_legend": "　–：非表示",
+        "trend_band": "帯：95%信頼区間",
+        "trend_open": "白丸：参考値（n=10〜29）",
+        "trend_hidden": "–：非表示",
         "distribution": "{metric}の回答の分布（n={n}）",
         "distribution_desc": "最も多い回答は {top} です。",
         "shares": "{metric}の内訳（n={n}）",
         "drivers": "要因の優先度（n={n}）",
         "drivers_desc": "横軸は重要度、縦軸は評価です。番号は優先順です。",
-        "heat": "接点と週：{metric}（{weeks}週）",
+        "heat": "接点と週：{metric}{whose}（{weeks}週）",
+        "heat_legend": "上：値　下：n",
         "heat_desc": "行は接点、列は週です。濃いほど値が高いことを示します。",
         "spark": "{name}の推移（{weeks}週）",
         "intervals_desc": "{k}件の値と95%信頼区間です。",
@@ -726,21 +794,23 @@ _SAY: dict[Language, dict[str, str]] = {
     "en": {
         "trend": "{metric} week by week{whose} ({weeks} weeks)",
         "trend_desc": "{first} in the first week, {last} in the last (n={n}). The table has every week.",
-        "trend_legend": "Band: 95% CI · open circle: for reference only (n=10 to 29)",
-        "hidden_legend": " · –: not shown",
+        "trend_band": "Band: 95% CI",
+        "trend_open": "Open circle: for reference only (n=10 to 29)",
+        "trend_hidden": "–: hidden",
         "distribution": "{metric}: who answered what (n={n})",
         "distribution_desc": "The most frequent answer is {top}.",
         "shares": "{metric}: groups (n={n})",
         "drivers": "What to work on first (n={n})",
         "drivers_desc": "Importance to the right, rating upwards. Numbers are the order of priority.",
-        "heat": "Touchpoints by week: {metric} ({weeks} weeks)",
+        "heat": "Touchpoints by week: {metric}{whose} ({weeks} weeks)",
+        "heat_legend": "Above: value, below: n",
         "heat_desc": "Rows are touchpoints, columns are weeks. Darker is higher.",
         "spark": "{name} week by week ({weeks} weeks)",
         "intervals_desc": "{k} values, each with its 95% CI.",
         "with_n": "{score} (n={n})",
         "hidden_none": "no answers",
-        "hidden_few": "not shown, n<10",
-        "hidden_derivable": "not shown (derivable)",
+        "hidden_few": "hidden because n<10",
+        "hidden_derivable": "hidden (derivable)",
         "week_of": "Week of",
         "score": "Value",
         "ci": "95% CI",

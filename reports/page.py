@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports import charts, drivers
 from reports.charts import Chart, between, why
 from reports.digest import Comparison, DigestContext, Row
+from reports.figures import kpi_figures
 from reports.kpi_report import metric_name
 from reports.kpi_words import kpi_variant
-from reports.metrics import Form, InstrumentSpec, Result, statistics_of
+from reports.metrics import Form, InstrumentSpec, Result, Span, statistics_of
 from reports.page_how import How, Terms
 from reports.render import page_words
-from reports.templating import PAGE, SCRIPT, STYLE, file_text, html_templates
+from reports.templating import BOLD_OFF, BOLD_ON, PAGE, SCRIPT, STYLE, clean, file_text, html_templates
 from reports.views import EVERYBODY, Scope, View, Views
 from reports.words import Language, Words
 
@@ -121,10 +124,11 @@ class _Page:
             "lang": context.language,
             "say": say,
             "title": texts["title"],
-            "computed": datetime.fromtimestamp(context.computed_ms / 1000, self._tz).strftime("%Y-%m-%d %H:%M"),
-            "head": texts["head"],
+            "computed": self._words.moment(datetime.fromtimestamp(context.computed_ms / 1000, self._tz)),
+            "head": _strong(texts["head"]),
             "lead": _lines(texts["lead"]),
             "lead_how": self._row(context.primary),
+            "lead_whole": self._whole("lead"),
             "metric": words.metric(context.primary_spec),
             "panels": self._panels(),
             "lines": self._trends(),
@@ -137,15 +141,13 @@ class _Page:
             "sides": self._sides(),
             "tables": self._metric_tables(),
             "metric_notes": self._metric_notes(),
-            "heat": self._figure(
-                None
-                if self._views.heat_spec is None
-                else charts.heat_map(self._views.heat, self._views.heat_spec, self._lang),
-                self._how_of_heat(),
-            ),
+            "heats": self._heats(),
+            "heat_whole": say["heat_whole"],
             "drivers": self._drivers(),
             "sparks": self._sparks(),
-            "no_kpis": self._no_kpis(),
+            "kpi_window": self._kpi_window(),
+            "kpi_lines": self._kpi_lines(),
+            "kpi_whole": self._whole("kpis"),
             "blocks": self._blocks(texts),
             "foot": _lines(texts["foot"]),
         }
@@ -158,14 +160,22 @@ class _Page:
     def _period(self, weeks: int) -> str:
         return self._say["week" if weeks == 1 else "weeks"].format(weeks=weeks)
 
-    def _figure(self, chart: Chart | None, how: Terms | None = None) -> SimpleNamespace | None:
-        if chart is None:
-            return None
-        self._figures += 1
-        return SimpleNamespace(id=f"c{self._figures}", chart=chart, name=chart.title, how=how or [])
+    def _whole(self, part: str) -> str:
+        """What a part says when something is chosen that it cannot be cut to: whose numbers it has, and why."""
+        own = self._words.window(self._context.week_start, self._context.week_end)
+        return _WHOLE[self._lang][part].format(window=own)
 
-    def _figured(self, *found: Chart | None, how: Terms | None = None) -> list[SimpleNamespace]:
-        return [figure for chart in found if (figure := self._figure(chart, how)) is not None]
+    def _figured(self, *draws: Callable[..., Chart | None], how: Terms | None = None) -> list[SimpleNamespace]:
+        """Each chart, drawn for a desk and for a phone; those without anything to draw are left out."""
+        found = []
+        for draw in draws:
+            chart, narrow = draw(width=charts.WIDTH), draw(width=charts.NARROW)
+            if chart is not None:
+                self._figures += 1
+                found.append(
+                    SimpleNamespace(id=f"c{self._figures}", chart=chart, narrow=narrow, name=chart.title, how=how or [])
+                )
+        return found
 
     # ------------------------------------------------------------------------------------------- the leading metric
 
@@ -176,7 +186,7 @@ class _Page:
             spec = self._views.spec
             number = self._view_number(self._whose(view.scope), view, spec, big=True)
             drawn = (charts.shares, charts.distribution) if view.results else ()
-            figures = self._figured(*(draw(view.results, spec, self._lang) for draw in drawn), how=number.how)
+            figures = self._figured(*(partial(draw, view.results, spec, self._lang) for draw in drawn), how=number.how)
             first, end = date.fromisoformat(view.window.start), date.fromisoformat(view.window.end)
             panels.append(
                 SimpleNamespace(
@@ -196,22 +206,32 @@ class _Page:
         if view.results:
             return self._number(name, view.results[0], spec, big=big)
         how = self._unmade(view.hidden, spec)
-        return SimpleNamespace(name=name, big=big, score=why(view.hidden, self._lang), around="", how=how, notes=[])
+        score = why(view.hidden, self._lang)
+        return SimpleNamespace(name=name, big=big, off=True, score=score, around=[], how=how, notes=[])
 
     def _trends(self) -> list[SimpleNamespace]:
         found = []
         for place, scope in enumerate(self._views.scopes):
             whose = "" if scope == EVERYBODY else self._whose(scope)
             line = self._views.trend(scope)
-            chart = charts.trend(line, self._views.spec, self._lang, whose=whose)
+            chart = partial(charts.trend, line, self._views.spec, self._lang, whose=whose)
             how = self._how.points(self._plain_formula(self._views.spec), line.points)
             found.append(SimpleNamespace(scope=place, first=place == 0, figures=self._figured(chart, how=how)))
         return found
 
-    def _how_of_heat(self) -> Terms:
-        spec = self._views.heat_spec
-        points = [point for row in self._views.heat for point in row.points]
-        return [] if spec is None else self._how.points(self._plain_formula(spec), points)
+    def _heats(self) -> list[SimpleNamespace]:
+        """The touchpoints week by week, for each scope."""
+        views, spec = self._views, self._views.heat_spec
+        found: list[SimpleNamespace] = []
+        if spec is None:
+            return found
+        for place, scope in enumerate(views.scopes):
+            rows = views.heat if scope == EVERYBODY else [row for row in views.heat_parts if row.scope == scope]
+            whose = "" if scope == EVERYBODY else self._whose(scope)
+            how = self._how.points(self._plain_formula(spec), [point for row in rows for point in row.points])
+            figures = self._figured(partial(charts.heat_map, rows, spec, self._lang, whose=whose), how=how)
+            found.append(SimpleNamespace(scope=place, first=place == 0, figures=figures))
+        return found if any(heat.figures for heat in found) else []
 
     def _plain_formula(self, spec: InstrumentSpec) -> str:
         """The formula of an instrument's leading statistic, without the counts of one window."""
@@ -259,7 +279,7 @@ class _Page:
                 how = self._how.numbers(
                     self._plain_formula(self._views.spec), [row[1] for row in rows], [v.hidden for v in chosen]
                 )
-                figures = self._figured(charts.intervals(title, rows, self._views.spec, self._lang), how=how)
+                figures = self._figured(partial(charts.intervals, title, rows, self._views.spec, self._lang), how=how)
                 if figures:
                     found.append(
                         SimpleNamespace(
@@ -350,12 +370,12 @@ class _Page:
             if "sibling" in result.flags:
                 hidden = "derivable"
             return SimpleNamespace(
-                name=name, big=big, score=why(hidden, self._lang), around="", notes=[],
+                name=name, big=big, off=True, score=why(hidden, self._lang), around=[], notes=[],
                 how=self._unmade(hidden, spec, form=result.form),
             )  # fmt: skip
         if result.score is None:
             return SimpleNamespace(
-                name=name, big=big, score=say["no_score"], around="", notes=[], how=self._made(result, spec)
+                name=name, big=big, off=True, score=say["no_score"], around=[], notes=[], how=self._made(result, spec)
             )
         around = [f"{say['ci']} {between(result, words)}"] if between(result, words) else []
         around.append(f"n={words.count(result.n_valid)}")
@@ -364,9 +384,10 @@ class _Page:
         return SimpleNamespace(
             name=name,
             big=big,
+            off=False,
             score=words.score(result),
-            around=say["comma"].join(around),
-            notes=[words.basis(spec, result)] if spec is not None else [],
+            around=around,
+            notes=[_first_up(words.basis(spec, result))] if spec is not None else [],
             how=self._made(result, spec),
         )
 
@@ -452,45 +473,67 @@ class _Page:
             SimpleNamespace(
                 id=f"h-drivers-{place}",
                 title=drivers.title(found, lang),
-                figures=self._figured(charts.driver_map(found, context.specs, lang), how=self._how.drivers(found)),
+                figures=self._figured(
+                    partial(charts.driver_map, found, context.specs, lang), how=self._how.drivers(found)
+                ),
                 lines=drivers.sentences(found, context.specs, lang),
                 name=drivers.title(found, lang),
                 how=self._how.drivers(found),
+                whole=self._whole("drivers"),
             )
             for place, found in enumerate(context.drivers)
         ]
 
-    def _kpis(self) -> list[tuple[str, Result, Sequence[Result]]]:
-        """(name, figure of the shop, its last weeks)."""
+    def _kpis(self) -> list[tuple[str, str, Result, Sequence[Result]]]:
+        """(name, what of it, figure of the whole shop, its last weeks)."""
         report = self._context.kpis
-        found: list[tuple[str, Result, Sequence[Result]]] = []
+        found: list[tuple[str, str, Result, Sequence[Result]]] = []
         for result in () if report is None else report.results:
             weeks = report.series.get((result.metric, result.variant), ()) if report is not None else ()
-            if not result.segment and weeks:
+            # without weeks are the questions of each survey, and values of a year, which have no week
+            if not result.segment and (weeks or (result.metric == "ltv" and result.score is not None)):
                 name = metric_name(result.metric, self._context.specs, self._words)
                 variant = kpi_variant(result.metric, result.variant, self._lang)
-                found.append((f"{name} {variant}".strip(), result, weeks))
+                found.append((name, variant, result, weeks))
         return found
 
     def _sparks(self) -> list[SimpleNamespace]:
         """The figures of the shop that there are, each with its last weeks."""
-        found = []
-        for name, result, weeks in self._kpis():
+        found: list[SimpleNamespace] = []
+        for name, variant, result, weeks in self._kpis():
             if result.status != "no_data":
-                number = self._number(name, result, None)
-                number.figures = self._figured(charts.sparkline(weeks, name, self._lang))
+                whole_name = self._say["figure_of"].format(name=name, what=variant) if variant else name
+                number = self._number(whole_name, result, None)
+                number.short, number.what = name, variant
+                chart = charts.sparkline(weeks, whole_name, self._lang)
+                number.figures = [] if chart is None else [SimpleNamespace(id=f"k{len(found)}", chart=chart)]
+                if result.window != self._kpi_span():
+                    number.around.append(self._words.span(result.window))
                 found.append(number)
         return found
 
-    def _no_kpis(self) -> str:
-        names = [name for name, result, _ in self._kpis() if result.status == "no_data"]
-        return self._say["no_kpis"].format(names=self._say["list"].join(names)) if names else ""
+    def _kpi_span(self) -> Span | None:
+        return None if self._context.kpis is None else self._context.kpis.window.span
+
+    def _kpi_window(self) -> str:
+        span = self._kpi_span()
+        return "" if span is None else self._say["kpi_window"].format(window=self._words.span(span))
+
+    def _kpi_lines(self) -> list[str]:
+        """What has to be said of the figures: what to do, what will still change, what there is none of."""
+        report = self._context.kpis
+        if report is None:
+            return []
+        told = {result.metric for _, _, result, _ in self._kpis() if result.status != "no_data"}
+        without = dict.fromkeys(result.metric for _, _, result, _ in self._kpis() if result.metric not in told)
+        names = [metric_name(metric, self._context.specs, self._words) for metric in without]
+        lines = [note for group in kpi_figures(report, self._context.specs, self._words) for note in group.notes]
+        return lines + ([self._say["no_kpis"].format(names=self._say["list"].join(names))] if names else [])
 
     def _blocks(self, texts: Mapping[str, str]) -> list[SimpleNamespace]:
         context = self._context
         numbers: dict[str, Sequence[tuple[str, Result]]] = {
             "numbers": [("response_rate", context.response.rate), ("completion_rate", context.response.completion)],
-            "care": [("closed_loop_rate", context.care.closed_loop)],
         }
         found = []
         for name, title in _BLOCKS[self._lang].items():
@@ -504,19 +547,57 @@ class _Page:
                         lines=_lines(texts[name], title),
                         how=self._how.of(name),
                         numbers=[self._number(self._say[n], r, None) for n, r in counted],
+                        cuts=self._answering() if name == "numbers" else [],
+                        whole=self._whole(name) if name in _WHOLE[self._lang] else "",
                     )
                 )
         return found
 
+    def _answering(self) -> list[SimpleNamespace]:
+        """The response of each segment and channel, in the digest's own period."""
+        return [
+            SimpleNamespace(
+                scope=self._views.scopes.index(part.scope),
+                title=self._say["panel"].format(
+                    whose=self._whose(part.scope),
+                    window=self._words.window(self._context.week_start, self._context.week_end),
+                ),
+                numbers=[
+                    self._number(self._say[result.metric], result, None) for result in (part.rate, part.completion)
+                ],
+            )
+            for part in self._views.answering
+        ]
 
-def _lines(text: str, title: str = "") -> list[str]:
-    """The lines of a block below its heading: of a first line that says the same, only what it adds, such as dates."""
+
+def _lines(text: str, title: str = "") -> list[Markup]:
+    """The lines of a block below its heading, what is marked bold as strong: of a first line that says the same as the
+    heading, only what it adds, such as dates."""
     lines = [line for line in text.splitlines() if line.strip()]
-    if title and lines and lines[0].startswith(title):
-        added = lines[0].removeprefix(title)
-        if added[:1] in ("", " ", "（"):
+    if title and lines:
+        first = lines[0].replace(BOLD_ON, "").replace(BOLD_OFF, "")
+        added = first.removeprefix(title)
+        if first.startswith(title) and added[:1] in ("", " ", "（"):
             lines[:1] = [added.strip("（） ()")] if added else []
-    return lines
+    return [_strong(line) for line in lines]
+
+
+_BEFORE_NUMBER = re.compile(r"(?<=[^\x00-\x7f]) (?=[-+\d])")
+
+
+def _strong(line: str) -> Markup:
+    """A line with what is marked bold as strong; a number stays on the line of the word before it."""
+    line = _BEFORE_NUMBER.sub("\N{NO-BREAK SPACE}", line)
+    parts = (part.partition(BOLD_OFF) for part in line.split(BOLD_ON))
+    plain, *marked = parts
+    said = escape(clean(plain[0] + plain[2]))
+    for bold, _, after in marked:
+        said += Markup("<strong>{}</strong>{}").format(clean(bold), clean(after))
+    return said
+
+
+def _first_up(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _codes(codes: Iterable[int], lang: Language) -> str:
@@ -570,6 +651,40 @@ _BLOCKS: dict[Language, dict[str, str]] = {
         "notes": "Notes",
     },
 }
+_WHOLE: dict[Language, dict[str, str]] = {
+    "ja": {
+        "lead": "このレポートの見出しです。絞り込みにかかわらず、全体・{window} の値です。",
+        "kpis": "全体・{window} の値です。業務の記録には、アンケートのセグメントと経路がありません。",
+        "drivers": "全体の値です。分けると、計算に必要な人数に足りなくなります。",
+        "numbers": "期間の選択によらず、{window} の値です。重なる期間を並べると、10件未満の値が引き算で分かります。",
+        "benchmarks": "全体の値です。公表された値は、お客さま全体についてのものです。",
+        "topics": "全体の値です。コメントは件数が少なく、分けると書いた方が推測されるおそれがあります。",
+        "segments": "全体の値です。1年分の回答と購入をお客さまごとに合わせ、セグメントや経路は1つに決まりません。",
+        "trust": "全体の値です。残高はお客さまごとの記録で、セグメントや経路は1つに決まりません。",
+        "linkage": "全体の値です。回答後の購入は、アンケートのセグメントや経路では分かれません。",
+        "experiments": "全体の値です。分けると、無作為の割り付けと登録した件数が保たれません。",
+        "care": "全体・{window} の値です。件数が少なく、分けるとお客さまが推測されるおそれがあります。",
+        "reach": "全体・{window} の値です。LINEの通数と購入の記録は、アンケートのセグメントでは分かれません。",
+        "checks": "全体・直近4週の値です。分けると、確認に必要な件数に足りなくなります。",
+    },
+    "en": {
+        "lead": "The headline of this report, whatever is chosen: everybody, {window}.",
+        "kpis": "Everybody, {window}: business records do not carry a survey's segments and channels.",
+        "drivers": "Everybody: parts would have fewer customers than the computation needs.",
+        "numbers": "Invitations of {window}, whatever period is chosen: overlapping periods could be subtracted from "
+        "each other, down to fewer than 10.",
+        "benchmarks": "Everybody: published figures are about all customers.",
+        "topics": "Everybody: comments are few, and in parts it could be guessed who wrote them.",
+        "segments": "Everybody: a year of answers and purchases by customer, who may belong to several segments.",
+        "trust": "Everybody: balances are kept by customer, who may belong to several segments and channels.",
+        "linkage": "Everybody: what was bought after an answer does not follow a survey's segments and channels.",
+        "experiments": "Everybody: parts would neither be drawn at random nor have the planned number.",
+        "care": "Everybody, {window}: cases are few, and in parts it could be guessed whose they are.",
+        "reach": "Everybody, {window}: LINE's own count and purchases do not follow a survey's segments.",
+        "checks": "Everybody, last 4 weeks: parts would have too few answers to be checked.",
+    },
+}
+"""What a part that cannot be cut says when a segment, a channel or another period is chosen."""
 _SAY: dict[Language, dict[str, str]] = {
     "ja": {
         "skip": "本文へ進む",
@@ -591,9 +706,12 @@ _SAY: dict[Language, dict[str, str]] = {
         "left_out": "表示できる値のないセグメントと経路が{n}件あります。",
         "metrics": "指標",
         "metrics_left_out": "ほか{n}の指標は、絞り込みの対象外です（全体・このレポートの期間のみ）。",
-        "filters_note": "「{metric}」と「指標」に効きます。ほかの項目は、全体・このレポートの期間の値です。",
+        "heat_whole": "期間の選択によらず、12週を表示しています。",
+        "kpi_window": "{window}・折れ線は直近8週",
         "metrics_of": "{whose}・{window}",
         "no_metrics": "この期間の指標はありません。",
+        "figure_of": "{name}（{what}）",
+        "no_numbers": "表示できる値がありません。",
         "touchpoints": "接点ごとの推移",
         "kpis": "KPI",
         "no_kpis": "この期間の記録がない項目：{names}",
@@ -652,7 +770,6 @@ _SAY: dict[Language, dict[str, str]] = {
         "moved_no_variance": "回答にばらつきがないため、判定できません。",
         "response_rate": "回答率",
         "completion_rate": "完了率",
-        "closed_loop_rate": "48時間以内に対応済み",
         "comma": "・",
     },
     "en": {
@@ -671,13 +788,16 @@ _SAY: dict[Language, dict[str, str]] = {
         "channels": "{metric} by channel ({weeks})",
         "panel": "{whose} ({window})",
         "no_trend": "There are no two weeks to draw a line through.",
-        "derivable_note": "“Not shown (derivable)”: a number under ten could be computed from it by subtraction.",
+        "derivable_note": "“Hidden (derivable)”: a number under ten could be computed from it by subtraction.",
         "left_out": "Segments and channels without a number that may be shown: {n}.",
         "metrics": "Metrics",
         "metrics_left_out": "The choice above does not reach {n} more metrics: everybody, period of this report only.",
-        "filters_note": "For “{metric}” and “Metrics”. Everything else: everybody, in the period of this report.",
+        "heat_whole": "Twelve weeks, whatever period is chosen.",
+        "kpi_window": "{window}; the lines are of 8 weeks",
         "metrics_of": "{whose}, {window}",
         "no_metrics": "No metrics in this period.",
+        "figure_of": "{name} ({what})",
+        "no_numbers": "No number that may be shown.",
         "touchpoints": "Touchpoints week by week",
         "kpis": "KPIs",
         "no_kpis": "Nothing recorded in this period: {names}",
@@ -736,7 +856,6 @@ _SAY: dict[Language, dict[str, str]] = {
         "moved_no_variance": "Cannot be tested: all answers are equal.",
         "response_rate": "Response rate",
         "completion_rate": "Completion rate",
-        "closed_loop_rate": "Answered or settled within 48 hours",
         "comma": ", ",
     },
 }

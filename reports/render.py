@@ -303,8 +303,8 @@ def render_text(context: DigestContext, *, templates: Path | None = None) -> str
 
 
 def page_words(context: DigestContext, *, templates: Path | None = None) -> dict[str, str]:
-    """The sentences of a digest by part, as plain text, for a renderer that has shapes of its own; "" where a part has
-    nothing to say."""
+    """The sentences of a digest by part, for a renderer that has shapes of its own; "" where a part has nothing to say.
+    Parts of several groups keep the marks of bold (`reports.templating.BOLD_ON`)."""
     parts = _Parts(context, templates)
     found = {
         "title": parts.part("title"),
@@ -323,7 +323,7 @@ def page_words(context: DigestContext, *, templates: Path | None = None) -> dict
         "notes": parts.notes(),
         "foot": parts.foot(),
     }
-    return {name: _plain(text) for name, text in found.items()}
+    return {name: _plain(text) if name in ("title", "head", "lead", "foot") else text for name, text in found.items()}
 
 
 def render_voices_text(context: DigestContext, *, templates: Path | None = None) -> str:

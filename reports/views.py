@@ -7,14 +7,16 @@ Reads the roll-up of twelve weeks and counts of latest answers; its input does n
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from reports.digest import DigestContext, DigestRule, Gathered, Shop, WeekRange
+from reports.digest.response import rate
 from reports.digest.telling import LONGEST_WEEKS, Part
+from reports.disclosure import side_by_side
 from reports.kpis import midnight_ms
 from reports.metrics import (
     INTERVAL_BOUND,
@@ -25,9 +27,10 @@ from reports.metrics import (
     Stratum,
     measure,
     parse_value,
+    sibling,
     tally,
 )
-from storage.records import LatestCell, RollupCell
+from storage.records import LatestCell, ResponsePart, RollupCell
 from storage.store import Tx
 
 PERIODS = (1, 4, 12)
@@ -86,6 +89,16 @@ class HeatRow:
 
     stratum: Stratum
     points: tuple[Point, ...]
+    scope: Scope = EVERYBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What became of the invitations of one segment or channel in the digest's own period."""
+
+    scope: Scope
+    rate: Result
+    completion: Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +125,17 @@ class Views:
     heat_spec: InstrumentSpec | None
     """The instrument that was asked at most touchpoints; None when none was asked at two."""
     heat: tuple[HeatRow, ...]
+    """Its touchpoints, everybody's answers."""
     left_out: int
     """Segments and channels of which nothing may be shown."""
     metrics: tuple[Metric, ...] = ()
     """The others, in the order of the digest."""
     metrics_left_out: int = 0
     """Those of the digest that no filter reaches: beyond MOST_METRICS, or bound to the time of a purchase."""
+    heat_parts: tuple[HeatRow, ...] = ()
+    """The same touchpoints in each other scope."""
+    answering: tuple[Answering, ...] = ()
+    """Of each scope but everybody's, which the digest has; none in a digest that is narrowed itself."""
     why_not: Literal["", "off_interval"] = ""
     """Answers that count only near the time of the next purchase are not told apart by week and segment."""
 
@@ -270,6 +288,7 @@ def gather_views(tx: Tx, gathered: Gathered, *, rule: DigestRule, shop: Shop, tz
     }
     told = {view.scope for found in views.values() for view in found if view.results}
     named = tuple(scope for scope in scopes if scope == EVERYBODY or scope in told)
+    parts = named[1:]
     return Views(
         spec=lead.spec,
         scopes=named,
@@ -280,7 +299,54 @@ def gather_views(tx: Tx, gathered: Gathered, *, rule: DigestRule, shop: Shop, tz
         left_out=len(scopes) - len(named),
         metrics=tuple(Metric(asked.spec, asked.stratum, views[asked]) for asked in others),
         metrics_left_out=len(context.rows) - len(seen),
+        heat_parts=()
+        if heat_spec is None
+        else tuple(
+            HeatRow(row.stratum, page.question(heat_spec, row.stratum).weekly(scope), scope)
+            for scope in parts
+            for row in heat
+        ),
+        answering=() if rule.narrowed else _answering(tx, context, parts, tz),
     )
+
+
+def _answering(tx: Tx, context: DigestContext, parts: Sequence[Scope], tz: ZoneInfo) -> tuple[Answering, ...]:
+    """The response of each part in the digest's own weeks and in no longer period: periods that overlap could be
+    subtracted from each other, down to fewer than ten. A month is told beside the weeks it is made of."""
+    weeks = WeekRange(context.week_start, (context.week_end - context.week_start).days // 7)
+    mondays = [weeks.first + timedelta(weeks=later) for later in range(weeks.weeks)]
+    cells = {
+        (monday, found.segment, found.channel): found
+        for monday in mondays
+        for found in (tx.response_parts(*WeekRange(monday, 1).instants(tz)) if parts else ())
+    }
+
+    def cells_of(scope: Scope, window: Collection[date]) -> list[tuple[date, str, str]]:
+        return [cell for cell in cells if cell[0] in window and _belongs(scope, cell[1], cell[2])]
+
+    def counted(name: str, part: Callable[[ResponsePart], int], whole: Callable[[ResponsePart], int]) -> list[Result]:
+        sizes = {cell: whole(found) for cell, found in cells.items()}
+
+        def n(scope: Scope, window: Collection[date] = mondays) -> int:
+            return sum(sizes[cell] for cell in cells_of(scope, window))
+
+        ordered = [EVERYBODY, *sorted(parts, key=lambda scope: (-n(scope), scope.dimension, scope.value))]
+        windows = dict.fromkeys((*((monday,) for monday in mondays), tuple(mondays)))
+        wanted = [(scope, window) for window in windows for scope in ordered if n(scope, window) >= SUPPRESS_BELOW]
+        told = side_by_side(sizes, (cells_of(*total) for total in wanted))
+        may = {
+            scope
+            for (scope, window), is_told in zip(wanted, told, strict=True)
+            if is_told and len(window) == len(mondays)
+        }
+        found = (
+            rate(name, sum(part(cells[c]) for c in cells_of(scope, mondays)), n(scope), weeks.span()) for scope in parts
+        )
+        return [one if scope in may else sibling(one).shown() for scope, one in zip(parts, found, strict=True)]
+
+    rates = counted("response_rate", lambda found: found.answered, lambda found: found.invited - found.undeliverable)
+    completions = counted("completion_rate", lambda found: found.completed, lambda found: found.started)
+    return tuple(Answering(*both) for both in zip(parts, rates, completions, strict=True))
 
 
 def _place(of: RollupCell | Stratum) -> tuple[str, str, str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from flows.experiments import RESPONSE_RATE
@@ -35,6 +35,7 @@ _UNITS: dict[Language, dict[Form, str]] = {
     "en": {"share": "%", "money": " yen", "days": " days", "hours": " h", "seconds": " s"},
 }
 _LONG_DAYS = 183
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _NAMES: dict[Language, dict[str, str]] = {
@@ -220,6 +221,13 @@ class Words:
         if self.lang == "ja":
             return f"{at.year}年{at.month}月{at.day}日"
         return f"{at.day} {_MONTHS[at.month - 1]} {at.year}"
+
+    def moment(self, at: datetime) -> str:
+        """A local time: "2026年11月16日（月）09:00", "Mon 16 Nov 2026, 09:00"."""
+        clock = at.strftime("%H:%M")
+        if self.lang == "ja":
+            return f"{self.day(at)}（{'月火水木金土日'[at.weekday()]}）{clock}"
+        return f"{_WEEKDAYS[at.weekday()]} {self.day(at)}, {clock}"
 
     def p_value(self, p: float) -> str:
         """ "p=0.044", "p<0.001"."""

@@ -459,6 +459,19 @@ class ResponseCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponsePart:
+    """What became of the invitations of one segment on one channel; counted as in ResponseCounts."""
+
+    segment: str
+    channel: str
+    invited: int
+    answered: int
+    completed: int
+    started: int
+    undeliverable: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exposure:
     """How a customer came into an experiment: first instants over all their invitations of it."""
 

@@ -15,6 +15,7 @@ from storage.records import (
     LatestCell,
     Registration,
     ResponseCounts,
+    ResponsePart,
     SentConversation,
 )
 from storage.verbs.rows import MARK, answer_of, marked
@@ -144,16 +145,16 @@ class FigureVerbs(Verbs):
         )
         return [LatestCell(*row) for row in rows]
 
-    def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts:
-        """Invitations sent in [start, end) and what became of them; of a wave the first session is the invitation.
+    def response_parts(self, start_ms: int, end_ms: int) -> list[ResponsePart]:
+        """Invitations sent in [start, end) and what became of them, by segment and channel; of a wave the first session
+        is the invitation.
 
-        answered: at least one valid answer, in time, within 7 days of the invitation (metrics.md §5, response_rate);
+        answered: at least one valid answer, in time, within 7 days of the invitation;
         started: the customer answered anything, completed: the conversation came to its end;
-        undeliverable: blocked, or given up by the worker, before anything was answered. `skipped` counts decisions of
-        the same window not to ask.
+        undeliverable: blocked, or given up by the worker, before anything was answered.
         """
-        row = self._db.one(
-            "SELECT COUNT(*),"
+        rows = self._db.all(
+            "SELECT i.segment, i.channel, COUNT(*),"
             " COUNT(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.session_id = i.session_id"
             " AND a.missing = '' AND a.late = 0"
             " AND a.answered_ms < i.sent_ms + 604800000) THEN 1 END),"
@@ -164,23 +165,27 @@ class FigureVerbs(Verbs):
             " WHERE j.session_id = i.session_id AND j.session_id <> '' AND j.kind = 'send' AND j.state = 'dead'))"
             " THEN 1 END)"
             " FROM invitations AS i LEFT JOIN sessions AS s ON s.id = i.session_id"
-            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.part = 1",
+            " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.part = 1"
+            " GROUP BY i.segment, i.channel ORDER BY i.segment, i.channel",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
-        assert row is not None
+        return [ResponsePart(*row) for row in rows]
+
+    def response_counts(self, start_ms: int, end_ms: int) -> ResponseCounts:
+        """The same of all segments and channels together. `skipped` counts decisions of the same window not to ask."""
         skipped = self._db.all(
             "SELECT reason, COUNT(*) AS times FROM invitations"
             " WHERE state = 'skipped' AND planned_ms >= :start_ms AND planned_ms < :end_ms AND part = 1"
             " GROUP BY reason ORDER BY times DESC, reason",
             {"start_ms": start_ms, "end_ms": end_ms},
         )
-        invited, answered, completed, started, undeliverable = row
+        parts = self.response_parts(start_ms, end_ms)
         return ResponseCounts(
-            invited=invited,
-            answered=answered,
-            completed=completed,
-            started=started,
-            undeliverable=undeliverable,
+            invited=sum(part.invited for part in parts),
+            answered=sum(part.answered for part in parts),
+            completed=sum(part.completed for part in parts),
+            started=sum(part.started for part in parts),
+            undeliverable=sum(part.undeliverable for part in parts),
             skipped=tuple((reason, count) for reason, count in skipped),
         )
 

@@ -21,7 +21,7 @@ from reports.digest.weeks import month_ending_by
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
 from reports.kpis import midnight_ms
-from reports.views import EVERYBODY, Views, gather_views
+from reports.views import Views, gather_views
 from storage.records import Answer
 from storage.store import Tx, open_store
 
@@ -140,10 +140,10 @@ def shown_on(views: Views) -> Iterator[tuple[Any, Any]]:
         for point in line.points:
             if point.result is not None:
                 yield line.scope, point.result
-    for row in views.heat:
+    for row in (*views.heat, *views.heat_parts):
         for point in row.points:
             if point.result is not None:
-                yield EVERYBODY, point.result
+                yield row.scope, point.result
 
 
 async def digests_of(

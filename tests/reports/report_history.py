@@ -148,23 +148,24 @@ class History:
                 f"c{number:06}", at_ms, kind="transactional", touchpoint="purchase", status="active"
             )
             self.sessions[-1] = structs.replace(self.sessions[-1], started_ms=None)
-            self._invite(self.sessions[-1])
+            self.invite(self.sessions[-1])
             self.given_up.append(
                 Job(id=f"j{number:06}", kind="send", due_ms=at_ms, payload="{}", session_id=session, state="dead")
             )
 
     def invite_everyone(self) -> None:
-        """An invitation, sent a minute before, for each session."""
+        """An invitation, sent a minute before, for each session, where its answers are from."""
+        places = {answer.session_id: (answer.segment, answer.channel) for answer in self.answers}
         for session in self.sessions:
-            self._invite(session)
+            self.invite(session, *places.get(session.id, ("", "line")))
 
-    def _invite(self, session: Session) -> None:
+    def invite(self, session: Session, segment: str = "", channel: str = "line") -> None:
         at_ms = session.created_ms - 60_000
         self.invitations.append(
             Invitation(
                 id=session.invitation_id, trigger_id="after-purchase", flow_id="f",
                 survey_kind=session.survey_kind, touchpoint=session.touchpoint,
-                customer_id=session.customer_id, event_id="", channel="line", segment="", state="sent",
+                customer_id=session.customer_id, event_id="", channel=channel, segment=segment, state="sent",
                 reason="", planned_ms=at_ms, due_ms=at_ms, expires_ms=None, sent_ms=at_ms,
                 session_id=session.id,
             )

@@ -38,14 +38,14 @@ def busy_shop(*, a_week: tuple[int, int] = (30, 60), weeks: int = 12, seed: int 
 
 
 async def views_of(
-    history: History, folder: Path, *, shop: Shop = SHOP, rule: DigestRule = WEEKLY
+    history: History, folder: Path, *, shop: Shop = SHOP, rule: DigestRule = WEEKLY, period: str = WEEK
 ) -> tuple[DigestContext, Views]:
     """The digest of a history and its views, through a real database file."""
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=NOW_MS)
     specs = specs_of(bundled_instruments())
 
     def unit(tx: Tx) -> tuple[DigestContext, Views]:
-        found = gather(tx, shop=shop, digest_rule=rule, period=WEEK, now_ms=NOW_MS, tz=TOKYO, instruments=specs)
+        found = gather(tx, shop=shop, digest_rule=rule, period=period, now_ms=NOW_MS, tz=TOKYO, instruments=specs)
         return found.computed(), gather_views(tx, found, rule=rule, shop=shop, tz=TOKYO)
 
     try:

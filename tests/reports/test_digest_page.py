@@ -203,6 +203,9 @@ async def test_no_sum_under_ten_can_be_computed_from_all_numbers_of_the_page(
     for row in views.heat:
         place = (views.heat_spec.id, row.stratum.touchpoint)
         seen[place] += [(EVERYBODY, point.result.window) for point in row.points if point.result is not None]
+    for row in views.heat_parts:
+        place = (views.heat_spec.id, row.stratum.touchpoint)
+        seen[place] += [(row.scope, point.result.window) for point in row.points if point.result is not None]
     assert set(seen) == {lead, ("sat5", "purchase"), ("sat5", "support")}
     for row in (told["primary"], *told["metrics"]):
         results = [row["result"], *row["trend"], row["change"]["earlier"]]
@@ -235,6 +238,43 @@ def nothing_small_follows(answers: list[Answer], told: list[tuple[Scope, Span]])
                 assert np.abs(open_parts[list(chosen)].sum(axis=0)).max() > 1e-7, [cells[c] for c in chosen]
 
 
+def new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+async def responses(folder: Path, sizes: dict[str, tuple[int, ...]], *, every: str = "week") -> dict[str, str]:
+    """Segment → status and "sibling" of the response rates on a page; sizes are invitations, the newest week first, of
+    stores with forty answers a week."""
+    history = History()
+    for segment, weeks in sizes.items():
+        for back, n in enumerate(weeks):
+            history.nps(20, 0, 40, monday=weeks_ago(back), segment=segment)
+            for session in history.sessions[-n:]:
+                history.invite(session, segment)
+    rule = DigestRule("weekly", every=every)  # type: ignore[arg-type]
+    _, views = await views_of(history, folder, rule=rule, period="2026-W47" if every == "week" else "2026-11")
+    return {
+        part.scope.value: part.rate.status + (" sibling" if "sibling" in part.rate.flags else "")
+        for part in views.answering
+    }
+
+
+async def test_the_response_of_segments_gives_no_handful_of_invitations_away(tmp_path: Path) -> None:
+    several = {"大": (40, 40), "中": (12, 40), "小": (7, 40)}
+    # the whole less the two others would be the seven
+    found = await responses(new(tmp_path / "week"), several)
+    assert found == {"大": "ok", "中": "suppressed sibling", "小": "suppressed"}
+    enough = {"大": (40, 40), "中": (12, 40)}
+    assert await responses(new(tmp_path / "enough"), enough) == {"大": "ok", "中": "caution"}
+    # the month less the three weeks that were told would be five
+    month = {"大": (40, 40, 40, 40), "中": (15, 15, 15, 5)}
+    found = await responses(new(tmp_path / "month"), month, every="month")
+    assert found == {"大": "suppressed sibling", "中": "suppressed sibling"}
+    month["中"] = (15, 15, 15, 15)
+    assert await responses(new(tmp_path / "sure"), month, every="month") == {"大": "ok", "中": "ok"}
+
+
 async def test_no_block_says_its_heading_twice(tmp_path: Path) -> None:
     context, views = await views_of(busy_shop(weeks=3), tmp_path)
     for language in ("ja", "en"):
@@ -256,7 +296,8 @@ def test_each_number_chart_and_part_in_words_says_how_it_came_about(number: int)
     for kind, elements in places.items():
         for element in elements:
             place = parents[element] if kind == "text" and element.tag == "div" else element
-            (how,) = (found for found in place.findall("details") if found.get("class") == "how")
+            near = (*place.findall("details"), *place.findall("div/details"))
+            (how,) = (found for found in near if found.get("class") == "how")
             told = dict(zip((e.text for e in how.iter("dt")), (e.text for e in how.iter("dd")), strict=True))
             assert told
             assert all(told.values())

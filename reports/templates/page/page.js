@@ -5,7 +5,11 @@
   const scope = document.getElementById('scope');
   const weeks = document.getElementById('weeks');
   const parts = [...document.querySelectorAll('[data-scope],[data-weeks]')];
+  const wholes = [...document.querySelectorAll('.whole')];
   const show = () => {
+    const cut = scope.selectedIndex > 0;
+    const other = !weeks.selectedOptions[0].defaultSelected;
+    for (const whole of wholes) whole.hidden = !(other || (cut && whole.dataset.of !== 'weeks'));
     for (const part of parts) {
       const {scope: s, weeks: w} = part.dataset;
       part.hidden = (s !== undefined && s !== scope.value) || (w !== undefined && w !== weeks.value);
