@@ -381,18 +381,22 @@ class Cases:
         self.show(tx, moved, outbox)
         return None
 
-    def reply_text(self, case: Case, tx: Tx, staff: str, text: str) -> str:
+    def reply_text(self, case: Case, tx: Tx, by: Colleague, text: str) -> str:
         """A reply exactly as the customer will read it."""
         address = self.address(tx, case)
         lang = self.language(tx, case)
         words = {
             "brand": self._shop.brand_in(lang),
             "team": self._shop.team_in(lang),
-            "staff": staff or self._shop.team_in(lang),
+            "staff": self._name(by, lang),
             "text": text,
             "here": self._voice.here("line" if address is None else address.channel, lang),
         }
         return self._voice.text("staff.reply", lang, words)
+
+    def _name(self, by: Colleague, lang: str) -> str:
+        """Who writes to the customer, as they read it; the team when nobody is named."""
+        return self._shop.staff.name_in(lang, by.user_id, by.name) or self._shop.team_in(lang)
 
     def suggestion(self, tx: Tx, case: Case, behaviour: rules.Behaviour, lang: str, now_ms: int) -> str:
         """The text to start from, by what went wrong."""
@@ -435,7 +439,7 @@ class Cases:
         job_id = self._voice.write(
             tx,
             (address.channel, address.workspace, address.external_id),
-            Say(self.reply_text(case, tx, by.name, text)),
+            Say(self.reply_text(case, tx, by, text)),
             outbox,
             lang=self.language(tx, case),
             customer_id=case.customer_id,
@@ -568,7 +572,7 @@ class Cases:
         due_ms = self._promises.reply_by_ms(outbox.now_ms)
         words = {
             "reply_by": self._promises.reply_by_text(due_ms, lang),
-            "staff": case.assignee_name or self._shop.team_in(lang),
+            "staff": self._name(Colleague(case.assignee, case.assignee_name), lang),
         }
         case = replace(case, apologised_ms=outbox.now_ms, due_ms=due_ms)
         tx.put_case(case)

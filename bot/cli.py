@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
@@ -154,7 +154,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         echo(f"Koe listens on http://{host}:{port}")
-        looking = asyncio.create_task(_tell_what_is_missing(koe, config))
+        looking = asyncio.create_task(_look_around(koe, config))
         # uvicorn takes SIGTERM and SIGINT: no new connections, open requests end, then serve() raises the signal once
         # more for whoever had it before and returns. That must not end the process before Koe is closed.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -165,13 +165,15 @@ async def _serve(config: Config, host: str, port: int) -> None:
         await koe.stop()
 
 
-async def _tell_what_is_missing(koe: Koe, config: Config) -> None:
-    """Once after the start, beside the work: what the platforms say is missing, in the log. It stops nothing: most of
-    it is mended while Koe runs."""
+async def _look_around(koe: Koe, config: Config) -> None:
+    """Once after the start, beside the work: who the staff are, and what the platforms say is missing, in the log. It
+    stops nothing: most of it is mended while Koe runs."""
     import structlog
 
     from bot.onboarding import look_at_platforms
 
+    if koe.access is not None:
+        await koe.access.learn()
     log = structlog.get_logger("koe.setup")
     for finding in await look_at_platforms(config, slack=koe.slack_channel, line=koe.line_channel):
         tell = log.warning if finding.weight == "missing" else log.info
@@ -932,6 +934,9 @@ def _export(
         echo(f"Went on after {done.resumed_after:,} rows.", err=True)
     if done.cut:
         echo(f"{done.cut:,} texts were cut to what a cell can hold; csv and parquet have all of them.", err=True)
+    if not done.rows:
+        echo(f"There are no {what} to export: {path} holds the columns' names only, which {done.dictionary} explains.")
+        return
     words = "as they were written" if unmasked else "masked"
     echo(f"{done.rows:,} {what} in {path}, customers' words {words}; the columns are told in {done.dictionary}.")
 
@@ -950,15 +955,23 @@ async def _exported(config: Config, wanted: Wanted) -> Exported:
         TextColumn("{task.fields[rows]:,} rows"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(spelled_line(wanted.path.name), total=None, rows=0)
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(spelled_line(wanted.path.name), total=None, rows=0)
+    with ExitStack() as screen:
+
+        def tell(done_ms: int, span_ms: int, rows: int) -> None:
+            # an export of nothing has nothing to show
+            if rows and not bar.live.is_started:
+                screen.enter_context(bar)
+            bar.update(task, completed=done_ms, total=span_ms, rows=rows)
+
         return await export(
             wanted,
             database_url=config.settings.database_url,
             tz=config.shop.tz,
             clock=SystemClock(),
             chance=Chance(),
-            progress=lambda done, span, rows: bar.update(task, completed=done, total=span, rows=rows),
+            progress=tell,
         )
 
 

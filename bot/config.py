@@ -153,6 +153,9 @@ class Settings(BaseSettings):
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CHANNEL_ID = r"^[CG][A-Z0-9]{2,20}$"
 _STAFF_ID = r"^[UWS][A-Z0-9]{2,20}$"
+_PERSON_ID = r"^[UW][A-Z0-9]{2,20}$"
+_LATIN_ENDS = 0x250
+"""Letters below are Latin ones, with all their accents."""
 
 
 class _Section(BaseModel):
@@ -487,6 +490,20 @@ class Staff(_Section):
     may_override: StaffIds | None = None
     may_export: StaffIds | None = None
     may_erase: StaffIds | None = None
+    names: dict[Annotated[str, Field(pattern=_PERSON_ID)], Words] = {}
+    """By user id: how customers read the name of who writes to them."""
+
+    def name_in(self, lang: str, user_id: str, told: str) -> str:
+        """The name with which somebody writes to a customer: the one given here, else the one that Slack tells; "" for
+        one that a reader of English could not read.
+
+        >>> Staff().name_in("en", "U0STAFF", "Emma"), Staff().name_in("en", "U0STAFF", "高木")
+        ('Emma', '')
+        """
+        if user_id in self.names:
+            return self.names[user_id].in_(lang)
+        readable = lang != "en" or all(ord(char) < _LATIN_ENDS for char in told if char.isalpha())
+        return told if readable else ""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -500,7 +517,7 @@ class Staff(_Section):
 
     @property
     def _named(self) -> dict[str, None]:
-        return dict.fromkeys(entry for value in self.model_dump().values() for entry in value or ())
+        return dict.fromkeys(entry for value in self.model_dump(exclude={"names"}).values() for entry in value or ())
 
 
 class Shop(_Section):

@@ -43,7 +43,6 @@ from flows.flow import Course, Ending, Flow, Question, Wave
 from flows.questions import (
     Between,
     Left,
-    QuestionKind,
     Understood,
     Value,
     command,
@@ -55,43 +54,6 @@ from flows.rights import recognise
 from flows.state import Bubble, Outcome, Recorded, State
 from flows.texts import Lang, item_name, quote
 from flows.voice import THE_SHOPS, voice_of
-
-__all__ = [
-    "Ask",
-    "Begin",
-    "CaseSettled",
-    "Choice",
-    "Content",
-    "Dates",
-    "Defer",
-    "Elapsed",
-    "End",
-    "EraseAnswers",
-    "Given",
-    "Input",
-    "Media",
-    "NotOurs",
-    "OpenCase",
-    "Output",
-    "QuestionKind",
-    "Record",
-    "Reply",
-    "Retract",
-    "Say",
-    "State",
-    "Step",
-    "Stop",
-    "Tap",
-    "Typed",
-    "Unsent",
-    "Value",
-    "Wake",
-    "asked",
-    "is_unhappy",
-    "new_state",
-    "step",
-    "summary",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,19 @@ _ROOM = 2**30
 
 _LONGEST = (
     "standins/test_demo.py",
+    "standins/test_page_browser.py",
     "crash/test_kills.py",
+    "crash/test_digest_kills.py",
+    "reports/test_digest_page_browser.py",
+    "whole/test_digest_life.py",
+    "reports/test_digest_page.py",
+    "reports/test_digest.py",
     "whole/test_digests.py",
     "whole/test_cases.py",
-    "crash/test_digest_kills.py",
-    "whole/test_line_talks.py",
+    "crash/test_repeats.py",
+    "crash/test_stops.py",
+    "bot/test_exports.py",
+    "flows/test_engine_properties.py",
 )
 """A file stays in one process: what takes long starts first, or one process would end alone with the last of them."""
 

@@ -301,6 +301,10 @@ class Access:
         person, refused = await self.check_now(permission, user_id, team_id=team_id, way=way, lang=lang)
         return person, "" if refused is None else refused.sentence
 
+    async def learn(self) -> None:
+        """Ask Slack who the people are that koe.yaml lists: nobody's first click in an open window has to wait then."""
+        await self._people.learn(holders(self._staff, "staff"))
+
     async def may(self, permission: Permission, user_id: str, *, team_id: str = "") -> bool:
         """Whether they may: for what a window or a Home shows. No refusal is noted."""
         return (await self.check(permission, user_id, team_id=team_id))[1] is None

@@ -254,7 +254,8 @@ class CaseDesk:
                 return refused or "gone", "" if case is None else case.assignee_name, ""
             address = self._cases.address(tx, case)
             here = "" if address is None else {"line": "LINE", "slack": "Slack"}[address.channel]
-            return None, self._cases.reply_text(case, tx, window.staff, text), here
+            by = Colleague(acting_person(body)[0], window.staff)
+            return None, self._cases.reply_text(case, tx, by, text), here
 
         refused, shown, here = await self._store.read(look)
         if refused is not None:

@@ -21,6 +21,8 @@ _BELIEVED_MS = 30 * 60_000
 """How long it is believed where nobody can wait for Slack; once it is no longer fresh, Slack is asked meanwhile."""
 _ASK_S = 1.5
 _KEPT = 5_000
+_LEARNT = 40
+"""People asked about in one go: Slack answers a hundred such questions a minute."""
 
 Refusal = Literal["stranger", "bot", "guest", "unknown", "checking", "unlisted", "nobody_listed", "groups_unreadable"]
 
@@ -238,6 +240,19 @@ class People:
         members = frozenset(str(user) for user in answer.get("users") or ())
         self._groups[group_id] = (self._now_ms(), members)
         return members
+
+    async def learn(self, allowed: Sequence[str]) -> None:
+        """Ask Slack about these people and user groups, and who is in them, before they press anything: after a start
+        nobody is known, and who cannot wait for Slack would be asked to try again."""
+        members: list[str] = []
+        for group_id in _groups_of(allowed):
+            try:
+                members += sorted(await self._members(group_id))
+            except self._failure as failed:
+                log.info("slack_not_learnt", reason=str(failed))
+        people = [entry for entry in allowed if not entry.startswith("S")]
+        for user_id in list(dict.fromkeys([*people, *members]))[:_LEARNT]:
+            await self.who(user_id)
 
     # -------------------- asked beside
 

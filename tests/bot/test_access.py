@@ -212,6 +212,14 @@ async def test_who_cannot_wait_for_slack_goes_by_what_it_said_within_half_an_hou
     assert noted
 
 
+async def test_after_a_look_around_nobody_listed_is_asked_to_try_again(directory: Directory) -> None:
+    checked = access_of(directory, STAFF, [])
+    await checked.learn()
+    for user in ("U0SUPPORT", "U0READER"):
+        assert (await checked.check_now("read_comments", user))[1] is None
+    assert len(directory.calls) <= 12, "a handful of questions, each once"
+
+
 # ------------------------------------------------------------------------------------------- what is left out
 
 

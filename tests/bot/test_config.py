@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import ConfigErrors, Settings, load, read_settings, read_shop
+from bot.config import ConfigErrors, Settings, Staff, load, read_settings, read_shop
 from bot.schemas import schemas
 from flows.source import Problem
 from flows.triggers import History
@@ -527,3 +527,11 @@ def test_published_figures_are_read_with_all_that_they_were_made_of() -> None:
     (figure,) = load(environ={}, env_file=None).shop.benchmarks
     assert (figure.metric, figure.value, figure.ci, figure.year) == ("nps", 10, (5, 15), "2025")
     assert (figure.n, figure.good, figure.bad, figure.positive) == (500, 200, 150, None)
+
+
+def test_staff_have_the_names_that_koe_yaml_gives_or_that_a_reader_can_read() -> None:
+    staff = Staff.model_validate({"managers": ["U0A"], "names": {"U0STAFF": {"ja": "高木", "en": "Takagi"}}})
+    assert staff.people == ("U0A",)
+    assert [staff.name_in(lang, "U0STAFF", "高木由美") for lang in ("ja", "en")] == ["高木", "Takagi"]
+    assert [staff.name_in(lang, "U0B", "佐藤") for lang in ("ja", "en")] == ["佐藤", ""]
+    assert [staff.name_in(lang, "U0B", "Zoë") for lang in ("ja", "en")] == ["Zoë", "Zoë"]

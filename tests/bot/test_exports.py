@@ -417,3 +417,14 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     odd = koe(tmp_path, "export", "cases", "--format", "pdf")
     assert (odd.returncode, odd.stderr.strip()) == (2, "--format is 'pdf': csv, xlsx and parquet work.")
     assert not [name for name in os.listdir(tmp_path) if "cases" in name]
+
+
+async def test_an_export_of_nothing_is_told_in_one_sentence(tmp_path: Path) -> None:
+    await (await open_store(environment(tmp_path)["KOE_DATABASE_URL"], now_ms=START_MS)).close()
+    nothing = koe(tmp_path, "export", "cases")
+    assert (nothing.returncode, nothing.stderr) == (0, "")
+    assert nothing.stdout == (
+        "There are no cases to export: cases.csv holds the columns' names only, which cases.csv.dictionary.csv"
+        " explains.\n"
+    )
+    assert table(tmp_path / "cases.csv") == []

@@ -16,7 +16,7 @@ import pytest
 from bot.channel import Delivery, JsonObject, Refused, RetryLater, Sent, Turn, Unknown
 from bot.line import BotInfo, LineChannel, LineError, Quota
 from bot.line.messages import unpack_bubbles
-from flows.engine import Ask, Choice, Say
+from flows.exchange import Ask, Choice, Say
 
 NOW_MS = 1_763_625_600_000
 HOUR_MS = 3_600_000

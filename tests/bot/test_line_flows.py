@@ -13,7 +13,9 @@ from bot.channel import JsonObject
 from bot.line import messages, validate_messages
 from bot.line.messages import encode_messages, pack_bubbles, render_messages, unpack_bubbles
 from flows.builtin import builtin_library
-from flows.engine import Ask, Begin, Content, Dates, Media, Reply, Say, State, Tap, Typed, new_state, step
+from flows.engine import new_state, step
+from flows.exchange import Ask, Begin, Content, Dates, Media, Reply, Say, Tap, Typed
+from flows.state import State
 
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
 MONDAY = date(2026, 11, 16)

@@ -15,7 +15,7 @@ from bot import buttons
 from bot.channel import JsonObject
 from bot.line import validate_messages
 from bot.line.messages import render_messages
-from flows.engine import Ask, Choice, Say
+from flows.exchange import Ask, Choice, Say
 
 SESSION = "0197a3c2-1111-7000-8000-000000000001"
 SKIP = Choice("スキップ", "@control", "skip")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bot.channel import Blocked, Followed, Ignored, Inbound
 from bot.line import BadWebhook, parse_webhook
-from flows.engine import Media, Tap, Typed, Unsent
+from flows.exchange import Media, Tap, Typed, Unsent
 
 FIXTURES = Path(__file__).parent / "fixtures" / "line"
 DESTINATION = "U8e742f61d673b39c7fff3cecb7536ef0"

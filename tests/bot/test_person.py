@@ -19,7 +19,8 @@ from bot.clock import Chance  # noqa: E402
 from bot.events.business import BusinessEvent, CustomerPart, store_event  # noqa: E402
 from bot.outbox import Outbox  # noqa: E402
 from flows.builtin import builtin_library  # noqa: E402
-from flows.engine import Begin, new_state, step  # noqa: E402
+from flows.engine import new_state, step  # noqa: E402
+from flows.exchange import Begin  # noqa: E402
 from reports import trust  # noqa: E402
 from storage.records import RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402

@@ -44,7 +44,7 @@ from bot.staff.home import HomeCase, HomeFacts, Running, render_cases, render_ho
 from bot.staff.survey import CustomerHit, FlowOption, render_survey_view
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
-from flows.engine import Ask, Choice, Record, Say
+from flows.exchange import Ask, Choice, Record, Say
 from flows.transcript import render_transcript
 from reports import answers_report, sheets
 from reports.answers_report import Measured, measure_file

@@ -38,7 +38,7 @@ from bot.staff.survey import (
     SurveyRequest,
 )
 from flows.builtin import builtin_library
-from flows.engine import Tap, Typed
+from flows.exchange import Tap, Typed
 from flows.source import parse_yaml
 from storage.store import open_store
 

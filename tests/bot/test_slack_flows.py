@@ -15,22 +15,9 @@ from bot.slack import messages
 from bot.slack.messages import choices_again, parse_action, parse_event, render_turn
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
-from flows.engine import (
-    Ask,
-    Begin,
-    Dates,
-    Elapsed,
-    End,
-    Input,
-    Record,
-    Reply,
-    Say,
-    State,
-    Typed,
-    asked,
-    new_state,
-    step,
-)
+from flows.engine import asked, new_state, step
+from flows.exchange import Ask, Begin, Dates, Elapsed, End, Input, Record, Reply, Say, Typed
+from flows.state import State
 from flows.survey import Library
 
 DECK = builtin_library().deck

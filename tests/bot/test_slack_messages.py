@@ -18,7 +18,7 @@ from bot.slack.words import escape, plain
 from bot.staff import access, card, people, survey
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
-from flows.engine import Ask, Choice, Media, Record, Say, Tap, Typed, Unsent
+from flows.exchange import Ask, Choice, Media, Record, Say, Tap, Typed, Unsent
 from flows.source import parse_yaml
 
 DECK = builtin_library().deck

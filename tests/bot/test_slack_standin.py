@@ -40,7 +40,7 @@ from bot.staff.survey import (
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
 from flows.builtin import builtin_library
-from flows.engine import Ask, Choice, Record, Say, Tap, Typed
+from flows.exchange import Ask, Choice, Record, Say, Tap, Typed
 from storage.store import open_store
 
 SECRET = "shhh"

@@ -14,24 +14,10 @@ from functools import cache
 from typing import Any
 
 from flows.builtin import builtin_library
-from flows.engine import (
-    Begin,
-    Dates,
-    Elapsed,
-    Input,
-    Media,
-    Output,
-    Record,
-    Reply,
-    State,
-    Stop,
-    Tap,
-    Typed,
-    Unsent,
-    new_state,
-    step,
-)
+from flows.engine import new_state, step
+from flows.exchange import Begin, Dates, Elapsed, Input, Media, Output, Record, Reply, Stop, Tap, Typed, Unsent
 from flows.flow import Flow, Rules
+from flows.state import State
 from flows.survey import Library
 from flows.transcript import told
 

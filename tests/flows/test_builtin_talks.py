@@ -11,26 +11,11 @@ from datetime import date, timedelta
 import pytest
 
 from flows.builtin import builtin_library
-from flows.engine import (
-    Ask,
-    Begin,
-    Choice,
-    Dates,
-    Elapsed,
-    End,
-    Input,
-    Output,
-    Record,
-    Reply,
-    Say,
-    State,
-    Tap,
-    Typed,
-    new_state,
-    step,
-)
+from flows.engine import new_state, step
+from flows.exchange import Ask, Begin, Choice, Dates, Elapsed, End, Input, Output, Record, Reply, Say, Tap, Typed
 from flows.flow import Flow
 from flows.source import parse_yaml
+from flows.state import State
 from flows.texts import LANGS, Lang
 
 LIBRARY = builtin_library()

@@ -9,7 +9,8 @@ from datetime import date
 import pytest
 from talks import DATES, START_MS, VARS, Talk, library
 
-from flows.engine import (
+from flows.engine import is_unhappy, new_state, step, summary
+from flows.exchange import (
     Ask,
     CaseSettled,
     Defer,
@@ -22,17 +23,13 @@ from flows.engine import (
     Reply,
     Retract,
     Say,
-    State,
     Tap,
     Typed,
     Wake,
-    is_unhappy,
-    new_state,
-    step,
-    summary,
 )
 from flows.flow import Flow
 from flows.source import parse_yaml
+from flows.state import State
 
 
 def purchase(*lines: str, lang: str = "ja") -> Talk:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from talks import DATES, START_MS, VARS, Talk, library
 
-from flows.engine import (
+from flows.engine import is_unhappy, new_state, step, summary
+from flows.exchange import (
     Ask,
     Begin,
     Choice,
@@ -26,19 +27,15 @@ from flows.engine import (
     Reply,
     Retract,
     Say,
-    State,
     Stop,
     Tap,
     Typed,
     Unsent,
     Wake,
-    is_unhappy,
-    new_state,
-    step,
-    summary,
 )
 from flows.flow import Flow
 from flows.source import DefinitionErrors, parse_yaml
+from flows.state import State
 
 BOTH = {"ja": "問い", "en": "A question"}
 OWN: dict[str, dict[str, Any]] = {

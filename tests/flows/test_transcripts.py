@@ -13,7 +13,7 @@ import pytest
 import yaml
 from talks import Talk, library, told
 
-from flows.engine import Ask, End, Say
+from flows.exchange import Ask, End, Say
 
 FOLDER = Path(__file__).parent / "transcripts"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -12,7 +12,7 @@ import pytest
 from report_history import DAY_MS, MONDAY, NOW_MS, TOKYO, History, monday_ms, weeks_ago
 from shop_events import bought, happened, one, tables, window
 
-from flows.engine import State
+from flows.state import State
 from reports import kpi_words as words
 from reports.answers_report import Measured, measure_file, render_json, render_table
 from reports.instruments import bundled_instruments, specs_of

@@ -665,7 +665,7 @@ async def test_a_customer_in_slack_is_answered_in_their_direct_messages(world: W
     looked = Looked(world, Person(world, buyer.customer_id, ""), case.id)
     await looked.replies(f"We'll replace it. {HOSTILE}")
     dm = world.slack.transcript(place)
-    assert "This is 高木 from Koe Store." in dm
+    assert "This is our team from Koe Store." in dm, "the name is not one that they could read"
     assert "You can reply right here." in dm
     assert world.slack.pings(place) == []
     assert "Slackが送信を受け付けました" in await looked.card()
