@@ -170,12 +170,13 @@ async def _look_around(koe: Koe, config: Config) -> None:
     stops nothing: most of it is mended while Koe runs."""
     import structlog
 
-    from bot.onboarding import look_at_platforms
+    from bot.onboarding import look_at_platforms, told_line_users
 
     if koe.access is not None:
         await koe.access.learn()
+    users = await koe.store.read(told_line_users)
     log = structlog.get_logger("koe.setup")
-    for finding in await look_at_platforms(config, slack=koe.slack_channel, line=koe.line_channel):
+    for finding in await look_at_platforms(config, slack=koe.slack_channel, line=koe.line_channel, line_users=users):
         tell = log.warning if finding.weight == "missing" else log.info
         tell(f"setup_{finding.weight}", platform=finding.platform, what=finding.sentence)
 
@@ -431,10 +432,11 @@ async def _ask_platforms(config: Config) -> bool:
     from bot.app import line_channel, slack_channel_of
     from bot.onboarding import look_at_platforms
 
+    users = await _told_line_users(config)
     slack = slack_channel_of(config) if config.settings.slack_on else None
     line = line_channel(config.settings) if config.settings.line_on else None
     try:
-        found = await look_at_platforms(config, slack=slack, line=line)
+        found = await look_at_platforms(config, slack=slack, line=line, line_users=users)
     finally:
         for channel in (slack, line):
             if channel is not None:
@@ -445,6 +447,21 @@ async def _ask_platforms(config: Config) -> bool:
     if asked and all(finding.weight != "missing" for finding in found):
         echo(f"{' and '.join(asked)}: nothing is missing.")
     return all(finding.weight != "missing" for finding in found)
+
+
+async def _told_line_users(config: Config) -> list[str]:
+    """A sample of what events told; none before the first start has made a database."""
+    from bot.clock import SystemClock
+    from bot.onboarding import told_line_users
+    from storage.errors import StoreError
+    from storage.store import open_store
+
+    try:
+        store = await open_store(config.settings.database_url, now_ms=SystemClock().now_ms(), create=False)
+    except StoreError:
+        return []
+    async with store:
+        return await store.read(told_line_users)
 
 
 async def _doctor(config: Config, replay: str) -> bool:

@@ -14,12 +14,16 @@ from bot.config import Config, Settings, Shop
 if TYPE_CHECKING:
     from bot.line import LineChannel
     from bot.slack.channel import SlackChannel
+    from storage.store import Tx
 
 LINE_PATH: Final = "/line/webhook"
 _MOST_PEOPLE = 40
 """People looked up in one go: Slack answers a hundred such questions a minute."""
 _NAMED = 5
 _NEARLY_USED = 0.9
+_LINE_SAMPLE = 20
+_LINE_ENOUGH = 5
+"""Fewer unknown ids may be people who blocked the account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,26 @@ class Finding:
         return f"{self.platform}: {self.sentence}"
 
 
-async def look_at_platforms(config: Config, *, slack: SlackChannel | None, line: LineChannel | None) -> list[Finding]:
+async def look_at_platforms(
+    config: Config, *, slack: SlackChannel | None, line: LineChannel | None, line_users: Sequence[str] = ()
+) -> list[Finding]:
     """Everything that was found, what is missing first. A platform that is off has nothing to find. Changes nothing on
-    either platform."""
+    either platform.
+
+    Args:
+        line_users: what `told_line_users` found.
+    """
     looked = await asyncio.gather(
         *([] if slack is None else [_slack(slack, config.shop)]),
-        *([] if line is None else [_line(line, config.settings)]),
+        *([] if line is None else [_line(line, config.settings, line_users)]),
     )
     found = [finding for findings in looked for finding in findings]
     return sorted(found, key=lambda finding: finding.weight != "missing")
+
+
+def told_line_users(tx: Tx) -> list[str]:
+    """A sample of the LINE user ids that the shop's events brought, the newest first."""
+    return [address.external_id for address in tx.told_addresses("line", limit=_LINE_SAMPLE)]
 
 
 # ------------------------------------------------------------------------------------------------------- Slack
@@ -203,7 +218,7 @@ async def _person(slack: SlackChannel, user_id: str) -> list[Finding]:
 # -------------------------------------------------------------------------------------------------------- LINE
 
 
-async def _line(line: LineChannel, settings: Settings) -> list[Finding]:
+async def _line(line: LineChannel, settings: Settings, users: Sequence[str]) -> list[Finding]:
     from bot.line import LineError
 
     try:
@@ -229,6 +244,7 @@ async def _line(line: LineChannel, settings: Settings) -> list[Finding]:
             found.append(_missing("LINE", f"{words}: no survey can be sent before next month, or raise the plan"))
         elif quota.used >= quota.limit * _NEARLY_USED:
             found.append(_note("LINE", f"{words}: the rest may not last"))
+    found += await _users(line, users)
     ours = None if settings.public_url is None else f"{settings.public_url}{LINE_PATH}"
     if webhook is None:
         where = ours or f"https://your-host{LINE_PATH}"
@@ -241,6 +257,24 @@ async def _line(line: LineChannel, settings: Settings) -> list[Finding]:
                 _missing("LINE", f"the webhook goes to {webhook.url}, but KOE_PUBLIC_URL says {ours}: correct one")
             )
     return found
+
+
+async def _users(line: LineChannel, users: Sequence[str]) -> list[Finding]:
+    """Whether the ids in the shop's events are ids of this account: those of another provider look just as right."""
+    from bot.line import LineError
+
+    try:
+        known = [await line.fetch_knows(user_id) for user_id in users]
+    except LineError:
+        return []  # an outage has its own sentence
+    strange = known.count(False)
+    if strange < _LINE_ENOUGH or strange * 2 <= len(known):
+        return []
+    words = f"{strange} of the {len(known)} newest line_user_id in your events are unknown to this account"
+    if strange < len(known):
+        return [_note("LINE", f"{words}: they have blocked it or are no friends of it, and get no survey")]
+    why = "An id is valid within one provider: take the ids from a channel of the provider that owns this account"
+    return [_missing("LINE", f"{words}, so that nobody gets a survey. {why}")]
 
 
 def _unasked(reason: str) -> str:

@@ -216,6 +216,23 @@ class LineChannel:
         info = await self._call(lambda api: api.get_bot_info(_request_timeout=_SDK_TIMEOUT_S))
         return BotInfo(info.user_id, info.basic_id, info.display_name)
 
+    async def fetch_knows(self, user_id: str) -> bool:
+        """Whether this account may see the profile of a user: not of one who blocked it or never met it, and not of an
+        id of another provider.
+
+        Source: https://developers.line.biz/en/reference/messaging-api/#get-profile.
+
+        Raises:
+            LineError: LINE could not be asked.
+        """
+        try:
+            await self._call(lambda api: api.get_profile(user_id, _request_timeout=_SDK_TIMEOUT_S))
+        except LineError as error:
+            if error.status in (400, 404):
+                return False
+            raise
+        return True
+
     async def fetch_webhook(self) -> Webhook | None:
         """Where LINE sends this account's events; None when nothing is set.
 

@@ -151,6 +151,16 @@ class CustomerVerbs(Verbs):
         )
         return [Address(*row) for row in rows]
 
+    def told_addresses(self, channel: str, *, limit: int) -> list[Address]:
+        """The addresses that the shop told of, in events or a file, newest first; without blocked ones."""
+        rows = self._db.all(
+            "SELECT channel, workspace, external_id, customer_id, source, certainty, language, created_ms, blocked_ms"
+            " FROM addresses WHERE channel = :channel AND source IN ('event', 'import') AND blocked_ms IS NULL"
+            " ORDER BY created_ms DESC, external_id LIMIT :limit",
+            {"channel": channel, "limit": limit},
+        )
+        return [Address(*row) for row in rows]
+
     def set_blocked(self, channel: str, workspace: str, external_id: str, at_ms: int | None) -> None:
         """The customer blocked the account at that instant; None: took the block back. Unknown ones stay unknown."""
         self._db.run(

@@ -220,3 +220,18 @@ async def test_looking_changes_nothing(place: Place) -> None:
         "users.info",
     }
     assert {record.method for record in place.line.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("known", "strange", "weight"), [(0, 20, "missing"), (4, 16, "note"), (12, 8, None), (0, 4, None), (0, 0, None)]
+)
+async def test_line_ids_of_another_provider_are_noticed(
+    place: Place, known: int, strange: int, weight: str | None
+) -> None:
+    users = [place.line.add_user(f"客{number}", "ja", user_id=f"U{number:032x}") for number in range(known)]
+    users += [f"U{number:032x}" for number in range(1_000, 1_000 + strange)]
+    found = await look_at_platforms(place.config, slack=place.slack_channel, line=place.line_channel, line_users=users)
+    assert [finding.weight for finding in found] == ([] if weight is None else [weight])
+    if weight is not None:
+        assert f"{strange} of the {known + strange} newest line_user_id" in found[0].sentence
+        assert ("one provider" in found[0].sentence) == (weight == "missing")

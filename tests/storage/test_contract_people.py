@@ -507,3 +507,15 @@ async def test_platform_events_of_long_ago_are_forgotten_in_steps(store: Store) 
         assert seen == [True, True, False]
 
     await store.write(unit)
+
+
+async def test_addresses_that_events_told_of_come_newest_first_and_without_blocked_ones(store: Store) -> None:
+    def tell(tx: Tx) -> list[str]:
+        for at_ms, (name, source) in enumerate(
+            [("U-old", "event"), ("U-wrote", "chat"), ("U-blocked", "event"), ("U-file", "import"), ("U-new", "event")]
+        ):
+            tx.put_address(address(name, source=source, created_ms=at_ms))
+        tx.set_blocked("line", "Udest", "U-blocked", 9)
+        return [found.external_id for found in tx.told_addresses("line", limit=2)]
+
+    assert await store.write(tell) == ["U-new", "U-file"]
