@@ -9,15 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bot.config import (
-    ENVIRONMENT,
-    HOW_TO_MAKE_A_KEY,
-    Settings,
-    Shop,
-    read_settings,
-    read_shop,
-)
+from bot.config import Config, Settings, Shop
 from bot.experiments import unregistered
+from bot.loading import ENVIRONMENT, HOW_TO_MAKE_A_KEY, read_settings, read_shop
 from flows.source import Problem
 from flows.survey import Library
 from storage.store import registrations_in
@@ -30,10 +24,22 @@ def check(
     serving: bool = True,
     now_ms: int | None = None,
 ) -> list[Problem]:
-    """Every problem of the settings, koe.yaml and all flows, by file and line; empty when Koe can start.
+    """Every problem that `examine` finds; empty when Koe can start."""
+    return examine(environ=environ, env_file=env_file, serving=serving, now_ms=now_ms)[1]
 
-    Each says what is wrong and what to do; none holds a secret. Nothing is sent and no network is used. Templates of
-    the shop's own are rendered, in a process of their own.
+
+def examine(
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = Path(".env"),
+    serving: bool = True,
+    now_ms: int | None = None,
+) -> tuple[Config | None, list[Problem]]:
+    """(the configuration, None where koe.yaml or a flow cannot be read; every problem of the settings, koe.yaml and all
+    flows, by file and line). With no problem there is a configuration, with which Koe can start.
+
+    Each problem says what is wrong and what to do; none holds a secret. Nothing is sent and no network is used.
+    Templates of the shop's own are rendered, in a process of their own.
 
     Args:
         environ: The environment; that of the process when left out.
@@ -56,7 +62,8 @@ def check(
     if shop is not None and shop.experiments and now_ms is not None:
         known = registrations_in(settings.database_url)
         problems += [Problem(str(settings.config), 0, message) for message in unregistered(shop, known, now_ms)]
-    return sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message))
+    config = None if shop is None or library is None else Config(settings, shop, library)
+    return config, sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message))
 
 
 def _own_templates(folder: Path) -> list[Problem]:

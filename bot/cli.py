@@ -67,12 +67,13 @@ def _fail(message: str, code: int = 1) -> typer.Exit:
 def _config(*, serving: bool = False) -> Config:
     """The checked configuration; otherwise every problem on stderr and exit 2. `serving` also asks for what only a
     server needs."""
-    from bot.check import check
+    from bot.check import examine
     from bot.clock import SystemClock
-    from bot.config import load
 
-    _refuse(check(serving=serving, now_ms=SystemClock().now_ms() if serving else None))
-    return load()
+    config, problems = examine(serving=serving, now_ms=SystemClock().now_ms() if serving else None)
+    _refuse(problems)
+    assert config is not None
+    return config
 
 
 def _refuse(problems: Sequence[Problem]) -> None:
@@ -210,7 +211,7 @@ def talk(
     from rich.console import Console
 
     from bot.clock import SystemClock
-    from bot.config import ConfigErrors
+    from bot.loading import ConfigErrors
     from bot.talk import CannotTalk, parse_given, run, scene
 
     if record is not None and record.exists():
@@ -517,7 +518,7 @@ def slack_manifest(
 
     import yaml
 
-    from bot.config import read_settings, read_shop
+    from bot.loading import read_settings, read_shop
     from bot.slack.manifest import NotReachable, manifest
 
     if format not in ("yaml", "json"):
@@ -688,7 +689,7 @@ def _measuring(config: Path | None) -> tuple[Mapping[str, Instrument], Mapping[s
 
     A koe.yaml that was named must be there and right; of one that only lies about, what is wrong is left out.
     """
-    from bot.config import read_settings, read_shop
+    from bot.loading import read_settings, read_shop
     from reports.instruments import bundled_blocks, bundled_instruments, items_of
 
     problems: list[Problem] = []

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bot.config import Shop
 from bot.files import hint
 from flows import experiments
 from flows.checks import GIVEN
@@ -21,9 +22,6 @@ from flows.texts import LANGS, Template, template_problems
 from flows.triggers import TriggerRule
 from storage.records import Registration
 from storage.store import Tx
-
-if TYPE_CHECKING:
-    from bot.config import Shop
 
 _FORMS = {"net": "net", "top2": "share", "share": "share", "distribution": "share", "mean": "mean"}
 """Leading statistic of an instrument → how two of its scores are compared."""

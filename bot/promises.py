@@ -6,14 +6,11 @@ language, because every input of a conversation carries them.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from bot.config import Shop
 from flows.exchange import Dates
-
-if TYPE_CHECKING:
-    from bot.config import Shop
 
 Lang = Literal["ja", "en"]
 
@@ -36,7 +33,7 @@ class Promises:
         self._shop = shop
         self._tz = shop.tz
         self._hours = shop.support_hours
-        self._closed = closed_days(self._hours.holidays)
+        self._closed = self._hours.closed
         self._today: dict[str, tuple[int, int, Dates]] = {}
 
     def dates(self, now_ms: int, lang: str) -> Dates:
@@ -139,23 +136,6 @@ class Promises:
 
     def _ms(self, day: date, at: time) -> int:
         return round(datetime.combine(day, at, self._tz).timestamp() * 1000)
-
-
-def closed_days(country: str | None) -> Container[date]:
-    """The public holidays of a country (ISO code: JP), of any year; nothing for None.
-
-    Raises:
-        ValueError: when the country is not known.
-    """
-    if country is None:
-        return ()
-    import holidays  # a tenth of a second, and only shops with holidays need it
-
-    try:
-        known: Container[date] = holidays.country_holidays(country)
-    except NotImplementedError as error:
-        raise ValueError(f"{country!r} is no country whose holidays are known; write an ISO code such as JP") from error
-    return known
 
 
 def _clock(minutes: int) -> time:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from bot import files
 from bot.clock import Clock, StoryClock
-from bot.config import ConfigErrors, Shop, Unhappy, read_settings, read_shop, rules_of
+from bot.config import Shop, Unhappy
+from bot.loading import ConfigErrors, read_settings, read_shop, rules_of
 from bot.promises import Promises
 from flows import rights
 from flows.builtin import builtin_library

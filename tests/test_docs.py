@@ -25,9 +25,10 @@ import yaml
 
 from bot import measures
 from bot.cli import app
-from bot.config import Settings, load
+from bot.config import Settings
 from bot.events.business import parse_event
 from bot.events.files import Row, read_rows
+from bot.loading import load
 from bot.signatures import verify_standard_webhooks
 from flows.questions import command
 from flows.rights import recognise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,21 @@ FORBIDDEN = {
 SDKS = {"linebot": {"bot/line"}, "slack_sdk": {"bot/slack"}, "slack_bolt": {"bot/slack"}}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Everything a file imports, wherever it does so."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Everything a file imports, wherever it does so; of `from a import b` both a and a.b."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            found.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+    return frozenset(found)
 
 
 def files(room: str) -> list[Path]:
@@ -56,6 +65,21 @@ def test_each_sdk_is_imported_in_one_place() -> None:
     assert found == set()
 
 
+def test_no_file_needs_one_that_needs_it() -> None:
+    """Imports for type checkers count, too: who has to be read together should be one file."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for room in ROOMS
+        for path in files(room)
+    }
+    needs: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        asked = {other for other in imports(path) if other in modules and not name.startswith(f"{other}.")}
+        # `from a import b` takes of a package that holds b nothing else
+        needs[name] = {other for other in asked if not any(more.startswith(f"{other}.") for more in asked)} - {name}
+    tuple(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
+
+
 def test_nothing_but_the_demo_commands_imports_the_standins() -> None:
     found = {
         str(path.relative_to(ROOT))
@@ -82,7 +106,7 @@ def test_every_file_opens_with_its_promise(room: str) -> None:
     silent = [
         str(path.relative_to(ROOT))
         for path in files(room)
-        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if path.stat().st_size and not ast.get_docstring(parsed(path))
     ]
     assert silent == []
 

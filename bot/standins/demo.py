@@ -26,10 +26,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.app import Koe, build
 from bot.clock import Chance, StoryClock
-from bot.config import load
 from bot.digests import Reports, in_a_process
 from bot.http import Web, make_app
 from bot.listener import Listener, Post
+from bot.loading import load
 from bot.signatures import sign_standard_webhooks
 from bot.slack.manifest import manifest
 from bot.standins.line import LineStandin

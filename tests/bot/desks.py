@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bot.clock import Chance, StoryClock
-from bot.config import Config, load
+from bot.config import Config
 from bot.digests import Digests
+from bot.loading import load
 from bot.outbox import Outbox
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff.access import Access

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import ConfigErrors, Settings, Staff, load, read_settings, read_shop
+from bot.config import Settings, Staff
+from bot.loading import ConfigErrors, load, read_settings, read_shop
 from bot.schemas import schemas
 from flows.source import Problem
 from flows.triggers import History

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bot.config import Config, ConfigErrors, load
+from bot.config import Config
 from bot.experiments import _FORMS, described
+from bot.loading import ConfigErrors, load
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import statistics_of

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from bot.app import line_channel, slack_channel_of
 from bot.clock import StoryClock
-from bot.config import Config, load
+from bot.config import Config
 from bot.line import LineChannel
+from bot.loading import load
 from bot.onboarding import Finding, look_at_platforms
 from bot.slack.channel import SlackChannel
 from bot.slack.manifest import needed_scopes

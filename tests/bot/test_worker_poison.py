@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from bot.app import build
 from bot.clock import Chance, StoryClock
-from bot.config import load
+from bot.loading import load
 from bot.standins.demo import DAY_MS, HOUR_MS, PRESENT, Buyer, World, open_world
 from storage import failpoints
 from storage.records import Job

@@ -12,8 +12,9 @@ import pytest_asyncio
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, at, new_person
 
 from bot import person
-from bot.config import Config, load
+from bot.config import Config
 from bot.experiments import described
+from bot.loading import load
 from bot.standins.demo import World, open_world
 from flows.experiments import assign
 from reports.experiments import Trial, reports_of
