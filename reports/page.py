@@ -26,10 +26,12 @@ from reports import charts, drivers
 from reports.charts import Chart, between, why
 from reports.digest import Comparison, DigestContext, Row
 from reports.figures import kpi_figures
+from reports.formulas import figure_formula
 from reports.kpi_report import metric_name
 from reports.kpi_words import kpi_variant
 from reports.metrics import Form, InstrumentSpec, Result, Span, statistics_of
 from reports.page_how import How, Terms
+from reports.procedures import BOOTSTRAP_ROUNDS
 from reports.render import page_words
 from reports.templating import BOLD_OFF, BOLD_ON, PAGE, SCRIPT, STYLE, clean, file_text, html_templates
 from reports.views import EVERYBODY, Scope, View, Views
@@ -371,7 +373,7 @@ class _Page:
                 hidden = "derivable"
             return SimpleNamespace(
                 name=name, big=big, off=True, score=why(hidden, self._lang), around=[], notes=[],
-                how=self._unmade(hidden, spec, form=result.form),
+                how=self._unmade(hidden, spec, form=result.form, figure=self._figure_formula(result)),
             )  # fmt: skip
         if result.score is None:
             return SimpleNamespace(
@@ -391,11 +393,13 @@ class _Page:
             how=self._made(result, spec),
         )
 
-    def _unmade(self, hidden: str, spec: InstrumentSpec | None, *, form: Form = "share") -> list[tuple[str, str]]:
+    def _unmade(
+        self, hidden: str, spec: InstrumentSpec | None, *, form: Form = "share", figure: str = ""
+    ) -> list[tuple[str, str]]:
         """How a number that is not there would be made, and why it is not; never of how many answers."""
         say = self._say
         n = say[f"n_{hidden}"]
-        plain = say.get(f"formula_{form}_plain", say["formula_plain"]).format(n=n)
+        plain = figure or say.get(f"formula_{form}_plain", say["formula_plain"]).format(n=n)
         return [
             (say["formula"], plain if spec is None else self._plain_formula(spec)),
             (say["in_out"], say["counts_hidden"].format(n=n)),
@@ -417,7 +421,7 @@ class _Page:
             superseded=words.count(result.n_superseded),
         )
         terms.append((say["in_out"], counted))
-        method = _METHODS[self._lang].get(result.ci_method, "")
+        method = _METHODS[self._lang].get(result.ci_method, "").format(rounds=BOOTSTRAP_ROUNDS)
         if result.ci_low is not None and method:
             terms.append((say["ci"], method))
         elif result.ci_low is None:
@@ -448,7 +452,17 @@ class _Page:
             return say["formula_yes"].format(
                 up=words.count(result.counts["yes"]), n=words.count(result.n_valid), score=words.score(result)
             )
-        return say.get(f"formula_{result.form}_plain", say["formula_plain"]).format(n=words.count(result.n_valid))
+        n = words.count(result.n_valid)
+        if figure := self._figure_formula(result):
+            yes = result.counts.get("yes") if result.form == "share" else None
+            shown = None if yes is None else say["formula_counts"].format(
+                up=words.count(yes), n=n, score=words.score(result)
+            )  # fmt: skip
+            return figure if shown is None else f"{figure}{say['colon']}{shown}"
+        return say.get(f"formula_{result.form}_plain", say["formula_plain"]).format(n=n)
+
+    def _figure_formula(self, result: Result) -> str:
+        return _first_up(figure_formula(result.metric, result.variant, self._lang))
 
     def _moved(self, change: Comparison, result: Result) -> list[tuple[str, str]]:
         say, words = self._say, self._words
@@ -612,15 +626,15 @@ _METHODS: dict[Language, dict[str, str]] = {
         "add3": "調整Wald法（架空の3件を加えて計算）の95%信頼区間です。",
         "wilson": "Wilson法の95%信頼区間です。",
         "t": "t分布による95%信頼区間です。尺度の両端で打ち切ります。",
-        "bootstrap": "ブートストラップ法（2,000回）の95%信頼区間です。",
-        "cluster_bootstrap": "お客さま単位のブートストラップ法（2,000回）の95%信頼区間です。",
+        "bootstrap": "ブートストラップ法（{rounds:,}回）の95%信頼区間です。",
+        "cluster_bootstrap": "お客さま単位のブートストラップ法（{rounds:,}回）の95%信頼区間です。",
     },
     "en": {
         "add3": "95% interval by the adjusted Wald method, with three imaginary answers added.",
         "wilson": "95% interval by Wilson's method.",
         "t": "95% interval by Student's t, cut at the ends of the scale.",
-        "bootstrap": "95% interval by bootstrap, 2,000 rounds.",
-        "cluster_bootstrap": "95% interval by bootstrap over customers, 2,000 rounds.",
+        "bootstrap": "95% interval by bootstrap, {rounds:,} rounds.",
+        "cluster_bootstrap": "95% interval by bootstrap over customers, {rounds:,} rounds.",
     },
 }
 _BLOCKS: dict[Language, dict[str, str]] = {
@@ -752,6 +766,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "plain_mean": "有効な回答の平均",
         "formula_net": "100 ×（{good}の件数 {up} − {bad}の件数 {down}）÷ 有効 {n} = {score}",
         "formula_share": "100 ×（{good}の件数 {up}）÷ 有効 {n} = {score}",
+        "formula_counts": "100 × {up} ÷ {n} = {score}",
+        "colon": "：",
         "formula_yes": "100 ×（「はい」の件数 {up}）÷ 有効 {n} = {score}",
         "formula_mean_plain": "有効な回答 {n}件の平均",
         "formula_share_plain": "100 × 当てはまる件数 ÷ 全体 {n}",
@@ -838,6 +854,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "plain_mean": "Mean of the valid answers",
         "formula_net": "100 × (answers {good}: {up} − answers {bad}: {down}) ÷ valid {n} = {score}",
         "formula_share": "100 × (answers {good}: {up}) ÷ valid {n} = {score}",
+        "formula_counts": "100 × {up} ÷ {n} = {score}",
+        "colon": ": ",
         "formula_yes": "100 × (yes: {up}) ÷ valid {n} = {score}",
         "formula_mean_plain": "Mean of {n} valid answers",
         "formula_share_plain": "100 × those that match ÷ all {n}",

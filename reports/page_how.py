@@ -1,7 +1,7 @@
 """How each part of the page that is told in words came about: by which formula, what was counted and what was not, and
 what is hidden and why. Numbers that may not be shown have left the digest already: of them only how many they are.
 
-Source: docs/metrics.md, the part of the same name.
+Source: reports/formulas.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reports.digest import DigestContext
 from reports.drivers import DriverAnalysis
+from reports.formulas import part_formula
 from reports.metrics import Result
 from reports.views import Point
 from reports.words import Language, Words
@@ -35,14 +36,14 @@ class How:
     def of(self, part: str) -> Terms:
         """The terms of a part by its name among `reports.render.page_words`."""
         results, counted = self._found(part)
-        return self._terms(_FORMULAS[self._lang][part], results, counted)
+        return self._terms(part_formula(part, self._lang), results, counted)
 
     def drivers(self, found: DriverAnalysis) -> Terms:
         """The terms of what moves the recommendation."""
         counted = self._say["drivers_in_out"].format(
             n=self._n(found.n), incomplete=self._n(found.incomplete), minimum=self._n(found.minimum)
         )
-        return self._terms(_FORMULAS[self._lang]["drivers"], [], counted)
+        return self._terms(part_formula("drivers", self._lang), [], counted)
 
     def points(self, formula: str, points: Iterable[Point]) -> Terms:
         """The terms of a chart of weeks, each week a number of its own."""
@@ -183,68 +184,5 @@ _SAY: dict[Language, dict[str, str]] = {
         "left out.",
         "reach_in_out": "The {used} LINE messages sent are LINE's own count, other uses included.",
         "drivers_in_out": "{n} customers answered everything; {incomplete} with a gap are left out ({minimum} needed).",
-    },
-}
-_FORMULAS: dict[Language, dict[str, str]] = {
-    "ja": {
-        "numbers": "回答率 = 100 × 案内から7日以内に回答のあった案内 ÷ 届いた案内。"
-        "完了率 = 100 × 最後まで進んだ回答 ÷ 開始した回答。",
-        "benchmarks": "公表された件数がある場合は、2つの値の差の検定（5%）で判定します。"
-        "ない場合は、自社の95%信頼区間に公表値が入るかで判定します。",
-        "topics": "話題の割合 = 100 × その話題に触れた方 ÷ コメントを書いた方。増えた話題と言葉は、"
-        "前の4週との差の検定"
-        "（Benjamini–Hochberg法、10%）で残ったものです。推奨者・批判者に多い言葉は、対数オッズ比で比べています。",
-        "segments": "過去365日の回答と購入を組み合わせ、各層の割合 = 100 × その層の人数 ÷ 両方が分かる人数。",
-        "trust": "残高 = 出来事と回答の点数の合計。点数は時間とともに半減します（プラスよりマイナスが長く残ります）。"
-        "平均と中央値の区間はブートストラップ法です。",
-        "linkage": "回答の区分ごとに、回答後90日間の行動を集計します。"
-        "違いの検定はカイ二乗検定またはKruskal–Wallis検定です。"
-        "関連であり、原因とは限りません。",
-        "drivers": "重み = 推薦の点数のばらつき（R²）への寄与を、質問を加える順序すべてで平均した値（LMG）。"
-        "評価 = 回答の平均を0〜100に換算した値。",
-        "experiments": "差 = 新しい方法 − 対照。判定の水準は、5% ÷ 予定した確認の回数（"
-        "方法が複数ならHolm法で調整）です。",
-        "care": "48時間以内に対応済みの割合 = 100 × 48時間以内に返信または解決した件 ÷ 開いてから48時間を過ぎた件。"
-        "初回返信は中央値です。",
-        "reach": "ブロックの割合 = 100 × 案内後3日以内にブロックした方 ÷ LINEで案内した方。案内できる購入者の割合 = "
-        "100 × LINEで案内できる購入者 ÷ 期間内の購入者。月末の見込みは、月初からの1日平均で計算します。",
-        "checks": "直近4週の回答を、回答した方としなかった方の差、早い回答と遅い回答の差、同じ番号だけの回答、"
-        "経路による差の順に調べ、基準を超えたものを表示します。",
-        "notes": "値の読み方に関わる条件に当てはまったときに表示します。計算はしていません。",
-    },
-    "en": {
-        "numbers": "Response rate = 100 × invitations answered within 7 days ÷ invitations that arrived. "
-        "Completion rate = 100 × completed ÷ started.",
-        "benchmarks": "With published counts: a test of the difference (5%). Without: whether the published "
-        "figure lies "
-        "in our 95% interval.",
-        "topics": "Share of a topic = 100 × customers who speak of it ÷ customers who commented. Topics and words "
-        "that grew "
-        "passed a test against the 4 weeks before (Benjamini–Hochberg, 10%). Words of promoters and detractors are "
-        "compared by log-odds.",
-        "segments": "Answers and purchases of 365 days together: share of a group = 100 × its customers ÷ "
-        "customers of "
-        "whom both are known.",
-        "trust": "Balance = sum of the points of events and answers, which halve with time (withdrawals last "
-        "longer than "
-        "deposits). Intervals of mean and median by bootstrap.",
-        "linkage": "What customers did in the 90 days after their answer, by group of the answer. Differences by "
-        "χ² or "
-        "Kruskal–Wallis. It is a connection, not necessarily a cause.",
-        "drivers": "Weight = part of the variance of the rating (R²) that a question explains, averaged over "
-        "all orders "
-        "of adding the questions (LMG). Rating = mean of the answers on 0 to 100.",
-        "experiments": "Difference = treatment − control. Level of the test: 5% ÷ planned looks (Holm for several "
-        "treatments).",
-        "care": "Within 48 hours = 100 × cases answered or settled within 48 hours ÷ cases opened at least 48 "
-        "hours ago. "
-        "The first reply is a median.",
-        "reach": "Blocked = 100 × blocked within 3 days of an invitation ÷ invited on LINE. Linked = 100 × buyers "
-        "who can "
-        "be written to on LINE ÷ buyers of the period. Month end: the daily pace since the first of the month.",
-        "checks": "The last 4 weeks are checked for differences between those who answered and those who did not, "
-        "between "
-        "early and late answers, for answers all alike, and between channels; what passes its limit is told.",
-        "notes": "Told when a condition applies that matters for reading the numbers. Nothing is computed.",
     },
 }
