@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from reports import procedures
-from reports.metrics import Form, InstrumentSpec, Result, Span, Stratum, status_of
+from reports.metrics import SUPPRESS_BELOW, Form, InstrumentSpec, Result, Span, Stratum, sibling, status_of
 from reports.procedures import Estimate
 from reports.words import Language
 
@@ -277,7 +277,8 @@ def battery_results(
     has besides: `disconfirmation` of jcsi6, the score, classes and `engagement_ratio` of cx11, `cxi_net` of cxi6.
 
     Every index with three items or more also has `<index>_alpha`, its internal consistency; below .6 the index is
-    flagged `low_reliability`. `counts.partial_excluded` are respondents asked for too few of its items.
+    flagged `low_reliability`. `counts.partial_excluded` are respondents asked for too few of its items. A mean of two
+    indices is suppressed (flag `sibling`) where it would give the one to nine away who have only one of them.
 
     Args:
         battery: its id.
@@ -303,7 +304,25 @@ def battery_results(
         records.mean("cxi_net", by_name["cx_quality"].items, scores["cxi_net"], low=-100.0, form="net")
     for index, alpha, complete in alphas:
         records.add(f"{index.name}_alpha", index.items, complete, Estimate(alpha, None, None, "none"), form="mean")
-    return tuple(records.made)
+    hidden = give_few_away({name: sum(score is not None for score in found) for name, found in scores.items()})
+    return tuple(sibling(made) if made.variant in hidden else made for made in records.made)
+
+
+_MADE_OF_TWO: Mapping[str, tuple[str, str]] = {"disconfirmation": ("exp", "qual"), "cx11": ("l3", "a8")}
+
+
+def give_few_away(n: Mapping[str, int]) -> set[str]:
+    """The means made of two indices where all who have the one have the other, too, and one to nine more have only the
+    other: with the means of both, that of these few would follow.
+
+    Args:
+        n: variant → respondents with a score.
+
+    >>> give_few_away({"l3": 30, "a8": 27, "cx11": 27}), give_few_away({"l3": 30, "a8": 29, "cx11": 27})
+    ({'cx11'}, set())
+    """
+    rests = {made: [n[part] - n[made] for part in parts] for made, parts in _MADE_OF_TWO.items() if made in n}
+    return {made for made, found in rests.items() if min(found) == 0 < max(found) < SUPPRESS_BELOW}
 
 
 def _engagement(records: _Records, by_name: Mapping[str, Index], scores: Mapping[str, Sequence[float | None]]) -> None:

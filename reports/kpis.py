@@ -22,8 +22,9 @@ import pandas as pd
 import scipy
 
 from reports import procedures
+from reports.disclosure import side_by_side
 from reports.event_tables import LOOK_BACK_MS, SEVERAL, EventTables, local_date, local_days
-from reports.metrics import Counted, Form, Result, Span, hide_siblings, record
+from reports.metrics import Counted, Form, Result, Span, hide_siblings, record, sibling
 from reports.procedures import Estimate, Floats
 from reports.segments import DAY_MS
 
@@ -420,24 +421,46 @@ def spending(tables: EventTables, window: Window) -> tuple[Result, ...]:
     """aov (revenue / orders), spend_per_customer and frequency (revenue, orders / customers), in all and by product.
 
     Orders without an amount are missing and count nowhere; those of guests in aov only. An order of several products
-    belongs to none of them; products beyond the twenty that are ordered most are one part.
+    belongs to none of them; products beyond the twenty that are ordered most are one part. What would give away how
+    much one to nine customers, or guests, paid is suppressed (flag `sibling`).
     """
     inside = _orders(tables, window)
-    total = _spending(inside, window, "")
     product = inside["product"].astype("str")
     often = product[~product.isin(["", SEVERAL])].value_counts()
     names = sorted(often.index, key=lambda name: (-often[name], name))[:MOST_PARTS]
     if len(names) < 2:
-        return total
+        return _beside([_spending(inside, window, "")])
     part = product.where(product.isin(names), REST)
     each = [
         _spending(inside[part == name], window, f"product={name}") for name in [*names, REST] if (part == name).any()
     ]
-    columns = [hide_siblings(column) for column in zip(*each, strict=True)]
-    return (*total, *(row for rows in zip(*columns, strict=True) for row in rows))
+    return _beside([_spending(inside, window, ""), *each])
 
 
-def _spending(orders: pd.DataFrame, window: Window, segment: str) -> tuple[Result, ...]:
+_Spending = tuple[Result, Result, Result, int]
+"""aov, spend_per_customer, frequency; and how many orders are those of guests."""
+
+
+def _beside(found: Sequence[_Spending]) -> tuple[Result, ...]:
+    """The figures of all orders and of the products among them, each suppressed (flag `sibling`) where it would give
+    away what one to nine customers or guests paid."""
+    total, *products = found
+    cells = {(place, guests): (one[3] if guests else one[1].n_valid)
+             for place, one in enumerate(products or [total]) for guests in (False, True)}  # fmt: skip
+    wanted = [(total, list(cells)), *((one, [(place, False), (place, True)]) for place, one in enumerate(products))]
+    totals: list[list[tuple[int, bool]]] = []
+    for (price, spend, *_), own in wanted:
+        totals.append(own if price.status in ("caution", "ok") else [])
+        totals.append([cell for cell in own if not cell[1]] if spend.status in ("caution", "ok") else [])
+    told = iter(side_by_side(cells, totals))
+    out: list[Result] = []
+    for (price, spend, often, _), _ in wanted:
+        out.append(price if next(told) else sibling(price))
+        out += (spend, often) if next(told) else (sibling(spend), sibling(often))
+    return tuple(out)
+
+
+def _spending(orders: pd.DataFrame, window: Window, segment: str) -> _Spending:
     priced = orders[orders["amount"].notna()]
     spent, bought = _by_customer(priced)
     aov = sampled(priced["amount"].to_numpy(), "mean")
@@ -447,6 +470,7 @@ def _spending(orders: pd.DataFrame, window: Window, segment: str) -> tuple[Resul
         made("aov", "mean", aov, len(priced), form="money"),
         made("spend_per_customer", "mean", spend, spent.size, form="money", unit="per_customer"),
         made("frequency", "mean", often, spent.size, form="mean", unit="per_customer"),
+        int((priced["customer"] == "").sum()),
     )
 
 

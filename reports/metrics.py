@@ -240,23 +240,27 @@ def sibling(result: Result) -> Result:
     return replace(result, status="suppressed", flags=(*result.flags, "sibling"))
 
 
-def hide_siblings(parts: Sequence[Result]) -> tuple[Result, ...]:
+def hide_siblings(parts: Sequence[Result], *, overlapping: bool = False) -> tuple[Result, ...]:
     """The parts of one whole, so many of them suppressed that none can be had by subtraction from the whole: once one
     has fewer than ten, the next smallest go with it until at least two are hidden that hold ten together.
 
     Hidden ones of ten and more carry the flag `sibling`; empty parts hide nothing.
+
+    Args:
+        parts: of the whole.
+        overlapping: the same customers may be in several parts: then one of the hidden must hold ten by itself.
     """
     hidden = {index for index, part in enumerate(parts) if part.status == "suppressed"}
     if not hidden:
         return tuple(parts)
+    n = [part.n_valid for part in parts]
     open_parts = sorted(
         (index for index, part in enumerate(parts) if index not in hidden and part.n_valid > 0),
-        key=lambda index: (parts[index].n_valid, parts[index].segment, parts[index].variant),
+        key=lambda index: (n[index], parts[index].segment, parts[index].variant),
     )
     also: list[int] = []
-    while open_parts and (
-        len(hidden) + len(also) < 2 or sum(parts[i].n_valid for i in (*hidden, *also)) < SUPPRESS_BELOW
-    ):
+    together = max if overlapping else sum
+    while open_parts and (len(hidden) + len(also) < 2 or together(n[i] for i in (*hidden, *also)) < SUPPRESS_BELOW):
         also.append(open_parts.pop(0))
     return tuple(sibling(part) if index in also else part for index, part in enumerate(parts))
 

@@ -101,6 +101,8 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
             if line.contribution < 0:
                 touched.add(line.type)
                 taken[line.type] += line.contribution
+            else:
+                touched.add(_deposits(line.behaviour))
         customers.update(touched)
     n = len(balances)
     below = sum(balance < 0 for balance in balances)
@@ -129,7 +131,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
             unit="per_customer",
         ),
         behaviours=hide_siblings(
-            [_sum(f"sum_{name}", sums[name], customers[name], window) for name in trust.BEHAVIOURS]
+            [_sum(f"sum_{name}", sums[name], customers[name], window) for name in trust.BEHAVIOURS], overlapping=True
         ),
         withdrawals=_heaviest(taken, customers, window),
     )
@@ -149,13 +151,21 @@ def _sum(variant: str, points: float, n: int, window: Span) -> Result:
     return record(METRIC, variant, _counted(points, n), n, form="net", window=window, unit="per_customer")
 
 
+def _deposits(behaviour: str) -> str:
+    """Who has deposits in a behaviour, among the numbers of customers by type."""
+    return f"{behaviour} +"
+
+
 def _heaviest(taken: Mapping[str, float], customers: Mapping[str, int], window: Span) -> tuple[Result, ...]:
     by_behaviour: defaultdict[str, list[Result]] = defaultdict(list)
     for name in sorted(taken):
         behaviour = trust.behaviour_of(name) or ""
         by_behaviour[behaviour].append(_sum(f"withdrawal_{name}", taken[name], customers[name], window))
-    # within a behaviour, whose sum is printed, one small type could be had by subtraction
-    parts = [part for group in by_behaviour.values() for part in hide_siblings(group)]
+    # within a behaviour, whose sum is printed, one small type could be had by subtraction, and so could its deposits
+    parts: list[Result] = []
+    for found, group in by_behaviour.items():
+        rest = _sum("deposits", 0.0, customers[_deposits(found)], window)
+        parts += hide_siblings([*group, rest], overlapping=True)[: len(group)]
     shown = sorted(
         (part for part in parts if part.status != "suppressed"), key=lambda part: (part.score or 0.0, part.variant)
     )

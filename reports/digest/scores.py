@@ -13,7 +13,7 @@ from reports.digest.counting import OVERLAP_ABOVE, Group, Source, Wording
 from reports.digest.history import leading_result
 from reports.digest.shop import Shop
 from reports.digest.weeks import WeekRange
-from reports.indices import battery_results, battery_scores
+from reports.indices import battery_results, battery_scores, give_few_away
 from reports.metrics import (
     SUPPRESS_BELOW,
     InstrumentSpec,
@@ -24,6 +24,7 @@ from reports.metrics import (
     measure,
     off_interval,
     record,
+    sibling,
     statistics_of,
 )
 from reports.respondents import Asked
@@ -266,9 +267,18 @@ def index_drafts(
         ]
         scored = _scored(now)
         past = {} if then is None else _scored(then)
+        hidden = give_few_away({variant: len(scores) for variant, scores in past.items()})
         lines = [
             IndexDraft(
-                result, _index_change(source, result, past.get(result.variant, {}), scored[result.variant], earlier)
+                result,
+                _index_change(
+                    source,
+                    result,
+                    past.get(result.variant, {}),
+                    scored[result.variant],
+                    earlier,
+                    hidden=result.variant in hidden,
+                ),
             )
             for result in found
             if result.variant in scored
@@ -298,6 +308,8 @@ def _index_change(
     before: Mapping[str, float],
     after: Mapping[str, float],
     earlier: tuple[Against, WeekRange],
+    *,
+    hidden: bool,
 ) -> Comparison:
     against, window = earlier
     low, high = (0.0, 100.0) if now.form == "index" else (-math.inf, math.inf)
@@ -311,7 +323,7 @@ def _index_change(
         window=window.span(),
         segment=now.segment,
     )
-    past = source.guarded_index(told, window).shown()
+    past = source.guarded_index(sibling(told) if hidden else told, window).shown()
     if not before:
         return Comparison(against, past, "none", "no_earlier")
     if past.status == "suppressed":

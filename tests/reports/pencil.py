@@ -5,7 +5,7 @@ subtracting. Each number is a total over units â€“ answers, customers, orders â€
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -29,10 +29,16 @@ SPECS = specs_of(bundled_instruments())
 FEW = 10
 
 
-def worked_out(totals: Iterable[Collection[Hashable]]) -> list[list[Hashable]]:
+def worked_out(
+    totals: Iterable[Collection[Hashable]], *, size: Callable[[list[Hashable]], int] = len
+) -> list[list[Hashable]]:
     """Groups of one to nine units whose sum is some combination of the totals. A total of so few is one itself.
 
     Units in the same totals can never be told apart; of those groups that are small, up to three are put together.
+
+    Args:
+        totals: the units of each.
+        size: how many customers some units are of, where a customer may have several.
     """
     told = [frozenset(total) for total in totals if total]
     alike: defaultdict[tuple[bool, ...], list[Hashable]] = defaultdict(list)
@@ -44,14 +50,11 @@ def worked_out(totals: Iterable[Collection[Hashable]]) -> list[list[Hashable]]:
     matrix = np.array(list(alike), dtype=float).T
     _, strengths, axes = np.linalg.svd(matrix)
     unknown = axes[(strengths > 1e-9).sum() :].T
-    small = [place for place, group in enumerate(groups) if len(group) < FEW]
-    return [
-        [unit for place in chosen for unit in groups[place]]
-        for k in (1, 2, 3)
-        for chosen in combinations(small, k)
-        if sum(len(groups[place]) for place in chosen) < FEW
-        and np.abs(unknown[list(chosen)].sum(axis=0)).max(initial=0.0) < 1e-7
-    ]
+    small = [place for place, group in enumerate(groups) if size(group) < FEW]
+    sums = (list(chosen) for k in (1, 2, 3) for chosen in combinations(small, k))
+    known = (chosen for chosen in sums if np.abs(unknown[chosen].sum(axis=0)).max(initial=0.0) < 1e-7)
+    found = ([unit for place in chosen for unit in groups[place]] for chosen in known)
+    return [group for group in found if size(group) < FEW]
 
 
 class Question(NamedTuple):

@@ -184,6 +184,17 @@ def test_experience_worked_examples() -> None:
     assert three(results("cxi6", [answers(quality, 2, 3, 4)])["cxi_net"]) == (0.0, None, None)
 
 
+@pytest.mark.parametrize(("more_l3", "more_a8", "hidden"), [(3, 0, True), (0, 9, True), (10, 0, False), (4, 2, False)])
+def test_a_mean_of_two_indices_is_hidden_where_it_gives_away_those_who_have_only_one(
+    more_l3: int, more_a8: int, hidden: bool
+) -> None:
+    l3, a8 = answers(index("cx11", "l3"), 5, 4, 5), answers(index("cx11", "a8"), 4, 4, 5, 4, 3, 4, 4, 3)
+    found = results("cx11", [l3 | a8] * 30 + [l3] * more_l3 + [a8] * more_a8)
+    assert (found["l3"].n_valid, found["a8"].n_valid, found["cx11"].n_valid) == (30 + more_l3, 30 + more_a8, 30)
+    assert [found[name].status == "suppressed" for name in ("l3", "a8", "cx11")] == [False, False, hidden]
+    assert ("sibling" in found["cx11"].flags) is hidden
+
+
 def test_items_that_disagree_make_an_unreliable_index() -> None:
     sat = index("jcsi6", "sat")
     random = np.random.default_rng(7)

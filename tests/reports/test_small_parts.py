@@ -11,10 +11,16 @@ from typing import Any
 
 import pytest
 from pencil import digests_of, worked_out
-from report_history import History, weeks_ago
+from report_history import DAY_MS, History, weeks_ago
+from shop_events import MAY, bought, tables
 
 from reports.digest import DigestRule
+from reports.kpis import spending
+from reports.metrics import Span
+from reports.portfolio import Account, portfolio_of
 from reports.render import render_json, render_text
+from reports.segments import Deed
+from reports.trust import Entry, ledger
 
 Units = frozenset[Hashable]
 
@@ -63,3 +69,66 @@ async def test_what_became_of_a_handful_of_invitations_does_not_follow_from_a_mo
     ((context, _),) = await digests_of(history, tmp_path / "month", back=(4,), rule=monthly)
     told += told_of_invitations(render_json(context), backs, sent, held)
     assert worked_out(told) == []
+
+
+# ------------------------------------------------------------------------------------------------------ orders, trust
+
+
+def drawn_orders(seed: int) -> list[Deed]:
+    """Orders of four products; some customers buy several, guests have no name."""
+    chance = random.Random(seed)
+    out: list[Deed] = []
+    for product, size in zip("abcd", (40, 15, chance.choice([4, 12]), chance.choice([3, 11])), strict=True):
+        for _ in range(size):
+            guest = chance.random() < chance.choice([0.0, 0.15])
+            who = "" if guest else f"c{chance.randrange(chance.choice([8, 60]))}"
+            out += bought(who, chance.uniform(2, 27), product=product, amount=chance.randrange(100, 9000))
+    return out
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_a_handful_paid_does_not_follow_from_the_figures_of_orders(seed: int) -> None:
+    orders = drawn_orders(seed)
+    units = [(n, order.customer, order.data["product"]) for n, order in enumerate(orders)]
+    told: list[Units] = []
+    for result in spending(tables(orders), MAY):
+        product = result.segment.removeprefix("product=")
+        named = result.metric != "aov"
+        mine = frozenset(u for u in units if (not product or u[2] == product) and (u[1] or not named))
+        assert result.n_valid == (len({u[1] for u in mine}) if named else len(mine))
+        if result.status in ("caution", "ok") and result.metric != "frequency":
+            told.append(mine)
+
+    def people(group: list[Any]) -> int:
+        # who bought two products is a customer of each; each guest may be somebody else
+        return len({(customer or n, product) for n, customer, product in group})
+
+    assert worked_out(told, size=people) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_handful_suffered_does_not_follow_from_the_balances_of_all(seed: int) -> None:
+    chance = random.Random(seed)
+    happenings = ["promise_kept", "late_delivery", "promise_broken", "personal_note", "billing_error", "opt_out",
+                  "incident_disclosed", "terms_surprise", "feedback_acted_on", "over_promotion"]  # fmt: skip
+    people = {
+        who: sorted(chance.sample(happenings, chance.choice([1, 1, 2, 3]), counts=[chance.choice([1, 6, 20])] * 10))
+        for who in range(chance.choice([15, 40]))
+    }
+    ledgers = {
+        who: ledger([Entry(f"{who}-{n}", n * DAY_MS, type_) for n, type_ in enumerate(types)], 30 * DAY_MS)
+        for who, types in people.items()
+    }
+    found = portfolio_of([Account(0.0, ledger_) for ledger_ in ledgers.values()], window=Span())
+    lines = [(who, n, line) for who, found_ in ledgers.items() for n, line in enumerate(found_.lines)]
+    told: list[Units] = []
+    for result in found.results:
+        name = result.variant
+        if result.status not in ("caution", "ok") or name in ("median", "share_overdrawn", "crossed_below_zero"):
+            continue
+        mine = frozenset(
+            (who, n) for who, n, line in lines if name in ("mean", f"sum_{line.behaviour}", f"withdrawal_{line.type}")
+        )
+        assert result.n_valid == len({who for who, _ in mine})
+        told.append(mine)
+    assert worked_out(told, size=lambda group: len({who for who, _ in group})) == []
