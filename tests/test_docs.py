@@ -115,21 +115,34 @@ def test_decisions_are_numbered_once_each() -> None:
         assert "**Given up.**" in text, page.name
 
 
-def test_both_readmes_have_the_same_shape() -> None:
-    english, japanese = ROOT / "README.md", ROOT / "README.ja.md"
+@pytest.mark.parametrize(
+    ("english", "japanese"),
+    [("README.md", "README.ja.md"), ("docs/going-live.md", "docs/going-live.ja.md")],
+)
+def test_a_page_has_the_same_shape_in_both_languages(english: str, japanese: str) -> None:
+    def shape(text: str) -> list[int]:
+        return [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
 
-    def shape(page: Path) -> list[int]:
-        return [len(marks) for marks in re.findall(r"^(#+) ", prose(page), re.MULTILINE)]
+    def targets(text: str) -> list[str]:
+        found = {target.replace(".ja.md", ".md") for target in re.findall(r"\]\(([^)\s]+)\)", text)}
+        return sorted(t for t in found if not t.startswith(("README", "docs/images")))
 
-    def targets(page: Path) -> list[str]:
-        found = re.findall(r"\]\(([^)\s]+)\)", prose(page))
-        return sorted(t for t in set(found) if not t.startswith(("README", "docs/images")))
+    pages = [ROOT / english, ROOT / japanese]
+    first, second = ([found(prose(page)) for found in (shape, targets)] for page in pages)
+    assert first == second
+    codes = [FENCE.findall(page.read_text("utf-8")) for page in pages]
+    assert len(codes[0]) == len(codes[1])
+    pictured = ["docs/images/" in page.read_text("utf-8") for page in pages]
+    assert pictured == [english == "README.md"] * 2
 
-    assert shape(english) == shape(japanese)
-    assert len(FENCE.findall(english.read_text("utf-8"))) == len(FENCE.findall(japanese.read_text("utf-8")))
-    assert targets(english) == targets(japanese)
-    assert "docs/images/" in english.read_text("utf-8")
-    assert "docs/images/" in japanese.read_text("utf-8")
+
+def test_going_live_has_the_same_commands_in_both_languages() -> None:
+    def commands(page: str) -> list[str]:
+        found = "\n".join(code for _, _, code in FENCE.findall((DOCS / page).read_text("utf-8")))
+        plain = re.sub(r"#.*|git clone .*|U…[^\"]*…", "", found)
+        return [line.rstrip() for line in plain.splitlines()]
+
+    assert commands("going-live.md") == commands("going-live.ja.md")
 
 
 # ------------------------------------------------------------------------------------------ commands and settings
