@@ -335,12 +335,8 @@ class Digests:
             "timezone": shop.timezone,
             "brand": {"ja": shop.brand_in("ja"), "en": shop.brand_in("en")},
             "primary_metric": shop.primary_metric,
-            "digest": {
-                "id": rule.id,
-                "language": rule.language or shop.language,
-                "where": rule.where,
-                "every": rule.every,
-            },
+            "digest": _told(rule, shop),
+            "digests": [_told(one, shop) for one in shop.digests],
             "line": {"used": line.used, "limit": line.limit} if isinstance(line, Budget) else None,
             "kpis": _kpi_settings(shop),
             "templates": None if templates is None else str(templates.resolve()),
@@ -364,6 +360,10 @@ class Digests:
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },
         }
+
+
+def _told(rule: DigestRule, shop: Shop) -> dict[str, Any]:
+    return {"id": rule.id, "language": rule.language or shop.language, "where": rule.where, "every": rule.every}
 
 
 def results_request(config: Config, *, metric: str, days: int, lang: str, now_ms: int) -> dict[str, Any]:

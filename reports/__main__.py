@@ -109,6 +109,8 @@ class Request(_Model):
     brand: dict[str, str]
     """{"ja": …, "en": …}."""
     digest: Rule
+    digests: tuple[Rule, ...] = ()
+    """All digests of the shop: what one of a part tells is kept from being subtracted from the others."""
     timezone: str = "Asia/Tokyo"
     language: Literal["ja", "en"] = "ja"
     primary_metric: str = "nps"
@@ -201,15 +203,9 @@ async def make_digest(request: Request) -> dict[str, Any]:
         kpis=request.kpis,
         line=request.line,
         blocks=bundled_blocks() if request.blocks is None else request.blocks,
+        digests=tuple(map(_rule_of, request.digests)),
     )
-    rule = DigestRule(
-        request.digest.id,
-        language=request.digest.language,
-        segment=request.digest.where.segment,
-        touchpoint=request.digest.where.touchpoint,
-        channel=request.digest.where.channel,
-        every=request.digest.every,
-    )
+    rule = _rule_of(request.digest)
     instruments = specs_of(request.instruments if request.instruments is not None else bundled_instruments())
     period = request.period or last_complete_period(request.now_ms, tz, rule.every)
     if request.primary_metric not in instruments:
@@ -260,6 +256,18 @@ async def make_digest(request: Request) -> dict[str, Any]:
         said = error.message if isinstance(error, TemplateSyntaxError) else error
         message = f"a template of the digest cannot be used: {said} ({where}); `koe check` tries them all"
         raise RequestError(message) from error
+
+
+def _rule_of(rule: Rule) -> DigestRule:
+    where = rule.where
+    return DigestRule(
+        rule.id,
+        language=rule.language,
+        segment=where.segment,
+        touchpoint=where.touchpoint,
+        channel=where.channel,
+        every=rule.every,
+    )
 
 
 def _rendered(context: DigestContext, own: Path | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Source: docs/decisions/0019-digests-side-by-side.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -30,7 +30,12 @@ class _Cell(NamedTuple):
 
 
 def beside_everybody(
-    tx: Tx, report: ExperimentReport, *, specs: Mapping[str, InstrumentSpec], tz: ZoneInfo
+    tx: Tx,
+    report: ExperimentReport,
+    *,
+    specs: Mapping[str, InstrumentSpec],
+    tz: ZoneInfo,
+    digests: Iterable[DigestRule] = (),
 ) -> ExperimentReport:
     """The report with its verdict alone where the scores of its arms, and without response rates where these, would
     give fewer than ten others away. It is judged as of the week of its data, so each digest comes to the same."""
@@ -38,7 +43,7 @@ def beside_everybody(
         return report
     last = local_date(report.until_ms - 1, tz)
     end = last - timedelta(days=last.weekday()) + timedelta(weeks=1)
-    if report.spec is not None and not _may_tell_scores(tx, report, specs, end):
+    if report.spec is not None and not _may_tell_scores(tx, report, specs, end, digests=digests):
         report = report.without_scores()
     if not report.response_hidden and not _may_tell_responses(tx, report, tz):
         report = report.without_response("sibling")
@@ -47,8 +52,15 @@ def beside_everybody(
     return report
 
 
-def _may_tell_scores(tx: Tx, report: ExperimentReport, specs: Mapping[str, InstrumentSpec], end: date) -> bool:
-    telling = Telling(tx, specs, DigestRule("everybody"), end)
+def _may_tell_scores(
+    tx: Tx,
+    report: ExperimentReport,
+    specs: Mapping[str, InstrumentSpec],
+    end: date,
+    *,
+    digests: Iterable[DigestRule],
+) -> bool:
+    telling = Telling(tx, specs, DigestRule("everybody"), end, digests=digests)
     sizes: Counter[_Cell] = Counter({_Cell(place, arm.id): n for arm in report.arms for place, n in arm.places.items()})
     arms = [[_Cell(place, arm.id) for place in arm.places] for arm in report.arms]
     inside: Counter[Place] = sum((Counter(arm.places) for arm in report.arms), Counter())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -130,6 +130,7 @@ class Source:
         tz: ZoneInfo,
         *,
         repeat_interval_ms: int | None,
+        digests: Iterable[DigestRule] = (),
     ) -> None:
         self._tx = tx
         self._repeat_interval_ms = repeat_interval_ms
@@ -138,7 +139,7 @@ class Source:
         self._tz = tz
         self._narrowed = bool(rule.segment or rule.channel)
         self._standing = Standing(tx, tz)
-        self.telling = Telling(tx, specs, rule, weeks.end)
+        self.telling = Telling(tx, specs, rule, weeks.end, digests=digests)
         found = tx.rollup(weeks.first.isoformat(), weeks.last(1).first.isoformat())
         known = [cell for cell in found if cell.instrument in specs and rule.touchpoint in ("", cell.touchpoint)]
         self.cells = [cell for cell in known if self._inside(cell)]

@@ -96,7 +96,9 @@ def gather(
     looked_at = weeks.last(HISTORY_WEEKS) if reported.every == "week" else previous.joined(weeks)
     oldest = reported.earlier(CORRECTED[reported.every]).weeks.last(ROLLING_WEEKS)
     read = WeekRange(oldest.first, (weeks.end - oldest.first).days // 7)
-    source = Source(tx, instruments, digest_rule, read, tz, repeat_interval_ms=shop.repeat_interval_ms)
+    source = Source(
+        tx, instruments, digest_rule, read, tz, repeat_interval_ms=shop.repeat_interval_ms, digests=shop.digests
+    )
     lead = leading(source, shop.primary_metric, weeks, looked_at=looked_at, asides=_asides(trials, weeks, tz))
     week_n = source.counted(lead[0], weeks).of(lead[1]).n
     has_past = any(looked_at.has(cell.week) and not weeks.has(cell.week) for cell in source.cells)
@@ -129,7 +131,7 @@ def gather(
     shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
     until_ms = min(now_ms, midnight_ms(weeks.end, tz))
     experiments = tuple(
-        beside_everybody(tx, found, specs=instruments, tz=tz)
+        beside_everybody(tx, found, specs=instruments, tz=tz, digests=shop.digests)
         for found in reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
     )
     whole = not digest_rule.narrowed

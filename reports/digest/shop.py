@@ -14,6 +14,23 @@ from reports.words import Language, Limits
 
 
 @dataclass(frozen=True, slots=True)
+class DigestRule:
+    """One entry of `digests` in koe.yaml, as far as its content depends on it."""
+
+    id: str
+    language: Language | None = None
+    segment: str = ""
+    touchpoint: str = ""
+    channel: str = ""
+    every: Every = "week"
+
+    @property
+    def narrowed(self) -> bool:
+        """It is about a part of the answers: what belongs to customers or to the shop is left to the others."""
+        return bool(self.segment or self.touchpoint or self.channel)
+
+
+@dataclass(frozen=True, slots=True)
 class Shop:
     """What a digest must know of the shop."""
 
@@ -31,20 +48,5 @@ class Shop:
     kpis: KpiSettings = field(default_factory=KpiSettings)
     line: LineMessages | None = None
     """As LINE counts them; None when LINE is off or did not say."""
-
-
-@dataclass(frozen=True, slots=True)
-class DigestRule:
-    """One entry of `digests` in koe.yaml, as far as its content depends on it."""
-
-    id: str
-    language: Language | None = None
-    segment: str = ""
-    touchpoint: str = ""
-    channel: str = ""
-    every: Every = "week"
-
-    @property
-    def narrowed(self) -> bool:
-        """It is about a part of the answers: what belongs to customers or to the shop is left to the others."""
-        return bool(self.segment or self.touchpoint or self.channel)
+    digests: tuple[DigestRule, ...] = ()
+    """All of them: what one tells can be taken from what another does."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from typing import Final
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.digest.shop import DigestRule
-from reports.digest.weeks import ROLLING_WEEKS, WeekRange, month_ending_by
+from reports.digest.weeks import ROLLING_WEEKS, Every, WeekRange, month_ending_by
 from reports.disclosure import Ledger
 from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Stratum, parse_value
 from storage.store import Tx
@@ -43,20 +44,25 @@ Cell = tuple[date, str, str]
 Sizes = Mapping[Cell, int]
 
 
-def windows_of(week: WeekRange, n: int) -> Iterator[WeekRange]:
-    """The windows of everybody that a digest of this week, its page, and the digest of a month that ends with it may
-    tell, what matters most first.
+def windows_of(week: WeekRange, n: int, *, every: Every = "week") -> Iterator[WeekRange]:
+    """The windows of its part of the answers that a digest of this week, its page, and the digest of a month that ends
+    with it may tell, what matters most first.
 
     Args:
         week: one week.
         n: its answers.
+        every: "month" where there are digests of months only: then nothing, unless one ends with this week.
     """
     rolling = week.last(ROLLING_WEEKS)
+    month = month_ending_by(week.end)
+    months = (month.weeks, month.earlier().weeks) if month.weeks.end == week.end else ()
+    if every == "month":
+        if not months:
+            return
+        yield from months
     yield from (week, rolling) if n >= CAUTION_BELOW else (rolling, week)
     yield from (week.before(1), week.before(ROLLING_WEEKS), rolling.before(ROLLING_WEEKS))
-    month = month_ending_by(week.end)
-    if month.weeks.end == week.end:
-        yield from (month.weeks, month.earlier().weeks)
+    yield from months
     yield from (week.before(back).first_week() for back in range(2, LONGEST_WEEKS))
     yield week.last(LONGEST_WEEKS)
 
@@ -91,43 +97,64 @@ def parts_of(week: WeekRange, sizes: Sizes) -> list[Part]:
     return found
 
 
-def windows_of_parts(
-    end: date, parts: Callable[[WeekRange], Iterable[Part]]
-) -> dict[WeekRange, list[tuple[Part, WeekRange]]]:
-    """Week of a digest, the oldest first → what its page tells of parts that no earlier one did.
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who is told of a part of the answers, digest after digest."""
+
+    part: Part
+    every: Every
+    pages: Mapping[WeekRange, Sequence[tuple[Part, WeekRange]]]
+    """Week of a digest → what its page tells of smaller parts that no earlier one did."""
+
+
+def audience(
+    end: date, parts: Callable[[WeekRange], Iterable[Part]], *, part: Part = EVERYBODY, every: Every = "week"
+) -> Audience:
+    """Those who get the digests of half a year.
 
     Args:
-        end: a Monday.
+        end: the Monday after the last week.
         parts: the segments and channels that the page of a week tells apart.
+        part: what their digests are narrowed to.
+        every: "month" where they get those of months only.
     """
-    weeks = [WeekRange(end - timedelta(weeks=back), 1) for back in range(REMEMBERED_WEEKS, 0, -1)]
     known: set[tuple[Part, WeekRange]] = set()
     found: dict[WeekRange, list[tuple[Part, WeekRange]]] = {}
-    for week in weeks:
+    for week in _remembered(end):
+        if every == "month" and month_ending_by(week.end).weeks.end != week.end:
+            continue
         windows = list(windows_of_part(week))
-        wanted = [(part, window) for part in parts(week) for window in windows]
+        wanted = [(one, window) for one in parts(week) for window in windows]
         found[week] = [told for told in wanted if told not in known]
         known.update(found[week])
-    return found
+    return Audience(part, every, found)
 
 
-def told_until(
-    sizes: Sizes, of_parts: Mapping[WeekRange, Sequence[tuple[Part, WeekRange]]]
-) -> frozenset[tuple[Part, WeekRange]]:
+def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> frozenset[tuple[Part, WeekRange]]:
     """What may be told of a question up to the last of some digests.
 
     Args:
+        end: the Monday after the last week.
         sizes: cell → answers, of REMEMBERED_WEEKS + LONGEST_WEEKS weeks.
-        of_parts: `windows_of_parts` of the digests.
+        audiences: those who are told, in the order in which it matters: everybody's first. Somebody may read what is
+            meant for all of them.
     """
     grid = _Grid(sizes)
 
     def wanted() -> Iterator[tuple[Part, WeekRange]]:
-        for week, windows in of_parts.items():
-            yield from ((EVERYBODY, window) for window in windows_of(week, grid.inside(EVERYBODY, week)[1]))
-            yield from windows
+        for week in _remembered(end):
+            for told in audiences:
+                n = grid.inside(told.part, week)[1]
+                yield from ((told.part, window) for window in windows_of(week, n, every=told.every))
+            for told in audiences:
+                yield from told.pages.get(week, ())
 
     return _replayed(grid, wanted())
+
+
+def _remembered(end: date) -> list[WeekRange]:
+    """The weeks of the digests that are taken to be known, the oldest first."""
+    return [WeekRange(end - timedelta(weeks=back), 1) for back in range(REMEMBERED_WEEKS, 0, -1)]
 
 
 def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
@@ -203,25 +230,34 @@ class _Grid:
 
 
 class Telling:
-    """Which windows of which question may be told in one digest.
+    """Which windows of which question may be told in one digest, beside all digests of the shop.
 
     Args:
         tx: a reading transaction.
         specs: instrument → how it is scored.
         rule: what the digest is narrowed to.
         end: the Monday after its last week.
+        digests: all digests of the shop; the digest itself need not be among them.
     """
 
-    def __init__(self, tx: Tx, specs: Mapping[str, InstrumentSpec], rule: DigestRule, end: date) -> None:
+    def __init__(
+        self,
+        tx: Tx,
+        specs: Mapping[str, InstrumentSpec],
+        rule: DigestRule,
+        end: date,
+        *,
+        digests: Iterable[DigestRule] = (),
+    ) -> None:
         first = end - timedelta(weeks=REMEMBERED_WEEKS + LONGEST_WEEKS)
+        self._part: Part = (rule.segment, rule.channel)
         self._sizes: defaultdict[Question, Counter[Cell]] = defaultdict(Counter)
         self._last = WeekRange(end, 0).before(1)
         everything: Counter[Cell] = Counter()
         valid = cache(lambda name, value: parse_value(specs[name], value).kind == "valid")
         day_of = cache(date.fromisoformat)
         for cell in tx.rollup(first.isoformat(), (end - timedelta(weeks=1)).isoformat()):
-            inside = rule.segment in ("", cell.segment) and rule.channel in ("", cell.channel)
-            if inside and cell.instrument in specs and not cell.missing and valid(cell.instrument, cell.value):
+            if cell.instrument in specs and not cell.missing and valid(cell.instrument, cell.value):
                 key = (day_of(cell.week), cell.segment, cell.channel)
                 question = (cell.instrument, cell.survey_kind, cell.touchpoint, cell.wording_id, cell.label_set)
                 self._sizes[question][key] += cell.customers
@@ -229,24 +265,48 @@ class Telling:
                 if specs[cell.instrument].item is not None:
                     # an index is made of all wordings of its items
                     self._sizes[(*question[:3], "", "")][key] += cell.customers
-        self._parts: Callable[[WeekRange], list[Part]] = cache(lambda week: parts_of(week, everything))
-        of_parts = windows_of_parts(end, self._parts)
-        self._told: Callable[[Question], frozenset[tuple[Part, WeekRange]]] = cache(
-            lambda question: told_until(self._sizes[question], of_parts)
+
+        @cache
+        def inside(part: Part) -> Sizes:
+            return {cell: n for cell, n in everything.items() if _has(part, cell)}
+
+        @cache
+        def parts(part: Part, week: WeekRange) -> list[Part]:
+            return [_narrowed(part, one) for one in parts_of(week, inside(part))]
+
+        @cache
+        def told_to(part: Part, every: Every) -> Audience:
+            return audience(end, lambda week: parts(part, week), part=part, every=every)
+
+        narrowed = dict.fromkeys(
+            (one.touchpoint, (one.segment, one.channel), one.every)
+            for one in (*digests, rule)
+            if one.segment or one.channel
         )
 
+        @cache
+        def told(question: Question) -> frozenset[tuple[Part, WeekRange]]:
+            touchpoint = question[2]
+            mine = [(part, every) for where, part, every in narrowed if where in ("", touchpoint)]
+            audiences = [told_to(EVERYBODY, "week"), *(told_to(*one) for one in dict.fromkeys(mine))]
+            return told_until(end, self._sizes[question], audiences)
+
+        self._parts: Callable[[Part, WeekRange], list[Part]] = parts
+        self._told: Callable[[Question], frozenset[tuple[Part, WeekRange]]] = told
+
     def may_tell(self, instrument: str, stratum: Stratum, window: WeekRange, *, part: Part = EVERYBODY) -> bool:
-        """Whether the answers of a window may be told as one number."""
-        return (part, window) in self._told(_question(instrument, stratum))
+        """Whether the answers of a window may be told as one number: those the digest is about, or a part of them."""
+        return (_narrowed(self._part, part), window) in self._told(_question(instrument, stratum))
 
     def told(self, instrument: str, stratum: Stratum) -> tuple[Sizes, frozenset[tuple[Part, WeekRange]]]:
-        """The cells of a question with their answers, and which windows of it may be told."""
+        """The cells of a question with their answers, and which windows of it may be told, of whichever part."""
         question = _question(instrument, stratum)
         return self._sizes[question], self._told(question)
 
     def parts(self) -> list[Part]:
-        """The segments and channels that the page tells apart."""
-        return self._parts(self._last)
+        """The segments and channels that the page tells apart; of a digest of one segment, its channels."""
+        segment, channel = self._part
+        return [("" if segment else one[0], "" if channel else one[1]) for one in self._parts(self._part, self._last)]
 
     def may_tell_items(self, instruments: Collection[str], stratum: Stratum, window: WeekRange) -> bool:
         """Whether what is made of several questions of one touchpoint, in all their wordings, may be told: where the
@@ -254,9 +314,22 @@ class Telling:
         most, asked = 0, ("", "", "", "", "")
         for name in sorted(instruments):
             question = (name, stratum.survey_kind, stratum.touchpoint, "", "")
-            n = sum(n for cell, n in self._sizes[question].items() if window.first <= cell[0] < window.end)
+            n = sum(
+                n
+                for cell, n in self._sizes[question].items()
+                if window.first <= cell[0] < window.end and _has(self._part, cell)
+            )
             most, asked = max((most, asked), (n, question))
-        return (EVERYBODY, window) in self._told(asked)
+        return (self._part, window) in self._told(asked)
+
+
+def _has(part: Part, cell: Cell) -> bool:
+    return part[0] in ("", cell[1]) and part[1] in ("", cell[2])
+
+
+def _narrowed(part: Part, within: Part) -> Part:
+    """A part of a part."""
+    return part[0] or within[0], part[1] or within[1]
 
 
 def _question(instrument: str, stratum: Stratum) -> Question:

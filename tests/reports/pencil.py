@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from report_history import MONDAY, SHOP, TOKYO, WEEKLY, History, weeks_ago
 
-from reports.digest import DigestContext, DigestRule, gather, week_name
+from reports.digest import DigestContext, DigestRule, Shop, gather, week_name
 from reports.digest.weeks import month_ending_by
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
@@ -112,11 +112,11 @@ class Known:
                 else:
                     self.read(part, **only)
 
-    def views(self, views: Views) -> None:
-        """The page: its panels, lines and heat map."""
+    def views(self, views: Views, **only: str) -> None:
+        """The page: its panels, lines and heat map; of a digest of a part, `only` that."""
         for scope, result in shown_on(views):
-            only = {} if scope.dimension == "all" else {scope.dimension: scope.value}
-            self.figure(result.to_json(), **only)
+            named = {} if scope.dimension == "all" else {scope.dimension: scope.value}
+            self.figure(result.to_json(), **{**only, **named})
 
     def arms(self, experiment: dict[str, Any]) -> None:
         """The arms of an A/B test: each customer's latest answer until the data end."""
@@ -155,6 +155,7 @@ async def digests_of(
     *,
     back: tuple[int, ...],
     rule: DigestRule = WEEKLY,
+    shop: Shop = SHOP,
     trials: tuple[Trial, ...] = (),
 ) -> list[tuple[DigestContext, Views]]:
     """The digests of several weeks, or of the months that end with them, and what stands on their pages."""
@@ -165,9 +166,9 @@ async def digests_of(
         now_ms = midnight_ms(end, TOKYO)
         period = week_name(monday) if rule.every == "week" else month_ending_by(end).name
         gathered = gather(
-            tx, shop=SHOP, digest_rule=rule, period=period, now_ms=now_ms, tz=TOKYO, instruments=SPECS, trials=trials
+            tx, shop=shop, digest_rule=rule, period=period, now_ms=now_ms, tz=TOKYO, instruments=SPECS, trials=trials
         )
-        return gathered.computed(), gather_views(tx, gathered, rule=rule, shop=SHOP, tz=TOKYO)
+        return gathered.computed(), gather_views(tx, gathered, rule=rule, shop=shop, tz=TOKYO)
 
     try:
         await store.write(history.store)

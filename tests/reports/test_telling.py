@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from report_history import MONDAY, TOKYO, History, digest_of, weeks_ago
 
 from reports.digest import week_name
-from reports.digest.telling import may_tell_year, told_until, windows_of_parts
+from reports.digest.telling import audience, may_tell_year, told_until
 from reports.digest.weeks import WeekRange
 from reports.kpis import midnight_ms
 from reports.metrics import SUPPRESS_BELOW
@@ -30,7 +30,7 @@ def weekly(counts: list[int]) -> dict[date, int]:
 
 def told_of(end: date, sizes: dict[date, int]) -> frozenset[WeekRange]:
     cells = {(monday, "", ""): n for monday, n in sizes.items()}
-    return frozenset(window for _, window in told_until(cells, windows_of_parts(end, lambda _: [])))
+    return frozenset(window for _, window in told_until(end, cells, [audience(end, lambda _: [])]))
 
 
 def sums_that_follow(sizes: dict[date, int], told: frozenset[WeekRange]) -> list[tuple[date, ...]]:
@@ -114,8 +114,8 @@ def test_a_part_is_told_beside_the_whole_when_the_rest_holds_ten() -> None:
     store, other = (MONDAY, "渋谷店", "line"), (MONDAY, "新宿店", "line")
     week = WeekRange(MONDAY, 1)
     for n, told in ((9, False), (10, True)):
-        stores = windows_of_parts(END, lambda _: [("渋谷店", ""), ("新宿店", "")])
-        found = told_until({store: 40, other: n}, stores)
+        everybody = audience(END, lambda _: [("渋谷店", ""), ("新宿店", "")])
+        found = told_until(END, {store: 40, other: n}, [everybody])
         assert (("", ""), week) in found
         # the whole less the one store is the other
         assert ((("渋谷店", ""), week) in found) is told
