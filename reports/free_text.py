@@ -71,6 +71,9 @@ class Comment:
     """The NPS rating of the same session, 0–10."""
     quote_ok: bool = False
     """The customer agreed to be quoted outside the company."""
+    inside: bool = True
+    """Of the segment and channel that is reported. Of the others only the number matters: it is what is left when one
+    takes the part from the whole."""
 
 
 class Gathered:
@@ -95,6 +98,7 @@ class Gathered:
         together: Together | None = None,
         rating: int | None = None,
         quote_ok: bool = False,
+        inside: bool = True,
     ) -> None:
         """Take one as it was written.
 
@@ -107,7 +111,9 @@ class Gathered:
         number = len(self._waiting)
         respondent = self._respondents.setdefault(customer, number) if customer else number
         masked = mask(text).strip() if said else ""
-        comment = Comment(instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, rating, quote_ok)
+        comment = Comment(
+            instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, rating, quote_ok, inside
+        )
         self._waiting.append((comment, together))
         if together is not None and masked:
             self._rated.add(together)
@@ -278,6 +284,7 @@ class FreeText:
     chosen: tuple[Chosen, ...] = ()
     sides_told: bool = True
     """Whether `promoters` and `detractors` may be told (`beside`)."""
+    flags: tuple[str, ...] = ()
 
     def results(self) -> list[Result]:
         """The scores as result records: shares and mean ratings per topic, the polarity."""
@@ -299,6 +306,7 @@ class FreeText:
             "n_missing": self.n_missing,
             "n_superseded": self.n_superseded,
             "status": self.status,
+            "flags": list(self.flags),
             "rated": self.rated,
             "promoters": self.promoters if self.sides_told else None,
             "detractors": self.detractors if self.sides_told else None,
@@ -401,14 +409,13 @@ def gather_comments(
     tx: Tx, window: Weeks, *, touchpoint: str = "", segment: str = "", channel: str = ""
 ) -> list[Comment]:
     """What customers wrote in a window and in the weeks that its last week is compared with, masked, each with the
-    rating of the same session; of one touchpoint, segment and channel, or all ("").
+    rating of the same session; of one touchpoint, or all (""). Those outside of the segment and channel are marked.
 
     Analysing a hundred thousand takes most of a minute: do that when the transaction is over.
     """
     gathered = Gathered()
     for row in tx.comments_between(min(window.start_ms, window.earlier_ms), window.end_ms, rated_by=RATED_BY):
-        where = ((touchpoint, row.touchpoint), (segment, row.segment), (channel, row.channel))
-        if all(wanted in ("", found) for wanted, found in where):
+        if touchpoint in ("", row.touchpoint):
             gathered.comment(
                 row.words,
                 instrument=row.instrument,
@@ -419,6 +426,7 @@ def gather_comments(
                 at_ms=row.answered_ms,
                 rating=parse_scale(row.rating, 0, 10).code,
                 quote_ok=row.quote_ok,
+                inside=segment in ("", row.segment) and channel in ("", row.channel),
             )
     return gathered.comments()
 
@@ -431,7 +439,8 @@ def analyse_comments(
     segment: str = "",
     seed: str = "",
 ) -> FreeTexts:
-    """The comments of a window, question by question.
+    """The comments of a window, question by question; suppressed (flag `sibling`) where one to nine respondents wrote
+    outside of what is reported: theirs could be taken from those of everybody.
 
     Args:
         comments: in any order; those before the window serve the comparison of words only.
@@ -441,7 +450,9 @@ def analyse_comments(
     """
     read = _Read(readers)
     weeks, span = (window, window.span) if isinstance(window, Weeks) else (None, window)
-    inside = [c for c in comments if weeks is None or weeks.start_ms <= c.at_ms < weeks.end_ms]
+    everybody = [c for c in comments if weeks is None or weeks.start_ms <= c.at_ms < weeks.end_ms]
+    written = Counter(map(_group, _latest(everybody)[0]))
+    comments, inside = ([c for c in some if c.inside] for some in (comments, everybody))
     groups: dict[tuple[str, Stratum], list[Comment]] = {}
     kept, superseded = _latest(inside)
     for comment in kept:
@@ -468,6 +479,9 @@ def analyse_comments(
             status_of(len(said)),
         )
         key = (instrument, stratum)
+        if base.n >= SUPPRESS_BELOW and 0 < written[key] - base.n < SUPPRESS_BELOW:
+            found.append(replace(base, status="suppressed", flags=("sibling",)))
+            continue
         if weeks is not None and base.n >= SUPPRESS_BELOW:
             of_week, before = ([read.of(c) for c in part.get(key, ())] for part in (now, earlier))
             base = replace(

@@ -255,6 +255,20 @@ async def gathered(folder: Path, past: History, **other: Any) -> FreeTexts:
     return analyse_comments(comments, READERS, window=window, seed="s")
 
 
+@pytest.mark.parametrize(("others", "hidden"), [(0, False), (9, True), (10, False)])
+async def test_comments_of_a_store_are_hidden_where_a_handful_wrote_of_the_others(
+    others: int, hidden: bool, tmp_path: Path
+) -> None:
+    past = History()
+    for user in range(20):
+        past.comment("配送が早くて助かりました", 10, segment="渋谷店", customer=f"P{user}")
+    for user in range(others):
+        past.comment("箱が破損していました", 2, segment="新宿店", customer=f"D{user}")
+    (text,) = (await gathered(tmp_path, past, segment="渋谷店")).found
+    assert (text.n, text.status, text.topics == ()) == (20, "suppressed" if hidden else "caution", hidden)
+    assert (text.flags == ("sibling",), text.chosen == ()) == (hidden, True)
+
+
 async def test_comments_come_from_the_store_with_the_rating_of_their_session(tmp_path: Path) -> None:
     found = (await gathered(tmp_path, history(), touchpoint="purchase")).found
     (text,) = found
