@@ -152,6 +152,8 @@ async def export(
         raise CannotExport(
             f"{path} cannot be written: {error.strerror}. What is whole is kept for --resume."
         ) from error
+    except sheets.SheetsError as error:
+        raise CannotExport(f"{path} cannot be written: {error}") from error
 
 
 def _digest(url: str) -> str:

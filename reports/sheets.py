@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
@@ -24,7 +25,7 @@ time: ms since 1970 UTC, shown in local time; flag: True or False, 1 and 0 in CS
 EXCEL_ROWS = 1_048_576
 """Rows of a sheet, the line of the names included. Source: Excel specifications and limits."""
 EXCEL_TEXT = 32_767
-"""Characters of a cell. Source: as above."""
+"""Characters of a cell, in UTF-16: an emoji is two. A longer one makes Excel repair the file. Source: as above."""
 _ROW_GROUP = 50_000
 
 _FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@＝＋－＠﹦﹢﹣﹫−])")
@@ -129,14 +130,39 @@ def write_xlsx(
 
     Rows past the limit of a sheet go on in a second one, `title (2)`, with the names of the columns again. Times are
     local and without an offset, as Excel keeps them. The same arguments give the same bytes.
+
+    What is written before it can be packed stands in the folder `path`.parts; one that a kill left is emptied.
+
+    Raises:
+        SheetsError: a sheet is beyond what the format of the file can hold.
     """
+    parts = path.with_name(f"{path.name}.parts")
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(mode=0o700)
+    try:
+        return _packed_xlsx(path, parts, title, headings, rows, tz=tz, made_ms=made_ms)
+    finally:
+        shutil.rmtree(parts)
+
+
+def _packed_xlsx(
+    path: Path,
+    parts: Path,
+    title: str,
+    headings: Sequence[Heading],
+    rows: Iterable[Row],
+    *,
+    tz: tzinfo,
+    made_ms: int,
+) -> int:
     import xlsxwriter
+    import xlsxwriter.exceptions
 
     book = xlsxwriter.Workbook(
         str(path),
         {
             "constant_memory": True,
-            "tmpdir": str(path.parent),
+            "tmpdir": str(parts),
             "strings_to_formulas": False,
             "strings_to_urls": False,
             "strings_to_numbers": False,
@@ -167,16 +193,22 @@ def write_xlsx(
                     continue
                 if isinstance(cell, str):
                     text = _NO_CHARACTERS.sub("\ufffd", cell)
-                    if len(text) > EXCEL_TEXT:
+                    if len(text) > EXCEL_TEXT // 2 and len(wide := text.encode("utf-16-le")) > 2 * EXCEL_TEXT:
                         cut += 1
-                        text = text[:EXCEL_TEXT]
+                        text = wide[: 2 * EXCEL_TEXT].decode("utf-16-le", "ignore")
                     sheet.write_string(line, column, text, quoted if _FORMULA.match(text) else None)
                 elif kind == "time":
                     at = datetime.fromtimestamp(cell / 1000, tz).replace(tzinfo=None)
                     sheet.write_datetime(line, column, at, dated)
                 else:
                     sheet.write_number(line, column, cell)
-    book.close()
+    try:
+        book.close()
+    except xlsxwriter.exceptions.FileSizeError as error:
+        raise SheetsError(
+            "the workbook would be larger than Excel can open (4 GB of rows): choose csv or parquet, or a shorter"
+            " period with --from and --to."
+        ) from error
     return cut
 
 

@@ -119,6 +119,24 @@ def test_a_text_longer_than_a_cell_is_cut_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.xlsx"
     assert sheets.write_xlsx(path, "events", HEADS, [["あ" * 40_000, 1, 1, 0]], tz=TOKYO, made_ms=0) == 1
     assert openpyxl.load_workbook(path).active["A2"].value == "あ" * 32_767
+    # Excel counts an emoji twice, and halves none
+    rows = [["\U0001f600" * 16_384, 1, 1, 0], ["\U0001f600" * 16_383, 1, 1, 0]]
+    assert sheets.write_xlsx(path, "events", HEADS, rows, tz=TOKYO, made_ms=0) == 1
+    sheet = openpyxl.load_workbook(path).active
+    assert [sheet[place].value for place in ("A2", "A3")] == ["\U0001f600" * 16_383] * 2
+
+
+def test_a_workbook_larger_than_its_format_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10_000)
+    rows = [[f"row {n}", n, n, AT_MS] for n in range(1_000)]
+    # what a kill in the middle of another left
+    (tmp_path / "a.xlsx.parts").mkdir()
+    (tmp_path / "a.xlsx.parts" / "tmp1").write_text("<row>")
+    with pytest.raises(SheetsError, match="larger than Excel can open"):
+        sheets.write_xlsx(tmp_path / "a.xlsx", "answers", HEADS, rows, tz=TOKYO, made_ms=0)
+    assert not (tmp_path / "a.xlsx.parts").exists()
 
 
 def test_parquet_has_types_a_time_zone_and_meanings(tmp_path: Path) -> None:
