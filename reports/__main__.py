@@ -7,15 +7,17 @@ What it needs of the shop comes as one JSON object on stdin (`Request`), what it
 object to stdout: {"period", "slack": {"text", "blocks"}, "thread": [{"text", "blocks"}, …], "text", "json",
 "voices": {"slack": {"text", "blocks"}, "text"} or null}, and where `page` was asked for {"page": {"html", "csp"},
 "chart": {"png", "alt", "block", "at"} or null} too. `voices` are customers' words: all but these may be stored. It
-reads the database and sends nothing. Exit 0: done; 2: the request or an option is wrong; 1: the database could not be
-read. For 1 and 2 one sentence stands on stderr, and stdout stays empty.
+reads the database, keeps closed weeks there as columns, and sends nothing. Exit 0: done; 2: the request or an option is
+wrong; 1: the database could not be read. For 1 and 2 one sentence stands on stderr, and stdout stays empty.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -38,6 +40,7 @@ from reports.digest import (
     Shop,
     gather,
     last_complete_period,
+    looked_back,
     parse_period,
     with_texts,
 )
@@ -45,6 +48,7 @@ from reports.experiments import Trial
 from reports.free_text import Comment, Weeks, analyse_comments, gather_comments
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.kpis import KpiSettings
+from reports.look_back import keep_weeks
 from reports.reading import Readers
 from reports.render import (
     render_json,
@@ -236,6 +240,18 @@ async def make_digest(request: Request) -> dict[str, Any]:
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
+        for subject, (start_ms, end_ms) in looked_back(reported, rule, request.now_ms, tz).items():
+            # what cannot be kept, because the database is locked or the disk full, is read row by row
+            with contextlib.suppress(StoreError):
+                await keep_weeks(
+                    store,
+                    start_ms,
+                    end_ms,
+                    subject=subject,
+                    now_ms=request.now_ms,
+                    tz=tz,
+                    builder=secrets.token_hex(8),
+                )
         gathered, comments, views = await store.read(unit)
     finally:
         await store.close()

@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from reports.answers_file import instant_ms
+from reports.columns import Arrays, Codes, placed, texts_as_column, texts_of
 from reports.procedures import Floats, Ints
 from reports.segments import DAY_MS, Behaviour, Deed
 from reports.values import amount_of, is_set, yes_or_no
@@ -60,6 +62,7 @@ _IDS = frozenset({"order", "ticket", "promise", "session", "query"})
 SEVERAL = "(several)"
 """The product of an order with more than one."""
 _LONGEST_TERM = 40
+_OCCURRED = "occurred_ms"
 _OWN = "\n"
 """Before the number of a row that has no id: ids are stripped and so never begin with it."""
 _DATE_ALONE = re.compile(r"\s*\d{4}\D\d{1,2}\D\d{1,2}日?\s*")
@@ -152,51 +155,99 @@ def event_tables(events: Iterable[Deed], tz: tzinfo) -> EventTables:
         events: each once, in any order; `customer` is "" for an event about nobody.
         tz: of written times without an offset, and of the days of the orders.
     """
-    texts: dict[str, str] = {}
-    rows = {name: _Rows(columns, texts) for name, columns in COLUMNS.items()}
-    first_ms = last_ms = None
-    incomplete = 0
-    for event in events:
-        reading = _READERS.get(event.type)
-        if reading is None:
-            continue
-        table, read = reading
-        row = read(event, tz)
-        if row is None:
-            incomplete += 1
-            continue
-        rows[table].append(row)
-        first_ms = event.at_ms if first_ms is None else min(first_ms, event.at_ms)
-        last_ms = event.at_ms if last_ms is None else max(last_ms, event.at_ms)
-    texts.clear()
-    frames = {name: rows.pop(name).frame(_CATEGORIES.get(name, ())) for name in COLUMNS}
-    ordered = frames["purchases"]
-    void = set(ordered.loc[ordered["void"], "order"]) - {""}
-    deliveries = _deliveries(frames["deliveries"][~frames["deliveries"]["order"].isin(void)])
-    visits = frames["visits"]
-    contracts = _ordered(frames["contracts"])
-    purchases = _orders(frames.pop("purchases"), tz)
-    return EventTables(
-        purchases=purchases,
-        buying=_buying(purchases, contracts, tz),
-        deliveries=deliveries,
-        returns=_ordered(frames["returns"][~frames["returns"]["order"].isin(void)]),
-        visits=_ordered(visits[~visits["bot"]].drop(columns="bot")),
-        contracts=contracts,
-        referrals=_ordered(frames["referrals"]).drop_duplicates("customer", ignore_index=True),
-        posts=_ordered(frames["posts"]),
-        tickets=_tickets(_ordered(frames["ticket_steps"])),
-        promises=_promises(_ordered(frames["promise_steps"]), deliveries),
-        searches=_ordered(frames["searches"]),
-        feedback=_feedback(_ordered(frames["feedback"])),
-        messages=_ordered(frames["messages"]),
-        views=_ordered(frames["views"]),
-        surveys=_ordered(frames["surveys"]),
-        cards=_ordered(frames["cards"]),
-        first_ms=first_ms,
-        last_ms=last_ms,
-        incomplete=incomplete,
-    )
+    raw = RawEvents(tz)
+    raw.add(events)
+    return raw.tables()
+
+
+class RawEvents:
+    """Events on their way to tables: columns of plain numbers, and of places in a list of texts."""
+
+    def __init__(self, tz: tzinfo) -> None:
+        self.tz = tz
+        self._texts: dict[str, int] = {}
+        self._rows = {name: _Rows(columns, self._texts) for name, columns in COLUMNS.items()}
+        self._incomplete = array("q")
+
+    def add(self, events: Iterable[Deed]) -> None:
+        """Take events, each once, in any order; types without a table are left out."""
+        for event in events:
+            reading = _READERS.get(event.type)
+            if reading is None:
+                continue
+            table, read = reading
+            row = read(event, self.tz)
+            if row is None:
+                self._incomplete.append(event.at_ms)
+            else:
+                self._rows[table].append(event.at_ms, row)
+
+    def columns(self) -> Arrays:
+        """What was taken, for `join`. Right for events that came oldest first."""
+        found: dict[str, npt.NDArray[Any]] = {
+            "texts": texts_as_column(list(self._texts)),
+            "incomplete": np.frombuffer(self._incomplete, dtype=np.int64),
+        }
+        for table, rows in self._rows.items():
+            if len(rows):
+                found |= {f"{table} {name}": column for name, column in rows.columns().items()}
+        return found
+
+    def join(self, columns: Arrays, start_ms: int, end_ms: int) -> None:
+        """Take those events of some columns that occurred in [start, end)."""
+        texts = placed(texts_of(columns["texts"]), self._texts)
+        self._incomplete.frombytes(columns["incomplete"][_within(columns["incomplete"], start_ms, end_ms)].tobytes())
+        for table, rows in self._rows.items():
+            occurred_ms = columns.get(f"{table} {_OCCURRED}")
+            if occurred_ms is not None:
+                rows.join({name: columns[f"{table} {name}"] for name in rows.names}, texts,
+                          _within(occurred_ms, start_ms, end_ms))  # fmt: skip
+
+    def first_orders(self) -> dict[str, int]:
+        """Customer → when they first bought, of the purchases taken so far, cancelled ones included; guests are ""."""
+        orders = self._rows["purchases"].columns()
+        first_ms = np.full(len(self._texts), np.iinfo(np.int64).max, dtype=np.int64)
+        np.minimum.at(first_ms, orders["customer"], orders[_OCCURRED])
+        texts = list(self._texts)
+        return {texts[code]: int(first_ms[code]) for code in np.unique(orders["customer"]).tolist()}
+
+    def tables(self) -> EventTables:
+        """The tables; nothing can be taken afterwards."""
+        known = list(self._texts)
+        self._texts.clear()
+        spans = [span for rows in self._rows.values() if (span := rows.span()) is not None]
+        frames = {name: self._rows.pop(name).frame(_CATEGORIES.get(name, ()), known) for name in COLUMNS}
+        void = set(frames["purchases"].loc[frames["purchases"]["void"], "order"]) - {""}
+        deliveries = _deliveries(frames["deliveries"][~frames["deliveries"]["order"].isin(void)])
+        visits = frames["visits"]
+        contracts = _ordered(frames["contracts"])
+        purchases = _orders(frames.pop("purchases"), self.tz)
+        return EventTables(
+            purchases=purchases,
+            buying=_buying(purchases, contracts, self.tz),
+            deliveries=deliveries,
+            returns=_ordered(frames["returns"][~frames["returns"]["order"].isin(void)]),
+            visits=_ordered(visits[~visits["bot"]].drop(columns="bot")),
+            contracts=contracts,
+            referrals=_ordered(frames["referrals"]).drop_duplicates("customer", ignore_index=True),
+            posts=_ordered(frames["posts"]),
+            tickets=_tickets(_ordered(frames["ticket_steps"])),
+            promises=_promises(_ordered(frames["promise_steps"]), deliveries),
+            searches=_ordered(frames["searches"]),
+            feedback=_feedback(_ordered(frames["feedback"])),
+            messages=_ordered(frames["messages"]),
+            views=_ordered(frames["views"]),
+            surveys=_ordered(frames["surveys"]),
+            cards=_ordered(frames["cards"]),
+            first_ms=min((first for first, _ in spans), default=None),
+            last_ms=max((last for _, last in spans), default=None),
+            incomplete=len(self._incomplete),
+        )
+
+
+def _within(occurred_ms: npt.NDArray[Any], start_ms: int, end_ms: int) -> slice:
+    first, end = np.searchsorted(occurred_ms, (start_ms, end_ms))
+    return slice(int(first), int(end))
 
 
 def local_days(at_ms: pd.Series, tz: tzinfo) -> pd.Series:
@@ -228,38 +279,92 @@ def deadline_ms(value: object, tz: tzinfo) -> int | None:
 
 
 class _Rows:
-    """The rows of one table, kept as columns of plain numbers and of texts that are there once each."""
+    """The rows of one table as columns, with the time of each event beside them. Texts that repeat are places in a list
+    of texts; ids are there themselves."""
 
-    def __init__(self, dtypes: Mapping[str, str], texts: dict[str, str]) -> None:
-        self._dtypes = dtypes
+    def __init__(self, dtypes: Mapping[str, str], texts: dict[str, int]) -> None:
+        self._dtypes = {_OCCURRED: "int64", **dtypes}
         self._texts = texts
+        self._repeated = {name for name, dtype in dtypes.items() if dtype == "str" and name not in _IDS}
         make: Mapping[str, Callable[[], Any]] = {
             "str": list,
             "bool": bytearray,
+            "int32": lambda: array("i"),
             "int64": lambda: array("q"),
             "float64": lambda: array("d"),
         }
-        self._columns = {name: make[dtype]() for name, dtype in dtypes.items()}
-        self._takers = tuple(column.append for column in self._columns.values())
-        self._repeated = tuple(dtype == "str" and name not in _IDS for name, dtype in dtypes.items())
+        self._columns = {
+            name: make["int32" if name in self._repeated else dtype]() for name, dtype in self._dtypes.items()
+        }
+        self._takers = tuple((column.append, name in self._repeated) for name, column in self._columns.items())
 
-    def append(self, row: Row) -> None:
+    def __len__(self) -> int:
+        return len(self._columns[_OCCURRED])
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Of the columns."""
+        return self._dtypes
+
+    def append(self, at_ms: int, row: Row) -> None:
         texts = self._texts
-        for take, repeated, value in zip(self._takers, self._repeated, row, strict=True):
-            take(texts.setdefault(value, value) if repeated else value)
+        for (take, repeated), value in zip(self._takers, (at_ms, *row), strict=True):
+            take(texts.setdefault(value, len(texts)) if repeated else value)
 
-    def frame(self, categories: Iterable[str]) -> pd.DataFrame:
+    def join(self, columns: Arrays, texts: Codes, inside: slice) -> None:
+        """Take these rows of other columns, whose texts stand in the list at `texts`."""
+        for name, column in self._columns.items():
+            if isinstance(column, list):
+                column += texts_of(columns[name])[inside]
+            elif name in self._repeated:
+                column.frombytes(texts[columns[name][inside]].tobytes())
+            elif isinstance(column, bytearray):
+                column += columns[name][inside].tobytes()
+            else:
+                column.frombytes(columns[name][inside].tobytes())
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The rows so far."""
+        return {
+            name: texts_as_column(column)
+            if isinstance(column, list)
+            else np.frombuffer(column, dtype=self._dtype(name))
+            for name, column in self._columns.items()
+        }
+
+    def _dtype(self, name: str) -> str:
+        return "int32" if name in self._repeated else self._dtypes[name]
+
+    def span(self) -> tuple[int, int] | None:
+        """When the first and the last of the events occurred."""
+        occurred_ms = np.frombuffer(self._columns[_OCCURRED], dtype=np.int64)
+        return (int(occurred_ms.min()), int(occurred_ms.max())) if occurred_ms.size else None
+
+    def frame(self, categories: Iterable[str], texts: Sequence[str]) -> pd.DataFrame:
         """All of them; nothing can be taken afterwards."""
         self._takers = ()
+        del self._columns[_OCCURRED]
         made: dict[str, Any] = {}
-        for name, dtype in self._dtypes.items():
+        for name in list(self._columns):
             column = self._columns.pop(name)
+            if name not in self._repeated:
+                made[name] = (
+                    pd.array(column, dtype="str")
+                    if isinstance(column, list)
+                    else np.frombuffer(column, dtype=self._dtypes[name])
+                )
+                continue
+            codes = np.frombuffer(column, dtype=np.int32)
+            used = np.flatnonzero(np.bincount(codes, minlength=1)) if codes.size else codes
             if name in categories:
-                made[name] = pd.Categorical(column, categories=sorted(set(column)))
-            elif dtype == "str":
-                made[name] = pd.array(column, dtype="str")
+                used = np.array(sorted(used.tolist(), key=texts.__getitem__), dtype=np.int64)
+            place = np.zeros(len(texts), dtype=np.int32)
+            place[used] = np.arange(used.size)
+            words = [texts[code] for code in used.tolist()]
+            if name in categories:
+                made[name] = pd.Categorical.from_codes(place[codes], categories=words)
             else:
-                made[name] = np.frombuffer(column, dtype=dtype)
+                made[name] = pd.array(np.array(words, dtype=object)[place[codes]] if words else [], dtype="str")
         return pd.DataFrame(made)
 
 
@@ -586,6 +691,5 @@ _READERS: Mapping[str, tuple[str, Callable[[Deed, tzinfo], Row | None]]] = {
 }
 EVENT_TYPES = tuple(_READERS)
 """The types of events that a figure is made of."""
-CONTRACT_TYPES = ("contract_start", "contract_renew", "contract_cancel")
 LOOK_BACK_DAYS = 365
 LOOK_BACK_MS = LOOK_BACK_DAYS * DAY_MS

@@ -6,22 +6,23 @@ Source: docs/metrics.md ("Figures from business events").
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta, tzinfo
 from typing import Any
 
+import numpy as np
+
 from flows.state import State
-from reports.event_tables import CONTRACT_TYPES, EVENT_TYPES, LOOK_BACK_MS, EventTables, event_tables
+from reports.event_tables import LOOK_BACK_MS, EventTables, RawEvents
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
 from reports.kpis import SATISFACTION, KpiSettings, Window, drop_off, kpis, lifetime_values, midnight_ms
 from reports.linkage import FOLLOW_UP_MS, Linkage, Said, compare_all, given_answers
+from reports.look_back import AnswerWeeks, Cell, PerCell, deed_of, latest_answers, read_events
 from reports.metrics import InstrumentSpec, Result, parse_value
-from reports.segments import DAY_MS, PSY_INSTRUMENTS, Deed
+from reports.segments import PSY_INSTRUMENTS
 from reports.words import Language, Words
-from storage.records import Told
 from storage.store import Tx
 
 SERIES_WEEKS = 8
@@ -29,7 +30,6 @@ SERIES_WEEKS = 8
 READ_BACK_MS = LOOK_BACK_MS + FOLLOW_UP_MS
 SAID = (*PSY_INSTRUMENTS, "nrs", *SATISFACTION)
 """The instruments whose answers meet behaviour."""
-_ANSWERS_AT_ONCE_MS = 7 * DAY_MS
 _OLDER_AT_MOST = 10_000
 
 
@@ -108,7 +108,13 @@ class KpiReading:
 
 
 def read_kpis(
-    tx: Tx, *, monday: date, now_ms: int, tz: tzinfo, specs: Mapping[str, InstrumentSpec], linked: bool = True
+    tx: Tx,
+    answers: AnswerWeeks,
+    *,
+    monday: date,
+    now_ms: int,
+    specs: Mapping[str, InstrumentSpec],
+    linked: bool = True,
 ) -> KpiReading:
     """What the figures of one ISO week and of the seven before are computed from.
 
@@ -117,29 +123,23 @@ def read_kpis(
 
     Args:
         tx: a reading transaction.
+        answers: of it; in the zone of the shop weeks begin on Monday 00:00.
         monday: the first day of the week.
         now_ms: the time of the computation.
-        tz: zone of the shop; weeks begin on Monday 00:00 there.
         specs: instrument → how it is scored.
         linked: whether answers and behaviour are to be compared, which reads the answers of 65 weeks.
     """
+    tz = answers.tz
     windows = tuple(_week(monday - timedelta(weeks=back), now_ms, tz) for back in range(SERIES_WEEKS - 1, -1, -1))
     read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - READ_BACK_MS - LOOK_BACK_MS if linked else now_ms)
     followed = None
     if linked:
-        latest = latest_told(tx, now_ms - READ_BACK_MS, now_ms - FOLLOW_UP_MS + 1, specs, only=SAID)
-        followed = tuple(
-            Said(customer, instrument, code, at_ms, kind, touchpoint)
-            for (instrument, kind, touchpoint), given in latest.items()
-            for customer, (at_ms, code) in given.items()
-        )
+        said = _said_latest(answers, now_ms - READ_BACK_MS, now_ms - FOLLOW_UP_MS + 1, Valid(specs, SAID))
+        followed = tuple(said)
     return KpiReading(
         windows,
         _tables(tx, read_from, windows[0].start_ms, now_ms, tz),
-        tuple(
-            Said(told.customer_id, told.instrument, code, told.answered_ms, told.survey_kind, told.touchpoint)
-            for told, code in valid_told(tx, windows[-1].start_ms, now_ms, specs, only=SATISFACTION)
-        ),
+        tuple(_said_between(answers, windows[-1].start_ms, now_ms, Valid(specs, SATISFACTION))),
         followed,
         _drop_offs(tx, windows[-1]),
     )
@@ -182,75 +182,72 @@ def _week(monday: date, now_ms: int, tz: tzinfo) -> Window:
     return Window(midnight_ms(monday, tz), midnight_ms(monday + timedelta(weeks=1), tz), now_ms, tz)
 
 
-def _deed(customer: str, type: str, at_ms: int, text: str) -> Deed:  # noqa: A002 – the row's word
-    try:
-        data = json.loads(text)
-    except ValueError:
-        data = {}
-    return Deed(customer, type, at_ms, data if isinstance(data, dict) else {})
-
-
-def _deeds_between(tx: Tx, start_ms: int, end_ms: int, types: Sequence[str]) -> Iterator[Deed]:
-    page = tx.happenings(start_ms, end_ms, types=types)
-    while page:
-        for at_ms, _, type_, customer, data in page:
-            yield _deed(customer, type_, at_ms, data)
-        page = tx.happenings(start_ms, end_ms, types=types, after=page[-1])
-
-
 def _tables(tx: Tx, read_from_ms: int, first_ms: int, until_ms: int, tz: tzinfo) -> EventTables:
     """The tables of the events from `read_from_ms` on, of all contracts before, and of the older orders of who bought
     first in the weeks that are reported, which begin at `first_ms`."""
-    bought: set[str] = set()
-    fresh: set[str] = set()
-
-    def every() -> Iterator[Deed]:
-        yield from _deeds_between(tx, 0, read_from_ms, CONTRACT_TYPES)
-        for deed in _deeds_between(tx, read_from_ms, until_ms, EVENT_TYPES):
-            if deed.type == "purchase" and deed.customer not in bought:
-                bought.add(deed.customer)
-                if deed.at_ms >= first_ms and deed.customer:
-                    fresh.add(deed.customer)
-            yield deed
-        for customer in fresh:
-            for event in tx.events_of(customer, types=("purchase",), limit=_OLDER_AT_MOST):
-                if event.occurred_ms < read_from_ms:
-                    yield _deed(event.customer_id, event.type, event.occurred_ms, event.data)
-
-    return event_tables(every(), tz)
+    events = RawEvents(tz)
+    read_events(tx, events, read_from_ms, until_ms)
+    fresh = [customer for customer, at_ms in events.first_orders().items() if customer and at_ms >= first_ms]
+    older = (
+        event
+        for customer in fresh
+        for event in tx.events_of(customer, types=("purchase",), limit=_OLDER_AT_MOST)
+        if event.occurred_ms < read_from_ms
+    )
+    events.add(
+        deed_of(event.customer_id, event.type, event.occurred_ms, event.data)
+        for event in (*tx.contract_steps(read_from_ms), *older)
+    )
+    return events.tables()
 
 
 Answered = int | tuple[str, ...]
 """A code, or the selected codes of a multi-select."""
 
 
-def valid_told(
-    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], *, only: Sequence[str]
-) -> Iterator[tuple[Told, Answered]]:
-    """The valid stored answers of named customers to some instruments, the oldest first, a week in memory at a time."""
-    wanted = [name for name in only if name in specs]
-    seen: dict[tuple[str, str], Answered | None] = {}
-    for begin in range(start_ms, end_ms if wanted else start_ms, _ANSWERS_AT_ONCE_MS):
-        for told in tx.told_between(begin, min(begin + _ANSWERS_AT_ONCE_MS, end_ms), instruments=wanted):
-            key = (told.instrument, told.value)
-            if key not in seen:
-                parsed = parse_value(specs[told.instrument], told.value)
-                code = parsed.codes if parsed.code is None else parsed.code
-                seen[key] = code if parsed.kind == "valid" else None
-            if (answered := seen[key]) is not None:
-                yield told, answered
+class Valid:
+    """What the valid answers to some instruments say, by the cell they count under."""
+
+    def __init__(self, specs: Mapping[str, InstrumentSpec], only: Sequence[str]) -> None:
+        self._specs = {name: specs[name] for name in only if name in specs}
+        self._seen: dict[tuple[str, str], Answered | None] = {}
+
+    def __call__(self, cell: Cell) -> Answered | None:
+        """The code, or the selected codes; None for an answer that is not valid, or to another instrument."""
+        key = (cell.instrument, cell.value)
+        if key not in self._seen:
+            spec = self._specs.get(cell.instrument)
+            parsed = None if spec is None else parse_value(spec, cell.value)
+            answered = None if parsed is None else parsed.codes if parsed.code is None else parsed.code
+            self._seen[key] = answered if parsed is not None and parsed.kind == "valid" else None
+        return self._seen[key]
+
+    def counts(self, cell: Cell) -> bool:
+        """Whether there is one."""
+        return self(cell) is not None
 
 
-def latest_told(
-    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], *, only: Sequence[str]
-) -> dict[tuple[str, str, str], dict[str, tuple[int, Answered]]]:
-    """(instrument, survey kind, touchpoint) → each named customer's latest valid answer in [start, end), with its
-    time."""
-    latest: dict[tuple[str, str, str], dict[str, tuple[int, Answered]]] = {}
-    for told, answered in valid_told(tx, start_ms, end_ms, specs, only=only):
-        key = (told.instrument, told.survey_kind, told.touchpoint)
-        latest.setdefault(key, {})[told.customer_id] = (told.answered_ms, answered)
-    return latest
+def _said_latest(answers: AnswerWeeks, start_ms: int, end_ms: int, valid: Valid) -> Iterator[Said]:
+    """Each named customer's latest valid answer in [start, end) to each question at each touchpoint."""
+    for last in latest_answers(answers, start_ms, end_ms, counts=valid.counts).values():
+        given = np.flatnonzero(last.cell >= 0)
+        yield from _said(answers, valid, given, last.cell[given], last.at_ms[given])
+
+
+def _said_between(answers: AnswerWeeks, start_ms: int, end_ms: int, valid: Valid) -> Iterator[Said]:
+    """Every valid answer of a named customer in [start, end), the oldest first."""
+    counts = PerCell(answers, lambda cell: valid.counts(cell))
+    for week in answers.between(start_ms, end_ms):
+        given = np.flatnonzero((counts(week.cell) > 0) & (week.who > 0))
+        yield from _said(answers, valid, week.who[given], week.cell[given], week.at_ms[given])
+
+
+def _said(answers: AnswerWeeks, valid: Valid, *columns: np.ndarray) -> Iterator[Said]:
+    names, cells = answers.customers, answers.cells
+    for who, place, at_ms in zip(*(column.tolist() for column in columns), strict=True):
+        cell = cells[place]
+        if (answered := valid(cell)) is not None:
+            yield Said(names[who], cell.instrument, answered, at_ms, cell.survey_kind, cell.touchpoint)
 
 
 def _drop_offs(tx: Tx, window: Window) -> tuple[Result, ...]:

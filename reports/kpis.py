@@ -294,12 +294,11 @@ def churn_rate(tables: EventTables, window: Window) -> Result:
     return _share(window, "churn_rate", len(left), len(active), unit="per_customer")
 
 
-def _customers_at(tables: EventTables, at_ms: int) -> np.ndarray:
-    """Who is under contract at an instant, or in a shop without contracts who bought within the 365 days before; each
-    once."""
-    if len(tables.contracts):
-        return np.array(sorted(_under_contract(tables, at_ms)), dtype=object)
-    return np.unique(tables.buying.who[tables.buying.between(at_ms - LOOK_BACK_MS, at_ms)])
+def _bought_by(tables: EventTables, at_ms: int) -> np.ndarray:
+    """Whether each customer bought within the 365 days before an instant."""
+    found = np.zeros(len(tables.buying.ids), dtype=bool)
+    found[tables.buying.who[tables.buying.between(at_ms - LOOK_BACK_MS, at_ms)]] = True
+    return found
 
 
 def retention_of(at_start: int, new: int, at_end: int) -> Estimate:
@@ -321,11 +320,15 @@ def retention_of(at_start: int, new: int, at_end: int) -> Estimate:
 def retention(tables: EventTables, window: Window) -> Result:
     """crr: share of the customers at the start who are customers at the end. A customer is who is under contract, or in
     a shop without contracts who bought within the 365 days before. New is who was none at the start."""
-    start, end = _customers_at(tables, window.start_ms), _customers_at(tables, window.end_ms)
-    new = np.setdiff1d(end, start, assume_unique=True).size
-    found = retention_of(start.size, new, end.size)
-    counts = {"start": start.size, "new": new, "end": end.size} if start.size else {}
-    return _result(window, "crr", "share", found, len(start), form="share", unit="per_customer", counts=counts)
+    if len(tables.contracts):
+        first, last = _under_contract(tables, window.start_ms), _under_contract(tables, window.end_ms)
+        start, new, end = len(first), len(last - first), len(last)
+    else:
+        before, after = _bought_by(tables, window.start_ms), _bought_by(tables, window.end_ms)
+        start, new, end = int(before.sum()), int((after & ~before).sum()), int(after.sum())
+    found = retention_of(start, new, end)
+    counts = {"start": start, "new": new, "end": end} if start else {}
+    return _result(window, "crr", "share", found, start, form="share", unit="per_customer", counts=counts)
 
 
 def gaps(tables: EventTables, start_ms: int, end_ms: int) -> Floats:

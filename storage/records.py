@@ -41,16 +41,20 @@ class Happening(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a customer said, as far as their latest answers are concerned: those of a year are read for each digest."""
+    """What a customer said to a question that is scored; the names behind the time are those of a cell of the
+    roll-up."""
 
     customer_id: str
+    answered_ms: int
     instrument: str
+    wording_id: str
+    label_set: str
     survey_kind: str
     touchpoint: str
-    answered_ms: int
-    value: str
-    wording_id: str
+    segment: str
+    channel: str
     lang: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,9 +95,9 @@ class SqliteEngine(Generic[S]):
             writer = await _Lane.open(path, scope, _Writer, 1, server=server, busy_timeout_ms=busy_timeout_ms)
             try:
                 readers = await _Lane.open(
-                    path, scope, _Reader, _READERS, server=False, busy_timeout_ms=busy_timeout_ms
+                    path, scope, _Reader, _READERS, server=server, busy_timeout_ms=busy_timeout_ms
                 )
-                glances = await _Lane.open(path, scope, _Reader, 1, server=False, busy_timeout_ms=0)
+                glances = await _Lane.open(path, scope, _Reader, 1, server=server, busy_timeout_ms=0)
             except BaseException:
                 await writer.close()
                 raise
@@ -512,11 +512,12 @@ def _pragmas(*, reader: bool, server: bool) -> list[str]:
         # Only the server moves the log into the file, on its one writing connection: before SQLite 3.51.3 two
         # connections that write and checkpoint at once can corrupt the file (P15). 4,000 pages = 16 MB
         # between two checkpoints: busy pages are written to the file once instead of four times.
-        f"PRAGMA wal_autocheckpoint = {4000 if server else 0}",
+        f"PRAGMA wal_autocheckpoint = {4000 if server and not reader else 0}",
         # a log that grew during a long read shrinks again
         "PRAGMA journal_size_limit = 67108864",
-        # 64 MB: the pages of a busy hour stay in memory
-        "PRAGMA cache_size = -65536",
+        # The server's 64 MB keep the pages of a busy hour in memory. A command reads most pages once, and has several
+        # connections that would each remember them.
+        f"PRAGMA cache_size = {-65536 if server else -8192}",
         "PRAGMA temp_store = MEMORY",
         f"PRAGMA query_only = {'ON' if reader else 'OFF'}",
     ]

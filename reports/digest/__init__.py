@@ -7,7 +7,7 @@ Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and 
 """
 
 from reports.digest.context import DigestContext, Missing
-from reports.digest.gather import Gathered, gather, with_texts
+from reports.digest.gather import Gathered, gather, looked_back, with_texts
 from reports.digest.reach import LineMessages, Reach
 from reports.digest.scores import Comparison, IndexLine, IndexRow, Row
 from reports.digest.shop import DigestRule, Shop
@@ -38,6 +38,7 @@ __all__ = [
     "WeekRange",
     "gather",
     "last_complete_period",
+    "looked_back",
     "parse_period",
     "parse_week",
     "week_name",

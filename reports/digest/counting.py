@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,11 @@ import numpy as np
 
 from flows.flow import WAVE_MS
 from reports.answers_file import Row as Given
+from reports.columns import Codes
 from reports.digest.shop import DigestRule
 from reports.digest.telling import Telling
 from reports.digest.weeks import WeekRange
+from reports.look_back import AnswerWeeks, Cell, PerCell
 from reports.metrics import (
     INTERVAL_BOUND,
     SUPPRESS_BELOW,
@@ -29,6 +30,7 @@ from reports.metrics import (
     sibling,
     tally,
 )
+from reports.procedures import Ints
 from reports.respondents import Asked, Respondents
 from storage.records import Answer, RollupCell
 from storage.store import Tx
@@ -82,39 +84,44 @@ class Standing:
     """Which answers stand at the end of a window, one for each customer. Each week is read once, as numbers, however
     many windows it lies in."""
 
-    def __init__(self, tx: Tx, tz: ZoneInfo) -> None:
-        self._tx = tx
-        self._tz = tz
-        self._customers = {"": 0}
+    def __init__(self, answers: AnswerWeeks) -> None:
+        self._answers = answers
         self._values: dict[str, int] = {}
-        self._weeks: dict[date, dict[Group, tuple[array[int], array[int]]]] = {}
+        self._groups: dict[Group, int] = {}
+        self._value_of = PerCell(answers, lambda cell: self._values.setdefault(cell.value, len(self._values)))
+        self._group_of = PerCell(answers, lambda cell: self._groups.setdefault(_group(cell), len(self._groups)))
+        self._weeks: dict[date, dict[int, tuple[Codes, Ints]]] = {}
 
     def latest(self, group: Group, window: WeekRange) -> dict[str, int]:
         """Value → number of customers whose latest answer in the window has it, whether it is valid or not: adding up
         weekly roll-ups would count a customer twice. Without a customer every answer counts."""
-        weeks = (self._week(window.first + timedelta(weeks=number)) for number in range(window.weeks))
-        found = [week[group] for week in weeks if group in week]
+        weeks = [self._week(window.first + timedelta(weeks=number)) for number in range(window.weeks)]
+        asked = self._groups.get(group, -1)
+        found = [week[asked] for week in weeks if asked in week]
         if not found:
             return {}
-        who, what = (np.concatenate([np.asarray(week[side], dtype=np.int64) for week in found]) for side in (0, 1))
-        last = np.full(len(self._customers), -1, dtype=np.int64)
+        who, what = (np.concatenate([week[side] for week in found]) for side in (0, 1))
+        last = np.full(int(who.max()) + 1, -1, dtype=np.int64)
         last[who] = np.arange(who.size)  # of several answers the last one stays
         named = last[1:]
         counted = np.concatenate([what[named[named >= 0]], what[who == 0]])
         counts = np.bincount(counted, minlength=len(self._values)).tolist()
         return {value: counts[code] for value, code in sorted(self._values.items()) if counts[code]}
 
-    def _week(self, monday: date) -> dict[Group, tuple[array[int], array[int]]]:
+    def _week(self, monday: date) -> dict[int, tuple[Codes, Ints]]:
         if monday not in self._weeks:
-            week: dict[Group, tuple[array[int], array[int]]] = {}
-            customers, values = self._customers, self._values
-            for told in self._tx.told_between(*WeekRange(monday, 1).instants(self._tz), nameless=True):
-                group = Group(told.instrument, told.survey_kind, told.touchpoint)
-                who, what = week.setdefault(group, (array("q"), array("q")))
-                who.append(customers.setdefault(told.customer_id, len(customers)))
-                what.append(values.setdefault(told.value, len(values)))
+            week: dict[int, tuple[Codes, Ints]] = {}
+            for part in self._answers.between(*WeekRange(monday, 1).instants(self._answers.tz)):
+                groups, values = self._group_of(part.cell), self._value_of(part.cell)
+                for group in np.unique(groups).tolist():
+                    mine = groups == group
+                    week[group] = (part.who[mine], values[mine])
             self._weeks[monday] = week
         return self._weeks[monday]
+
+
+def _group(cell: Cell) -> Group:
+    return Group(cell.instrument, cell.survey_kind, cell.touchpoint)
 
 
 class Source:
@@ -138,7 +145,8 @@ class Source:
         self._rule = rule
         self._tz = tz
         self._narrowed = bool(rule.segment or rule.channel)
-        self._standing = Standing(tx, tz)
+        self.answers = AnswerWeeks(tx, tz)
+        self._standing = Standing(self.answers)
         self.telling = Telling(tx, specs, rule, weeks.end, digests=digests)
         found = tx.rollup(weeks.first.isoformat(), weeks.last(1).first.isoformat())
         known = [cell for cell in found if cell.instrument in specs and rule.touchpoint in ("", cell.touchpoint)]

@@ -35,8 +35,9 @@ from reports.drivers import DriverAnalysis, analyse, driver_sittings
 from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts, beside
-from reports.kpi_report import KpiReading, kpi_report, read_kpis
+from reports.kpi_report import READ_BACK_MS, SERIES_WEEKS, KpiReading, kpi_report, read_kpis
 from reports.kpis import midnight_ms
+from reports.look_back import AnswerWeeks
 from reports.metrics import (
     CAUTION_BELOW,
     SUPPRESS_BELOW,
@@ -50,9 +51,11 @@ from reports.metrics import (
 )
 from reports.portfolio import gather_portfolio
 from reports.quality import SATISFACTION, Quality, Timing, gather_quality
+from reports.segments import LOOK_BACK_MS
 from reports.sittings import Sitting
 from reports.trust import Rules
 from storage.store import Tx
+from storage.verbs.weeks import Subject
 
 HISTORY_WEEKS = 2 * ROLLING_WEEKS
 
@@ -136,8 +139,8 @@ def gather(
     )
     whole = not digest_rule.narrowed
     asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
-    reading = _read_kpis(tx, reported, now_ms, tz, instruments) if whole else None
-    attitudes = read_attitudes(tx, weeks, tz, instruments) if whole and asked & {"affinity", "nrs"} else None
+    reading = _read_kpis(tx, source.answers, reported, now_ms, instruments) if whole else None
+    attitudes = read_attitudes(source.answers, weeks, instruments) if whole and asked & {"affinity", "nrs"} else None
     portfolio = None
     if whole and trust_rules is not None:
         portfolio = gather_portfolio(
@@ -214,6 +217,20 @@ def gather(
         whole=whole,
         ledger=trust_rules is not None,
     )
+
+
+def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneInfo) -> dict[Subject, tuple[int, int]]:
+    """[start, end) of the many weeks of which `gather` will read every answer and every event; none for a digest that
+    is narrowed, which reads neither customers in groups nor figures of the shop."""
+    if digest_rule.narrowed:
+        return {}
+    _, end_ms = period.weeks.instants(tz)
+    figures_from_ms = midnight_ms(period.weeks.last(SERIES_WEEKS).first, tz)
+    linked_from_ms = now_ms - READ_BACK_MS if is_first_of_month(period.every, period.weeks.end) else now_ms
+    return {
+        "answers": (min(end_ms - LOOK_BACK_MS, linked_from_ms), end_ms),
+        "events": (min(figures_from_ms, linked_from_ms) - LOOK_BACK_MS, now_ms),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,13 +329,15 @@ def quarter_over(period: Period) -> tuple[date, date] | None:
     return (date(end.year - 1, 10, 1) if end.month == 1 else date(end.year, end.month - 3, 1)), end
 
 
-def _read_kpis(tx: Tx, period: Period, now_ms: int, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec]) -> KpiReading:
+def _read_kpis(
+    tx: Tx, answers: AnswerWeeks, period: Period, now_ms: int, specs: Mapping[str, InstrumentSpec]
+) -> KpiReading:
     """What the figures of the last week of the period are made of."""
     return read_kpis(
         tx,
+        answers,
         monday=period.weeks.last(1).first,
         now_ms=now_ms,
-        tz=tz,
         specs=specs,
         linked=is_first_of_month(period.every, period.weeks.end),
     )

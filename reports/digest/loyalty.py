@@ -11,28 +11,27 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
+
 from reports.digest.telling import may_tell_year
 from reports.digest.weeks import WeekRange
-from reports.event_tables import EventTables, behaviours, local_date
-from reports.kpi_report import valid_told
+from reports.event_tables import EventTables, behaviours, local_date, local_days
+from reports.kpi_report import Answered, Valid
+from reports.look_back import AnswerWeeks, Asked, Latest, PerCell, latest_answers
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, sibling
+from reports.procedures import Ints
 from reports.segments import (
     LOOK_BACK_MS,
+    PAIR_MS,
     PSY_INSTRUMENTS,
     Attitude,
     attitude_of,
-    close_pairs,
     crossed_shown,
     nps_nrs_results,
     psy_results,
     segment_results,
 )
-from storage.store import Tx
-
-_Words = tuple[str, str]
-"""Wording id and language."""
-_Pair = tuple[str, str]
-"""Survey kind and touchpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,73 +50,91 @@ class Attitudes:
     """Monday → those of them whose latest answer is of that week."""
 
 
-def read_attitudes(tx: Tx, weeks: WeekRange, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec]) -> Attitudes:
+def read_attitudes(answers: AnswerWeeks, weeks: WeekRange, specs: Mapping[str, InstrumentSpec]) -> Attitudes:
     """The attitudes at the end of these weeks.
 
-    Reads a week of answers at a time and keeps each customer's latest: memory grows with the customers, not with what
-    they said.
+    Goes through the year a week at a time and keeps each customer's latest: memory grows with the customers, not with
+    what they said.
     """
-    _, end_ms = weeks.instants(tz)
+    _, end_ms = weeks.instants(answers.tz)
     start_ms = end_ms - LOOK_BACK_MS
-    said: dict[str, dict[str, list[int | None]]] = {}
-    newest: dict[str, dict[str, int]] = {}
-    loyal: dict[_Pair, dict[str, dict[str, tuple[int, int, _Words]]]] = {}
-    kinds: dict[str, None] = {}
-    names: dict[str, str] = {}
-    words: dict[_Words, _Words] = {}
-    for told, answered in valid_told(tx, start_ms, end_ms, specs, only=(*PSY_INSTRUMENTS, "nrs")):
-        # answers come oldest first: a later one takes the place
-        customer = names.setdefault(told.customer_id, told.customer_id)
-        code = answered if isinstance(answered, int) else len(answered)
-        if told.instrument == "affinity":
-            kinds[told.survey_kind] = None
-        if told.instrument in ("nps", "nrs"):
-            how = (told.wording_id, told.lang)
-            place = loyal.setdefault((told.survey_kind, told.touchpoint), {"nps": {}, "nrs": {}})
-            place[told.instrument][customer] = (told.answered_ms, code, words.setdefault(how, how))
-        if told.instrument != "nrs":
-            kind = said.setdefault(told.survey_kind, {})
-            mine = kind.get(customer)
-            if mine is None:
-                mine = kind[customer] = [None] * len(PSY_INSTRUMENTS)
-            mine[PSY_INSTRUMENTS.index(told.instrument)] = code
-            newest.setdefault(told.survey_kind, {})[customer] = told.answered_ms
-    people = {kind: {who: attitude_of(*mine) for who, mine in said[kind].items()} for kind in kinds}
-    pairs, pairs_since = _pairs(loyal, tz)
-    return Attitudes(
-        Span(local_date(start_ms, tz).isoformat(), weeks.end.isoformat()),
-        end_ms,
-        people,
-        {
-            kind: Counter(_monday(newest[kind][who], tz) for who, found in mine.items() if found.psy() is not None)
-            for kind, mine in people.items()
-        },
-        pairs,
-        pairs_since,
-    )
+    valid = Valid(specs, (*PSY_INSTRUMENTS, "nrs"))
+    last = latest_answers(answers, start_ms, end_ms, counts=valid.counts)
+    code_of = PerCell(answers, lambda cell: _code(valid(cell)))
+    people: dict[str, dict[str, Attitude]] = {}
+    since: dict[str, Counter[date]] = {}
+    for kind in sorted({kind for instrument, kind, _ in last if instrument == "affinity"}):
+        people[kind], since[kind] = _people(answers, kind, last, code_of)
+    pairs, pairs_since = _pairs(answers, last, code_of)
+    window = Span(local_date(start_ms, answers.tz).isoformat(), weeks.end.isoformat())
+    return Attitudes(window, end_ms, people, since, pairs, pairs_since)
 
 
-def _monday(at_ms: int, tz: ZoneInfo) -> date:
-    day = local_date(at_ms, tz)
-    return day - timedelta(days=day.weekday())
+def _code(answered: Answered | None) -> int:
+    """The code of a valid answer, or how many were selected; -1 for any other."""
+    return -1 if answered is None else answered if isinstance(answered, int) else len(answered)
+
+
+def _people(
+    answers: AnswerWeeks, kind: str, last: Mapping[Asked, Latest], code_of: PerCell
+) -> tuple[dict[str, Attitude], Counter[date]]:
+    """Customer → attitude; and Monday → customers with a PSY whose latest answer is of that week."""
+    names = answers.customers
+    codes = np.full((len(PSY_INSTRUMENTS), len(names)), -1, dtype=np.int64)
+    newest_ms = np.full(len(names), -1, dtype=np.int64)
+    for row, instrument in enumerate(PSY_INSTRUMENTS):
+        turn = np.full(len(names), -1, dtype=np.int64)
+        for found in (found for asked, found in last.items() if asked[:2] == (instrument, kind)):
+            later = found.turn > turn
+            turn[later] = found.turn[later]
+            codes[row, later] = code_of(found.cell[later])
+            np.maximum(newest_ms, found.at_ms, out=newest_ms)
+    there = np.flatnonzero((codes >= 0).any(axis=0))
+    # many customers, few combinations of codes: an attitude for each combination
+    combined, which = np.unique(codes[:, there], axis=1, return_inverse=True)
+    each = [attitude_of(*(None if code < 0 else code for code in column)) for column in combined.T.tolist()]
+    scored = np.array([found.psy() is not None for found in each], dtype=bool)
+    which = which.reshape(-1)
+    people = {names[who]: each[place] for who, place in zip(there.tolist(), which.tolist(), strict=True)}
+    return people, _mondays(newest_ms[there][scored[which]], answers.tz)
+
+
+def _mondays(at_ms: Ints, tz: ZoneInfo) -> Counter[date]:
+    """Monday → how many of these instants lie in its week."""
+    days, counts = np.unique(local_days(pd.Series(at_ms), tz).to_numpy(), return_counts=True)
+    found: Counter[date] = Counter()
+    for day, count in zip(days.tolist(), counts.tolist(), strict=True):
+        local = date(1970, 1, 1) + timedelta(days=day)
+        found[local - timedelta(days=local.weekday())] += count
+    return found
 
 
 def _pairs(
-    loyal: Mapping[_Pair, Mapping[str, Mapping[str, tuple[int, int, _Words]]]], tz: ZoneInfo
+    answers: AnswerWeeks, last: Mapping[Asked, Latest], code_of: PerCell
 ) -> tuple[dict[Stratum, Counter[tuple[int, int]]], dict[Stratum, Counter[date]]]:
     tables: dict[Stratum, Counter[tuple[int, int]]] = {}
     since: dict[Stratum, Counter[date]] = {}
-    for (kind, touchpoint), given in loyal.items():
-        likely, staying = given["nps"], given["nrs"]
-        codes = [{who: (at_ms, code) for who, (at_ms, code, _) in answers.items() if who in staying and who in likely}
-                 for answers in (likely, staying)]  # fmt: skip
-        for customer, nps, nrs in close_pairs(*codes):
-            here, there = likely[customer][2], staying[customer][2]
+    cells = answers.cells
+    for (instrument, kind, touchpoint), likely in last.items():
+        staying = last.get(("nrs", kind, touchpoint))
+        if instrument != "nps" or staying is None:
+            continue
+        both = np.flatnonzero((likely.cell >= 0) & (staying.cell >= 0))
+        both = both[np.abs(likely.at_ms[both] - staying.at_ms[both]) <= PAIR_MS]
+        if not both.size:
+            continue
+        newest_ms = np.maximum(likely.at_ms[both], staying.at_ms[both])
+        crossed, which = np.unique(np.stack([likely.cell[both], staying.cell[both]]), axis=1, return_inverse=True)
+        which = which.reshape(-1)
+        for place, (here, there) in enumerate(crossed.T.tolist()):
+            mine = which == place
+            nps, nrs = code_of(crossed[:, place]).tolist()
             # another horizon than a year is another wording and never merged
-            stratum = Stratum(kind, touchpoint, f"{here[0]} × {there[0]}", "", here[1])
-            tables.setdefault(stratum, Counter())[(nps, nrs)] += 1
-            since.setdefault(stratum, Counter())[_monday(max(likely[customer][0], staying[customer][0]), tz)] += 1
-    return tables, since
+            words = f"{cells[here].wording_id} × {cells[there].wording_id}"
+            stratum = Stratum(kind, touchpoint, words, "", cells[here].lang)
+            tables.setdefault(stratum, Counter())[(nps, nrs)] += int(mine.sum())
+            since.setdefault(stratum, Counter()).update(_mondays(newest_ms[mine], answers.tz))
+    return dict(sorted(tables.items(), key=lambda told: str(told[0]))), since
 
 
 def segments_of(said: Attitudes, tables: EventTables) -> tuple[Result, ...]:

@@ -10,10 +10,10 @@ from storage.connection import Row, clean
 from storage.errors import Conflict
 from storage.records import Answer, RollupCell, Told
 from storage.verbs.rows import MARK, answer_of, marked
-from storage.verbs.transaction import Verbs
+from storage.verbs.weeks import WeekVerbs
 
 
-class AnswerVerbs(Verbs):
+class AnswerVerbs(WeekVerbs):
     """Answers with their history, and the roll-up."""
 
     def record_answer(self, answer: Answer) -> None:
@@ -199,24 +199,14 @@ class AnswerVerbs(Verbs):
         )
         return [answer_of(row) for row in rows]
 
-    def told_between(
-        self, start_ms: int, end_ms: int, *, instruments: Sequence[str] = (), nameless: bool = False
-    ) -> list[Told]:
-        """What customers with a name answered to these instruments (or to all that are scored) in [start, end), in
-        order of time; nothing that was skipped. With `nameless` answers of nobody, too."""
+    def told_between(self, start_ms: int, end_ms: int) -> list[Told]:
+        """What was answered in [start, end) to questions that are scored, in order of time, by customers with a name
+        and without; nothing that was skipped, and no words."""
         rows = self._db.all(
-            "SELECT customer_id, instrument, survey_kind, touchpoint, answered_ms, value, wording_id, lang FROM answers"
-            " WHERE answered_ms >= :start_ms AND answered_ms < :end_ms AND missing = ''"
-            " AND (customer_id <> '' OR :nameless = 1) AND ((:instruments = '' AND countable = 1 AND instrument <> '')"
-            " OR REPLACE(:instruments, :mark || instrument || :mark, '') <> :instruments)"
-            " ORDER BY answered_ms, id",
-            {
-                "start_ms": start_ms,
-                "end_ms": end_ms,
-                "instruments": marked(instruments),
-                "mark": MARK,
-                "nameless": int(nameless),
-            },
+            "SELECT customer_id, answered_ms, instrument, wording_id, label_set, survey_kind, touchpoint, segment,"
+            " channel, lang, value FROM answers WHERE answered_ms >= :start_ms AND answered_ms < :end_ms"
+            " AND missing = '' AND countable = 1 AND instrument <> '' ORDER BY answered_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms},
         )
         return [Told._make(row) for row in rows]
 
@@ -328,6 +318,7 @@ class AnswerVerbs(Verbs):
 
     def _stop_counting(self, former: Answer) -> None:
         """Take a counted answer out of the counts; the next latest of its customer steps in."""
+        self._drop_columns("answers", former.answered_ms)
         self._db.run(
             "DELETE FROM answers WHERE session_id = :session_id AND question = :question",
             {"session_id": former.session_id, "question": former.question},

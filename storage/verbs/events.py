@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from storage.connection import clean
 from storage.records import Event, Happening
 from storage.verbs.rows import MARK, event_of, marked
-from storage.verbs.transaction import Verbs
+from storage.verbs.weeks import WeekVerbs
 
 
-class EventVerbs(Verbs):
+class EventVerbs(WeekVerbs):
     """What came in: platform events and business events."""
 
     def note_inbound(self, channel: str, workspace: str, event_id: str, at_ms: int) -> bool:
@@ -158,6 +158,16 @@ class EventVerbs(Verbs):
             },
         )
         return [Happening._make(row) for row in rows]
+
+    def contract_steps(self, before_ms: int) -> list[Event]:
+        """Every beginning, renewal and end of a contract before an instant, however long ago, oldest first."""
+        rows = self._db.all(
+            "SELECT id, type, occurred_ms, received_ms, customer_id, data, imported FROM events"
+            " WHERE type IN ('contract_start', 'contract_renew', 'contract_cancel') AND occurred_ms < :before_ms"
+            " ORDER BY occurred_ms, id",
+            {"before_ms": before_ms},
+        )
+        return [event_of(row) for row in rows]
 
     def events_span(self) -> tuple[int, int] | None:
         """When the first and the last event occurred, in ms; None while there is none."""

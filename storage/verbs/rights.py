@@ -157,6 +157,9 @@ class RightsVerbs(EventVerbs, InvitationVerbs, ConversationVerbs, AnswerVerbs, J
             # the first Monday after which no answer can have gone, in any zone
             whole = datetime.fromtimestamp(before_ms / 1000, UTC).date() + timedelta(days=2)
             self.set_meta(KEPT_FROM, (whole + timedelta(days=-whole.weekday() % 7)).isoformat())
+            self._db.run(
+                "DELETE FROM week_columns WHERE subject = 'answers' AND start_ms < :before_ms", {"before_ms": before_ms}
+            )
         for (session_id,) in old:
             self._db.run("DELETE FROM answers WHERE session_id = :session_id", {"session_id": session_id})
             self._db.run("DELETE FROM former_answers WHERE session_id = :session_id", {"session_id": session_id})
@@ -250,6 +253,12 @@ class RightsVerbs(EventVerbs, InvitationVerbs, ConversationVerbs, AnswerVerbs, J
             params,
         )
         self._db.run(
+            "DELETE FROM week_columns WHERE subject = 'events' AND EXISTS (SELECT 1 FROM events AS e"
+            " WHERE e.customer_id = :customer_id AND e.occurred_ms >= week_columns.start_ms"
+            " AND e.occurred_ms < week_columns.end_ms)",
+            params,
+        )
+        self._db.run(
             "UPDATE events SET customer_id = '', data = '{}', order_id = '', ticket_id = ''"
             " WHERE customer_id = :customer_id",
             params,
@@ -284,9 +293,12 @@ class RightsVerbs(EventVerbs, InvitationVerbs, ConversationVerbs, AnswerVerbs, J
         self._db.run("DELETE FROM trust_drops WHERE customer_id = :customer_id", params)
         self._db.run("DELETE FROM referrers WHERE customer_id = :customer_id", params)
         # Those they referred stay customers; who referred them goes. Reads all events, and erasing is rare.
-        for event_id, data in self._db.all("SELECT id, data FROM events WHERE type = 'referral'"):
+        for event_id, occurred_ms, data in self._db.all(
+            "SELECT id, occurred_ms, data FROM events WHERE type = 'referral'"
+        ):
             told = json.loads(data)
             if isinstance(told, dict) and told.get("referrer") == customer_id:
+                self._drop_columns("events", occurred_ms)
                 self._db.run(
                     "UPDATE events SET data = :data WHERE id = :id",
                     {"id": event_id, "data": json.dumps({**told, "referrer": ""}, ensure_ascii=False)},

@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import date
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec import structs
@@ -22,6 +23,7 @@ from flows.builtin import builtin_library  # noqa: E402
 from flows.engine import new_state, step  # noqa: E402
 from flows.exchange import Begin  # noqa: E402
 from reports import trust  # noqa: E402
+from reports.look_back import keep_weeks  # noqa: E402
 from storage.records import RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402
 from tests.nursery import Done, run  # noqa: E402
@@ -125,6 +127,21 @@ async def lived(**options: bool) -> Store:
     return store
 
 
+async def with_columns(store: Store) -> int:
+    """Keep the weeks around as columns, as a digest does when they are over; how many there were."""
+    month = 30 * 86_400_000
+    return await keep_weeks(
+        store,
+        NOW - month,
+        NOW + month,
+        subject="answers",
+        now_ms=NOW + 2 * month,
+        tz=ZoneInfo("Asia/Tokyo"),
+        builder="a digest",
+        worth_keeping=1,
+    )
+
+
 def everything_on_disk() -> bytes:
     return b"".join(path.read_bytes() for path in sorted(Path().glob("koe.db*")))
 
@@ -216,6 +233,7 @@ async def test_nothing_is_erased_unless_confirmed() -> None:
 
 async def test_an_erased_customer_is_nowhere_on_the_disk_and_the_others_still_count() -> None:
     store = await lived()
+    assert await with_columns(store)
     before = await other_cells(store)
     await store.close()
     assert CANARY.encode() in everything_on_disk()

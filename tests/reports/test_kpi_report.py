@@ -19,6 +19,7 @@ from reports.instruments import bundled_instruments, specs_of
 from reports.kpi_report import KpiReport, hints_of, kpi_report, linkage_sentences, read_kpis, report_of, to_json
 from reports.kpis import KpiSettings, Window, kpis
 from reports.linkage import Compared, GroupTest, Linkage
+from reports.look_back import AnswerWeeks
 from reports.metrics import record
 from reports.procedures import share
 from reports.segments import Deed
@@ -64,7 +65,7 @@ async def gathered(
     async with store:
         await store.write(unit)
         reading = await store.read(
-            lambda tx: read_kpis(tx, monday=MONDAY, now_ms=NOW_MS, tz=TOKYO, specs=SPECS, linked=linked)
+            lambda tx: read_kpis(tx, AnswerWeeks(tx, TOKYO), monday=MONDAY, now_ms=NOW_MS, specs=SPECS, linked=linked)
         )
     return kpi_report(reading, **asked)
 

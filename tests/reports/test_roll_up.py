@@ -21,6 +21,7 @@ from reports.digest import WeekRange, gather
 from reports.digest.counting import Group, Standing
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import bundled_instruments, specs_of
+from reports.look_back import AnswerWeeks
 from reports.metrics import CAUTION_BELOW, Result, Span, Stratum, Tally, Unit, measure, tally
 from storage.records import Answer, RollupCell
 from storage.store import Store, Tx, open_store
@@ -195,7 +196,7 @@ async def test_scores_of_any_history_are_those_of_its_raw_answers(store: Store, 
         latest = shadow.tallies(WEEKS, "latest_per_customer")
         for instrument, touchpoint in {(key[0], key[1].touchpoint) for key in latest}:
             group = Group(instrument, "transactional", touchpoint)
-            counted = Standing(tx, TOKYO).latest(group, WeekRange(weeks_ago(2), 3))
+            counted = Standing(AnswerWeeks(tx, TOKYO)).latest(group, WeekRange(weeks_ago(2), 3))
             mine = [t for key, t in latest.items() if (key[0], key[1].touchpoint) == (instrument, touchpoint)]
             codes = sum((Counter({**t.codes, **t.sets}) for t in mine), Counter[Any]())
             found = tally(SPECS[instrument], counted.items())
