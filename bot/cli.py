@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, tzinfo
@@ -64,6 +66,24 @@ def _fail(message: str, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise _fail(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _need_free(host: str, port: int, command: str) -> None:
+    """Ends the command when nothing can listen there, before it has begun anything else."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        what = f"end it, or choose another port: {command} --port {port + 1 if 0 < port < 65_535 else 0}"
+        raise _fail(f"Koe cannot listen on {host}:{port}: {why}; {what}") from error
+
+
 def _config(*, serving: bool = False) -> Config:
     """The checked configuration; otherwise every problem on stderr and exit 2. `serving` also asks for what only a
     server needs."""
@@ -118,8 +138,10 @@ def serve(
     from bot import logs
 
     config = _config(serving=True)
+    host, port = host or config.settings.host, config.settings.port if port is None else port
+    _need_free(host, port, "koe serve")
     logs.set_up(config.settings.log_format)
-    _run(_serve(config, host or config.settings.host, config.settings.port if port is None else port))
+    _run(_serve(config, host, port))
 
 
 async def _serve(config: Config, host: str, port: int) -> None:
@@ -254,6 +276,8 @@ def demo(
     from bot import logs
     from bot.standins.run import play, show
 
+    if not headless:
+        _need_free("127.0.0.1", port, "koe demo")
     logs.set_up("text", level="ERROR")
     transport: Literal["http", "socket"] = "socket" if socket_mode else "http"
     if headless:
@@ -292,7 +316,7 @@ def digest(
     if output is None:
         echo(shown)
     else:
-        output.write_text(shown + "\n", encoding="utf-8")
+        _write(output, shown)
 
 
 async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: bool) -> str:
@@ -548,7 +572,7 @@ def slack_manifest(
     if output is None:
         echo(written)
     else:
-        output.write_text(written + "\n", encoding="utf-8")
+        _write(output, written)
 
 
 @app.command()

@@ -553,7 +553,14 @@ def _prepare(path: Path, *, now_ms: int, create: bool, busy_timeout_ms: int) -> 
             raise StoreError(f"the folder {path.parent} of KOE_DATABASE_URL does not exist: create it first")
         # answers are personal data: readable by the operator's account alone
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            except PermissionError as error:
+                raise StoreError(f"{path} of KOE_DATABASE_URL cannot be made: {error.strerror}") from error
+    if path.is_dir():
+        raise StoreError(f"{path} of KOE_DATABASE_URL is a folder: name a file in it, such as {path / 'koe.db'}")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise StoreError(f"{path} of KOE_DATABASE_URL may not be read and written by this account")
     give_up = time.monotonic() + busy_timeout_ms / 1000
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_ms / 1000)) as db:
         try:

@@ -29,7 +29,10 @@ async def _seeded_world(stack: AsyncExitStack, keep: Path | None, *, transport: 
             stack.callback(made.pop_all().close)
     else:
         directory = keep
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"--keep {directory}: the folder cannot be made: {error.strerror}") from error
         if (directory / "koe.db").exists():
             raise FileExistsError(f"{directory} holds a demo already: name another folder, or delete it first")
     start_ms = int(PRESENT.timestamp() * 1000) - weeks * 7 * DAY_MS

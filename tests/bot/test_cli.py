@@ -114,6 +114,26 @@ def test_a_bad_configuration_starts_nothing(tmp_path: Path, command: tuple[str, 
     assert not (tmp_path / "koe.db").exists()
 
 
+@pytest.mark.parametrize("command", ["demo", "serve"])
+def test_a_port_that_is_taken_is_said_before_anything_begins(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from bot.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(app, [command, "--port", str(port)])
+    assert done.exit_code == 1
+    assert f"cannot listen on 127.0.0.1:{port}: something listens there already" in done.stderr
+    assert f"koe {command} --port" in done.stderr
+    assert not (tmp_path / "koe.db").exists()
+
+
 def test_import_tells_what_became_of_each_row(tmp_path: Path) -> None:
     rows = ["id,type,occurred_at,customer.id", "a,purchase,2026-10-01,C1", "b,purchase,someday,C1"]
     (tmp_path / "old.csv").write_text("\n".join(rows))

@@ -68,6 +68,11 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
     assert path.read_bytes() == b"a diary, not a database " * 100
 
 
+async def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"is a folder: name a file in it, such as .*/koe\.db"):
+        await open_store(f"sqlite:///{tmp_path}", now_ms=1)
+
+
 async def test_the_file_is_readable_by_its_owner_alone(url: str, tmp_path: Path) -> None:
     async with await open_store(url, now_ms=1, server=True) as store:
         await store.write(lambda tx: tx.put_customer(customer()))
