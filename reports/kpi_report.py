@@ -86,7 +86,7 @@ def report_of(
         said: valid answers of named customers to the instruments of SAID.
     """
     found = kpis(tables, window, settings, given=given_answers(said) if said else None)
-    linked = compare_all(said, tables, window.as_of_ms, window.tz)
+    linked = [one.shown() for one in compare_all(said, tables, window.as_of_ms, window.tz)]
     results = tuple(result.shown() for result in found)
     return KpiReport(
         window, computed_ms, results, {}, tuple(linked), hints_of(results, targets or {}), tables.incomplete
@@ -166,13 +166,13 @@ def kpi_report(
     found += reading.drop_offs
     results = tuple(result.shown() for result in found)
     weekly = [kpis(tables, before, own, lifetime=False) for before in reading.windows[:-1]]
-    linked = () if reading.followed is None else compare_all(reading.followed, tables, this.as_of_ms, this.tz)
+    linked = [] if reading.followed is None else compare_all(reading.followed, tables, this.as_of_ms, this.tz)
     return KpiReport(
         this,
         this.as_of_ms,
         results,
         _series([*weekly, found]),
-        tuple(linked),
+        tuple(one.shown() for one in linked),
         hints_of(results, targets or {}),
         tables.incomplete,
     )

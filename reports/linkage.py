@@ -74,6 +74,11 @@ class Linkage:
     test: GroupTest | None
     why_no_test: Literal["", "few_customers", "few_groups", "few_expected", "no_variance"] = ""
 
+    def shown(self) -> Linkage:
+        """As it may leave the machine: suppressed groups keep their n and lose everything else."""
+        groups, medians = (tuple(result.shown() for result in results) for results in (self.groups, self.medians))
+        return replace(self, groups=groups, medians=medians)
+
     def to_json(self) -> list[dict[str, Any]]:
         """The records of the groups, as they may leave the machine, each with `test` (null where there is none, then
         `why_no_test` says why)."""

@@ -49,6 +49,16 @@ class Portfolio:
     withdrawals: tuple[Result, ...]
     """The types that take most from the accounts, the heaviest first; n as above."""
 
+    def shown(self) -> Portfolio:
+        """As it may leave the machine: suppressed records keep their n and lose everything else."""
+        behaviours, withdrawals = (
+            tuple(part.shown() for part in parts) for parts in (self.behaviours, self.withdrawals)
+        )
+        mean, median, overdrawn, crossed = (
+            one.shown() for one in (self.mean, self.median, self.overdrawn, self.crossed)
+        )
+        return Portfolio(mean, median, overdrawn, crossed, behaviours, withdrawals)
+
     @property
     def results(self) -> tuple[Result, ...]:
         """All of them."""

@@ -650,13 +650,20 @@ def gather_quality(
     )
     return Quality(
         window=window,
-        nonresponse=nonresponse(profiles_of(invited, tables, now_ms), window=window),
+        nonresponse=_shown(nonresponse(profiles_of(invited, tables, now_ms), window=window)),
         timing=_timings(tx, start_ms, end_ms, specs, window),
         careless=Careless(len(same), len(quick), tuple(without)),
-        acquiescence=acquiescence(people_of(batteries), specs, window=window),
-        shapes=shapes(places_of(_cells(tx, window), specs), specs, window=window),
+        acquiescence=_shown(acquiescence(people_of(batteries), specs, window=window)),
+        shapes=tuple(
+            replace(shape, results=_shown(shape.results))
+            for shape in shapes(places_of(_cells(tx, window), specs), specs, window=window)
+        ),
         consistency=tuple(found for found in consistent if found is not None),
     )
+
+
+def _shown(results: Sequence[Result]) -> tuple[Result, ...]:
+    return tuple(result.shown() for result in results)
 
 
 def _cells(tx: Tx, window: Span) -> list[RollupCell]:

@@ -145,7 +145,7 @@ def gather(
     if whole and trust_rules is not None:
         portfolio = gather_portfolio(
             tx, midnight_ms(weeks.first, tz), until_ms, rules=trust_rules, tz=tz, window=weeks.span()
-        )
+        ).shown()
     quarter = quarter_over(reported) if whole else None
     sittings = (
         [] if quarter is None else driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=instruments)
