@@ -199,7 +199,7 @@ class _History:
 
     def slack_acknowledged_unstored(self, slack: SlackStandin) -> list[str]:
         wrong = []
-        for payload, status in slack.deliveries:
+        for payload, status in slack.to_bot.deliveries:
             if payload.get("type") in ("url_verification", "block_suggestion") or not 200 <= status < 300:
                 continue
             event = payload.get("type") == "event_callback"

@@ -289,7 +289,7 @@ async def open_world(
         "SLACK_SIGNING_SECRETS": signing_secret,
         "SLACK_API_BASE_URL": f"{slack_server.url}/api/",
     }
-    slack.transport = transport
+    slack.to_bot.transport = transport
     if transport == "socket":
         environ["SLACK_APP_TOKEN"] = app_token
     environ |= settings or {}
@@ -307,7 +307,7 @@ async def open_world(
     koe = await build(config, clock=clock, chance=Chance(seed), reports=reports)
     door.open(make_app(koe))
     line.webhook_url = f"{bot_server.url}/line/webhook"
-    slack.request_url = f"{bot_server.url}/slack/events"
+    slack.to_bot.request_url = f"{bot_server.url}/slack/events"
     await koe.start(schedule=False)
     return World(
         clock=clock,

@@ -40,6 +40,7 @@ from bot.standins.wire import (
     NotOnScreenError,
     Recorded,
     Silent,
+    json_or_none,
     read_body,
 )
 
@@ -465,7 +466,7 @@ class LineStandin:
             method=request.method,
             path=path,
             headers={name: request.headers[name] for name in kept if name in request.headers},
-            body=_json_or_none(raw or b""),
+            body=json_or_none(raw or b""),
             status=0,
             at_ms=self.clock.now_ms(),
         )
@@ -937,13 +938,6 @@ def _flex_words(part: Any) -> Iterator[str]:
         else:
             for name in ("header", "hero", "body", "footer", "contents"):
                 yield from _flex_words(part.get(name))
-
-
-def _json_or_none(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _encode(value: JsonObject) -> bytes:

@@ -30,7 +30,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.standins.line import LineStandin
-from bot.standins.slack import Ack, SlackMessage, SlackStandin
+from bot.standins.slack import SlackStandin
+from bot.standins.to_bot import Ack
+from bot.standins.workspace import SlackMessage
 
 Lang = Literal["ja", "en"]
 JsonObject = dict[str, Any]

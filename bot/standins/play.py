@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.standins.demo import DAY_MS, HOUR_MS, Buyer, World
-from bot.standins.slack import SlackMessage
 from bot.standins.story import asked
 from bot.standins.wire import NotOnScreenError
+from bot.standins.workspace import SlackMessage
 
 _THINKS_MS = 3_000
 _WRITES_MS = 8_000

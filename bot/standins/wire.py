@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -240,3 +241,11 @@ class Bucket:
             self.tokens -= 1
             return 0.0
         return (1 - self.tokens) * self.period_ms / self.capacity
+
+
+def json_or_none(raw: bytes) -> Any:
+    """What this JSON says; None when it is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None

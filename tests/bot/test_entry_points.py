@@ -74,7 +74,7 @@ class Place:
         self.count += 1
         team = "T9" if user == "U0CONNECT" else self.slack.team_id
         person = {"id": user, "team_id": team}
-        common = {"team": {"id": self.slack.team_id}, "user": person, "trigger_id": self.slack._trigger(user)}
+        common = {"team": {"id": self.slack.team_id}, "user": person, "trigger_id": self.slack.new_trigger(user)}
         state = {
             "flow": {"flow": {"selected_option": {"value": "after_purchase"}}},
             "customer": {"customer": {"selected_option": {"value": "C001"}}},
@@ -98,7 +98,7 @@ class Place:
                 if name not in access.OPTIONS and name not in ("flow", "channel", "when"):
                     return {**common, "type": "block_actions", "actions": [click], "view": {"id": "V0", "type": "home"}}
                 window = render_survey_view([FlowOption("after_purchase", "ご購入後")], lang="ja")
-                opened = self.slack._push(user, window, fresh=True)
+                opened = self.slack.push_view(user, window, fresh=True)
                 return {**common, "type": "block_actions", "actions": [click], "view": opened}
             case "view":
                 return {**common, "type": "view_submission", "view": {**view, "callback_id": name}}
@@ -204,12 +204,12 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
 async def test_who_may_not_is_refused_and_nothing_is_done(place: Place, kind: Kind, name: str, user: str) -> None:
     place.refused.clear()
     place.requests.clear()
-    place.slack.requests.clear()
-    place.slack._modals.clear()
+    place.slack.api.requests.clear()
+    place.slack.modals.clear()
     # who has a window open was asked about when it opened
     await place.app._access.may("staff", user)
     answer = await place.dispatch(place.body(kind, name, user))
-    done = {record.path for record in place.slack.requests} - {"users.info", "usergroups.users.list"}
+    done = {record.path for record in place.slack.api.requests} - {"users.info", "usergroups.users.list"}
     allowed = access.permission_of(kind, name) in MAY[user]
     assert answer.status == 200
     if kind == "option":

@@ -109,7 +109,7 @@ def genuine(world: World, route: str, body: bytes, at_s: int | None = None) -> d
         case "/line/webhook":
             return sign_line(body, world.line.channel_secret)
         case "/slack/events":
-            return sign_slack(body, world.slack.signing_secret, now_s)
+            return sign_slack(body, world.slack.to_bot.signing_secret, now_s)
         case _:
             return sign_standard_webhooks(body, world.secret, "msg-1", now_s)
 

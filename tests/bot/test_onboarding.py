@@ -46,7 +46,7 @@ class Place:
         """Everything as it should be."""
         self.slack.users = {self.slack.bot_user: self.slack.users[self.slack.bot_user]}
         self.slack.channels, self.slack.groups = {}, {}
-        self.slack.scopes, self.slack.bot_token = ALL, "xoxb-1"
+        self.slack.scopes, self.slack.api.bot_token = ALL, "xoxb-1"
         self.slack.add_user("高木", id="U0STAFF")
         self.slack.add_user("支援", id="U0SUPPORT")
         self.slack.add_group("support", ["U0SUPPORT"], id="S0SUPPORT")
@@ -140,7 +140,7 @@ def gone(place: Place) -> None:
 
 
 def dead_token(place: Place) -> None:
-    place.slack.bot_token = "xoxb-other"
+    place.slack.api.bot_token = "xoxb-other"
 
 
 def slack_down(place: Place) -> None:
@@ -209,10 +209,10 @@ async def test_each_gap_is_said_with_what_to_do(
 
 
 async def test_looking_changes_nothing(place: Place) -> None:
-    place.slack.requests.clear()
+    place.slack.api.requests.clear()
     place.line.requests.clear()
     await place.look()
-    asked = {record.path for record in place.slack.requests}
+    asked = {record.path for record in place.slack.api.requests}
     assert asked <= {
         "auth.test",
         "conversations.info",

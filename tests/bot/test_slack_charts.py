@@ -13,7 +13,8 @@ import pytest_asyncio
 from bot.channel import Delivery, Sent
 from bot.slack.channel import SlackChannel, SlackError
 from bot.standins import Served, serve
-from bot.standins.slack import EVERY_SCOPE, SlackStandin
+from bot.standins.slack import SlackStandin
+from bot.standins.web_api import EVERY_SCOPE
 from flows.builtin import builtin_library
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 50
@@ -85,9 +86,9 @@ async def test_where_it_is_refused_the_same_drawing_is_uploaded_and_shown_with_i
 async def test_a_refused_chart_is_not_offered_again(room: Room) -> None:
     room.slack.takes_charts = False
     await room.send()
-    posts = sum(1 for request in room.slack.requests if request.path.endswith("chat.postMessage"))
+    posts = sum(1 for request in room.slack.api.requests if request.path.endswith("chat.postMessage"))
     await room.send()
-    again = sum(1 for request in room.slack.requests if request.path.endswith("chat.postMessage"))
+    again = sum(1 for request in room.slack.api.requests if request.path.endswith("chat.postMessage"))
     assert (posts, again) == (2, 3)
 
 
@@ -114,11 +115,11 @@ async def test_a_post_with_a_chart_whose_answer_was_lost_is_found_and_not_repeat
 
 
 async def test_an_upload_address_that_is_not_slacks_is_not_used(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = room.slack._new_file
+    answer = room.slack.api._new_file
 
     def elsewhere(args: dict[str, Any]) -> dict[str, Any]:
         return {**answer(args), "upload_url": "http://169.254.169.254/latest"}
 
-    monkeypatch.setattr(room.slack, "_new_file", elsewhere)
+    monkeypatch.setattr(room.slack.api, "_new_file", elsewhere)
     with pytest.raises(SlackError, match="not an address of Slack's"):
         await room.channel.upload(PNG, name="x.png", alt="x")

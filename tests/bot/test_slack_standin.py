@@ -83,7 +83,7 @@ class World:
 
     def opened(self) -> int:
         """How often a Socket Mode connection was asked for."""
-        return sum(record.path.endswith("apps.connections.open") for record in self.slack.requests)
+        return sum(record.path.endswith("apps.connections.open") for record in self.slack.api.requests)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a person sees it: the stand-in calls at each visible change."""
@@ -202,7 +202,7 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
         check_s=0.05,
     )
     bot_server = await serve(Starlette(routes=[Route("/slack/events", world.app.handle_http, methods=["POST"])]))
-    slack.request_url = f"{bot_server.url}/slack/events"
+    slack.to_bot.request_url = f"{bot_server.url}/slack/events"
     slack.add_user("高木", id="U0STAFF")
     slack.add_user("Hanako", id="U0HANAKO")
     slack.add_channel("alerts", private=True, members=("U0STAFF",), id="C0ALERTS")
@@ -301,15 +301,15 @@ async def test_a_double_click_and_a_redelivered_event_are_one_each(world: World)
 
 async def test_nothing_is_acknowledged_that_could_not_be_stored(world: World) -> None:
     slack = world.slack
-    patience_s = slack.ack_timeout_s
-    if slack.transport == "socket":
-        slack.ack_timeout_s = 0.2  # nothing is to come, however long one waits
+    patience_s = slack.to_bot.ack_timeout_s
+    if slack.to_bot.transport == "socket":
+        slack.to_bot.ack_timeout_s = 0.2  # nothing is to come, however long one waits
     dm = slack.dm_of("U0HANAKO")
     world.failing = True
     said = await slack.says("U0HANAKO", dm, "8")
-    assert said.status == (500 if slack.transport == "http" else 0)
+    assert said.status == (500 if slack.to_bot.transport == "http" else 0)
     assert not (await slack.command("U0STAFF", "C0ALERTS", "/survey")).ok
-    world.failing, slack.ack_timeout_s = False, patience_s
+    world.failing, slack.to_bot.ack_timeout_s = False, patience_s
     assert (await slack.redeliver(said.event_id)).ok
     assert [inbound.content for inbound in world.conversed] == [Typed("8")]
 
@@ -399,11 +399,11 @@ async def test_blocks_that_slack_would_refuse_are_refused_for_good() -> None:
 
 async def test_socket_mode_comes_back_after_the_connection_is_lost() -> None:
     async with started("socket") as world:
-        await world.slack.send_disconnect()
-        await eventually(lambda: world.opened() == 2 and world.slack.connections == 1)
+        await world.slack.to_bot.send_disconnect()
+        await eventually(lambda: world.opened() == 2 and world.slack.to_bot.connections == 1)
         assert (await world.slack.says("U0HANAKO", world.slack.dm_of("U0HANAKO"), "8")).ok
 
-        world.slack.drop_connections()
+        world.slack.to_bot.drop_connections()
         await eventually(lambda: world.opened() >= 3 and world.app.connected)
         assert (await world.slack.says("U0HANAKO", world.slack.dm_of("U0HANAKO"), "9")).ok
         assert [inbound.content for inbound in world.conversed] == [Typed("8"), Typed("9")]
@@ -412,7 +412,7 @@ async def test_socket_mode_comes_back_after_the_connection_is_lost() -> None:
 async def test_a_silent_connection_is_replaced() -> None:
     async with started("socket", silence_s=0.1) as world:
         await eventually(lambda: world.opened() >= 3 and world.app.connected)
-        assert world.slack.connections <= 2
+        assert world.slack.to_bot.connections <= 2
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -173,7 +173,7 @@ def _environ(world: World) -> dict[str, str]:
         "LINE_CHANNEL_SECRETS": world.line.channel_secret,
         "LINE_CHANNEL_ACCESS_TOKEN": world.line.access_token,
         "LINE_API_BASE_URL": settings.line_api_base_url,
-        "SLACK_BOT_TOKEN": world.slack.bot_token,
-        "SLACK_SIGNING_SECRETS": world.slack.signing_secret,
+        "SLACK_BOT_TOKEN": world.slack.api.bot_token,
+        "SLACK_SIGNING_SECRETS": world.slack.to_bot.signing_secret,
         "SLACK_API_BASE_URL": settings.slack_api_base_url,
     }

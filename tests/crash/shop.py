@@ -25,8 +25,9 @@ from bot import buttons
 from bot.clock import SystemClock
 from bot.signatures import sign_standard_webhooks
 from bot.standins.line import LineStandin
-from bot.standins.slack import SlackMessage, SlackStandin
+from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
+from bot.standins.workspace import SlackMessage
 from tests.checker import CALM, check_history
 from tests.nursery import Life, Nursery
 

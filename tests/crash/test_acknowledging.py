@@ -32,7 +32,7 @@ async def test_line_gets_503_while_the_store_fails_and_its_redelivery_counts(tmp
 async def test_slack_gets_no_acknowledgement_while_the_store_fails(tmp_path: Path, transport: Transport) -> None:
     async with world_of(tmp_path, transport=transport) as world:
         if transport == "socket":
-            world.slack.ack_timeout_s = 1.0
+            world.slack.to_bot.ack_timeout_s = 1.0
         buyer = world.new_buyer("ja", channel="slack")
         await invited(world, buyer)
         dm = world.slack.dm_of(buyer.slack_user_id)

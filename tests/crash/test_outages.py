@@ -15,7 +15,7 @@ PUSH, REPLY = "/v2/bot/message/push", "/v2/bot/message/reply"
 
 
 def _posts(world: World, path: str) -> int:
-    return sum(call.path == path for call in [*world.line.requests, *world.slack.requests])
+    return sum(call.path == path for call in [*world.line.requests, *world.slack.api.requests])
 
 
 @pytest.mark.parametrize("fault", ["reset_after_accept", "500_after_accept"])

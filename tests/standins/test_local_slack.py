@@ -66,7 +66,7 @@ async def world() -> AsyncIterator[World]:
         return answer
 
     bot = await serve(Starlette(routes=[Route("/slack/events", endpoint, methods=["POST"])]))
-    slack.request_url = f"{bot.url}/slack/events"
+    slack.to_bot.request_url = f"{bot.url}/slack/events"
     made = World(slack, clock, client, bolt)
 
     @bolt.event("message")
@@ -449,7 +449,7 @@ async def test_an_unknown_outcome_can_be_looked_up_by_metadata(world: World) -> 
         await world.client.chat_postMessage(channel=channel, text="カード", metadata=metadata)
     history = await world.client.conversations_history(channel=channel, include_all_metadata=True)
     assert [message["metadata"] for message in history["messages"]] == [metadata]
-    assert len([r for r in world.slack.requests if r.path == "chat.postMessage"]) == 1
+    assert len([r for r in world.slack.api.requests if r.path == "chat.postMessage"]) == 1
     world.slack.scopes = frozenset({"chat:write"})
     assert await world.refusal(world.client.conversations_history(channel=channel)) == "missing_scope"
 
@@ -549,7 +549,7 @@ async def test_a_picture_is_uploaded_shared_and_used_in_a_block(world: World) ->
 async def test_a_bot_that_does_not_answer_in_time_leaves_the_person_with_an_error(world: World) -> None:
     staff = world.slack.add_user("店員")
     channel = world.slack.add_channel("shop", members=[staff])
-    world.slack.ack_timeout_s = 0.05
+    world.slack.to_bot.ack_timeout_s = 0.05
 
     @world.bolt.command("/survey")
     async def survey(ack: Any) -> None:
@@ -557,13 +557,13 @@ async def test_a_bot_that_does_not_answer_in_time_leaves_the_person_with_an_erro
         await ack()
 
     assert (await world.slack.command(staff, channel, "/survey")).status == 0
-    world.slack.request_url = "http://127.0.0.1:9/"
+    world.slack.to_bot.request_url = "http://127.0.0.1:9/"
     assert (await world.slack.command(staff, channel, "/survey")).status == 0
 
 
 async def test_socket_mode_carries_everything_and_survives_lost_connections(world: World) -> None:
     slack = world.slack
-    slack.transport = "socket"
+    slack.to_bot.transport = "socket"
     customer, staff = slack.add_user("田中"), slack.add_user("店員")
     dm, channel = slack.dm_of(customer), slack.add_channel("shop", members=[staff])
     assert (await slack.says(customer, dm, "誰もいない")).status == 0
@@ -580,20 +580,20 @@ async def test_socket_mode_carries_everything_and_survives_lost_connections(worl
     handler = AsyncSocketModeHandler(world.bolt, APP_TOKEN, ping_interval=0.2)
     try:
         await handler.connect_async()
-        await until(lambda: slack.connections == 1)
+        await until(lambda: slack.to_bot.connections == 1)
         assert (await slack.says(customer, dm, "こんにちは")).ok
         await until(lambda: world.heard)
         assert (await slack.command(staff, channel, "/survey")).ok
         await slack.submits(staff, {"flow": "after_support"})
         assert slack.modal_errors(staff) == {"flow": "今は送れません"}
 
-        await slack.send_disconnect()
-        assert slack.connections == 0
-        await until(lambda: slack.connections == 1)
+        await slack.to_bot.send_disconnect()
+        assert slack.to_bot.connections == 0
+        await until(lambda: slack.to_bot.connections == 1)
         assert (await slack.says(customer, dm, "続き")).ok
-        slack.drop_connections()
-        await until(lambda: slack.connections == 0)
-        await until(lambda: slack.connections == 1)
+        slack.to_bot.drop_connections()
+        await until(lambda: slack.to_bot.connections == 0)
+        await until(lambda: slack.to_bot.connections == 1)
         assert (await slack.says(customer, dm, "また")).ok
     finally:
         await handler.close_async()
@@ -628,7 +628,7 @@ async def test_only_parsed_text_can_ring_a_phone(world: World) -> None:
 
 async def test_an_envelope_on_a_lost_connection_is_not_acknowledged(world: World) -> None:
     slack = world.slack
-    slack.transport = "socket"
+    slack.to_bot.transport = "socket"
     customer = slack.add_user("田中")
     opened = await world.client.apps_connections_open(app_token=APP_TOKEN)
     async with aiohttp.ClientSession() as session, session.ws_connect(opened["url"]) as socket:
@@ -637,10 +637,10 @@ async def test_an_envelope_on_a_lost_connection_is_not_acknowledged(world: World
         envelope = await socket.receive_json()
         assert envelope["payload"]["event"]["text"] == "聞こえますか"
         assert (envelope["retry_attempt"], envelope["accepts_response_payload"]) == (0, False)
-        slack.drop_connections()
+        slack.to_bot.drop_connections()
         ack = await saying
         assert (ack.status, ack.event_id) == (0, envelope["payload"]["event_id"])
-    assert slack.connections == 0
+    assert slack.to_bot.connections == 0
 
 
 async def test_junk_arguments_are_refused_and_never_an_error_of_the_server(world: World) -> None:

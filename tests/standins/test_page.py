@@ -252,7 +252,7 @@ async def test_slack_shows_each_person_only_their_own_channels(page: Page) -> No
 
 async def test_the_home_stands_among_the_direct_messages(page: Page) -> None:
     view = {"type": "home", "blocks": [{"type": "header", "text": {"type": "plain_text", "text": "動作状況"}}]}
-    page.slack._publish({"user_id": page.staff}, view)
+    page.slack.publish_view(page.staff, view)
     state = (await page.state(me=page.staff, channel="HOME"))["slack"]
     assert state["channels"][-1] == {"id": "HOME", "name": "ホーム", "im": True, "private": True, "latest": ""}
     (shown,) = state["messages"]
@@ -359,8 +359,8 @@ def test_the_modules_never_turn_text_into_markup_or_code() -> None:
 
 async def test_a_picture_that_was_uploaded_to_slack_is_served_as_one_and_no_other_file_is(page: Page) -> None:
     png = b"\x89PNG\r\n\x1a\n<script>1</script>"
-    file_id = str(page.slack._new_file({"filename": "trend.png", "length": len(png)})["file_id"])
-    page.slack._files[file_id]["content"] = png
+    file_id = str(page.slack.api._new_file({"filename": "trend.png", "length": len(png)})["file_id"])
+    page.slack.files[file_id]["content"] = png
     async with page.http.get(f"{page.url}/files/{file_id}") as answer:
         assert answer.status == 200
         assert answer.headers["content-type"] == "image/png"

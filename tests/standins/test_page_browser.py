@@ -212,7 +212,7 @@ async def world() -> AsyncIterator[World]:
     koe = Starlette(routes=[Route("/{path:path}", world.koe, methods=["POST"])])
     page = page_app(line=line, slack=slack, story=world)
     world.served = [await serve(app) for app in (line.app, slack.app, koe, page)]
-    slack.request_url = f"{world.served[2].url}/slack/events"
+    slack.to_bot.request_url = f"{world.served[2].url}/slack/events"
     world.url = world.served[3].url
     yield world
     for served in world.served:
@@ -372,9 +372,8 @@ async def test_the_home_is_opened_and_its_buttons_are_pressed(world: World, open
     button = {"type": "button", "action_id": "koe.home.refresh", "value": "x", "text": plain("更新")}
     header = {"type": "header", "text": plain("動作状況")}
     staff = next(user for user, person in world.slack.users.items() if not person.is_bot)
-    world.slack._publish(
-        {"user_id": staff}, {"type": "home", "blocks": [header, {"type": "actions", "elements": [button]}]}
-    )
+    blocks = [header, {"type": "actions", "elements": [button]}]
+    world.slack.publish_view(staff, {"type": "home", "blocks": blocks})
     tab = await open_tab()
     await tab.locator("#channels").get_by_role("button", name="ホーム").click()
     await expect(tab.locator("#messages").get_by_text("動作状況")).to_be_visible()

@@ -11,7 +11,8 @@ from typing import Any
 from persons import Person, invited
 
 from bot.standins.demo import World
-from bot.standins.slack import Ack, SlackMessage
+from bot.standins.to_bot import Ack
+from bot.standins.workspace import SlackMessage
 from storage.records import Case, CaseEvent
 
 __all__ = ["CHANNEL", "MINUTE_MS", "Looked", "eventually", "unhappy"]

@@ -19,7 +19,7 @@ from bot.staff.access import ANYTHING_ELSE, window_private
 from bot.staff.card import VERBS
 from bot.staff.survey import COMMAND
 from bot.standins.demo import World, open_world
-from bot.standins.slack import Ack
+from bot.standins.to_bot import Ack
 
 SHOP: dict[str, object] = PURCHASE_SHOP | {
     "alerts": {"channel": CHANNEL, "grace": "5m"},
@@ -84,7 +84,7 @@ class Silence:
                 return await self.interacts({**common, "type": kind, "callback_id": name, "message": message})
 
     async def interacts(self, payload: JsonObject) -> Ack:
-        return await self.world.slack._send("interactive", payload)
+        return await self.world.slack.to_bot.send("interactive", payload)
 
     def window(self, name: str) -> JsonObject:
         """A window filled in such a way that there is something to do, and much to ask for."""
@@ -137,11 +137,11 @@ async def silence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         looked, person = await unhappy(world), await invited(world)
         assert world.koe.access is not None
         assert await world.koe.access.may("manage", BOSS)
-        world.slack.ack_timeout_s = 60.0  # a busy machine is no reason; who waits for Slack waits for hours
-        world.slack.answering.clear()
-        world.slack.requests.clear()
+        world.slack.to_bot.ack_timeout_s = 60.0  # a busy machine is no reason; who waits for Slack waits for hours
+        world.slack.api.answering.clear()
+        world.slack.api.requests.clear()
         yield Silence(world, looked, person)
-        world.slack.answering.set()
+        world.slack.api.answering.set()
         await world.close()
 
 
@@ -176,7 +176,7 @@ async def test_every_way_in_is_acknowledged_while_slack_answers_nothing(
     app._people._people.update(remembered[0])
     app._people._groups.update(remembered[1])
     assert ack.ok, "somebody waited for Slack before the acknowledgement"
-    assert all(record.status == 0 for record in silence.world.slack.requests), "no call was answered"
+    assert all(record.status == 0 for record in silence.world.slack.api.requests), "no call was answered"
     said = json.dumps(ack.body, ensure_ascii=False)
     if kind == "option":
         assert (silence.person.customer_id in said) is known
@@ -194,7 +194,7 @@ async def test_every_way_in_was_tried() -> None:
 
 
 async def test_what_was_acknowledged_meanwhile_is_done_once_when_slack_answers_again(silence: Silence) -> None:
-    silence.world.slack.answering.set()
+    silence.world.slack.api.answering.set()
     await silence.world.advance(60_000)
     kinds = await silence.looked.kinds()
     # a click and two windows with a reply

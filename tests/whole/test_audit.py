@@ -105,7 +105,7 @@ async def _reads(looked: Looked) -> None:
         "value": looked.case_id,
         "action_ts": "1.1",
     }
-    await slack._send("interactive", {**slack._interaction(STAFF, "block_actions"), "actions": [click]})
+    await slack.to_bot.send("interactive", {**slack._interaction(STAFF, "block_actions"), "actions": [click]})
     await eventually(looked.world, lambda: slack.modal(STAFF) is not None, 60)
     await slack.closes(STAFF)
 

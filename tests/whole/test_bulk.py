@@ -11,8 +11,8 @@ from persons import DAY_MS, PURCHASE_SHOP, START_MS, Person, new_person
 
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
-from bot.standins.slack import SlackMessage
 from bot.standins.wire import NotOnScreenError
+from bot.standins.workspace import SlackMessage
 
 SHOP = PURCHASE_SHOP | {"staff": {"managers": ["U0MANAGER"], "may_trigger": ["U0STAFF"]}}
 BOSS = "U0MANAGER"

@@ -423,7 +423,9 @@ async def test_one_window_sent_twice_is_one_reply(world: World) -> None:
     view = world.slack.modal("U0STAFF")
     payload = {**world.slack._interaction("U0STAFF", "view_submission"), "view": view, "response_urls": []}
     again = {**world.slack._interaction("U0STAFF", "view_submission"), "view": view, "response_urls": []}
-    acks = await asyncio.gather(world.slack._send("interactive", payload), world.slack._send("interactive", again))
+    acks = await asyncio.gather(
+        world.slack.to_bot.send("interactive", payload), world.slack.to_bot.send("interactive", again)
+    )
     assert all(ack.ok for ack in acks)
     await world.advance(3_000)
     assert looked.person.looks().count("一度だけお送りします。") == 1

@@ -252,9 +252,9 @@ async def test_who_may_not_start_surveys_is_offered_no_customers(world: World) -
     person = await reachable(world)
     await world.slack.command("U0STAFF", "C0ALERTS", "/survey")
     await until(world, lambda: world.slack.modal("U0STAFF") is not None)
-    world.slack._modals["U0MARY"] = [world.slack._modals["U0STAFF"][-1]]
+    world.slack.modals["U0MARY"] = [world.slack.modals["U0STAFF"][-1]]
     assert await world.slack.types("U0MARY", "customer", person.customer_id) == []
-    del world.slack._modals["U0MARY"]
+    del world.slack.modals["U0MARY"]
     await world.slack.closes("U0STAFF")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from persons import DAY_MS, PURCHASE_SHOP, START_MS
 
 from bot.standins.demo import TOKYO, World, open_world
-from bot.standins.slack import SlackMessage
+from bot.standins.workspace import SlackMessage
 from storage.records import Digest
 from tests import nursery
 from tests.reports.report_history import History

@@ -13,7 +13,7 @@ import pytest_asyncio
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, invited
 
 from bot.standins.demo import TOKYO, World, open_world
-from bot.standins.slack import SlackMessage
+from bot.standins.workspace import SlackMessage
 from tests import nursery
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -53,7 +53,7 @@ async def rests(world: World) -> None:
 
 def published(world: World, user: str) -> int:
     """How often this person's Home was published."""
-    return sum(record.path == "views.publish" and record.body["user_id"] == user for record in world.slack.requests)
+    return sum(record.path == "views.publish" and record.body["user_id"] == user for record in world.slack.api.requests)
 
 
 def words(view: dict[str, Any] | None) -> str:
@@ -108,7 +108,7 @@ async def test_a_case_appears_on_the_home_of_whoever_has_looked(world: World) ->
 async def test_its_buttons_ask_for_the_permission_each_time(world: World) -> None:
     await world.slack.opens_home("U0STAFF")
     await home_of(world, "U0STAFF", "動作状況")
-    world.slack._homes["U0NEW"] = world.slack._homes["U0STAFF"]  # as if it had been published before the list changed
+    world.slack.homes["U0NEW"] = world.slack.homes["U0STAFF"]  # as if it had been published before the list changed
     assert (await world.slack.clicks_home("U0NEW", home.START)).ok
     await until(world, lambda: world.slack.modal("U0NEW") is not None)
     view = world.slack.modal("U0NEW") or {}
@@ -153,7 +153,7 @@ async def test_a_home_that_slack_does_not_take_is_no_ones_failure(world: World) 
     world.slack.fail_next("views.publish", "ratelimited:1")
     assert (await world.slack.opens_home("U0MANAGER")).ok
     async with asyncio.timeout(60):
-        while not any(record.status == 429 for record in world.slack.requests):  # noqa: ASYNC110 - no event tells of it
+        while not any(record.status == 429 for record in world.slack.api.requests):  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.01)
     await rests(world)
     assert (await world.slack.opens_home("U0MANAGER")).ok

@@ -14,7 +14,7 @@ from msgspec import structs
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
 
 from bot.standins.demo import Buyer, World, open_world
-from bot.standins.slack import SlackMessage
+from bot.standins.workspace import SlackMessage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

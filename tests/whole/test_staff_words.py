@@ -14,7 +14,7 @@ from persons import PURCHASE_SHOP, START_MS
 
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
-from bot.standins.slack import Ack
+from bot.standins.to_bot import Ack
 from tests import nursery
 
 EMMA, BOSS = "U0EMMA", "U0MANAGER"
@@ -93,7 +93,7 @@ async def test_who_comes_too_late_is_told_so_in_their_own_language(world: World)
             **world.slack._interaction(user, "block_actions"),
             "actions": [{**claim, "action_ts": f"{number}.1"}],
         }
-        assert (await world.slack._send("interactive", payload)).ok
+        assert (await world.slack.to_bot.send("interactive", payload)).ok
         await world.settle()
         assert said in looked.told(user)
 
