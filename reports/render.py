@@ -81,10 +81,19 @@ class _Parts:
         yield self.part("longer")
         if context.rows or context.indices:
             yield self.part("table")
-        yield from (self.part("row", row=row) for row in context.rows)
+        yield from (self.part("row", row=row) for row in context.rows if row.result.status in ("caution", "ok"))
         yield from (self._indices(row) for row in context.indices)
+        yield from self._hidden()
         yield self.part("groups")
         yield from self.benchmarks()
+
+    def _hidden(self) -> Iterator[str]:
+        """The metrics that may not be told, in one line for each reason."""
+        hidden = [row for row in self._context.rows if row.result.status not in ("caution", "ok")]
+        for derivable in (False, True):
+            rows = [row for row in hidden if ("sibling" in row.result.flags) is derivable]
+            if rows:
+                yield self.part("hidden", rows=rows)
 
     def benchmarks(self) -> Iterator[str]:
         """Our scores beside published figures, one by one."""
