@@ -568,20 +568,6 @@ class Shop(_Section):
     ask_to_quote: bool = False
     """Whether customers who wrote a comment are asked, once, if it may be quoted outside the company."""
 
-    @model_validator(mode="after")
-    def _once_each(self) -> Shop:
-        for name, ids in (
-            ("triggers", [r.id for r in self.triggers]),
-            ("digests", [r.id for r in self.digests]),
-            ("experiments", [e.id for e in self.experiments]),
-        ):
-            twice = sorted({i for i in ids if ids.count(i) > 1})
-            if twice:
-                raise ValueError(f"{name}: the id {twice[0]} stands twice; each needs its own")
-        if any(rule.id == "staff" for rule in self.triggers):
-            raise ValueError("triggers: the id staff is kept for surveys started with /survey; choose another")
-        return self
-
     @property
     def tz(self) -> ZoneInfo:
         """The shop's time zone."""

@@ -35,8 +35,6 @@ _WORDS = (re.compile(r"#?[A-Za-z0-9][A-Za-z0-9_-]{0,199}"), re.compile(r"#?\w[\w
 """What an id or an order number may look like in a sentence; Japanese puts no space around it."""
 _WORDS_READ = 60
 _EVERY_BATCH = 50
-_BY_STAFF = "staff"
-"""The trigger of invitations that staff start; no rule of koe.yaml may be called so."""
 _STAFF_EXPIRES_MS = 7 * triggers.DAY_MS
 _COMPLAINT_RESOLVED = "complaint_resolved"
 """The shop's own tools report that a customer was looked after: the open case is settled."""
@@ -489,7 +487,7 @@ class Invitations:
         due_ms = max(now_ms, request.at_ms or now_ms)
         return Invitation(
             id=f"staff:{invitation_id}",
-            trigger_id=_BY_STAFF,
+            trigger_id=triggers.BY_STAFF,
             flow_id=flow.id,
             survey_kind=flow.survey_kind,
             touchpoint=flow.touchpoint,
@@ -547,7 +545,7 @@ def _occasion(tx: Tx, invitation: Invitation) -> dict[str, object]:
     if event is not None:
         return facts_of(tx, event, json.loads(event.data))
     latest = tx.events_of(invitation.customer_id, types=("purchase",), limit=1)
-    if invitation.trigger_id != _BY_STAFF or not latest:
+    if invitation.trigger_id != triggers.BY_STAFF or not latest:
         return {}
     return triggers.event_facts("", {}, json.loads(latest[0].data))
 

@@ -25,6 +25,7 @@ from flows.flow import Rules
 from flows.source import DefinitionErrors, Problem, Source
 from flows.source import Path as SourcePath
 from flows.survey import Library
+from flows.triggers import BY_STAFF
 from reports import trust
 from reports.kpi_words import TARGETS
 
@@ -187,6 +188,7 @@ def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
     data = dict(source.data)
     before = len(problems)
     problems.extend(_unsound_trust(source))
+    problems.extend(_ids_taken(source))
     try:
         shop = Shop.model_validate(data)
     except ValidationError as error:
@@ -195,6 +197,26 @@ def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
             problems.append(source.problem(path, f"{_dotted(path)}{_sentence(detail, data)}"))
         return None
     return shop if len(problems) == before else None
+
+
+def _ids_taken(source: Source) -> Iterable[Problem]:
+    """Ids that stand twice, or that are Koe's own; from the file itself, as `_unsound_trust`."""
+    for section in ("triggers", "digests", "experiments"):
+        entries = source.data.get(section)
+        lines: dict[str, int] = {}
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("id") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                continue
+            where: SourcePath = (section, index, "id")
+            if name in lines:
+                message = f"{section}: the id {name} stands twice (first in line {lines[name]}); each needs its own"
+                yield source.problem(where, message)
+            elif section == "triggers" and name == BY_STAFF:
+                yield source.problem(
+                    where, f"triggers: the id {name} is kept for surveys started with /survey; choose another"
+                )
+            lines.setdefault(name, source.line(where))
 
 
 def _unsound_trust(source: Source) -> Iterable[Problem]:

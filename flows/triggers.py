@@ -33,6 +33,8 @@ _LONGEST_MS = 3 * 366 * DAY_MS
 ChannelName = Literal["line", "slack"]
 CHANNELS: tuple[ChannelName, ...] = ("line", "slack")
 """Where a customer is asked, first one they have, when a rule or a member of staff does not say."""
+BY_STAFF = "staff"
+"""Stands for the rule in what staff start; no rule may be called so."""
 Reason = Literal[
     "opted_out",
     "blocked",

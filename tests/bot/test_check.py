@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_everything_that_is_wrong_comes_at_once_in_order_of_file_and_line() -> N
     assert [problem.line for problem in problems] == sorted(p.line for p in problems[:2]) + [
         p.line for p in problems[2:]
     ]
+
+
+def test_an_id_that_stands_twice_is_named_with_whatever_else_is_wrong() -> None:
+    text = EXAMPLE.replace("retention: 2y", "retention: x").replace("id: after-support", "id: after-purchase")
+    text = text.replace("id: quarterly", "id: staff")
+    Path("koe.yaml").write_text(text, encoding="utf-8")
+    found = [problem.message for problem in check(environ=GOOD)]
+    assert len(found) == 3
+    assert found[0].startswith("retention: 'x' is no length of time")
+    assert re.fullmatch(r"triggers: the id after-purchase stands twice \(first in line \d+\); .*", found[1])
+    assert "the id staff is kept for surveys started with /survey" in found[2]
 
 
 def test_an_unreadable_line_of_env_hides_no_other_line() -> None:
