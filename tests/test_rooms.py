@@ -88,7 +88,7 @@ def test_nothing_but_the_demo_commands_imports_the_standins() -> None:
         for name in imports(path)
         if name.startswith("bot.standins") and "standins" not in path.parts
     }
-    assert found <= {"bot/cli.py"}
+    assert found <= {"bot/commands/running.py"}
 
 
 def test_flows_and_storage_never_ask_for_the_time_or_for_chance() -> None:
