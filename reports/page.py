@@ -555,6 +555,7 @@ class _Page:
                 counted = [(n, r) for n, r in numbers.get(name, ()) if r.status != "no_data"]
                 found.append(
                     SimpleNamespace(
+                        part=name,
                         id=f"h-{name}",
                         title=title,
                         name=title,
@@ -641,11 +642,11 @@ _BLOCKS: dict[Language, dict[str, str]] = {
     "ja": {
         "numbers": "回答の状況",
         "benchmarks": "公表された値との比較",
-        "topics": "言葉と話題",
         "segments": "お客さまの層",
         "trust": "信頼残高",
         "linkage": "KPIとの関連",
         "experiments": "A/Bテスト",
+        "topics": "言葉と話題",
         "care": "ご不満への対応",
         "reach": "届く範囲",
         "checks": "データの質",
@@ -654,11 +655,11 @@ _BLOCKS: dict[Language, dict[str, str]] = {
     "en": {
         "numbers": "Response",
         "benchmarks": "Beside published figures",
-        "topics": "Words and topics",
         "segments": "Customers in groups",
         "trust": "Trust balance",
         "linkage": "Link with KPIs",
         "experiments": "A/B tests",
+        "topics": "Words and topics",
         "care": "Unhappy customers",
         "reach": "Reach",
         "checks": "Data quality",

@@ -284,6 +284,17 @@ async def test_no_block_says_its_heading_twice(tmp_path: Path) -> None:
         assert not [heading for heading, first in following.items() if first.strip().startswith(heading)]
 
 
+def test_the_parts_stand_in_the_order_of_the_digest() -> None:
+    context, views = next(samples())
+    headings = re.findall(r"<h2 id=[^>]*>([^<]+)</h2>", render_page(context, views, tz=TZ)["html"])
+    order = [
+        "回答の状況", "指標", "公表された値との比較", "お客さまの層", "信頼残高", "KPI", "KPIとの関連",
+        "推奨度に関わる体験（ご購入、n=240）", "A/Bテスト", "言葉と話題", "ご不満への対応", "届く範囲",
+        "データの質", "補足",
+    ]  # fmt: skip
+    assert [heading for heading in headings if heading in order] == order
+
+
 HOWS = {"ja": ("計算式", "件数", "非表示の扱い"), "en": ("Formula", "In and out", "What is hidden")}
 
 

@@ -179,6 +179,7 @@ async def test_on_a_phone_nothing_is_cut_off_and_charts_are_drawn_to_fit(
         assert box is not None
         assert box["height"] >= 40
     if language == "ja":
+        await tab.set_viewport_size({"width": 390, "height": 1600})
         await taken(tab, "report-page-phone-ja")
 
 
@@ -189,8 +190,8 @@ async def test_filters_show_one_scope_and_one_period_and_the_address_keeps_them(
     panels = tab.locator(".panel:visible")
     await expect(panels).to_have_count(1)
     await expect(panels.locator("h3")).to_contain_text("渋谷店")
-    line, heat, response = await tab.locator("[data-scope]:not([data-weeks]):visible").all()
-    for part in (line, heat, response):
+    line, response, heat = await tab.locator("[data-scope]:not([data-weeks]):visible").all()
+    for part in (line, response, heat):
         await expect(part).to_contain_text("渋谷店")
     await expect(response.locator(".metric")).to_have_count(2)
     # what stands for everybody all the same says so, and why
