@@ -36,6 +36,7 @@ WORDS: Final = {
         "asked": ["どの程度満足していますか", "薦める可能性", "理由を教えてください", "愛着度"],
         "sorry": "申し訳ございません",
         "digest": "voc-digest",
+        "speaks": "（日本語）",
         "report": "週次レポート",
     },
     "en": {
@@ -46,6 +47,7 @@ WORDS: Final = {
         "asked": ["How satisfied are you", "How likely", "main reason", "attachment"],
         "sorry": "We're sorry we let you down",
         "digest": "voc-digest-en",
+        "speaks": "(English)",
         "report": "Weekly report",
     },
 }
@@ -158,6 +160,8 @@ async def test_the_digest_of_the_week(demo: Demo) -> None:
     for lang in ("ja", "en"):
         words = WORDS[lang]
         tab = await demo.look(lang)
+        somebody = tab.locator("#customer option").filter(has_text=str(words["speaks"])).first
+        await tab.select_option("#customer", value=await somebody.get_attribute("value"))
         await tab.locator("#channels button").filter(has_text=re.compile(f"{words['digest']}$")).click()
         first = tab.locator("#messages .post:not(.reply)").filter(has=tab.locator(".b-image img")).last
         await expect(first).to_be_visible()
