@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from typing import Any, Literal
 import scipy
 
 from reports import procedures
+from reports.disclosure import side_by_side
 from reports.masking import mask
 from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, Stratum, sibling, status_of
 from reports.procedures import Estimate
@@ -46,6 +48,7 @@ LEAST_VALIDITY = 0.3
 """Spearman's ρ of polarity and rating below which the polarity is not shown."""
 EARLIER_WEEKS = 4
 CHOSEN_PER_SIDE = 2
+_WEEK_MS = 7 * 86_400_000
 _READABLE = range(8, 201)
 """Characters of a comment that may be chosen: neither a shout nor an essay."""
 
@@ -169,7 +172,8 @@ class TopicShare:
     topic: Topic
     share: Result
     rating: Result
-    """Mean NPS rating (0–10) of the comments on it; suppressed when these, or all the others, are 1–9."""
+    """Mean NPS rating (0–10) of the comments on it; suppressed when these are 1–9, or with it the ratings of so few
+    others would follow from those of all and of other topics (flag `sibling`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +284,8 @@ class FreeText:
     fresh_words: tuple[FreshWord, ...] | None = None
     """None when there was no week to compare, or fewer than ten comments on either side."""
     grown_topics: tuple[GrownTopic, ...] | None = None
-    """As `fresh_words`: tested against the four weeks before, in a family of their own."""
+    """As `fresh_words`: tested against the four weeks before, in a family of their own. None as well where, beside the
+    topics of all weeks, they would tell those of a week with fewer than ten comments."""
     chosen: tuple[Chosen, ...] = ()
     sides_told: bool = True
     """Whether `promoters` and `detractors` may be told (`beside`)."""
@@ -484,12 +489,34 @@ def analyse_comments(
             continue
         if weeks is not None and base.n >= SUPPRESS_BELOW:
             of_week, before = ([read.of(c) for c in part.get(key, ())] for part in (now, earlier))
+            told, compared = _beside_the_weeks((c for c in comments if c.text and _group(c) == key), weeks)
+            if not told:
+                found.append(replace(base, status="suppressed", flags=("sibling",)))
+                continue
             base = replace(
-                base, fresh_words=_fresh(of_week, before), grown_topics=_grown(of_week, before, reader.topics)
+                base,
+                fresh_words=_fresh(of_week, before),
+                grown_topics=_grown(of_week, before, reader.topics) if compared else None,
             )
         found.append(_measured(base, said, read, reader, segment, seed=seed))
     found.sort(key=lambda text: (-text.n, text.instrument, text.stratum.survey_kind, text.stratum.touchpoint))
     return FreeTexts(tuple(found), read.unread(kept))
+
+
+def _beside_the_weeks(comments: Iterable[Comment], weeks: Weeks) -> tuple[bool, bool]:
+    """(whether the comments of the window may be told beside those of the weeks before, which the digest before told;
+    whether those of its last week may be told beside both)."""
+    first_ms = min(weeks.earlier_ms, weeks.start_ms)
+    begins = [weeks.week_ms - back * _WEEK_MS for back in range((weeks.week_ms - first_ms) // _WEEK_MS, -1, -1)]
+    written = {(bisect_right(begins, comment.at_ms), comment.respondent) for comment in comments}
+    sizes = Counter(week for week, _ in written)
+    last = len(begins)
+    before = range(bisect_right(begins, weeks.earlier_ms), last)
+    window = range(bisect_right(begins, weeks.start_ms), last + 1)
+    # any of the weeks before may have been compared in its time, whichever came first
+    singles = [[week] for week in range(1, last)]
+    tried = [side_by_side(sizes, [before, window, *some, [last]]) for some in (singles, singles[::-1])]
+    return tried[0][1], all(told[-1] for told in tried)
 
 
 class _Read:
@@ -596,7 +623,7 @@ def _recorder(base: FreeText, segment: str) -> _Record:
             metric=base.instrument, variant=variant, stratum=base.stratum, window=base.window, segment=segment,
             unit="latest_per_customer", n_valid=n, n_missing=base.n_missing, n_invalid=0,
             n_superseded=base.n_superseded, counts=other.get("counts", {}), score=found.score, ci_low=found.low,
-            ci_high=found.high, ci_method=found.method, status=other.get("status", status_of(n)), flags=found.flags,
+            ci_high=found.high, ci_method=found.method, status=status_of(n), flags=found.flags,
             form=form,
         )  # fmt: skip
 
@@ -607,28 +634,26 @@ def _topics(
     said: Sequence[Comment], readings: Sequence[Reading], topics: Mapping[str, Topic], record: _Record
 ) -> tuple[TopicShare, ...]:
     named = _speaking(readings)
-    rated = sum(comment.rating is not None for comment in said)
+    names = sorted(named, key=lambda name: (-named[name], name))
+    # who rated, by all the topics they speak of: from the ratings of all and of some topics those of a few might follow
+    rated = Counter(
+        frozenset(reading.topics) for comment, reading in zip(said, readings, strict=True) if comment.rating is not None
+    )
+    told = side_by_side(rated, [list(rated), *([about for about in rated if name in about] for name in names)])[1:]
     out = []
-    for name, k in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):
+    for name, may in zip(names, told, strict=True):
+        k = named[name]
         ratings = Counter(
             comment.rating
             for comment, reading in zip(said, readings, strict=True)
             if name in reading.topics and comment.rating is not None
         )
         n = sum(ratings.values())
-        # of all ratings minus these a mean of a few others could be made
-        derivable = 0 < rated - n < SUPPRESS_BELOW
-        rating = record(
-            f"topic_{name}_rating",
-            "mean",
-            n,
-            procedures.mean(ratings, 0, 10),
-            **({"status": "suppressed"} if n and derivable else {}),
-        )
+        rating = record(f"topic_{name}_rating", "mean", n, procedures.mean(ratings, 0, 10))
         share = record(
             f"topic_{name}", "share", len(said), procedures.share(k, len(said)), counts={"named": k, "of": len(said)}
         )
-        out.append(TopicShare(topics[name], share, rating.shown()))
+        out.append(TopicShare(topics[name], share, (rating if may else sibling(rating)).shown()))
     return tuple(out)
 
 

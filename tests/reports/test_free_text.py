@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pencil import worked_out
 from report_history import MONDAY, NOW_MS, TOKYO, WEEK, History, weeks_ago
 
 from reports.__main__ import Request, make_digest
@@ -59,6 +60,58 @@ def said(text: str, respondent: int, rating: int | None = None, **other: Any) ->
 def only(comments: list[Comment], **other: Any) -> FreeText:
     (found,) = analyse_comments(comments, READERS, window=Span(), **other).found
     return found
+
+
+# ------------------------------------------------------------------------------------------------ small cells
+
+_ABOUT = ("delivery", "price", "quality", "website")
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_ratings_of_a_handful_do_not_follow_from_those_of_topics(seed: int) -> None:
+    chance = random.Random(seed)
+    comments = []
+    for respondent in range(chance.choice([14, 25, 60])):
+        words = chance.sample(_ABOUT, chance.choice([0, 1, 1, 1, 2]), counts=[chance.choice([1, 9]) for _ in _ABOUT])
+        rating = chance.randint(0, 10) if chance.random() < chance.choice([0.3, 0.95]) else None
+        comments.append(said("the " + " and the ".join([*dict.fromkeys(words), "rest"]), respondent, rating))
+    found = only(comments)
+    rated = {c.respondent: READERS.of("en").read(c.text).topics for c in comments if c.rating is not None}
+    told = [frozenset(rated)]
+    for topic in found.topics:
+        about = frozenset(who for who, topics in rated.items() if topic.topic.id in topics)
+        assert topic.rating.n_valid == len(about)
+        if topic.rating.status in ("caution", "ok"):
+            told.append(about)
+    assert worked_out(told if len(rated) >= 10 else told[1:]) == []
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_what_a_handful_spoke_of_in_a_week_does_not_follow_from_two_digests(seed: int) -> None:
+    chance = random.Random(seed)
+    sizes = [chance.choice([0, 3, 6, 12, 40]) for _ in range(6)]
+    comments = []
+    for back, size in enumerate(sizes):
+        start_ms = Weeks.until(weeks_ago(back), weeks=1, tz=TOKYO).start_ms
+        for n in range(size):
+            # nearly everybody speaks of the delivery in the last two weeks: it grew
+            about = "delivery" if back < 2 and n % 5 else chance.choice(_ABOUT)
+            comments.append(said(f"the {about} was so", 1000 * back + n, at_ms=start_ms + n))
+    told: list[frozenset[int]] = []
+
+    def written(first: int, last: int) -> frozenset[int]:
+        return frozenset(c.respondent for c in comments if first >= c.respondent // 1000 >= last)
+
+    for back in (1, 0):
+        window = Weeks.until(weeks_ago(back), weeks=4, tz=TOKYO)
+        known = [c for c in comments if c.respondent // 1000 >= back]
+        for found in analyse_comments(known, READERS, window=window).found:
+            assert found.n == len(written(back + 3, back))
+            if found.topics:
+                told.append(written(back + 3, back))
+            if found.grown_topics:
+                told += [written(back, back), written(back + 4, back + 1)]
+    assert worked_out(told) == []
 
 
 # ---------------------------------------------------------------------------------------------- distinctive words
