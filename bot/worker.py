@@ -45,6 +45,9 @@ _BACKOFF_MS = 1_000
 _BACKOFF_CAP_MS = 15 * 60_000
 _ATTEMPTS = 12
 """With full jitter between 0 and min(cap, 1 s · 2ⁿ) this is a bit over an hour and a half on average."""
+_NOTED_WITHIN_S = 0.02
+"""How long a message that was accepted may wait for another unit to be noted with. Killed meanwhile, it is asked about
+after the start by its retry key or its token, as any that was on its way."""
 _LOOK_AGAIN_MS = 5_000
 """Commands beside the server may queue jobs too; they are found this soon."""
 _PUSH_PAUSE_MS = 3_600_000
@@ -268,6 +271,8 @@ class Worker:
                 if not self._noting:
                     self._noting = True
                     self._start(self._note_accepted())
+                if job.lane in self._awaited:
+                    self.store.hurry()
             case RetryLater(reason=reason, after_s=after_s, pause=pause):
                 if pause:
                     self._pause(job.channel, int((after_s or 1.0) * 1000), reason)
@@ -301,9 +306,9 @@ class Worker:
     async def _note_accepted(self) -> None:
         """Finish the jobs that were accepted and that nothing follows from.
 
-        The unit takes all that were accepted until it runs, not until it is queued; those accepted later, while its
-        commit is on its way, find a unit of their own at once. So a customer who answers within milliseconds mostly
-        finds the lane free.
+        The unit takes all that were accepted until it runs, not until it is queued, and it runs before the next answer
+        that comes in: so there is no commit for this alone while customers answer, and one who answers within
+        milliseconds finds the lane free. Whoever waits in a lane already is not kept waiting.
         """
         taken: list[Job] = []
 
@@ -318,7 +323,8 @@ class Worker:
         try:
             while True:
                 try:
-                    await self.store.write(unit, first=True, repeatable=True)
+                    awaited = any(job.lane in self._awaited for job in self._accepted)
+                    await self.store.write(unit, repeatable=True, within_s=0.0 if awaited else _NOTED_WITHIN_S)
                     break
                 except StoreError as error:
                     # they are sent; only the note of it is missing
@@ -435,7 +441,10 @@ class Worker:
         """Returns when nothing is due now and nothing is running: for clocks that somebody else moves."""
         while not self._stopping:
             if self._running:
-                await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.sleep(0)  # what was just started comes as far as it can
+                self.store.hurry()
+                if self._running:
+                    await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
                 continue
             if self._handed or self._busy or self._signal.is_set():
                 await asyncio.sleep(0)

@@ -107,10 +107,14 @@ class SqliteEngine(Generic[S]):
             raise
         return cls(path, lock, writer, readers, glances)
 
-    async def write(self, unit: Callable[[S], T], *, first: bool = False, repeatable: bool = False) -> T:
-        """What `unit` returned, once it is durable. `first`: it runs before those that wait already. `repeatable`: it
-        may run more than once, and the last time counts."""
-        return await self._writer.submit(unit, first=first, repeatable=repeatable)
+    async def write(self, unit: Callable[[S], T], *, repeatable: bool = False, within_s: float = 0.0) -> T:
+        """What `unit` returned, once it is durable. `repeatable`: it may run more than once, and the last time counts.
+        `within_s`: it waits so long for others to share their commit, and runs before them."""
+        return await self._writer.submit(unit, repeatable=repeatable, within_s=within_s)
+
+    def hurry(self) -> None:
+        """Whoever waits for others to share their commit waits no longer."""
+        self._writer.hurry()
 
     async def read(self, unit: Callable[[S], T]) -> T:
         """What `unit` returned, from a snapshot of the last commit."""
@@ -332,6 +336,9 @@ class _Lane(Generic[S]):
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
+        self._patient: list[Queued] = []
+        """Those that wait for others to share their commit, and until when the first of them does."""
+        self._patience: asyncio.TimerHandle | None = None
         self._links: list[aiosqlite.Connection] = []
         self._idle: list[aiosqlite.Connection] = []
         self._drains: set[asyncio.Task[None]] = set()
@@ -389,17 +396,32 @@ class _Lane(Generic[S]):
         lane._idle = list(lane._links)
         return lane
 
-    async def submit(self, unit: Callable[[S], T], *, first: bool = False, repeatable: bool = False) -> T:
+    async def submit(self, unit: Callable[[S], T], *, repeatable: bool = False, within_s: float = 0.0) -> T:
         if self._closed:
             raise StoreError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        if first:
-            self._queue.appendleft((unit, future, repeatable))
+        if within_s:
+            self._patient.append((unit, future, repeatable))
+            if self._patience is None:
+                self._patience = self._loop.call_later(within_s, self.hurry)
         else:
             self._queue.append((unit, future, repeatable))
+            if not self._wanted:
+                self._start_drain()
+        return await future
+
+    def hurry(self) -> None:
+        self._join_patient()
         if not self._wanted:
             self._start_drain()
-        return await future
+
+    def _join_patient(self) -> None:
+        """Those that waited for company are first in the queue."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+            self._queue.extendleft(reversed(self._patient))
+            self._patient.clear()
 
     def _start_drain(self) -> None:
         if self._queue and self._idle:
@@ -417,6 +439,7 @@ class _Lane(Generic[S]):
                 if writer is None:
                     await link.commit()
                     continue
+                self._join_patient()
                 if not writer.begin():
                     writer.outcomes = []
                     await link.commit()
@@ -458,6 +481,7 @@ class _Lane(Generic[S]):
 
     async def close(self) -> None:
         self._closed = True
+        self.hurry()
         while self._drains:
             await asyncio.wait(list(self._drains))
         for link in self._links:

@@ -63,22 +63,27 @@ class Store:
     def __init__(self, engine: SqliteEngine[Tx]) -> None:
         self._engine = engine
 
-    async def write(self, unit: Unit[T], *, first: bool = False, repeatable: bool = False) -> T:
+    async def write(self, unit: Unit[T], *, repeatable: bool = False, within_s: float = 0.0) -> T:
         """What `unit` returned, once it is durable. Its exception, if it raised one: then nothing of it is stored.
 
         A cancelled caller does not undo a unit that has started: it is stored whole or not at all, like any other.
 
         Args:
-            first: run it before the units that wait already: for a short one that makes theirs cheaper.
             repeatable: it may run more than once, and the last time counts: whatever it does outside the transaction it
                 does anew, or need not do again. Such units share a transaction without a savepoint each, which is a
                 twentieth of what an answer costs.
+            within_s: wait so long for other units to come, run before them, and share their commit: for what nobody
+                waits for, and what makes theirs cheaper. 0.0: at once.
 
         Raises:
             StoreBusy: the database is locked or the disk is full; nothing was stored.
             StoreError: it is closed, or refused a statement.
         """
-        return await self._engine.write(unit, first=first, repeatable=repeatable)
+        return await self._engine.write(unit, repeatable=repeatable, within_s=within_s)
+
+    def hurry(self) -> None:
+        """Units that wait for others to share their commit wait no longer."""
+        self._engine.hurry()
 
     async def read(self, unit: Unit[T]) -> T:
         """What `unit` returned from a snapshot of the last commit. A unit that writes is refused (StoreError)."""

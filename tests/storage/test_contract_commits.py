@@ -78,6 +78,31 @@ async def test_a_unit_that_fails_among_repeatable_ones_is_undone_alone(store: St
     assert stored == [n for n in range(40) if n != 20]
 
 
+async def test_a_patient_unit_runs_before_the_next_one_and_shares_its_commit(store: Store) -> None:
+    order: list[str] = []
+    patient = asyncio.create_task(store.write(lambda tx: order.append("patient"), within_s=3600))
+    await asyncio.sleep(0)
+    failpoints.arm("store.before_commit=diskfull@1")
+    with pytest.raises(StoreBusy):
+        await store.write(lambda tx: order.append("next"))
+    with pytest.raises(StoreBusy):
+        await patient
+    assert order == ["patient", "next"]
+
+
+async def test_a_patient_unit_waits_no_longer_than_it_said_nor_once_it_is_hurried_nor_past_the_end(url: str) -> None:
+    store = await open_store(url, now_ms=1)
+    await store.write(lambda tx: None, within_s=0.001)
+    hurried = asyncio.create_task(store.write(lambda tx: "hurried", within_s=3600))
+    await asyncio.sleep(0)
+    store.hurry()
+    assert await hurried == "hurried"
+    last = asyncio.create_task(store.write(lambda tx: "last", within_s=3600))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await last == "last"
+
+
 async def test_a_conflict_inside_a_unit_has_this_rooms_name(store: Store) -> None:
     def unit(tx: Tx) -> str:
         tx.put_case(case("K1"))
