@@ -419,16 +419,30 @@ class Worker:
     # ------------------------------------------------------------------------------------------------- ending
 
     async def stop(self, within_s: float = 8.0) -> None:
-        """Start nothing more; let running calls end within `within_s`. What does not end keeps its lease, which the
-        next start releases."""
+        """Start nothing more; let running calls end within `within_s`, and give back what was claimed and not begun.
+        What does not end keeps its lease, which the next start releases."""
         self._stopping = True
         self._signal.set()
         loop = asyncio.get_running_loop()
         end_s = loop.time() + within_s
-        while self._running and (left_s := end_s - loop.time()) > 0:
-            await asyncio.wait(tuple(self._running), timeout=left_s)
+        # a round that has begun may still start some
+        while (self._running or self._busy) and (left_s := end_s - loop.time()) > 0:
+            if self._running:
+                await asyncio.wait(tuple(self._running), timeout=left_s)
+            else:
+                await asyncio.sleep(0.001)
         for task in tuple(self._running):
             task.cancel()
+        if self._handed:
+            try:
+                await self.store.write(self._give_back)
+            except StoreError as error:
+                log.warning("leases_kept", error=str(error))
+
+    def _give_back(self, tx: Tx) -> None:
+        now_ms = self.clock.now_ms()
+        for job in self._handed:
+            tx.put_back_job(job, due_ms=now_ms, error="the server stopped")
 
     async def next_due_ms(self) -> int | None:
         """When there is something to do next, None without anything; what a paused channel has to send is due when its
