@@ -86,6 +86,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{name}：ご案内が10件未満のため、表示しません。",
         "{name}: fewer than 10 invitations, not shown.",
     ),
+    "status.few_answers": (
+        "{name}：ご案内 {n}。回答が10件未満のため、表示しません。",
+        "{name}: invited {n}; fewer than 10 answers, not shown.",
+    ),
     "status.line": (
         "{name}：ご案内 {n}・回答 {k}（{rate}%、95%信頼区間 {low}〜{high}%）・完了 {done}",
         "{name}: invited {n}, answered {k} ({rate}%, 95% CI {low} to {high}%), completed {done}",
@@ -188,6 +192,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "find.none_sent": ("これまでのご案内はありません。", "Never invited so far."),
     "find.sent": ("{at}{flow}：{state}", "{at} {flow}: {state}"),
+    "few": ("10件未満", "fewer than 10"),
     "yes": ("あり", "yes"),
     "no": ("なし", "no"),
 }  # fmt: skip
@@ -291,10 +296,11 @@ class CommandDesk:
             case _:
                 return self.help_text(person.lang)
 
-    async def _status(self, lang: str) -> str:
+    async def _status(self, wanted: CommandWanted, lang: str) -> str:
         facts = await self._facts()
+        reads = await self._access.may("read_comments", wanted.user_id, team_id=wanted.team_id)
         lines = [_say("status", lang, days=WINDOW_DAYS)]
-        lines += [_status_line(survey, lang) for survey in facts.surveys[:_SURVEYS_SHOWN]]
+        lines += [_status_line(survey, lang, reads_answers=reads) for survey in facts.surveys[:_SURVEYS_SHOWN]]
         if not facts.surveys:
             lines.append(_say("status.none", lang))
         for ja, en, since_ms in facts.paused:
@@ -507,7 +513,7 @@ class CommandDesk:
             case "digest":
                 return await self._digest(rest, wanted, person)
             case "status":
-                return _Answer(await self._status(person.lang))
+                return _Answer(await self._status(wanted, person.lang))
             case "results":
                 return _Answer(await self._results(rest, wanted, person.lang))
             case "find":
@@ -621,10 +627,11 @@ def _split(text: str) -> tuple[str, str]:
     return word.lower(), rest.strip()
 
 
-def _status_line(survey: Running, lang: str) -> str:
+def _status_line(survey: Running, lang: str, *, reads_answers: bool) -> str:
     name, n, k = cut(survey.en if lang == "en" else survey.ja, 80), survey.invited, survey.answered
-    if n < 10:
-        return _say("status.few", lang, name=name)
+    if not survey.shown_to(reads_answers=reads_answers):
+        return _say("status.few" if n < 10 else "status.few_answers", lang, name=name, n=f"{n:,}")
+    few_done = not reads_answers and 0 < survey.completed < 10
     low, high = wilson(k, n)
     line = _say(
         "status.line",
@@ -635,6 +642,6 @@ def _status_line(survey: Running, lang: str) -> str:
         rate=f"{100 * k / n:.1f}",
         low=f"{low:.1f}",
         high=f"{high:.1f}",
-        done=f"{survey.completed:,}",
+        done=_say("few", lang) if few_done else f"{survey.completed:,}",
     )
     return line + (_say("status.caution", lang) if n < 30 else "")

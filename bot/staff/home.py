@@ -35,6 +35,8 @@ WINDOW_DAYS: Final = 28
 
 _CASES_SHOWN = 5
 _CASES_LISTED = 40
+_FEW = 10
+"""Fewer are not told. Source: docs/metrics.md ("How many are enough")."""
 _VIEWERS = 10
 _VIEWED_S = 3600.0
 _ROUND_S = 10.0
@@ -65,6 +67,11 @@ class Running:
     invited: int
     answered: int
     completed: int
+
+    def shown_to(self, *, reads_answers: bool) -> bool:
+        """Whether the rate may be shown to somebody: of one to nine answers only to those who may read them one by
+        one, and of fewer than ten invitations to nobody."""
+        return self.invited >= _FEW and (reads_answers or not 0 < self.answered < _FEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "surveys.few": (
         "{name}：ご案内が10件未満のため、回答率は表示しません。",
         "{name}: fewer than 10 invitations, no rate is shown.",
+    ),
+    "surveys.few_answers": (
+        "{name}：ご案内 {n}件。回答が10件未満のため、回答率は表示しません。",
+        "{name}: {n} invitations; fewer than 10 answers, no rate is shown.",
     ),
     "surveys.rate": (
         "{name}：回答率 {rate}%（95%信頼区間 {low}〜{high}%、ご案内 {n}件）",
@@ -192,7 +203,10 @@ def render_home(facts: HomeFacts, *, viewer: str, lang: str, may: frozenset[Perm
         made.append(_header(_say("cases", lang)))
         made += _case_blocks(facts, viewer, lang, tz, named=named, most=_CASES_SHOWN)
     made.append(_header(_say("surveys", lang, days=WINDOW_DAYS)))
-    surveys = [_survey_line(survey, lang) for survey in facts.surveys] or [_say("surveys.none", lang)]
+    reads = "read_comments" in may
+    surveys = [_survey_line(survey, lang, reads_answers=reads) for survey in facts.surveys] or [
+        _say("surveys.none", lang)
+    ]
     surveys += [
         _say("surveys.paused", lang, name=cut(en if lang == "en" else ja, 80), at=time_text(since_ms, lang, tz))
         for ja, en, since_ms in facts.paused
@@ -246,10 +260,10 @@ def _case_line(case: HomeCase, now_ms: int, viewer: str, lang: str, tz: tzinfo, 
     return (" · " if lang == "en" else "・").join((who, when, _say(whose, lang)))
 
 
-def _survey_line(survey: Running, lang: str) -> str:
+def _survey_line(survey: Running, lang: str, *, reads_answers: bool) -> str:
     name, n, k = cut(survey.en if lang == "en" else survey.ja, 80), survey.invited, survey.answered
-    if n < 10:
-        return _say("surveys.few", lang, name=name)
+    if not survey.shown_to(reads_answers=reads_answers):
+        return _say("surveys.few" if n < _FEW else "surveys.few_answers", lang, name=name, n=f"{n:,}")
     low, high = wilson(k, n)
     line = _say(
         "surveys.rate", lang, name=name, rate=f"{100 * k / n:.1f}", low=f"{low:.1f}", high=f"{high:.1f}", n=f"{n:,}"

@@ -64,6 +64,16 @@ def test_a_rate_has_its_interval_window_and_n_and_few_invitations_have_none() ->
     assert "8件" not in text
 
 
+@pytest.mark.parametrize(("answered", "hidden"), [(0, False), (9, True), (10, False)])
+def test_a_handful_of_answers_is_counted_for_those_only_who_may_read_them(answered: int, hidden: bool) -> None:
+    facts = HomeFacts(NOW_MS, surveys=(Running("全体", "Overall", 40, answered, answered),))
+    for lang, few in (("ja", "回答が10件未満のため、回答率は表示しません"), ("en", "fewer than 10 answers")):
+        assert (few in shown(frozenset({"staff", "trigger"}), lang, facts)) is hidden
+        assert few not in shown(ALL, lang, facts)
+    outside = shown(frozenset({"staff"}), "ja", facts)
+    assert ("回答率 " in outside) is not hidden
+
+
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 12), (10, 10), (90, 200), (1, 100_000)])
 def test_the_interval_is_the_one_of_the_digest(k: int, n: int) -> None:
     expected = share(k, n)

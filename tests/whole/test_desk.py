@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, n
 from bot.staff import commands
 from bot.standins.demo import World, open_world
 from bot.standins.reading import block_words
+from bot.standins.slack import SlackMessage
 from storage.records import AuditEntry
 from tests import nursery
+from tests.reports.report_history import History
 
 SHOP = PURCHASE_SHOP | {
     "digests": [{"id": "weekly", "channel": "C0DIGEST", "weekday": "mon", "at": "09:00"}],
-    "staff": {"managers": ["U0MANAGER"], "may_trigger": ["U0STAFF"]},
+    "staff": {"managers": ["U0MANAGER"], "may_trigger": ["U0STAFF"], "may_read_comments": []},
 }
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,15 +49,20 @@ async def until(world: World, happened: Callable[[], bool], within_s: float = 60
         world.slack.on_change.remove(changed.set)
 
 
-async def asks(world: World, text: str, user: str = "U0MANAGER", *, within_s: float = 60.0) -> str:
+async def asks(
+    world: World, text: str, user: str = "U0MANAGER", *, where: str = "C0ALERTS", within_s: float = 60.0
+) -> str:
     """What the person alone reads after `/survey TEXT`, once it is computed."""
-    before = len(world.slack.ephemerals(user))
-    assert (await world.slack.command(user, "C0ALERTS", "/survey", text)).ok
+
+    def alone() -> list[SlackMessage]:
+        return [message for message in world.slack.messages(where, seen_by=user) if message.only_for]
+
+    before = len(alone())
+    assert (await world.slack.command(user, where, "/survey", text)).ok
 
     def answer() -> str:
         shown = [
-            "\n".join(block_words(message.blocks)) if message.blocks else message.text
-            for message in world.slack.ephemerals(user)[before:]
+            "\n".join(block_words(message.blocks)) if message.blocks else message.text for message in alone()[before:]
         ]
         return next((words for words in shown if not words.startswith(("集計しています", "試算しています"))), "")
 
@@ -147,6 +155,31 @@ async def test_results_come_from_a_child_process_and_hide_few(world: World) -> N
     assert "+" not in told.split("Net Promoter")[0], "nothing of the score is shown"
     assert "指標「xyz」はありません" in await asks(world, "results xyz")
     assert "読み取れません" in await asks(world, "results nps 3000d")
+
+
+async def test_what_a_handful_answered_is_told_to_those_alone_who_may_read_it_and_to_no_channel(world: World) -> None:
+    history = History(numbers=iter(range(5000, 9000)))
+    history.nps(6, 0, 6, monday=date(2026, 11, 16))
+    history.invited(12, monday=date(2026, 11, 16))
+    history.invite_everyone()
+    await world.koe.store.write(history.store)
+
+    def in_channels() -> list[SlackMessage]:
+        return [m for name in ("C0ALERTS", "C0DIGEST") for m in world.slack.messages(name) if not m.only_for]
+
+    before = in_channels()
+    told = await asks(world, "results NPS 30d")
+    assert "NPS" in told
+    for user, where in (("U0STAFF", "C0ALERTS"), ("U0MARY", world.slack.dm_of("U0MARY"))):
+        assert "staff.may_read_comments" in await asks(world, "results NPS 30d", user, where=where)
+        assert (await audit(world))[0].detail.startswith("command:results")
+    await world.settle()
+    assert in_channels() == before
+    status = await asks(world, "status")
+    staff = await asks(world, "status", "U0STAFF")
+    assert "回答 6（" in status
+    assert "f：ご案内 18。回答が10件未満のため、表示しません。" in staff
+    assert "回答 6" not in staff
 
 
 async def test_find_says_who_it_is_and_what_they_were_sent(world: World) -> None:
