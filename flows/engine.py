@@ -131,11 +131,6 @@ def step(flow: Flow, state: State, input: Input) -> Step:  # noqa: A002
     return Step(turn.state, tuple(turn.out))
 
 
-def is_unhappy(flow: Flow, state: State) -> bool:
-    """Whether the answers that count cross a limit of the `unhappy` rule."""
-    return _Turn(flow, state, 0).unhappy()
-
-
 def summary(flow: Flow, state: State) -> tuple[Given, ...]:
     """The answers of this session, in the order of the flow."""
     found = []

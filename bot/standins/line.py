@@ -643,8 +643,7 @@ class LineStandin:
         reached = [
             user_id
             for user_id in recipients
-            if _reachable(user := self.users[user_id])
-            or (way == "push" and not user.blocked and now - (user.wrote_at_ms or -NON_FRIEND_MS) < NON_FRIEND_MS)
+            if _reachable(user := self.users[user_id]) or (way == "push" and _wrote_lately(user, now))
         ]
         if self.quota is not None and self.usage + len(reached) > self.quota:
             raise _RefusedError(429, _MONTHLY)

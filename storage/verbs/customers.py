@@ -78,14 +78,6 @@ class CustomerVerbs(Verbs):
             },
         )
 
-    def customer_by_key(self, kind: str, key_hash: str) -> str | None:
-        """The id of the customer this key leads to, or None."""
-        row = self._db.one(
-            "SELECT customer_id FROM match_keys WHERE kind = :kind AND key_hash = :key_hash",
-            {"kind": kind, "key_hash": key_hash},
-        )
-        return row[0] if row else None
-
     def put_address(self, address: Address) -> None:
         """Insert, or link / refresh language of the existing one; never unlinks; a block is kept.
 

@@ -167,12 +167,3 @@ class TrustVerbs(Verbs):
             )
             == 1
         )
-
-    def trust_drops_between(self, start_ms: int, end_ms: int) -> list[TrustDrop]:
-        """Drops that were found in [start, end), oldest first."""
-        rows = self._db.all(
-            "SELECT customer_id, at_ms, high, balance, case_id FROM trust_drops"
-            " WHERE at_ms >= :start_ms AND at_ms < :end_ms ORDER BY at_ms, customer_id",
-            {"start_ms": start_ms, "end_ms": end_ms},
-        )
-        return [TrustDrop(*row) for row in rows]

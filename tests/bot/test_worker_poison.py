@@ -69,7 +69,7 @@ async def test_a_job_that_always_raises_is_given_up_with_its_reason_while_others
     await queue(world, bad)
     buyer = await asked(world, "T-beside")
     assert "手間や負担" in world.line.transcript(buyer.line_user_id)
-    with capture_logs() as logged:  # drawing twelve tracebacks takes longer than all the rest
+    with capture_logs() as logged:
         await world.advance(2 * DAY_MS)
     assert any(entry["event"] == "job_failed" for entry in logged)
     given_up = await world.koe.store.read(lambda tx: tx.find_job(bad.id))

@@ -63,7 +63,7 @@ TYPICAL: dict[Lang, dict[str, str]] = {
     },
 }
 
-SMALL = ("inv.small", "inv.first", "q.reason.small", "foot.customer")
+SMALL = ("inv.small", "inv.first", "q.reason.small")
 """Shown small and grey, outside the limit of a bubble."""
 
 
@@ -164,9 +164,7 @@ def test_buttons_are_short_and_end_without_a_full_stop(library: Library) -> None
 @pytest.mark.parametrize("lang", LANGS)
 def test_every_sentence_is_closed(library: Library, lang: Lang) -> None:
     for text_id in library.deck.ids():
-        if is_button(text_id) or text_id.startswith(
-            ("alt.", "label.", "range.", "here.", "foot.", "card.prefill", "mine")
-        ):
+        if is_button(text_id) or text_id.startswith(("alt.", "label.", "range.", "here.", "mine")):
             continue
         for line in library.deck.template(text_id, lang).raw.split("\n"):
             if re.search(r"\{(name\?|text)\}|[：:]|URL|^\[Ad\]|^【広告】|\{expires\?\}|「|\"", line):

@@ -167,8 +167,9 @@ async def test_the_latest_word_on_consent_holds_whatever_order_it_arrives_in(sto
 async def test_a_match_key_leads_to_one_customer(store: Store) -> None:
     await store.write(lambda tx: tx.put_match_key("C001", "email", "hash", "event", NOON))
     await store.write(lambda tx: tx.put_match_key("C002", "email", "hash", "event", NOON + 1))
-    assert await store.read(lambda tx: tx.customer_by_key("email", "hash")) == "C002"
-    assert await store.read(lambda tx: tx.customer_by_key("phone", "hash")) is None
+    before, after = await store.read(lambda tx: (tx.dossier("C001"), tx.dossier("C002")))
+    assert before.match_keys == ()
+    assert [(key.kind, key.key_hash, key.created_ms) for key in after.match_keys] == [("email", "hash", NOON + 1)]
 
 
 # ------------------------------------------------------------------------------------------- the contact cap's facts
@@ -402,7 +403,7 @@ async def test_nothing_revives_an_erased_customer(store: Store) -> None:
     def check(tx: Tx) -> None:
         assert tx.find_customer(CANARY) is None
         assert tx.find_address("line", "Udest", "U-canary") is None
-        assert tx.customer_by_key("email", "h-canary") is None
+        assert tx.dossier(CANARY).match_keys == ()
         assert tx.events_of(CANARY) == []
         assert tx.find_invitation("I3") is None
         assert tx.consent(CANARY, "surveys") is None
