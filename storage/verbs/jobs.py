@@ -211,7 +211,8 @@ class JobVerbs(Verbs):
             "mark": MARK,
             "channel": channel,
         }
-        # three texts for three indexes; the rest of the filter is the same
+        # three texts for three indexes; the rest of the filter is the same. A customer's jobs are found by their
+        # sessions, where they have one: an index of their own would be two more entries for every answer.
         if key:
             return self._db.run(
                 "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL"
@@ -234,7 +235,10 @@ class JobVerbs(Verbs):
         if customer_id:
             return self._db.run(
                 "UPDATE jobs SET state = 'cancelled', finished_ms = :at_ms, claim_ms = NULL, lease_until_ms = NULL"
-                " WHERE customer_id = :customer_id AND customer_id <> '' AND finished_ms IS NULL"
+                " WHERE id IN (SELECT id FROM jobs WHERE session_id = '' AND customer_id = :customer_id"
+                " AND customer_id <> '' UNION ALL SELECT j.id FROM sessions AS s JOIN jobs AS j"
+                " ON j.session_id = s.id AND j.session_id <> '' WHERE s.customer_id = :customer_id)"
+                " AND customer_id = :customer_id AND finished_ms IS NULL"
                 " AND (:kinds = '' OR REPLACE(:kinds, :mark || kind || :mark, '') <> :kinds)"
                 " AND (:channel = '' OR channel = :channel)",
                 params,

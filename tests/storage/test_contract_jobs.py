@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from store_rows import NOON, job
+from store_rows import NOON, job, session
 
 from storage.errors import Conflict
 from storage.records import Job
@@ -179,6 +179,7 @@ async def test_kinds_are_chosen_and_paused_channels_left_alone(store: Store) -> 
 
 async def test_cancelling_takes_the_lease_away_from_whoever_is_about_to_act(store: Store) -> None:
     def unit(tx: Tx) -> None:
+        tx.new_session(session("S1", customer_id="C001"))
         tx.put_job(job("1", session_id="S1", customer_id="C001", channel="line"))
         tx.put_job(job("2", session_id="S1", customer_id="C001", kind="wake"))
         tx.put_job(job("3", customer_id="C001", key="plan:1"))
