@@ -164,8 +164,13 @@ class _Page:
 
     def _whole(self, part: str) -> str:
         """What a part says when something is chosen that it cannot be cut to: whose numbers it has, and why."""
-        own = self._words.window(self._context.week_start, self._context.week_end)
-        return _WHOLE[self._lang][part].format(window=own)
+        context, kpis = self._context, self._kpi_span()
+        # the headline may be that of four weeks, and figures of the shop are those of the last week of a month
+        first = context.window_start if part == "lead" else context.week_start
+        window = self._words.window(first, context.week_end)
+        if part == "kpis" and kpis is not None:
+            window = self._words.span(kpis)
+        return _WHOLE[self._lang][part].format(window=window)
 
     def _figured(self, *draws: Callable[..., Chart | None], how: Terms | None = None) -> list[SimpleNamespace]:
         """Each chart, drawn for a desk and for a phone; those without anything to draw are left out."""

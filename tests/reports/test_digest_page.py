@@ -347,6 +347,14 @@ def test_a_part_in_words_says_how_many_of_its_numbers_are_hidden_and_why() -> No
     )
 
 
+async def test_what_cannot_be_cut_names_the_dates_it_is_of(tmp_path: Path) -> None:
+    context, views = await views_of(scene("rolling weeks"), tmp_path)
+    html = page_in("ja", context, views)["html"]
+    notes = re.findall(r'<p class="note whole" hidden>([^<]+)</p>', html)
+    assert "絞り込みにかかわらず、全体・10/26〜11/22 の値です。" in notes[0]
+    assert any(note.startswith("全体・11/16〜11/22 の値です。件数が少なく") for note in notes)
+
+
 async def test_comments_are_never_on_the_page(tmp_path: Path) -> None:
     history = busy_shop(weeks=3)
     for _ in range(40):
