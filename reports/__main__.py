@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import json
 import secrets
 import sys
@@ -223,6 +224,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
     weeks = Weeks.until(reported.weeks.last(1).first, weeks=read, tz=tz)
 
     def unit(tx: Tx) -> tuple[Gathered, list[Comment], Views | None]:
+        comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
         gathered = gather(
             tx,
             shop=shop,
@@ -234,7 +236,6 @@ async def make_digest(request: Request) -> dict[str, Any]:
             trials=request.experiments,
             trust_rules=request.trust,
         )
-        comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
         views = gather_views(tx, gathered, rule=rule, shop=shop, tz=tz) if request.page else None
         return gathered, comments, views
 
@@ -262,6 +263,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
         segment=rule.segment,
         seed=f"{rule.id} {period}",
     )
+    del comments  # a year of events wants its memory
     context = with_texts(gathered.computed(), found)
     own = None if request.templates is None else Path(request.templates)
     try:
@@ -318,6 +320,22 @@ def check_templates(request: TemplatesRequest) -> dict[str, Any]:
     return {"problems": [asdict(problem) for problem in template_problems(request.templates)]}
 
 
+def _return_memory() -> None:
+    """Have the C library give every large array back when it is gone, where it can be told to (glibc). By itself it
+    keeps what a second thread has freed, and takes larger and larger arrays from there: together a quarter of what the
+    digest of a large shop holds."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 16 * _LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE_BYTES = 1 << 22
+"""Larger than a block of resamples, which comes and goes thousands of times."""
+
+
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
     """What was given on the command line, under the names of the request."""
     parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
@@ -337,6 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; reads stdin, writes stdout and stderr."""
     given = _options(sys.argv[1:] if arguments is None else arguments)
     command = given.pop("command")
+    _return_memory()
     try:
         asked = sys.stdin.buffer.read()
         if command == "results":

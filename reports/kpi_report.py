@@ -99,7 +99,7 @@ class KpiReading:
 
     windows: tuple[Window, ...]
     """SERIES_WEEKS weeks up to the one that is reported, the oldest first."""
-    tables: EventTables
+    events: RawEvents
     rated: tuple[Said, ...]
     """Answers about satisfaction since the beginning of the week."""
     followed: tuple[Said, ...] | None
@@ -138,7 +138,7 @@ def read_kpis(
         followed = tuple(said)
     return KpiReading(
         windows,
-        _tables(tx, read_from, windows[0].start_ms, now_ms, tz),
+        _events(tx, read_from, windows[0].start_ms, now_ms, tz),
         tuple(_said_between(answers, windows[-1].start_ms, now_ms, Valid(specs, SATISFACTION))),
         followed,
         _drop_offs(tx, windows[-1]),
@@ -146,7 +146,11 @@ def read_kpis(
 
 
 def kpi_report(
-    reading: KpiReading, *, settings: KpiSettings | None = None, targets: Mapping[str, float] | None = None
+    reading: KpiReading,
+    tables: EventTables,
+    *,
+    settings: KpiSettings | None = None,
+    targets: Mapping[str, float] | None = None,
 ) -> KpiReport:
     """The figures of one ISO week, the eight weeks up to it, and what customers did after their answers.
 
@@ -155,11 +159,12 @@ def kpi_report(
 
     Args:
         reading: of `read_kpis`.
+        tables: of its events.
         settings: what only the shop knows.
         targets: name → target (`reports.kpi_words.TARGETS`).
     """
     own = settings or KpiSettings()
-    tables, this = reading.tables, reading.windows[-1]
+    this = reading.windows[-1]
     found = kpis(tables, this, own, given=given_answers(reading.rated), lifetime=False)
     if len(tables.purchases):
         found += lifetime_values(tables, replace(this, start_ms=this.end_ms - LOOK_BACK_MS), own)
@@ -182,8 +187,8 @@ def _week(monday: date, now_ms: int, tz: tzinfo) -> Window:
     return Window(midnight_ms(monday, tz), midnight_ms(monday + timedelta(weeks=1), tz), now_ms, tz)
 
 
-def _tables(tx: Tx, read_from_ms: int, first_ms: int, until_ms: int, tz: tzinfo) -> EventTables:
-    """The tables of the events from `read_from_ms` on, of all contracts before, and of the older orders of who bought
+def _events(tx: Tx, read_from_ms: int, first_ms: int, until_ms: int, tz: tzinfo) -> RawEvents:
+    """The events from `read_from_ms` on, of all contracts before, and of the older orders of who bought
     first in the weeks that are reported, which begin at `first_ms`."""
     events = RawEvents(tz)
     read_events(tx, events, read_from_ms, until_ms)
@@ -198,7 +203,7 @@ def _tables(tx: Tx, read_from_ms: int, first_ms: int, until_ms: int, tz: tzinfo)
         deed_of(event.customer_id, event.type, event.occurred_ms, event.data)
         for event in (*tx.contract_steps(read_from_ms), *older)
     )
-    return events.tables()
+    return events
 
 
 Answered = int | tuple[str, ...]

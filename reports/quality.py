@@ -41,7 +41,7 @@ from reports.respondents import Asked
 from reports.rounding import rounded, signed
 from reports.sittings import Sitting, sittings_of
 from reports.words import Language, Words, number
-from storage.records import Answer, Invited, RollupCell
+from storage.records import Answer, DelayCount, Invited, RollupCell
 from storage.store import Tx
 
 DAY_MS = 86_400_000
@@ -602,32 +602,31 @@ def _timing_json(timing: Timing) -> dict[str, Any]:
     }
 
 
-def gather_quality(
-    tx: Tx,
-    start_ms: int,
-    end_ms: int,
-    *,
-    now_ms: int,
-    specs: Mapping[str, InstrumentSpec],
-    window: Span,
-    scored: Iterable[tuple[Result, Tally]] = (),
-    by_channel: Iterable[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = (),
-    asked: Iterable[Asked] = (),
-    tables: EventTables,
-) -> Quality:
-    """All checks of a stored window [start, end) of whole weeks, `window` being its two Mondays.
+@dataclass(frozen=True, slots=True)
+class QualityReading:
+    """What the checks of a window are made of. Nothing more is asked of the store."""
+
+    window: Span
+    invited: Sequence[Invited]
+    batteries: Sequence[Sitting]
+    """Of batteries with a reversed item."""
+    straightline: int
+    speeder: int
+    careless: Mapping[Key, Tally]
+    """The answers of both that count."""
+    careless_people: Collection[str]
+    delays: Sequence[DelayCount]
+    cells: Sequence[RollupCell]
+
+
+def read_quality(
+    tx: Tx, start_ms: int, end_ms: int, *, specs: Mapping[str, InstrumentSpec], window: Span
+) -> QualityReading:
+    """What the checks of a stored window [start, end) of whole weeks, `window` being its two Mondays, are made of.
 
     Reads the window's invitations, the roll-up, the sessions of batteries
     with a reversed item, and the sessions that were too quick: what it holds grows with these, not with all answers.
-
-    Args:
-        now_ms: invitations younger than seven days by then are not judged yet.
-        scored: leading results with their answers, to be looked at without careless ones.
-        by_channel: satisfaction, each customer once, by channel.
-        asked: respondents to batteries, to be looked at without careless ones.
-        tables: what happened in the window and in the year before.
     """
-    invited = tx.invited_between(start_ms, end_ms)
     items = [spec for spec in specs.values() if spec.item is not None]
     turned = {spec.item.battery for spec in items if spec.item is not None and spec.item.reverse}
     battery_items = [spec.id for spec in items if spec.item is not None and spec.item.battery in turned]
@@ -637,28 +636,63 @@ def gather_quality(
     same = {sitting.session for sitting in batteries if is_straightline(sitting, specs)}
     quick = set(tx.quick_sessions(start_ms, end_ms, ms_per_question=MS_PER_QUESTION))
     careless, people = _careless_answers(tx, sorted(same | quick), start_ms, end_ms, specs)
+    return QualityReading(
+        window=window,
+        invited=tx.invited_between(start_ms, end_ms),
+        batteries=batteries,
+        straightline=len(same),
+        speeder=len(quick),
+        careless=careless,
+        careless_people=people,
+        delays=tx.values_by_delay("nps", start_ms, end_ms, early_ms=EARLY_MS) if "nps" in specs else (),
+        cells=[cell for cell in tx.rollup(window.start, window.end) if cell.week < window.end],
+    )
+
+
+def check_quality(
+    found: QualityReading,
+    tables: EventTables,
+    *,
+    now_ms: int,
+    specs: Mapping[str, InstrumentSpec],
+    scored: Iterable[tuple[Result, Tally]] = (),
+    by_channel: Iterable[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = (),
+    asked: Iterable[Asked] = (),
+) -> Quality:
+    """All checks of a window.
+
+    Args:
+        found: of `read_quality`.
+        tables: what happened in the window and in the year before.
+        now_ms: invitations younger than seven days by then are not judged yet.
+        specs: instrument → how it is scored.
+        scored: leading results with their answers, to be looked at without careless ones.
+        by_channel: satisfaction, each customer once, by channel.
+        asked: respondents to batteries, to be looked at without careless ones.
+    """
+    window = found.window
     without = []
     for result, counted in scored:
         key = (result.metric, replace(result.stratum, lang=""))
-        found = score_without(specs[result.metric], counted, careless.get(key, Tally()), result)
-        if found is not None:
-            without.append(found)
-    for one in asked:
-        without += indices_without(one, people, window=window)
+        one = score_without(specs[result.metric], counted, found.careless.get(key, Tally()), result)
+        if one is not None:
+            without.append(one)
+    for battery in asked:
+        without += indices_without(battery, found.careless_people, window=window)
     consistent = (
-        channel_consistency(spec, found, stratum=stratum, window=window) for spec, stratum, found in by_channel
+        channel_consistency(spec, tallies, stratum=stratum, window=window) for spec, stratum, tallies in by_channel
     )
     return Quality(
         window=window,
-        nonresponse=_shown(nonresponse(profiles_of(invited, tables, now_ms), window=window)),
-        timing=_timings(tx, start_ms, end_ms, specs, window),
-        careless=Careless(len(same), len(quick), tuple(without)),
-        acquiescence=_shown(acquiescence(people_of(batteries), specs, window=window)),
+        nonresponse=_shown(nonresponse(profiles_of(found.invited, tables, now_ms), window=window)),
+        timing=_timings(found.delays, specs, window),
+        careless=Careless(found.straightline, found.speeder, tuple(without)),
+        acquiescence=_shown(acquiescence(people_of(found.batteries), specs, window=window)),
         shapes=tuple(
             replace(shape, results=_shown(shape.results))
-            for shape in shapes(places_of(_cells(tx, window), specs), specs, window=window)
+            for shape in shapes(places_of(found.cells, specs), specs, window=window)
         ),
-        consistency=tuple(found for found in consistent if found is not None),
+        consistency=tuple(one for one in consistent if one is not None),
     )
 
 
@@ -666,18 +700,12 @@ def _shown(results: Sequence[Result]) -> tuple[Result, ...]:
     return tuple(result.shown() for result in results)
 
 
-def _cells(tx: Tx, window: Span) -> list[RollupCell]:
-    return [cell for cell in tx.rollup(window.start, window.end) if cell.week < window.end]
-
-
-def _timings(
-    tx: Tx, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec], window: Span
-) -> tuple[Timing, ...]:
+def _timings(delays: Iterable[DelayCount], specs: Mapping[str, InstrumentSpec], window: Span) -> tuple[Timing, ...]:
     spec = specs.get("nps")
     if spec is None:
         return ()
     values: dict[Stratum, dict[bool, list[tuple[object, int]]]] = {}
-    for counted in tx.values_by_delay(spec.id, start_ms, end_ms, early_ms=EARLY_MS):
+    for counted in delays:
         stratum = Stratum(counted.survey_kind, counted.touchpoint, counted.wording_id, counted.label_set)
         values.setdefault(stratum, {True: [], False: []})[counted.early].append((counted.value, counted.customers))
     return tuple(

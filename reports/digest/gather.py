@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ from reports.drivers import DriverAnalysis, analyse, driver_sittings
 from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts, beside
-from reports.kpi_report import READ_BACK_MS, SERIES_WEEKS, KpiReading, kpi_report, read_kpis
+from reports.kpi_report import READ_BACK_MS, SERIES_WEEKS, KpiReading, KpiReport, kpi_report, read_kpis
 from reports.kpis import midnight_ms
 from reports.look_back import AnswerWeeks
 from reports.metrics import (
@@ -50,7 +50,7 @@ from reports.metrics import (
     sibling,
 )
 from reports.portfolio import gather_portfolio
-from reports.quality import SATISFACTION, Quality, Timing, gather_quality
+from reports.quality import SATISFACTION, Quality, Timing, check_quality, read_quality
 from reports.segments import LOOK_BACK_MS
 from reports.sittings import Sitting
 from reports.trust import Rules
@@ -140,6 +140,7 @@ def gather(
     whole = not digest_rule.narrowed
     asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
     reading = _read_kpis(tx, source.answers, reported, now_ms, instruments) if whole else None
+    checks = _read_checks(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments) if whole else None
     attitudes = read_attitudes(source.answers, weeks, instruments) if whole and asked & {"affinity", "nrs"} else None
     portfolio = None
     if whole and trust_rules is not None:
@@ -184,9 +185,7 @@ def gather(
         segments=(),
         kpis=None,
         reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
-        quality=Quality()
-        if reading is None
-        else _quality(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments, reading.tables),
+        quality=Quality(),
         care=care_of(tx, weeks, now_ms, tz),
         late=_late(tx, lead[0], weeks, tz),
         first=not has_past and is_first(tx, shop.primary_metric, weeks),
@@ -210,6 +209,7 @@ def gather(
         context,
         shop,
         reading,
+        checks,
         attitudes,
         None if quarter is None else Span(*(day.isoformat() for day in quarter)),
         sittings,
@@ -235,13 +235,14 @@ def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneIn
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """A digest of which nothing is left to be read: what takes long can be computed when the transaction is over. A
-    transaction that stays open keeps the write-ahead log from being emptied."""
+    """A digest of which nothing is left to be read: what takes long can be computed when the transaction is over, once.
+    A transaction that stays open keeps the write-ahead log from being emptied."""
 
     counted: DigestContext
-    """Without the figures of the shop, groups of customers and drivers."""
+    """Without the figures of the shop, groups of customers, checks of the answers and drivers."""
     _shop: Shop
     _reading: KpiReading | None
+    _checks: Callable[[EventTables], Quality] | None
     _attitudes: Attitudes | None
     _quarter: Span | None
     _sittings: Sequence[Sitting]
@@ -253,16 +254,22 @@ class Gathered:
     def computed(self) -> DigestContext:
         """The digest, ready to be rendered but for the words of comments (`with_texts`)."""
         shop, reading, specs = self._shop, self._reading, self.counted.specs
-        kpis = None if reading is None else kpi_report(reading, settings=shop.kpis, targets=shop.targets)
-        if kpis is not None and all(result.status == "no_data" for result in kpis.results):
-            kpis = None
+        kpis: KpiReport | None = None
         segments: tuple[Result, ...] = ()
-        if reading is not None and self._attitudes is not None:
-            segments = segments_of(self._attitudes, reading.tables)
+        quality = Quality()
+        if reading is not None:
+            tables = reading.events.tables()
+            kpis = kpi_report(reading, tables, settings=shop.kpis, targets=shop.targets)
+            if all(result.status == "no_data" for result in kpis.results):
+                kpis = None
+            if self._attitudes is not None:
+                segments = segments_of(self._attitudes, tables)
+            if self._checks is not None:
+                quality = self._checks(tables)
         drivers: tuple[DriverAnalysis, ...] = ()
         if self._quarter is not None:
             drivers = analyse(self._sittings, specs, blocks=shop.blocks, window=self._quarter)
-        context = replace(self.counted, kpis=kpis, segments=segments, drivers=drivers)
+        context = replace(self.counted, kpis=kpis, segments=segments, quality=quality, drivers=drivers)
         return replace(context, missing_blocks=_missing(context, whole=self.whole, ledger=self.ledger))
 
 
@@ -350,15 +357,10 @@ def _asides(trials: Sequence[Trial], week: WeekRange, tz: ZoneInfo) -> set[tuple
     return {(instrument, (wording, labels)) for trial in running for instrument, wording, labels in trial.asides}
 
 
-def _quality(
-    tx: Tx,
-    source: Source,
-    window: WeekRange,
-    now_ms: int,
-    tz: ZoneInfo,
-    instruments: Mapping[str, InstrumentSpec],
-    tables: EventTables,
-) -> Quality:
+def _read_checks(
+    tx: Tx, source: Source, window: WeekRange, now_ms: int, tz: ZoneInfo, instruments: Mapping[str, InstrumentSpec]
+) -> Callable[[EventTables], Quality]:
+    """What makes the checks of the answers out of what happened; everything else is read."""
     scored: list[tuple[Result, Tally]] = []
     by_channel: list[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = []
     for group in source.groups(window):
@@ -368,18 +370,17 @@ def _quality(
             scored.append((measure(spec, counted, stratum=stratum, window=window.span())[0].shown(), counted))
             if spec.id in SATISFACTION:
                 by_channel.append((spec, stratum, source.by_channel(group, wording, window)))
-    found = gather_quality(
-        tx,
-        *window.instants(tz),
-        now_ms=now_ms,
-        specs=instruments,
-        window=window.span(),
-        scored=scored,
-        by_channel=by_channel,
-        asked=source.asked(window),
-        tables=tables,
-    )
-    return replace(found, timing=tuple(_told(source, timing, window) for timing in found.timing))
+    read = read_quality(tx, *window.instants(tz), specs=instruments, window=window.span())
+    asked = source.asked(window)
+
+    def checked(tables: EventTables) -> Quality:
+        found = check_quality(
+            read, tables, now_ms=now_ms, specs=instruments, scored=scored, by_channel=by_channel, asked=asked
+        )
+        # every score that stands beside them is counted already
+        return replace(found, timing=tuple(_told(source, timing, window) for timing in found.timing))
+
+    return checked
 
 
 def _told(source: Source, timing: Timing, window: WeekRange) -> Timing:

@@ -281,7 +281,9 @@ class AnswerVerbs(WeekVerbs):
             " label_set",
             {"first_week": first_week, "last_week": last_week, "instrument": instrument},
         )
-        return [RollupCell(*row) for row in rows]
+        # few texts, each in thousands of cells
+        texts: dict[str, str] = {}
+        return [RollupCell(*_shared(row, texts)) for row in rows]
 
     def recompute_rollup(self) -> list[RollupCell]:
         """The roll-up computed from raw rows, for the checker and for repairs (writes nothing)."""
@@ -377,3 +379,8 @@ class AnswerVerbs(WeekVerbs):
 def _row(answer: Answer, value: str) -> Row:
     """What a row of `former_answers` says of an answer, and one of `answers`, which knows no `replaced_ms`."""
     return astuple(answer if value is answer.value else replace(answer, value=value))
+
+
+def _shared(row: Row, texts: dict[str, str]) -> Row:
+    """The row with texts that are in memory once, however many rows have them."""
+    return tuple(texts.setdefault(value, value) if isinstance(value, str) else value for value in row)

@@ -200,6 +200,13 @@ async def write_store(database: Path, weeks: int, count: int, *, customers: int,
     return written
 
 
+def forget_columns(database: Path) -> None:
+    """As if no digest had been made yet: no week is kept as columns."""
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        db.execute("DELETE FROM week_columns")
+        db.commit()
+
+
 def _cells(answers: Columns) -> Columns:
     """The roll-up of one week's answers."""
     frame = pd.DataFrame(answers)

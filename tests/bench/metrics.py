@@ -306,8 +306,18 @@ async def one_by_one(plan: Plan, store: Path, folder: Path) -> None:
 
 
 def digests(plan: Plan, stores: dict[int, Path], bounds: Bounds) -> None:
-    """The digest of the last week as `koe serve` has it made, from both histories in turns."""
-    print(f"\nThe digest of one week, {plan.digests} times from each history")
+    """The digest of the last week as `koe serve` has it made, from both histories in turns: the first one, which keeps
+    the weeks it looks back on as columns, and those that follow. These are judged: a week is closed once."""
+    print("\nThe first digest of a store: closed weeks become columns")
+    first: dict[int, Run] = {}
+    for weeks, path in stores.items():
+        history.forget_columns(path)
+        first[weeks] = run(["-m", "reports", "digest"], request(path))
+        print(
+            f"  {weeks:3} weeks {spread([first[weeks].wall_s])}  CPU {first[weeks].cpu_s:.2f} s  "
+            f"peak {first[weeks].peak_mb} MB"
+        )
+    print(f"The digest of one week, {plan.digests} times from each history")
     found: dict[int, list[Run]] = {weeks: [] for weeks in stores}
     for _ in range(plan.digests):
         for weeks, path in stores.items():
@@ -316,6 +326,8 @@ def digests(plan: Plan, stores: dict[int, Path], bounds: Bounds) -> None:
         cpu = statistics.median(r.cpu_s for r in runs)
         peak = max(r.peak_mb for r in runs)
         print(f"  {weeks:3} weeks {spread([r.wall_s for r in runs])}  CPU {cpu:.2f} s  peak {peak} MB")
+    if any(one.out != first[weeks].out for weeks, runs in found.items() for one in runs):
+        fail("a digest made of columns says something else than the one before it")
     told = {weeks: json.loads(runs[0].out)["json"] for weeks, runs in found.items()}
     differing = {part for part, said in told[LONG].items() if said != told[SHORT][part]} - LONGER_THAN_SHORT
     if differing:

@@ -67,7 +67,7 @@ async def gathered(
         reading = await store.read(
             lambda tx: read_kpis(tx, AnswerWeeks(tx, TOKYO), monday=MONDAY, now_ms=NOW_MS, specs=SPECS, linked=linked)
         )
-    return kpi_report(reading, **asked)
+    return kpi_report(reading, reading.events.tables(), **asked)
 
 
 def shop() -> list[Deed]:
