@@ -29,7 +29,7 @@ from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
 from bot.standins.workspace import SlackMessage
 from tests.checker import CALM, check_history
-from tests.nursery import Life, Nursery
+from tests.nursery import ROOT, Life, Nursery
 
 Platform = Literal["line", "slack", "socket"]
 """Where the customer is; "socket": in Slack, reached over Socket Mode."""
@@ -411,6 +411,7 @@ class open_shop:  # noqa: N801 – used as `async with open_shop(…)`
             closing.push_async_callback(http.close)
             environ = {
                 "PATH": os.environ.get("PATH", ""),
+                "PYTHONPATH": str(ROOT),  # of what the server starts
                 "KOE_DATABASE_URL": f"sqlite:///{self._directory / 'koe.db'}",
                 "KOE_CONFIG": str(self._directory / "koe.yaml"),
                 "KOE_FLOWS_DIR": str(flows),

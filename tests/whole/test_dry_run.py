@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, at, new_person
 
-from bot import cli
+from bot.commands import figures
 from bot.dry_run import DryRun, dry_run, lines_of
 from bot.standins.demo import World, open_world
 from storage.records import Event
@@ -162,7 +162,7 @@ async def test_the_command_names_whom_and_what_it_would_have_cost(world: World) 
     printed: list[str] = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("typer.echo", lambda line, **_: printed.append(line))
-        await cli._dry_run(config, rule, 7, ids=True)
+        await figures._dry_run(config, rule, 7, ids=True)
         told = "\n".join(printed)
     assert "1 would have been sent (1 on LINE, 0 in Slack)" in told
     assert "LINE messages: 1, and up to 1 more for reminders." in told
