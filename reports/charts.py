@@ -269,10 +269,7 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
         "left": left, "right": right, "bottom": bottom, "points": drawn, "bands": bands, "lines": lines,
         "ticks": [SimpleNamespace(y=y(m), label=_tick_label(m), zero=m == 0) for m in marks], "legend": legend,
     }  # fmt: skip
-    newest = scored[-1][1]
-    desc = say["trend_desc"].format(
-        first=words.score(scored[0][1]), last=words.score(newest), n=words.count(newest.n_valid)
-    )
+    desc = _from_to(scored[0][1], scored[-1][1], words)
     height = int(legend[-1].y + 12)
     return Chart(title, desc, lang, width, height, _weeks_table(found.points, words), "trend", parts)
 
@@ -309,6 +306,16 @@ def _axis(values: Sequence[float], form: Form, spec: InstrumentSpec) -> list[flo
 def _day(point: Point, lang: Language) -> str:
     words = Words(lang)
     return f"{point.monday.month}/{point.monday.day}" if lang == "ja" else words.day(point.monday).rsplit(" ", 1)[0]
+
+
+def _from_to(first: Result, last: Result, words: Words) -> str:
+    """What a line of weeks says to somebody who cannot see it."""
+    return _SAY[words.lang]["trend_desc"].format(
+        first=words.score(first),
+        of=words.count(first.n_valid),
+        last=words.score(last),
+        n=words.count(last.n_valid),
+    )
 
 
 def _weeks_table(points: Sequence[Point], words: Words) -> Table:
@@ -689,10 +696,7 @@ def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | N
         ),
     )
     title = say["spark"].format(name=name, weeks=len(results))
-    newest = values[-1][1]
-    desc = say["trend_desc"].format(
-        first=words.score(values[0][1]), last=words.score(newest), n=words.count(newest.n_valid)
-    )
+    desc = _from_to(values[0][1], values[-1][1], words)
     parts = {"bands": bands, "lines": lines, "points": points}
     return Chart(title, desc, lang, width, height, table, "spark", parts)
 
@@ -749,7 +753,7 @@ _GROUPS: dict[Language, dict[str, tuple[str, str, str]]] = {
 _SAY: dict[Language, dict[str, str]] = {
     "ja": {
         "trend": "{metric}の推移{whose}（{weeks}週）",
-        "trend_desc": "最初の週は {first}、最後の週は {last}（n={n}）です。週ごとの値は表にあります。",
+        "trend_desc": "最初の週は {first}（n={of}）、最後の週は {last}（n={n}）です。週ごとの値は表にあります。",
         "trend_band": "帯：95%信頼区間",
         "trend_open": "白丸：参考値（n=10〜29）",
         "trend_hidden": "–：非表示",
@@ -793,7 +797,7 @@ _SAY: dict[Language, dict[str, str]] = {
     },
     "en": {
         "trend": "{metric} week by week{whose} ({weeks} weeks)",
-        "trend_desc": "{first} in the first week, {last} in the last (n={n}). The table has every week.",
+        "trend_desc": "{first} in the first week (n={of}), {last} in the last (n={n}). The table has every week.",
         "trend_band": "Band: 95% CI",
         "trend_open": "Open circle: for reference only (n=10 to 29)",
         "trend_hidden": "–: hidden",

@@ -179,7 +179,7 @@ def test_a_figure_s_weeks_have_the_band_of_their_intervals_and_each_its_n() -> N
         span = Span(f"2026-10-{number:02}", f"2026-10-{number + 7:02}")
         return record("repeat_rate", "share", share(k, n), n, form="share", window=span).shown()
 
-    weeks = [week(5, 20, 60), week(6, 3, 5), week(7, 30, 60), week(8, 25, 60)]
+    weeks = [week(5, 20, 50), week(6, 3, 5), week(7, 30, 60), week(8, 25, 60)]
     chart = charts.sparkline(weeks, "リピート率", "ja")
     assert chart is not None
     # the hidden week parts the line; a week alone keeps its band
@@ -192,9 +192,9 @@ def test_a_figure_s_weeks_have_the_band_of_their_intervals_and_each_its_n() -> N
             for value, size in zip(at.split(","), (180, 44), strict=True)
         )
     assert chart.table.head[-2:] == ("95%信頼区間", "n")
-    assert [row[-1] for row in chart.table.rows] == ["60", "", "60", "60"]
+    assert [row[-1] for row in chart.table.rows] == ["50", "", "60", "60"]
     assert all(row[2] for row in chart.table.rows if row[-1])
-    assert "n=60" in chart.desc
+    assert chart.desc.startswith("最初の週は 40.0%（n=50）、最後の週は 41.7%（n=60）です。")
     assert '<polygon class="k-band"' in chart.svg("c")
     assert "5" not in chart.table.rows[1][1:], "a hidden week says neither its score nor its number of answers"
 
