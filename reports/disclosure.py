@@ -10,6 +10,8 @@ Source: docs/metrics.md ("How many are enough").
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -132,6 +134,22 @@ def gives_few_away(parts: Iterable[int]) -> bool:
     (True, False, False)
     """
     return 0 < sum(n for n in parts if n < SUPPRESS_BELOW) < SUPPRESS_BELOW
+
+
+def told_again(spans: Iterable[tuple[int, int]], times: Sequence[int]) -> bool:
+    """Whether a total over a time that moves on may be told at the last of some times, when it was told at the others
+    wherever that may be: not where one to nine who came or went since would follow.
+
+    Args:
+        spans: [from, until) of each unit: when the total counts it.
+        times: when it is told, the oldest first.
+
+    >>> told_again([(0, 9)] * 20 + [(2, 9)] * 4, [1, 2]), told_again([(0, 9)] * 20 + [(2, 9)] * 12, [1, 2])
+    (False, True)
+    """
+    cells = Counter((bisect_left(times, start), bisect_left(times, until)) for start, until in spans)
+    totals = ([cell for cell in cells if cell[0] <= place < cell[1]] for place in range(len(times)))
+    return side_by_side(cells, totals)[-1]
 
 
 def side_by_side(sizes: Mapping[Cell, int], totals: Iterable[Iterable[Cell]]) -> list[bool]:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from flows.state import State
-from reports.event_tables import LOOK_BACK_MS, EventTables, RawEvents
+from reports.event_tables import LOOK_BACK_MS, EventTables, RawEvents, local_date
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
 from reports.kpis import SATISFACTION, KpiSettings, Window, drop_off, kpis, lifetime_values, midnight_ms
-from reports.linkage import FOLLOW_UP_MS, Linkage, Said, compare_all, given_answers
+from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Linkage, Said, compare_all, given_answers
 from reports.look_back import AnswerWeeks, Cell, PerCell, deed_of, latest_answers, read_events
 from reports.metrics import InstrumentSpec, Result, parse_value
 from reports.segments import PSY_INSTRUMENTS
@@ -27,7 +27,7 @@ from storage.store import Tx
 
 SERIES_WEEKS = 8
 """Events may arrive late: this many weeks are computed anew each time."""
-READ_BACK_MS = LOOK_BACK_MS + FOLLOW_UP_MS
+_MONTHS_REMEMBERED = 12
 SAID = (*PSY_INSTRUMENTS, "nrs", *SATISFACTION)
 """The instruments whose answers meet behaviour."""
 _OLDER_AT_MOST = 10_000
@@ -131,10 +131,10 @@ def read_kpis(
     """
     tz = answers.tz
     windows = tuple(_week(monday - timedelta(weeks=back), now_ms, tz) for back in range(SERIES_WEEKS - 1, -1, -1))
-    read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - READ_BACK_MS - LOOK_BACK_MS if linked else now_ms)
+    read_from = min(windows[0].start_ms - LOOK_BACK_MS, now_ms - KEPT_MS - LOOK_BACK_MS if linked else now_ms)
     followed = None
     if linked:
-        said = _said_latest(answers, now_ms - READ_BACK_MS, now_ms - FOLLOW_UP_MS + 1, Valid(specs, SAID))
+        said = _said_latest(answers, now_ms - KEPT_MS, now_ms - FOLLOW_UP_MS + 1, Valid(specs, SAID))
         followed = tuple(said)
     return KpiReading(
         windows,
@@ -171,7 +171,13 @@ def kpi_report(
     found += reading.drop_offs
     results = tuple(result.shown() for result in found)
     weekly = [kpis(tables, before, own, lifetime=False) for before in reading.windows[:-1]]
-    linked = [] if reading.followed is None else compare_all(reading.followed, tables, this.as_of_ms, this.tz)
+    linked = (
+        []
+        if reading.followed is None
+        else compare_all(
+            reading.followed, tables, this.as_of_ms, this.tz, told_ms=_first_of_months(this.as_of_ms, this.tz)
+        )
+    )
     return KpiReport(
         this,
         this.as_of_ms,
@@ -181,6 +187,16 @@ def kpi_report(
         hints_of(results, targets or {}),
         tables.incomplete,
     )
+
+
+def _first_of_months(as_of_ms: int, tz: tzinfo) -> list[int]:
+    """When the comparisons of a year were told before, the oldest first: on the first Monday of each month."""
+    day = local_date(as_of_ms, tz).replace(day=1)
+    found: list[int] = []
+    for _ in range(_MONTHS_REMEMBERED):
+        day = (day - timedelta(days=1)).replace(day=1)
+        found.append(midnight_ms(day + timedelta(days=-day.weekday() % 7), tz))
+    return found[::-1]
 
 
 def _week(monday: date, now_ms: int, tz: tzinfo) -> Window:

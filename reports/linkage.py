@@ -16,14 +16,17 @@ import pandas as pd
 import scipy
 
 from reports import procedures
+from reports.disclosure import told_again
 from reports.event_tables import EventTables, behaviours, local_date
 from reports.kpis import margins, sampled
-from reports.metrics import Result, Span, Stratum, hide_siblings, record
+from reports.metrics import Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate
-from reports.segments import DAY_MS, PSY_INSTRUMENTS, Given, attitudes, segments
+from reports.segments import DAY_MS, LOOK_BACK_MS, PSY_INSTRUMENTS, Given, attitudes, segments
 
 FOLLOW_UP_DAYS = 90
 FOLLOW_UP_MS = FOLLOW_UP_DAYS * DAY_MS
+KEPT_MS = LOOK_BACK_MS + FOLLOW_UP_MS
+"""How long an answer stays in the comparison."""
 ENOUGH_CUSTOMERS = 30
 EXPECTED_AT_LEAST = 5.0
 
@@ -53,6 +56,8 @@ class Compared:
     stratum: Stratum = field(default_factory=Stratum)
     """Kind of survey and touchpoint of the answers, which are never pooled."""
     window: Span = field(default_factory=Span)
+    untold: frozenset[str] = frozenset()
+    """Groups of which one to nine customers came or went since they were told before: theirs would follow."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,7 +167,9 @@ def segment_members(said: Iterable[Said], tables: EventTables, at_ms: int) -> pd
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def compare_all(said: Sequence[Said], tables: EventTables, as_of_ms: int, tz: tzinfo) -> list[Linkage]:
+def compare_all(
+    said: Sequence[Said], tables: EventTables, as_of_ms: int, tz: tzinfo, *, told_ms: Sequence[int] = ()
+) -> list[Linkage]:
     """Every comparison that these answers and events can give: by the groups of nps and nrs per kind of survey and
     touchpoint, and by the segments of 90 days ago per kind of survey. Without a customer whose 90 days are over: none.
 
@@ -171,6 +178,8 @@ def compare_all(said: Sequence[Said], tables: EventTables, as_of_ms: int, tz: tz
         tables: what happened.
         as_of_ms: until when it is known what happened.
         tz: of local days.
+        told_ms: when the groups of nps and nrs were told before, the oldest first: what would give away the few who
+            came or went since is suppressed (flag `sibling`).
     """
     until = as_of_ms - FOLLOW_UP_MS
     given = given_answers(one for one in said if one.instrument in ("nps", "nrs") and one.at_ms <= until)
@@ -178,7 +187,13 @@ def compare_all(said: Sequence[Said], tables: EventTables, as_of_ms: int, tz: tz
     for (instrument, kind, touchpoint), part in given.groupby(["instrument", "survey_kind", "touchpoint"]):
         people = members(part, str(instrument), as_of_ms)
         by: Literal["nps", "nrs"] = "nps" if instrument == "nps" else "nrs"
-        of = Compared(by, Stratum(str(kind), str(touchpoint)), _span(people, until, tz))
+        times = [*told_ms, as_of_ms]
+        untold = frozenset(
+            str(group)
+            for group, mine in people.groupby("group")
+            if not told_again([(at + FOLLOW_UP_MS, at + KEPT_MS) for at in mine["at_ms"].tolist()], times)
+        )
+        of = Compared(by, Stratum(str(kind), str(touchpoint)), _span(people, until, tz), untold)
         out += linkages(follow_up(people, tables), of, tables)
     for kind in sorted({one.survey_kind for one in said if one.instrument == "affinity" and one.at_ms < until}):
         people = segment_members((one for one in said if one.survey_kind == kind), tables, until)
@@ -273,7 +288,7 @@ def link_rates(of: Compared, outcome: Literal["repeat_rate", "churn_rate"], grou
         _cell(of, outcome, "share", name, procedures.share(yes, n), n, {"yes": yes, "no": n - yes})
         for name, (yes, n) in zip(of.names, tables, strict=True)
     ]
-    shown = _printed(found)
+    shown = _printed(of, found)
     table = [(yes, n - yes) for (yes, n), cell in zip(tables, shown, strict=True) if _open(cell)]
     test, why = _chi2(table, sum(n for _, n in tables))
     return Linkage(of, outcome, shown, (), test, why)
@@ -291,9 +306,9 @@ def link_margins(of: Compared, groups: Sequence[np.ndarray]) -> Linkage:
         )
         for variant in ("mean", "median")
     )
-    shown = _printed(means)
+    shown = _printed(of, means)
     test, why = _kruskal([values for values, cell in zip(known, shown, strict=True) if _open(cell)], known)
-    return Linkage(of, "margin_obs", shown, _printed(medians), test, why)
+    return Linkage(of, "margin_obs", shown, _printed(of, medians), test, why)
 
 
 def link_referrals(of: Compared, groups: Sequence[np.ndarray]) -> Linkage:
@@ -302,7 +317,7 @@ def link_referrals(of: Compared, groups: Sequence[np.ndarray]) -> Linkage:
         _cell(of, "referrals", "per_100", name, sampled(values, "mean", 100.0), int(values.size), {})
         for name, values in zip(of.names, groups, strict=True)
     ]
-    shown = _printed(found)
+    shown = _printed(of, found)
     test, why = _kruskal([values for values, cell in zip(groups, shown, strict=True) if _open(cell)], groups)
     return Linkage(of, "referrals", shown, (), test, why)
 
@@ -332,11 +347,13 @@ def _cell(
     )
 
 
-def _printed(groups: Sequence[Result]) -> tuple[Result, ...]:
-    """All suppressed below thirty customers in total; else as `hide_siblings`."""
+def _printed(of: Compared, groups: Sequence[Result]) -> tuple[Result, ...]:
+    """All suppressed below thirty customers in total; else those untold, and as `hide_siblings`."""
     if sum(group.n_valid for group in groups) < ENOUGH_CUSTOMERS:
         return tuple(replace(group, status="suppressed") if group.n_valid else group for group in groups)
-    return hide_siblings(groups)
+    return hide_siblings(
+        [sibling(one) if name in of.untold else one for name, one in zip(of.names, groups, strict=True)]
+    )
 
 
 def _open(group: Result) -> bool:

@@ -9,13 +9,15 @@ from zoneinfo import ZoneInfo
 from reports import kpis, procedures
 from reports.digest.response import rate
 from reports.digest.weeks import WeekRange
-from reports.metrics import Result, Span, record
+from reports.disclosure import told_again
+from reports.metrics import Result, Span, record, sibling
 from storage.records import Case
 from storage.store import Tx
 
 CASES_BACK_MS = 90 * 86_400_000
 CLOSED_LOOP_MS = 48 * 3_600_000
 BUSINESS_DAYS = 2
+_WEEK_MS = 7 * 86_400_000
 _WEEKEND = (5, 6)
 
 
@@ -37,7 +39,7 @@ class Care:
     """Said "solved" / answered the question that followed a settled case, asked in the week."""
     recovered: Result
     """Likelihood to recommend after a settled case, minus that which opened it: mean over customers asked again,
-    cases settled within CASES_BACK_MS."""
+    cases settled within CASES_BACK_MS; suppressed (flag `sibling`) while one to nine came or went since it was told."""
 
 
 def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
@@ -110,6 +112,7 @@ def _solved(cases: list[Case], start_ms: int, end_ms: int, span: Span) -> Result
 
 def _recovered(tx: Tx, cases: list[Case], now_ms: int, span: Span) -> Result:
     changes: list[float] = []
+    spans: list[tuple[int, int]] = []
     for case in cases:
         if case.settled_ms is None or not case.session_id or not case.customer_id:
             continue
@@ -117,8 +120,10 @@ def _recovered(tx: Tx, cases: list[Case], now_ms: int, span: Span) -> Result:
         before = next((a for a in given if a.session_id == case.session_id), None)
         later = [a for a in given if a.session_id != case.session_id and case.settled_ms < a.answered_ms <= now_ms]
         if before is not None and later:
-            changes.append(float(min(later, key=lambda a: a.answered_ms).value) - float(before.value))
+            first = min(later, key=lambda a: a.answered_ms)
+            changes.append(float(first.value) - float(before.value))
+            spans.append((first.answered_ms, case.opened_ms + CASES_BACK_MS))
     found = procedures.mean_of(changes, -10, 10)
-    return record(
-        "case_recovered", "mean_change", found, len(changes), form="mean", window=span, unit="per_event"
-    ).shown()
+    result = record("case_recovered", "mean_change", found, len(changes), form="mean", window=span, unit="per_event")
+    mondays = [now_ms - back * _WEEK_MS for back in range(CASES_BACK_MS // _WEEK_MS, -1, -1)]
+    return (result if told_again(spans, mondays) else sibling(result)).shown()

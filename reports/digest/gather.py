@@ -35,8 +35,9 @@ from reports.drivers import DriverAnalysis, analyse, driver_sittings
 from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts, beside
-from reports.kpi_report import READ_BACK_MS, SERIES_WEEKS, KpiReading, KpiReport, kpi_report, read_kpis
+from reports.kpi_report import SERIES_WEEKS, KpiReading, KpiReport, kpi_report, read_kpis
 from reports.kpis import midnight_ms
+from reports.linkage import KEPT_MS
 from reports.look_back import AnswerWeeks
 from reports.metrics import (
     CAUTION_BELOW,
@@ -226,7 +227,7 @@ def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneIn
         return {}
     _, end_ms = period.weeks.instants(tz)
     figures_from_ms = midnight_ms(period.weeks.last(SERIES_WEEKS).first, tz)
-    linked_from_ms = now_ms - READ_BACK_MS if is_first_of_month(period.every, period.weeks.end) else now_ms
+    linked_from_ms = now_ms - KEPT_MS if is_first_of_month(period.every, period.weeks.end) else now_ms
     return {
         "answers": (min(end_ms - LOOK_BACK_MS, linked_from_ms), end_ms),
         "events": (min(figures_from_ms, linked_from_ms) - LOOK_BACK_MS, now_ms),

@@ -14,7 +14,7 @@ import scipy
 from reports import procedures
 from reports.digest.counting import Group, Source, Wording
 from reports.digest.weeks import WeekRange
-from reports.metrics import SUPPRESS_BELOW, InstrumentSpec, Tally, estimate, statistics_of
+from reports.metrics import SUPPRESS_BELOW, InstrumentSpec, Stratum, Tally, estimate, statistics_of
 
 MIX_ALPHA = 0.05
 MIX_WORTH_SHOWING = 3.0
@@ -61,6 +61,12 @@ def mix_of(
     if not moved:
         return Mix(answers)
     at_old_mix = _standardised(lead[0].touchpoint, spec, now, then)
+    group, wording = lead
+    stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
+    here = [channel for channel, touchpoint in now if touchpoint == group.touchpoint]
+    # with the score itself it makes two equations of the scores of two channels
+    if not all(source.telling.may_tell(spec.id, stratum, window, part=("", channel)) for channel in here):
+        return Mix(answers, moved=True)
     raw = estimate(statistics_of(spec)[0], source.counted(lead[0], window).of(lead[1])).score
     if at_old_mix is None or raw is None or abs(at_old_mix - raw) <= MIX_WORTH_SHOWING:
         return Mix(answers, moved=True)
