@@ -2,6 +2,8 @@
 # make test   – every test
 # Browser tests need Debian's chromium (apt-get install chromium fonts-noto-cjk); without it they are skipped and say so.
 PYTHON ?= python3
+# processes of `make test`; some tests wait, so that one more than there are cores may be faster
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
@@ -25,7 +27,7 @@ demo: $(VENV)/.run
 	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(SOCKET),--socket) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
 
 test: $(VENV)/.dev lint types imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
