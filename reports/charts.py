@@ -15,6 +15,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -304,8 +305,11 @@ def _axis(values: Sequence[float], form: Form, spec: InstrumentSpec) -> list[flo
 
 
 def _day(point: Point, lang: Language) -> str:
-    words = Words(lang)
-    return f"{point.monday.month}/{point.monday.day}" if lang == "ja" else words.day(point.monday).rsplit(" ", 1)[0]
+    return _date(point.monday, lang)
+
+
+def _date(day: date, lang: Language) -> str:
+    return f"{day.month}/{day.day}" if lang == "ja" else Words(lang).day(day).rsplit(" ", 1)[0]
 
 
 def _from_to(first: Result, last: Result, words: Words) -> str:
@@ -689,9 +693,14 @@ def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | N
     table = Table(
         (say["week_of"], say["score"], say["ci"], "n"),
         tuple(
-            (r.window.start, words.score(r), between(r, words), words.count(r.n_valid))
+            (_date(date.fromisoformat(r.window.start), lang), words.score(r), between(r, words), words.count(r.n_valid))
             if r.status in ("caution", "ok") and r.score is not None
-            else (r.window.start, why("few" if r.status == "suppressed" else "none", lang), "", "")
+            else (
+                _date(date.fromisoformat(r.window.start), lang),
+                why("few", lang) if r.status == "suppressed" else "–",
+                "",
+                "",
+            )
             for r in results
         ),
     )

@@ -28,7 +28,7 @@ from reports.digest import Comparison, DigestContext, Row
 from reports.figures import kpi_figures
 from reports.formulas import figure_formula
 from reports.kpi_report import metric_name
-from reports.kpi_words import kpi_variant
+from reports.kpi_words import kpi_flag, kpi_variant
 from reports.metrics import Form, InstrumentSpec, Result, Span, statistics_of
 from reports.page_how import How, Terms
 from reports.procedures import BOOTSTRAP_ROUNDS
@@ -419,7 +419,8 @@ class _Page:
             first, end = date.fromisoformat(result.window.start), date.fromisoformat(result.window.end)
             terms.append((say["window"], words.window(first, end)))
         terms.append((say["unit"], say[f"unit_{result.unit}"]))
-        counted = say["counts"].format(
+        figure = bool(self._figure_formula(result))
+        counted = say["counts_figure" if figure else "counts"].format(
             n=words.count(result.n_valid),
             missing=words.count(result.n_missing),
             invalid=words.count(result.n_invalid),
@@ -430,7 +431,7 @@ class _Page:
         if result.ci_low is not None and method:
             terms.append((say["ci"], method))
         elif result.ci_low is None:
-            terms.append((say["ci"], say["no_ci"]))
+            terms.append((say["ci"], say["no_ci_count" if result.form == "count" else "no_ci"]))
         terms.append((say["not_shown"], say["all_shown"] if result.status == "ok" else say["why_caution"]))
         return terms
 
@@ -524,6 +525,8 @@ class _Page:
                 whole_name = self._say["figure_of"].format(name=name, what=variant) if variant else name
                 number = self._number(whole_name, result, None)
                 number.short, number.what = name, variant
+                if result.score is None and result.status in ("caution", "ok"):
+                    number.notes = [said for flag in result.flags if (said := kpi_flag(flag, self._lang))]
                 chart = charts.sparkline(weeks, whole_name, self._lang)
                 number.figures = [] if chart is None else [SimpleNamespace(id=f"k{len(found)}", chart=chart)]
                 if result.window != self._kpi_span():
@@ -752,6 +755,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "unit_per_customer": "お客さま1人を1件と数えます。",
         "in_out": "件数",
         "counts": "有効 {n}・無回答 {missing}・無効 {invalid}・同じ方の以前の回答 {superseded}（有効のみ計算に使用）",
+        "counts_figure": "対象 {n}・必要な項目がなく除外 {missing}",
+        "no_ci_count": "数えた値のため、区間はありません。",
         "ci": "95%信頼区間",
         "no_ci": "区間は計算できません（件数が少ないか、回答がすべて同じです）。",
         "not_shown": "非表示の扱い",
@@ -840,12 +845,14 @@ _SAY: dict[Language, dict[str, str]] = {
         "unit_per_customer": "One for each customer.",
         "in_out": "In and out",
         "counts": "Valid {n}; skipped {missing}, invalid {invalid}, replaced by a later one {superseded} (not counted)",
+        "counts_figure": "Counted {n}; left out for want of a field {missing}",
+        "no_ci_count": "A count: it has no interval.",
         "ci": "95% CI",
         "no_ci": "No interval: too few answers, or all of them equal.",
         "not_shown": "What is hidden",
-        "all_shown": "30 or more answers: shown plainly.",
-        "why_caution": "10 to 29 answers: shown for reference only.",
-        "why_few": "Fewer than 10 answers: score, interval and breakdown are not shown, and not in this file.",
+        "all_shown": "30 or more: shown plainly.",
+        "why_caution": "10 to 29: shown for reference only.",
+        "why_few": "Fewer than 10: score, interval and breakdown are not shown, and not in this file.",
         "why_derivable": "With this number, one under ten could be computed by subtraction. It is not in this file.",
         "why_none": "No answers in this period.",
         "n_few": "fewer than 10",

@@ -178,6 +178,9 @@ async def test_on_a_phone_nothing_is_cut_off_and_charts_are_drawn_to_fit(
         box = await tab.locator(control).bounding_box()
         assert box is not None
         assert box["height"] >= 40
+    await tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    assert await tab.evaluate("document.documentElement.scrollWidth") == 390, "tables scroll by themselves"
+    await tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = false; })")
     if language == "ja":
         await tab.set_viewport_size({"width": 390, "height": 1600})
         await taken(tab, "report-page-phone-ja")
