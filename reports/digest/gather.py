@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -51,7 +51,7 @@ from reports.metrics import (
     sibling,
 )
 from reports.portfolio import gather_portfolio
-from reports.quality import SATISFACTION, Quality, Timing, check_quality, read_quality
+from reports.quality import SATISFACTION, Quality, Shape, Timing, check_quality, read_quality
 from reports.segments import LOOK_BACK_MS
 from reports.sittings import Sitting
 from reports.trust import Rules
@@ -379,9 +379,44 @@ def _read_checks(
             read, tables, now_ms=now_ms, specs=instruments, scored=scored, by_channel=by_channel, asked=asked
         )
         # every score that stands beside them is counted already
-        return replace(found, timing=tuple(_told(source, timing, window) for timing in found.timing))
+        return replace(
+            found,
+            timing=tuple(_told(source, timing, window) for timing in found.timing),
+            shapes=_shapes_told(source, found.shapes, window),
+            consistency=tuple(
+                one
+                for one in found.consistency
+                if _may_tell_channels(source, one.spec.id, one.stratum, one.channels, window)
+            ),
+        )
 
     return checked
+
+
+def _may_tell_channels(
+    source: Source, instrument: str, stratum: Stratum, channels: Iterable[str], window: WeekRange
+) -> bool:
+    """Whether the answers of each channel may be told beside everybody's, in this digest and those before."""
+    return all(source.telling.may_tell(instrument, stratum, window, part=("", channel)) for channel in channels)
+
+
+def _shapes_told(source: Source, shapes: Sequence[Shape], window: WeekRange) -> tuple[Shape, ...]:
+    """How scales were used, suppressed (flag `sibling`) where several channels are told apart and one may not be."""
+    channels: dict[tuple[str, Stratum], set[str]] = {}
+    for shape in shapes:
+        first = shape.results[0]
+        channels.setdefault((first.metric, replace(first.stratum, lang="")), set()).add(shape.channel)
+    hidden = {
+        (instrument, stratum)
+        for (instrument, stratum), found in channels.items()
+        if len(found) > 1 and not _may_tell_channels(source, instrument, stratum, found, window)
+    }
+    return tuple(
+        replace(shape, results=tuple(sibling(result).shown() for result in shape.results))
+        if (shape.results[0].metric, replace(shape.results[0].stratum, lang="")) in hidden
+        else shape
+        for shape in shapes
+    )
 
 
 def _told(source: Source, timing: Timing, window: WeekRange) -> Timing:
