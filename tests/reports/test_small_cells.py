@@ -47,7 +47,7 @@ def drawn_shop(seed: int) -> History:
     return history
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 17, 27])
 async def test_no_sum_under_ten_follows_from_three_digests_and_their_pages(seed: int, tmp_path: Path) -> None:
     history = drawn_shop(seed)
     known = Known(history)
