@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def play(tx: Tx, steps: list[tuple[str, Any]]) -> Iterator[str]:
         yield what
 
 
-@settings(deadline=None, max_examples=of_each_hundred(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=of_each_hundred(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 async def test_columns_say_what_the_rows_say_after_any_history(store: Store, steps: list[tuple[str, Any]]) -> None:
     """Kept early, kept late, read before something changed and kept after it."""
@@ -186,6 +186,46 @@ async def test_columns_say_what_the_rows_say_after_any_history(store: Store, ste
 
     with pytest.raises(_Undo):
         await store.write(unit)
+
+
+_REMOVALS: dict[str, Callable[[Tx], object]] = {
+    "a correction": lambda tx: tx.record_answer(answer(9, value="0")),
+    "an answer taken back": lambda tx: tx.retract_answer("S1", "nps", NOW_MS),
+    "a message taken back": lambda tx: tx.forget_words("S1", "m1", NOW_MS),
+    "a session erased": lambda tx: tx.erase_answers("", NOW_MS, session_id="S1"),
+    "a customer erased": lambda tx: tx.erase_customer("C001", NOW_MS),
+    "the end of the retention": lambda tx: tx.forget_before(WEEKS[0][1], NOW_MS, limit=10),
+}
+
+
+@pytest.mark.parametrize("what", _REMOVALS)
+async def test_columns_go_with_an_answer_that_goes_and_those_of_other_weeks_stay(store: Store, what: str) -> None:
+    def unit(tx: Tx) -> None:
+        tx.record_answer(answer(1, message_ids="m1"))
+        tx.record_answer(answer(2, session_id="S2", customer_id="C002", answered_ms=WEEKS[1][0]))
+        begin(tx, "me")
+        assert keep(tx, "me") == [True] * len(WEEKS)
+        assert left_on_disk(tx) == set(tx.told_between(*SPAN))
+        _REMOVALS[what](tx)
+        assert left_on_disk(tx) == {Told("C002", WEEKS[1][0], *tx.told_between(*WEEKS[1])[0][2:])}
+        assert tx.kept_between("answers", *SPAN, form=FORM) == WEEKS[1:]
+
+    await store.write(unit)
+
+
+async def test_what_was_read_before_an_answer_went_is_not_kept_even_after_somebody_else_began(store: Store) -> None:
+    def unit(tx: Tx) -> None:
+        tx.record_answer(answer(1))
+        begin(tx, "slow")
+        stored, columns = tx.stored_between("answers", *WEEKS[0]), packed(answer_columns(tx, *WEEKS[0]))
+        tx.record_answer(answer(2, value="0"))
+        assert not tx.keep_columns("answers", WEEKS[0], columns, form=FORM, stored=stored, builder="slow")
+        begin(tx, "quick")
+        assert not tx.keep_columns("answers", WEEKS[0], columns, form=FORM, stored=stored, builder="slow")
+        assert keep(tx, "quick") == [True] * len(WEEKS)
+        assert [told.value for told in as_told(tx)] == ["0"]
+
+    await store.write(unit)
 
 
 # -------------------------------------------------------------------------------------------------------------- events
@@ -232,7 +272,7 @@ def told(events: RawEvents) -> dict[str, list[Any]]:
     }
 
 
-@settings(deadline=None, max_examples=of_each_hundred(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=of_each_hundred(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_HAPPENED, cut=st.tuples(st.sampled_from([0, 1]), st.sampled_from([1, 2])))
 async def test_events_in_columns_are_those_of_the_rows(
     store: Store, steps: list[tuple[str, Any]], cut: tuple[int, int]
@@ -264,6 +304,24 @@ async def test_events_in_columns_are_those_of_the_rows(
 
     with pytest.raises(_Undo):
         await store.write(unit)
+
+
+async def test_columns_of_events_go_with_a_customer_who_is_erased_and_with_whom_they_referred(store: Store) -> None:
+    form = columns_form("events", TOKYO)
+    happened = [("purchase", "C001"), ("referral", ""), ("purchase", "C002")]
+
+    def unit(tx: Tx) -> None:
+        tx.begin_columns("events", WEEKS, builder="me")
+        for number, (week, (what, customer)) in enumerate(zip(WEEKS, happened, strict=True)):
+            data = json.dumps({"new_customer": "C009", "referrer": "C001"} if what == "referral" else {})
+            tx.note_event(Event(f"E{number}", what, week[0], NOW_MS, customer, data))
+            columns, stored = packed(event_columns(tx, *week, TOKYO)), tx.stored_between("events", *week)
+            assert tx.keep_columns("events", week, columns, form=form, stored=stored, builder="me")
+        tx.erase_customer("C001", NOW_MS)
+        assert tx.kept_between("events", *SPAN, form=form) == WEEKS[2:]
+        assert not [row for row in tx._db.all("SELECT columns FROM week_columns") if b"C001" in row[0]]
+
+    await store.write(unit)
 
 
 # ------------------------------------------------------------------------------------------------------- keeping them
