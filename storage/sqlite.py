@@ -44,6 +44,10 @@ _BUSY = {
     sqlite3.SQLITE_NOMEM,
 }
 
+_LOG_SHORT, _LOG_LONG = 256, 1024
+"""After so many units the write-ahead log is moved into the file: when nobody waits, or in any case. A unit of an
+answer writes some ten pages."""
+
 Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 Queued = tuple[Callable[[Any], Any], "asyncio.Future[Any]", bool]
 """A unit, who waits for it, and whether it is repeatable."""
@@ -200,6 +204,7 @@ class _Writer(_Link):
 
     outcomes: list[Outcome]
     patience_ms: int
+    moves_log: bool
 
     def begin(self) -> bool:
         """On the loop: start a transaction for what is queued. False when somebody else holds the lock."""
@@ -347,6 +352,8 @@ class _Lane(Generic[S]):
         self._writer: _Writer | None = None
         self._glancer: _Reader | None = None
         self._wanted = 0
+        self._logged = 0
+        """Units since the write-ahead log was moved into the file."""
 
     @classmethod
     async def open(
@@ -368,7 +375,7 @@ class _Lane(Generic[S]):
             if isinstance(link, _Reader):
                 lane._glancer = link
             if isinstance(link, _Writer):
-                link.outcomes, link.patience_ms = [], busy_timeout_ms
+                link.outcomes, link.patience_ms, link.moves_log = [], busy_timeout_ms, server
                 link.execute("PRAGMA busy_timeout = 0")
                 lane._writer = link
             for pragma in _pragmas(reader=kind is _Reader, server=server):
@@ -449,8 +456,22 @@ class _Lane(Generic[S]):
                         await link.commit()
                 outcomes, writer.outcomes = writer.outcomes, []
                 _settle(outcomes)
+                self._logged += len(outcomes)
+                if writer.moves_log and self._logged >= (_LOG_LONG if self._queue else _LOG_SHORT):
+                    await self._move_log(link)
         finally:
             self._idle.append(link)
+
+    async def _move_log(self, link: aiosqlite.Connection) -> None:
+        """What is in the write-ahead log goes into the file, as far as no reader needs it where it is.
+
+        SQLite would do it by itself, within the commit that makes the log too long: the customers of that commit, whose
+        answers are durable already, would wait for it. So it is done when they have been answered, and sooner when
+        nobody waits.
+        """
+        self._logged = 0
+        with contextlib.suppress(sqlite3.Error):  # what cannot be moved stays where it is safe, and is moved next time
+            await link.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
@@ -534,9 +555,9 @@ def _pragmas(*, reader: bool, server: bool) -> list[str]:
         # what is deleted is overwritten with zeros: erased words do not stay in free pages (P26)
         "PRAGMA secure_delete = ON",
         # Only the server moves the log into the file, on its one writing connection: before SQLite 3.51.3 two
-        # connections that write and checkpoint at once can corrupt the file (P15). 4,000 pages = 16 MB
-        # between two checkpoints: busy pages are written to the file once instead of four times.
-        f"PRAGMA wal_autocheckpoint = {4000 if server and not reader else 0}",
+        # connections that write and checkpoint at once can corrupt the file (P15). It does so between two commits
+        # (see `_Lane._move_log`); SQLite's own way, within one, is for units that write unusually much.
+        f"PRAGMA wal_autocheckpoint = {16000 if server else 0}",
         # a log that grew during a long read shrinks again
         "PRAGMA journal_size_limit = 67108864",
         # The server's 64 MB keep the pages of a busy hour in memory. A command reads most pages once, and has several

@@ -133,6 +133,17 @@ async def test_a_command_beside_the_server_never_moves_the_log(url: str, tmp_pat
         assert await server.read(lambda tx: len(tx.sessions_of("C001", limit=1000))) == 300
 
 
+async def test_the_server_moves_the_log_before_it_grows_long(url: str, tmp_path: Path) -> None:
+    async with await open_store(url, now_ms=1, server=True) as server:
+        for number in range(600):
+            await server.write(lambda tx, n=number: tx.new_session(session(f"S{n}", state="x" * 20_000)))
+        # some 27 MB were written; SQLite alone would have begun at 64
+        assert (tmp_path / "koe.db").stat().st_size > 4_000_000
+        assert (tmp_path / "koe.db-wal").stat().st_size < 16_000_000
+        assert await server.read(lambda tx: len(tx.sessions_of("C001", limit=1000))) == 600
+        assert await server.read(lambda tx: tx.check_integrity()) == []
+
+
 # --------------------------------------------------------------------------------------------------- somebody's lock
 
 
