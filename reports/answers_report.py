@@ -23,7 +23,7 @@ from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, ins
 from reports.benchmarks import Benchmark, Standing, sentence, standings
 from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted, sentences, title
 from reports.event_tables import EventTables, behaviours, event_tables, local_date
-from reports.file_disclosure import sizes_of, told
+from reports.file_disclosure import drivers_told, sizes_of, told
 from reports.file_quality import Suspects
 from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, beside, free_text_lines
 from reports.indices import indices_of, own_label, owners, variant_name
@@ -704,7 +704,7 @@ def measure_file(
     out.results.extend(counting.batteries(window))
     out.results.extend(counting.recommending_and_staying(window))
     out.results.extend(counting.loyalty(window, tables))
-    out.drivers = counting.drivers(window)
+    out.drivers = drivers_told(counting.drivers(window), out.results)
     out.quality = counting.quality(leading, window)
     if benchmarks:
         on = date.fromisoformat(window.end) if window.end else today

@@ -518,15 +518,15 @@ def driver_map(
     found: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang: Language, *, width: int = WIDTH
 ) -> Chart | None:
     """Importance to the right, performance upwards, the two cut lines, each driver by the number of its priority; None
-    where there are no drivers."""
-    if not found.drivers:
+    where there are no drivers, and where their performances are not told."""
+    ys = [d.performance for d in found.drivers if d.performance is not None]
+    if not ys or found.hidden:
         return None
     say, words = _SAY[lang], Words(lang)
     beside = width >= WIDTH  # else the names stand below the map
     left, right, top, bottom = (58.0, 430.0, 34.0, 330.0) if beside else (40.0, width - 20.0, 34.0, 300.0)
     high = max([d.share for d in found.drivers] + [d.high or 0.0 for d in found.drivers])
     x_marks = ticks(0.0, min(100.0, high))
-    ys = [d.performance for d in found.drivers]
     middle = sum(ys) / len(ys)
     reach = max(5.0, *(abs(v - middle) * 1.25 for v in ys))
     y_marks = ticks(max(0.0, middle - reach), min(100.0, middle + reach))
@@ -540,12 +540,12 @@ def driver_map(
     points, keys, lines = [], [], []
     step = min(30.0, (bottom - top) / len(found.drivers)) if beside else 22.0
     key_x, key_y = (right + 22, top + 10) if beside else (2.0, bottom + 60)
-    for number, driver in enumerate(found.drivers, 1):
+    for number, (driver, rated) in enumerate(zip(found.drivers, ys, strict=True), 1):
         name = name_of(driver, specs, lang)
         first = driver.place == "improve" and not driver.undecided
         points.append(
             SimpleNamespace(
-                number=number, x=x(driver.share), y=y(driver.performance), css="k-warm" if first else "k-accent",
+                number=number, x=x(driver.share), y=y(rated), css="k-warm" if first else "k-accent",
                 ink="k-on", low=None if driver.low is None else x(driver.low),
                 high=None if driver.high is None else x(driver.high),
             )
@@ -554,7 +554,7 @@ def driver_map(
         keys.append(SimpleNamespace(x=key_x, y=key_y + step * (number - 1), label=label))
         interval = "" if driver.low is None or driver.high is None else words.interval(driver.low, driver.high, "share")
         lines.append(
-            (str(number), name, f"{rounded(driver.share, 1)}%", interval, rounded(driver.performance, 1),
+            (str(number), name, f"{rounded(driver.share, 1)}%", interval, rounded(rated, 1),
              say[f"place_{driver.place}"] + (say["undecided"] if driver.undecided else ""))
         )  # fmt: skip
     quarters = [

@@ -13,7 +13,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from datetime import date
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,19 @@ Places = Sequence[int] | Integers
 _TRIED = 300_000
 """Combinations looked at for one total: sums of more cells than fit are looked at only where they are watched."""
 _ZERO = 1e-8
+
+
+class Place(NamedTuple):
+    """Where an answer counts in the digests: its question, week, segment and channel."""
+
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+    wording_id: str
+    label_set: str
+    monday: date
+    segment: str
+    channel: str
 
 
 class Ledger:

@@ -12,13 +12,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta, tzinfo
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
+from reports.disclosure import Place
+from reports.event_tables import local_days
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, status_of
 from reports.procedures import Floats, Ints, resamples
 from reports.rounding import rounded
@@ -47,7 +51,7 @@ _TINY = 1e-10
 _NUMBERS_AT_ONCE = 4_000_000
 
 WhyNot = Literal["", "few", "few_drivers", "many_drivers", "constant_outcome", "not_explained"]
-Place = Literal["improve", "keep", "watch", "overdone"]
+MapPlace = Literal["improve", "keep", "watch", "overdone"]
 
 
 # --------------------------------------------------------------------------------------------------- decomposition
@@ -175,13 +179,13 @@ class Driver:
     high: float | None
     rho: float
     """Spearman with the rating, of the answers mirrored where low is good."""
-    performance: float
-    """Mean of the answers on 0–100, 100 being the good end."""
-    place: Place
+    performance: float | None
+    """Mean of the answers on 0–100, 100 being the good end; None where it would give the scores of a few away."""
+    place: MapPlace
     undecided: bool
     """The interval contains the cut line: the class may be another."""
-    priority: float
-    """Share × distance of the performance from 100."""
+    priority: float | None
+    """Share × distance of the performance from 100; None with it."""
     model_sign: int | None
     """Sign in the proportional-odds model of all drivers; None when it could not be fitted."""
 
@@ -222,6 +226,23 @@ class DriverAnalysis:
     thin: tuple[str, ...] = ()
     """Left out: asked of too few."""
     flags: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    """Questions of which the mean is told, or that everybody gave the same answer."""
+    places: Mapping[str, Mapping[Place, int]] = field(default_factory=dict)
+    """Where the answers to each of these count."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether performances are not told: beside the scores they would give those of a few away."""
+        return any(driver.performance is None for driver in self.drivers)
+
+    def without_performance(self) -> DriverAnalysis:
+        """What goes with the rating, and not how any touchpoint was rated: the rating of one would follow from those
+        of the others and the line that cuts the map."""
+        drivers = tuple(replace(driver, performance=None, priority=None) for driver in self.drivers)
+        # that everybody gave the same rating is a score, too
+        why_not: WhyNot = "not_explained" if self.why_not == "constant_outcome" else self.why_not
+        return replace(self, drivers=drivers, constant=(), why_not=why_not, told=(), places={})
 
     def results(self) -> tuple[Result, ...]:
         """Result records: `{block}.r2`, then `{block}.{driver}`, the share of each in order of priority, 0–100."""
@@ -310,6 +331,7 @@ def analyse(
     *,
     window: Span,
     blocks: Mapping[str, tuple[str, ...]],
+    tz: tzinfo | None = None,
 ) -> tuple[DriverAnalysis, ...]:
     """One analysis per kind of survey, touchpoint, wording of the rating and block, in order of these; blocks of which
     nobody was asked are left out.
@@ -318,6 +340,7 @@ def analyse(
 
     Args:
         blocks: block → its touchpoints, always asked about together.
+        tz: zone of the weeks in which answers count; without one it is not said where they do (`places`).
     """
     groups: dict[tuple[str, str, Words, str], dict[str, Sitting]] = {}
     for sitting in sittings:
@@ -332,7 +355,7 @@ def analyse(
         if before is None or (before.at_ms, before.session) <= (sitting.at_ms, sitting.session):
             people[who] = sitting
     return tuple(
-        _analysis(key[3], _stratum(key, people), [people[who] for who in sorted(people)], specs, window)
+        _analysis(key[3], _stratum(key, people), [people[who] for who in sorted(people)], specs, window, tz)
         for key, people in sorted(groups.items())
     )
 
@@ -350,7 +373,12 @@ def _stratum(key: tuple[str, str, Words, str], people: Mapping[str, Sitting]) ->
 
 
 def _analysis(
-    block: str, stratum: Stratum, people: list[Sitting], specs: Mapping[str, InstrumentSpec], window: Span
+    block: str,
+    stratum: Stratum,
+    people: list[Sitting],
+    specs: Mapping[str, InstrumentSpec],
+    window: Span,
+    tz: tzinfo | None,
 ) -> DriverAnalysis:
     asked = _most_common_words(people)
     names = [name for name in specs if name in asked and is_wanted(name) and name != OUTCOME]
@@ -380,6 +408,9 @@ def _analysis(
         r2, drivers = _decomposed(columns, ratings, table)
         if r2 < EXPLAINED_FROM:
             why_not, drivers = "not_explained", ()
+    told = (*constant, *(name for driver in drivers for name in driver.instruments))
+    if why_not == "constant_outcome":
+        told = (*told, OUTCOME)
     return DriverAnalysis(
         block=block,
         stratum=stratum,
@@ -393,7 +424,47 @@ def _analysis(
         constant=constant,
         thin=thin,
         flags=("mixed_lang",) if stratum.lang == "mixed" else (),
+        told=told,
+        places={} if tz is None else {name: _places(name, asked[name], complete, tz) for name in told},
     )
+
+
+def beside_scores(
+    analyses: Sequence[DriverAnalysis], may_tell: Callable[[list[Mapping[Place, int]]], Sequence[bool]]
+) -> tuple[DriverAnalysis, ...]:
+    """The analyses, without performances where they would give the scores of a few away: a driver is rated by those who
+    answered its whole block, and its own score is of everybody.
+
+    Args:
+        may_tell: where the answers of several numbers count → of each whether it may be told.
+    """
+    hidden: set[int] = set()
+    for name in sorted({name for analysis in analyses for name in analysis.told}):
+        mine = [number for number, analysis in enumerate(analyses) if name in analysis.told]
+        told = may_tell([analyses[number].places[name] for number in mine])
+        hidden.update(number for number, may in zip(mine, told, strict=True) if not may)
+    return tuple(
+        analysis.without_performance() if number in hidden else analysis for number, analysis in enumerate(analyses)
+    )
+
+
+def _places(name: str, words: Words, complete: Sequence[Sitting], tz: tzinfo) -> Counter[Place]:
+    """Where the answers to one question count."""
+    days = local_days(pd.Series([sitting.replies[name].at_ms for sitting in complete]), tz)
+    mondays = days - (days + _EPOCH.weekday()) % 7
+    where = Counter(
+        (monday, sitting.survey_kind, sitting.touchpoint, sitting.segment, sitting.channel)
+        for monday, sitting in zip(mondays.tolist(), complete, strict=True)
+    )
+    return Counter(
+        {
+            Place(name, kind, touchpoint, *words, _EPOCH + timedelta(days=monday), segment, channel): n
+            for (monday, kind, touchpoint, segment, channel), n in where.items()
+        }
+    )
+
+
+_EPOCH = date(1970, 1, 1)
 
 
 def _most_common_words(people: Iterable[Sitting]) -> dict[str, Words]:
@@ -494,10 +565,10 @@ def _decomposed(columns: _Columns, ratings: Floats, table: Mapping[str, Floats])
                 model_sign=None if signs is None else signs[place],
             )
         )
-    return r2, tuple(sorted(found, key=lambda driver: (-driver.priority, driver.name)))
+    return r2, tuple(sorted(found, key=lambda driver: (-(driver.priority or 0.0), driver.name)))
 
 
-def _place(important: bool, good: bool) -> Place:
+def _place(important: bool, good: bool) -> MapPlace:
     if important:
         return "keep" if good else "improve"
     return "overdone" if good else "watch"
@@ -551,7 +622,8 @@ def sentences(analysis: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lan
         return [words[analysis.why_not].format(minimum=number(analysis.minimum), n=number(analysis.n))]
     assert analysis.r2 is not None
     lines = [_line(driver, called(driver.instruments), lang) for driver in analysis.drivers]
-    lines.append(words["r2"].format(r2=rounded(100.0 * analysis.r2, 1)))
+    rated = words["hidden" if analysis.hidden else "scale"]
+    lines.append(words["r2"].format(r2=rounded(100.0 * analysis.r2, 1), rated=rated))
     lines += [words["merged"].format(names=called(d.instruments)) for d in analysis.drivers if len(d.instruments) > 1]
     if analysis.constant:
         lines.append(words["constant"].format(names=called(analysis.constant)))
@@ -571,7 +643,7 @@ def _line(driver: Driver, name: str, lang: Language) -> str:
         name=name,
         share=rounded(driver.share, 1),
         interval=interval,
-        performance=rounded(driver.performance, 1),
+        rated="" if driver.performance is None else words["rated"].format(rated=rounded(driver.performance, 1)),
         place=words[f"place_{driver.place}"] + (words["undecided"] if driver.undecided else ""),
         opposite=words["opposite"] if driver.opposite else "",
     )
@@ -586,7 +658,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "block_brand": "ブランド",
         "block_other": "その他の組み合わせ",
         "and": "・",
-        "driver": "{name}：重み {share}%{interval}・評価 {performance}・{place}{opposite}",
+        "driver": "{name}：重み {share}%{interval}{rated}・{place}{opposite}",
+        "rated": "・評価 {rated}",
         "interval": "（95%信頼区間 {low}〜{high}%）",
         "place_improve": "最優先で改善",
         "place_keep": "強みとして維持",
@@ -594,7 +667,9 @@ _WORDS: dict[Language, dict[str, str]] = {
         "place_overdone": "過剰の可能性",
         "undecided": "（判定保留）",
         "opposite": "・逆方向",
-        "r2": "これらの体験で、推奨度の順位のばらつきの{r2}%を説明できます。評価は0〜100です。",
+        "r2": "これらの体験で、推奨度の順位のばらつきの{r2}%を説明できます。{rated}",
+        "scale": "評価は0〜100です。",
+        "hidden": "評価の値は、差し引きで求められるため非表示です。",
         "merged": "{names}は回答がほぼ同じため、平均して1つにまとめました。",
         "constant": "{names}は全員の回答が同じため、除きました。",
         "thin": "{names}はうかがった方が少ないため、除きました。",
@@ -614,7 +689,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "block_brand": "brand",
         "block_other": "other combination",
         "and": " and ",
-        "driver": "{name}: weight {share}%{interval}, rated {performance}, {place}{opposite}",
+        "driver": "{name}: weight {share}%{interval}{rated}, {place}{opposite}",
+        "rated": ", rated {rated}",
         "interval": " (95% CI {low} to {high}%)",
         "place_improve": "improve first",
         "place_keep": "keep as a strength",
@@ -622,7 +698,9 @@ _WORDS: dict[Language, dict[str, str]] = {
         "place_overdone": "possibly more than needed",
         "undecided": " (undecided)",
         "opposite": ", opposite direction",
-        "r2": "These touchpoints explain {r2}% of the variance of the ranked ratings. They are rated from 0 to 100.",
+        "r2": "These touchpoints explain {r2}% of the variance of the ranked ratings. {rated}",
+        "scale": "They are rated from 0 to 100.",
+        "hidden": "How they are rated is hidden because other values would give it away.",
         "merged": "{names} were answered almost alike and are taken together as their mean.",
         "constant": "{names} left out: everybody answered the same.",
         "thin": "{names} left out: too few were asked.",

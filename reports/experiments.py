@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.experiments import ALPHA, RESPONSE_RATE, REVENUE
 from reports import procedures
+from reports.disclosure import Place
 from reports.metrics import (
     SUPPRESS_BELOW,
     Form,
@@ -97,19 +98,6 @@ class Trial(_Model):
     def look_ms(self, number: int) -> int:
         """When look 1 … K is: spaced evenly, the last one at the end."""
         return self.start_ms + (self.end_ms - self.start_ms) * number // self.looks
-
-
-class Place(NamedTuple):
-    """Where an answer counts in the digests: its question, week, segment and channel."""
-
-    instrument: str
-    survey_kind: str
-    touchpoint: str
-    wording_id: str
-    label_set: str
-    monday: date
-    segment: str
-    channel: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ Source: docs/metrics.md ("How many are enough").
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from reports.drivers import DriverAnalysis
 from reports.metrics import SUPPRESS_BELOW, InstrumentSpec, Result, Stratum, sibling
 from reports.segments import crossed_shown
 
@@ -47,6 +48,31 @@ def told(results: Sequence[Result], specs: Mapping[str, InstrumentSpec]) -> list
             part = [sibling(result) for result in part]
         out += [result.shown() for result in part]
     return out
+
+
+def drivers_told(analyses: Sequence[DriverAnalysis], results: Iterable[Result]) -> tuple[DriverAnalysis, ...]:
+    """The analyses, without performances where one to nine answered a driver and not its whole block: the score of the
+    driver is of them, too.
+
+    Args:
+        analyses: all of a file.
+        results: all scores of the file.
+    """
+    sizes = _Sizes(results)
+    complete: Counter[tuple[str, str, str]] = Counter()
+    for analysis in analyses:
+        for name in analysis.told:
+            complete[name, analysis.stratum.survey_kind, analysis.stratum.touchpoint] += analysis.n
+
+    def few(analysis: DriverAnalysis) -> bool:
+        at = analysis.stratum
+        return any(
+            sizes.few_beside(name, at, n)
+            for name in analysis.told
+            for n in (analysis.n, complete[name, at.survey_kind, at.touchpoint])
+        )
+
+    return tuple(analysis.without_performance() if few(analysis) else analysis for analysis in analyses)
 
 
 def sizes_of(results: Iterable[Result], metric: str) -> dict[tuple[str, str], tuple[int, ...]]:

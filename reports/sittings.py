@@ -46,6 +46,7 @@ class Sitting:
     channel: str
     replies: dict[str, Reply] = field(default_factory=dict)
     """Instrument → the latest reply to it."""
+    segment: str = ""
 
     @property
     def at_ms(self) -> int:
@@ -124,6 +125,7 @@ def sittings_of(answers: Iterable[Answer], specs: Mapping[str, InstrumentSpec]) 
                 answer.touchpoint,
                 answer.lang,
                 answer.channel,
+                segment=answer.segment,
             )
         spec = specs.get(answer.instrument)
         if spec is None or spec.kind == "multi":

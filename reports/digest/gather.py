@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from reports.benchmarks import standings
@@ -31,7 +31,7 @@ from reports.digest.scores import (
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.telling import Telling
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
-from reports.drivers import DriverAnalysis, analyse, driver_sittings
+from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
 from reports.event_tables import EventTables
 from reports.experiments import Trial, reports_of
 from reports.free_text import FreeTexts, beside
@@ -149,9 +149,16 @@ def gather(
             tx, midnight_ms(weeks.first, tz), until_ms, rules=trust_rules, tz=tz, window=weeks.span()
         ).shown()
     quarter = quarter_over(reported) if whole else None
-    sittings = (
-        [] if quarter is None else driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=instruments)
-    )
+    driven = None
+    if quarter is not None:
+        last = quarter[1] - timedelta(days=1)
+        week_over = last - timedelta(days=last.weekday()) + timedelta(weeks=1)
+        driven = _Driven(
+            Span(*(day.isoformat() for day in quarter)),
+            driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=instruments),
+            Telling(tx, instruments, digest_rule, week_over, digests=shop.digests),
+            tz,
+        )
     silent = not any(
         source.groups(reported.earlier(back).weeks if back else weeks) for back in range(SILENT[reported.every])
     )
@@ -212,8 +219,7 @@ def gather(
         reading,
         checks,
         attitudes,
-        None if quarter is None else Span(*(day.isoformat() for day in quarter)),
-        sittings,
+        driven,
         source.telling,
         whole=whole,
         ledger=trust_rules is not None,
@@ -235,6 +241,23 @@ def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneIn
 
 
 @dataclass(frozen=True, slots=True)
+class _Driven:
+    """What moved the recommendation in a quarter, before it is computed."""
+
+    quarter: Span
+    sittings: Sequence[Sitting]
+    telling: Telling
+    """As of the week in which the quarter ended, so each digest comes to the same."""
+    tz: ZoneInfo
+
+    def analysed(
+        self, specs: Mapping[str, InstrumentSpec], blocks: Mapping[str, tuple[str, ...]]
+    ) -> tuple[DriverAnalysis, ...]:
+        found = analyse(self.sittings, specs, blocks=blocks, window=self.quarter, tz=self.tz)
+        return beside_scores(found, self.telling.may_tell_beside)
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """A digest of which nothing is left to be read: what takes long can be computed when the transaction is over, once.
     A transaction that stays open keeps the write-ahead log from being emptied."""
@@ -245,8 +268,7 @@ class Gathered:
     _reading: KpiReading | None
     _checks: Callable[[EventTables], Quality] | None
     _attitudes: Attitudes | None
-    _quarter: Span | None
-    _sittings: Sequence[Sitting]
+    _driven: _Driven | None
     telling: Telling
     """What may stand beside it: its page shows no other numbers."""
     whole: bool
@@ -268,8 +290,8 @@ class Gathered:
             if self._checks is not None:
                 quality = self._checks(tables)
         drivers: tuple[DriverAnalysis, ...] = ()
-        if self._quarter is not None:
-            drivers = analyse(self._sittings, specs, blocks=shop.blocks, window=self._quarter)
+        if self._driven is not None:
+            drivers = self._driven.analysed(specs, shop.blocks)
         context = replace(self.counted, kpis=kpis, segments=segments, quality=quality, drivers=drivers)
         return replace(context, missing_blocks=_missing(context, whole=self.whole, ledger=self.ledger))
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from reports.digest.shop import DigestRule
 from reports.digest.weeks import ROLLING_WEEKS, Every, WeekRange, month_ending_by
-from reports.disclosure import Ledger
+from reports.disclosure import Ledger, Place, side_by_side
 from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Stratum, parse_value
 from storage.store import Tx
 
@@ -41,6 +41,8 @@ Part = tuple[str, str]
 EVERYBODY: Final[Part] = ("", "")
 Cell = tuple[date, str, str]
 """Monday, segment and channel."""
+_OTHERS: Final = -1
+"""The number of those who are in none of the groups."""
 Sizes = Mapping[Cell, int]
 
 
@@ -298,10 +300,39 @@ class Telling:
         """Whether the answers of a window may be told as one number: those the digest is about, or a part of them."""
         return (_narrowed(self._part, part), window) in self._told(_question(instrument, stratum))
 
-    def told(self, instrument: str, stratum: Stratum) -> tuple[Sizes, frozenset[tuple[Part, WeekRange]]]:
-        """The cells of a question with their answers, and which windows of it may be told, of whichever part."""
-        question = _question(instrument, stratum)
-        return self._sizes[question], self._told(question)
+    def may_tell_beside(self, groups: Sequence[Mapping[Place, int]]) -> list[bool]:
+        """Of each group of answers, such as those of an arm, whether they may be told as one number: beside all windows
+        that are told up to the end and those that later digests may tell of the weeks up to it, and beside the groups
+        before it that may.
+
+        Args:
+            groups: where the answers of each count; no answer is in two of them.
+        """
+        inside: Counter[Place] = sum(map(Counter, groups), Counter())
+        sizes: Counter[tuple[Place, int]] = Counter(
+            {(place, number): n for number, group in enumerate(groups) for place, n in group.items()}
+        )
+        totals: list[list[tuple[Place, int]]] = []
+        for question in sorted({place[:5] for place in inside}):
+            answers, told = self._sizes[question], self._told(question)
+            cells: dict[Cell, list[tuple[Place, int]]] = {}
+            for where, n in answers.items():
+                place = Place(*question, *where)
+                sizes[place, _OTHERS] = max(0, n - inside[place])
+                cells[where] = [(place, number) for number in range(_OTHERS, len(groups))]
+            parts = {part for part, _ in told} | {EVERYBODY}
+            in_order = sorted(told, key=lambda of: (of[0], of[1].first, of[1].weeks))
+            for part, window in (*in_order, *_told_later(parts, self._last.end)):
+                totals.append(
+                    [
+                        cell
+                        for where, found in cells.items()
+                        if window.first <= where[0] < window.end and _has(part, where)
+                        for cell in found
+                    ]
+                )
+        wanted = [[(place, number) for place in group] for number, group in enumerate(groups)]
+        return side_by_side(sizes, [*totals, *wanted])[len(totals) :]
 
     def parts(self) -> list[Part]:
         """The segments and channels that the page tells apart; of a digest of one segment, its channels."""
@@ -321,6 +352,11 @@ class Telling:
             )
             most, asked = max((most, asked), (n, question))
         return (self._part, window) in self._told(asked)
+
+
+def _told_later(parts: set[Part], end: date) -> Iterator[tuple[Part, WeekRange]]:
+    """What later digests tell of the weeks up to a Monday, once the weeks that follow are known."""
+    yield from ((part, WeekRange(end, 0).before(weeks)) for part in sorted(parts) for weeks in range(1, LONGEST_WEEKS))
 
 
 def _has(part: Part, cell: Cell) -> bool:

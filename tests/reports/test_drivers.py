@@ -23,6 +23,7 @@ from reports.answers_report import measure_file, render_json, render_table
 from reports.drivers import (
     DriverAnalysis,
     analyse,
+    beside_scores,
     driver_sittings,
     explained,
     lmg,
@@ -441,6 +442,40 @@ def test_a_file_of_answers_has_its_drivers_beside_the_scores(tmp_path: Path) -> 
     table = render_table(measured, SPECS, "en")
     assert "What goes with the recommendation (purchase, n=120)" in table
     assert "A correlation, not a cause." in table
+
+
+@pytest.mark.parametrize(("left_out", "told"), [(0, True), (1, False), (9, False), (10, True)])
+def test_how_touchpoints_of_a_file_are_rated_is_hidden_where_a_handful_answered_one_and_not_all(
+    left_out: int, told: bool, tmp_path: Path
+) -> None:
+    rows = ["answered_at,customer,survey_kind,touchpoint,session,instrument,value"]
+    for number, found in enumerate(customers(120)):
+        rows += [
+            f"2026-08-01T10:00:00+09:00,{found.customer},transactional,purchase,r{number},{name},{reply.code}"
+            for name, reply in found.replies.items()
+            if number >= left_out or name != "exp_info"
+        ]
+    file = tmp_path / "answers.csv"
+    file.write_text("\n".join(rows), "utf-8")
+    measured = measure_file(file, SPECS, tz=UTC)
+    records = json.loads(render_json(measured), parse_constant=pytest.fail)
+    drivers = [record["driver"] for record in records if "driver" in record]
+    assert [driver["performance"] is not None for driver in drivers] == [told] * 3
+    assert [driver["priority"] is not None for driver in drivers] == [told] * 3
+    table = render_table(measured, SPECS, "en")
+    assert ("How they are rated is hidden because other values would give it away." in table) is not told
+    assert (", rated " in table) is told
+
+
+def test_that_everybody_said_the_same_is_not_told_where_a_handful_more_answered() -> None:
+    def change(row: int, replies: dict[str, int | None]) -> None:
+        replies |= {"nps": 9, "exp_price": 4}
+
+    (found,) = analyse(customers(120, change=change), SPECS, blocks=bundled_blocks(), window=WEEKS, tz=UTC)
+    assert (found.why_not, found.constant, found.told) == ("constant_outcome", ("exp_price",), ("exp_price", "nps"))
+    (hidden,) = beside_scores([found], lambda groups: [False] * len(groups))
+    assert (hidden.why_not, hidden.constant) == ("not_explained", ())
+    assert beside_scores([found], lambda groups: [True] * len(groups)) == (found,)
 
 
 def test_rows_that_name_neither_session_nor_customer_belong_to_nobody(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pencil import digests_of, worked_out
+from msgspec import structs
+from pencil import Known, digests_of, question_of, worked_out
 from report_history import DAY_MS, TOKYO, History, digest_of, monday_ms, weeks_ago
 from shop_events import MAY, bought, tables
 
@@ -177,6 +178,71 @@ async def test_the_recovery_of_the_few_who_answered_again_this_week_does_not_fol
     recovered = (await digest_of(history, tmp_path)).care.recovered
     assert (recovered.n_valid, recovered.score is not None) == (12 + more, shown)
     assert ("sibling" in recovered.flags) is not shown
+
+
+# ---------------------------------------------------------------------------------------- what moves the recommendation
+
+
+def sat(history: History, replies: dict[str, int], *, at_ms: int) -> None:
+    """One customer's answers in one session; a question that is not among them was left out."""
+    history.answer("nps", replies["nps"], monday=monday_of(at_ms), at_ms=at_ms)
+    rated = history.answers[-1]
+    for name, value in replies.items():
+        if name != "nps":
+            history.answers.append(
+                structs.replace(
+                    rated, id=f"{rated.id}{name}", question=name, instrument=name, wording_id=f"{name}.1",
+                    value=str(value),
+                )
+            )  # fmt: skip
+
+
+def monday_of(at_ms: int) -> date:
+    day = datetime.fromtimestamp(at_ms / 1000, TOKYO).date()
+    return day - timedelta(days=day.weekday())
+
+
+@pytest.mark.parametrize(
+    ("outside", "left_out", "shown"), [(0, 0, True), (0, 4, False), (0, 12, True), (4, 0, False), (12, 0, True)]
+)
+async def test_what_the_few_said_who_did_not_answer_the_whole_block_does_not_follow_from_how_touchpoints_are_rated(
+    outside: int, left_out: int, shown: bool, tmp_path: Path
+) -> None:
+    chance, history = random.Random(outside + left_out), History()
+    complete: set[str] = set()
+    for back in range(20, 6, -1):
+        # Wednesdays, from the 1st of July to the 30th of September 2026: a quarter of whole weeks
+        at_ms = monday_ms(weeks_ago(back)) + 2 * DAY_MS
+        for n in range(22 if back == 12 else 10):
+            price, product = chance.randint(1, 5), chance.randint(1, 5)
+            replies = {"nps": price + product, "exp_price": price, "exp_product": product}
+            if back == 12 and n < left_out:
+                del replies["exp_product"]
+            sat(history, replies, at_ms=at_ms + n)
+            if "exp_product" in replies:
+                complete.add(history.answers[-1].session_id)
+    for n in range(outside):
+        # the day before the quarter begins, in its first week
+        replies = {"nps": 1, "exp_price": 1, "exp_product": 1}
+        sat(history, replies, at_ms=monday_ms(weeks_ago(20)) + DAY_MS + n)
+    known, performances = Known(history), []
+    for context, views in await digests_of(history, tmp_path, back=(13, 7)):
+        told = render_json(context)
+        known.read(told)
+        known.views(views)
+        for record in told["drivers"]:
+            if "driver" in record:
+                performances.append(record["driver"]["performance"])
+                (name,) = record["driver"]["instruments"]
+                mine = [a for a in history.answers if a.instrument == name and a.session_id in complete]
+                assert record["n_valid"] == len(mine)
+                if performances[-1] is not None:
+                    known.totals[question_of(mine[0])].append(frozenset(a.id for a in mine))
+        text = render_text(context)
+        assert ("評価の値は、差し引きで求められるため非表示です。" in text) == (not shown and bool(told["drivers"]))
+    assert [performance is not None for performance in performances] == [shown, shown]
+    for question, totals in known.totals.items():
+        assert worked_out(totals) == [], question
 
 
 # ------------------------------------------------------------------------------------------------------------- the mix
