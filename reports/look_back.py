@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -70,7 +71,9 @@ class AnswerWeeks:
         self.tz = tz
         self._tx = tx
         self._customers = {"": 0}
-        self._cells: dict[Cell, int] = {}
+        self._places: dict[tuple[str, ...], int] = {}
+        self.cells: list[Cell] = []
+        """Those of the weeks read so far."""
 
     @property
     def customers(self) -> list[str]:
@@ -78,9 +81,9 @@ class AnswerWeeks:
         return list(self._customers)
 
     @property
-    def cells(self) -> list[Cell]:
-        """Those of the weeks read so far."""
-        return list(self._cells)
+    def people(self) -> int:
+        """How many places `customers` has."""
+        return len(self._customers)
 
     def between(self, start_ms: int, end_ms: int) -> Iterator[Answers]:
         """The answers of [start, end), a week at a time, the oldest first."""
@@ -93,7 +96,8 @@ class AnswerWeeks:
             first, behind = np.searchsorted(columns["at_ms"], (start_ms, end_ms))
             inside = slice(int(first), int(behind))
             customers = placed(texts_of(columns["customers"]), self._customers)
-            cells = placed([Cell(*cell) for cell in texts_of(columns["cells"])], self._cells)
+            cells = placed([tuple(cell) for cell in texts_of(columns["cells"])], self._places)
+            self.cells += [Cell(*cell) for cell in islice(self._places, len(self.cells), None)]
             yield Answers(
                 monday, customers[columns["who"][inside]], cells[columns["cell"][inside]], columns["at_ms"][inside]
             )
@@ -146,7 +150,7 @@ def latest_answers(
     for week in answers.between(start_ms, end_ms):
         which = asked_of(week.cell)
         which[week.who == 0] = -1
-        people = len(answers.customers)
+        people = answers.people
         found += [(_NO_CODES, _NO_INTS, _NO_INTS)] * (len(asked) - len(found))
         for place, columns in enumerate(found):
             mine = np.flatnonzero(which == place)
@@ -159,7 +163,7 @@ def latest_answers(
                 who = week.who[mine]  # of several answers the last one stays
                 cell[who], at_ms[who], turn[who] = week.cell[mine], week.at_ms[mine], before + mine
         before += which.size
-    people = len(answers.customers)
+    people = answers.people
     return {
         name: Latest(_longer(cell, people), _longer(at_ms, people), _longer(turn, people))
         for name, (cell, at_ms, turn) in zip(asked, found, strict=True)
