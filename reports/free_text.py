@@ -504,8 +504,8 @@ def analyse_comments(
 
 
 def _beside_the_weeks(comments: Iterable[Comment], weeks: Weeks) -> tuple[bool, bool]:
-    """(whether the comments of the window may be told beside those of the weeks before, which the digest before told;
-    whether those of its last week may be told beside both)."""
+    """(whether the comments of the window may be told beside those of the weeks before, which the digest before told,
+    and beside the single weeks that it and others compared; whether those of its last week may be told beside all)."""
     first_ms = min(weeks.earlier_ms, weeks.start_ms)
     begins = [weeks.week_ms - back * _WEEK_MS for back in range((weeks.week_ms - first_ms) // _WEEK_MS, -1, -1)]
     written = {(bisect_right(begins, comment.at_ms), comment.respondent) for comment in comments}
@@ -515,8 +515,8 @@ def _beside_the_weeks(comments: Iterable[Comment], weeks: Weeks) -> tuple[bool, 
     window = range(bisect_right(begins, weeks.start_ms), last + 1)
     # any of the weeks before may have been compared in its time, whichever came first
     singles = [[week] for week in range(1, last)]
-    tried = [side_by_side(sizes, [before, window, *some, [last]]) for some in (singles, singles[::-1])]
-    return tried[0][1], all(told[-1] for told in tried)
+    tried = [side_by_side(sizes, [before, *some, window, [last]]) for some in (singles, singles[::-1], [])]
+    return all(told[-2] for told in tried), all(told[-1] for told in tried)
 
 
 class _Read:
