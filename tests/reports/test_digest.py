@@ -462,8 +462,8 @@ async def test_how_soon_customers_were_answered_and_whether_it_was_solved_is_tol
     assert "その後「解決した」　参考値（n=12） 75.0%" in text
     few, text = await care_of(9)
     assert (few.first_reply.score, few.solved.score) == (None, None)
-    assert "初回返信" not in text
-    assert "解決した" not in text
+    assert "\nn<10 のため非表示：初回返信まで（中央値）、その後「解決した」\n" in text
+    assert text.count("n<10 のため非表示：") == 1
 
 
 async def test_the_score_after_looking_after_somebody_is_that_of_their_next_survey(tmp_path: Path) -> None:
@@ -506,7 +506,7 @@ async def test_the_score_after_looking_after_somebody_is_that_of_their_next_surv
     assert "対応後の薦める可能性の変化　+4.83（参考値、95%信頼区間 " in render_text(context)
     few = await care_of(9)
     assert few.care.recovered.score is None
-    assert "対応後の薦める可能性" not in render_text(few)
+    assert "\nn<10 のため非表示：対応後の薦める可能性の変化\n" in render_text(few)
 
 
 async def test_a_mistap_that_was_corrected_is_neither_followed_up_nor_left_alone(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ from reports.free_text import Chosen, FreeText, FreeTexts, GrownTopic
 from reports.kpis import midnight_ms
 from reports.metrics import Span, Stratum
 from reports.render import render_json, render_slack, render_text, render_thread, render_voices, render_voices_text
+from reports.sample import samples
 from reports.vocabulary import Topic
+from reports.words import Language
 from storage.records import Address, Digest, Event
 from storage.store import open_store
 
@@ -305,3 +307,16 @@ async def test_a_shop_puts_its_own_template_in_the_place_of_ours(tmp_path: Path)
     (tmp_path / "ja" / "title.j2").write_text("{{ d.brnad }}", "utf-8")
     with pytest.raises(UndefinedError, match="brnad"):
         render_text(context, templates=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lang", "both", "alone"),
+    [("ja", "A/Bテストと話題", "言葉と話題"), ("en", "A/B tests and topics", "Words and topics")],
+)
+def test_the_message_of_topics_speaks_of_tests_only_where_there_are_some(lang: Language, both: str, alone: str) -> None:
+    context = next(context for context, _ in samples() if context.experiments)
+    context = replace(with_texts(context, said()), language=lang)
+    for tests, name in ((context.experiments, both), ((), alone)):
+        titles = [message["text"].splitlines()[0] for message in render_thread(replace(context, experiments=tests))]
+        assert len([title for title in titles if name in title]) == 1
+        assert not [title for title in titles if (both if name == alone else alone) in title]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -175,9 +176,15 @@ async def test_the_recovery_of_the_few_who_answered_again_this_week_does_not_fol
         # the last ones answer again in the last week only
         again = monday_ms(weeks_ago(1 if n < 12 else 0)) + DAY_MS + n
         history.answer("nps", 8, customer=f"k{n}", at_ms=again, touchpoint="support")
-    recovered = (await digest_of(history, tmp_path)).care.recovered
+    context = await digest_of(history, tmp_path)
+    recovered = context.care.recovered
     assert (recovered.n_valid, recovered.score is not None) == (12 + more, shown)
     assert ("sibling" in recovered.flags) is not shown
+    for language, words in (
+        ("ja", "\n差し引きで求められるため非表示：対応後の薦める可能性の変化\n"),
+        ("en", "\nHidden because other values would give it away: likelihood to recommend since\n"),
+    ):
+        assert (words in render_text(replace(context, language=language))) is not shown  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------- what moves the recommendation
