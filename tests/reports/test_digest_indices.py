@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pencil import worked_out
 from report_history import MONDAY, History, digest_of, weeks_ago
 
 from reports import procedures
@@ -147,3 +148,29 @@ async def test_a_digest_of_a_touchpoint_or_segment_leaves_other_batteries_out(tm
     _week(h, [8] * 12)
     context = await digest_of(h, tmp_path, rule=DigestRule("weekly", touchpoint="purchase"))
     assert context.indices == ()
+
+
+@pytest.mark.parametrize(("week", "more", "shown"), [(0, 0, True), (0, 4, False), (1, 4, False), (1, 12, True)])
+async def test_what_the_few_said_who_have_one_index_only_does_not_follow_from_the_mean_of_two(
+    week: int, more: int, shown: bool, tmp_path: Path
+) -> None:
+    h = History()
+    _week(h, [4, 5, 6] * 5, monday=weeks_ago(1), mark="old")
+    _week(h, [6, 7, 8] * 5, mark="new")
+    for n in range(more):
+        _answers(h, f"x{n}", "exp", 2, wave=f"x{n}", monday=weeks_ago(week))
+    context = await digest_of(h, tmp_path)
+    for back, results in (
+        (0, [line.result for line in _row(context).lines]),
+        (1, [line.change.earlier for line in _row(context).lines]),
+    ):
+        both = range(15)
+        alone = range(15, 15 + (more if back == week else 0))
+        units = {"exp": {("exp", n) for n in (*both, *alone)}, "qual": {("qual", n) for n in both}}
+        units["disconfirmation"] = {(index, n) for index in units for n in both}
+        assert {result.variant: result.n_valid for result in results} == {
+            "exp": 15 + len(alone), "qual": 15, "disconfirmation": 15
+        }  # fmt: skip
+        assert worked_out(units[result.variant] for result in results if result.score is not None) == []
+        of_two = next(result for result in results if result.variant == "disconfirmation")
+        assert (of_two.score is not None) is (shown or back != week)

@@ -130,6 +130,32 @@ async def test_what_a_few_outside_of_an_experiment_said_does_not_follow_from_its
         assert worked_out(totals) == [], question
 
 
+@pytest.mark.parametrize(("seed", "shown"), [(0, False), (2, False), (6, True)])
+async def test_whether_a_few_outside_of_an_experiment_answered_does_not_follow_from_its_arms(
+    seed: int, shown: bool, tmp_path: Path
+) -> None:
+    history, trial = shop_on_trial(seed)
+    sent = [(invitation, invitation.sent_ms or 0) for invitation in history.invitations]
+    told: list[frozenset[str]] = []
+    rates: list[float | None] = []
+    for context, _ in await digests_of(history, tmp_path, back=(4, 3, 2, 1, 0), trials=(trial,)):
+        found = render_json(context)
+        begin_ms, end_ms = (monday_ms(day) for day in (context.week_start, context.week_end))
+        week = frozenset(invitation.id for invitation, at_ms in sent if begin_ms <= at_ms < end_ms)
+        assert found["response"]["rate"]["n_valid"] == len(week)
+        told.append(week)
+        (experiment,) = found["experiments"]
+        for arm in experiment["arms"]:
+            rates.append(arm["response_score"])
+            if rates[-1] is not None:
+                last_ms = experiment["until_ms"] - trial.response_ms
+                mine = frozenset(i.id for i, at_ms in sent if i.arm == arm["id"] and at_ms <= last_ms)
+                assert len(mine) == arm["ripe"]
+                told.append(mine)
+    assert any(rate is not None for rate in rates) is shown
+    assert worked_out(told) == []
+
+
 # --------------------------------------------------------------------------------------- every number with n and window
 
 FIGURES = {
