@@ -5,8 +5,9 @@ Source: docs/metrics.md ("Trust balance", "All customers together").
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Literal
@@ -14,7 +15,8 @@ from typing import Literal
 import numpy as np
 
 from reports import procedures, trust
-from reports.metrics import Result, Span, hide_siblings, record
+from reports.disclosure import told_again
+from reports.metrics import Result, Span, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.rounding import rounded, signed
 from reports.words import Language, number
@@ -59,6 +61,17 @@ class Portfolio:
         )
         return Portfolio(mean, median, overdrawn, crossed, behaviours, withdrawals)
 
+    def untold(self) -> Portfolio:
+        """As it may leave the machine where balances told before would give the newest few away."""
+        return Portfolio(
+            sibling(self.mean),
+            sibling(self.median),
+            sibling(self.overdrawn),
+            sibling(self.crossed),
+            tuple(map(sibling, self.behaviours)),
+            tuple(map(sibling, self.withdrawals)),
+        )
+
     @property
     def results(self) -> tuple[Result, ...]:
         """All of them."""
@@ -66,14 +79,22 @@ class Portfolio:
 
 
 def gather_portfolio(
-    tx: Tx, start_ms: int, end_ms: int, *, rules: trust.Rules = trust.DEFAULT, tz: tzinfo, window: Span | None = None
+    tx: Tx,
+    start_ms: int,
+    end_ms: int,
+    *,
+    rules: trust.Rules = trust.DEFAULT,
+    tz: tzinfo,
+    window: Span | None = None,
+    told_ms: Sequence[int] = (),
 ) -> Portfolio:
     """The portfolio of [start, end), read from the store.
 
     Walks over the customers page by page and reads what each has within the horizon of the rules: time grows with the
     number of relevant events and answers, memory with the number of customers (some numbers for each).
     """
-    return portfolio_of(_accounts(tx, start_ms, end_ms, rules, tz), window=window or Span())
+    accounts = _accounts(tx, start_ms, end_ms, rules, tz)
+    return portfolio_of(accounts, window=window or Span(), told_ms=(*told_ms, end_ms))
 
 
 def _accounts(tx: Tx, start_ms: int, end_ms: int, rules: trust.Rules, tz: tzinfo) -> Iterator[Account]:
@@ -91,8 +112,14 @@ def _accounts(tx: Tx, start_ms: int, end_ms: int, rules: trust.Rules, tz: tzinfo
                 yield Account(trust.ledger(entries, start_ms - 1, rules).balance, at_end)
 
 
-def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
-    """The records of these accounts; the order in which they come decides the resamples of S7 (by customer id)."""
+def portfolio_of(accounts: Iterable[Account], *, window: Span, told_ms: Sequence[int] = ()) -> Portfolio:
+    """The records of these accounts; the order in which they come decides the resamples of S7 (by customer id).
+
+    Args:
+        told_ms: when balances are told, the oldest first and the end of the window last. All are suppressed (flag
+            `sibling`) where one to nine have had something recorded since: everything else fades as is known.
+    """
+    since: list[tuple[int, int]] = []
     balances: list[float] = []
     crossed = 0
     sums: defaultdict[str, float] = defaultdict(float)
@@ -101,6 +128,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
     for account in accounts:
         found = account.ledger
         balances.append(found.balance)
+        since += ((first, len(told_ms)) for first in {bisect_left(told_ms, line.at_ms) for line in found.lines})
         crossed += account.before >= 0 > found.balance
         touched: set[str] = set()
         for line in found.lines:
@@ -116,7 +144,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
         customers.update(touched)
     n = len(balances)
     below = sum(balance < 0 for balance in balances)
-    return Portfolio(
+    found_together = Portfolio(
         mean=record(METRIC, "mean", _centre(balances, "mean"), n, form="mean", window=window, unit="per_customer"),
         median=record(
             METRIC, "median", _centre(balances, "median"), n, form="mean", window=window, unit="per_customer"
@@ -145,6 +173,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span) -> Portfolio:
         ),
         withdrawals=_heaviest(taken, customers, window),
     )
+    return found_together if not told_ms or told_again(since, range(len(told_ms))) else found_together.untold()
 
 
 def _centre(balances: list[float], which: Literal["mean", "median"]) -> Estimate:
@@ -191,7 +220,7 @@ def portfolio_lines(found: Portfolio, lang: Language) -> list[str]:
     if found.mean.status == "no_data":
         return [say["none"]]
     if found.mean.status == "suppressed":
-        return [say["few"]]
+        return [say["sibling" if "sibling" in found.mean.flags else "few"]]
     note = say["ref"].format(n=number(found.mean.n_valid)) if found.mean.status == "caution" else ""
     lines = [
         note
@@ -240,6 +269,7 @@ def _points(part: Result, say: Mapping[str, str]) -> str:
 _JA = {
     "none": "記録のあるお客さまはいません。",
     "few": "n<10 のため非表示",
+    "sibling": "差し引きで求められるため非表示",
     "ref": "参考値（n={n}） ",
     "head": "平均 {mean}（{mean_ci}）・中央値 {median}（{median_ci}）・n={n}",
     "ci": "95%信頼区間 {low}〜{high}",
@@ -255,6 +285,7 @@ _JA = {
 _EN = {
     "none": "No customer with anything recorded.",
     "few": "Hidden because n<10",
+    "sibling": "Hidden because other values would give it away",
     "ref": "For reference only (n={n}): ",
     "head": "Mean {mean} ({mean_ci}), median {median} ({median_ci}), n={n}",
     "ci": "95% CI {low} to {high}",

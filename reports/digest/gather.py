@@ -29,7 +29,7 @@ from reports.digest.scores import (
     row_of,
 )
 from reports.digest.shop import DigestRule, Shop
-from reports.digest.telling import Telling
+from reports.digest.telling import REMEMBERED_WEEKS, Telling
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
 from reports.event_tables import EventTables
@@ -146,7 +146,13 @@ def gather(
     portfolio = None
     if whole and trust_rules is not None:
         portfolio = gather_portfolio(
-            tx, midnight_ms(weeks.first, tz), until_ms, rules=trust_rules, tz=tz, window=weeks.span()
+            tx,
+            midnight_ms(weeks.first, tz),
+            until_ms,
+            rules=trust_rules,
+            tz=tz,
+            window=weeks.span(),
+            told_ms=[midnight_ms(weeks.end - timedelta(weeks=back), tz) for back in range(REMEMBERED_WEEKS, 0, -1)],
         ).shown()
     quarter = quarter_over(reported) if whole else None
     driven = None

@@ -21,7 +21,7 @@ from reports.digest import DigestRule
 from reports.kpis import spending
 from reports.linkage import FOLLOW_UP_MS, Said, compare_all, group_of
 from reports.metrics import Span
-from reports.portfolio import Account, portfolio_of
+from reports.portfolio import Account, portfolio_lines, portfolio_of
 from reports.render import render_json, render_text
 from reports.segments import Deed
 from reports.trust import Entry, ledger
@@ -136,6 +136,35 @@ def test_what_a_handful_suffered_does_not_follow_from_the_balances_of_all(seed: 
         assert result.n_valid == len({who for who, _ in mine})
         told.append(mine)
     assert worked_out(told, size=lambda group: len({who for who, _ in group})) == []
+
+
+@pytest.mark.parametrize(("new", "shown"), [(0, True), (4, False), (9, False), (10, True)])
+def test_what_the_few_answered_since_the_digest_before_does_not_follow_from_balances_that_fade(
+    new: int, shown: bool
+) -> None:
+    week_ms = 7 * DAY_MS
+    entries = {n: [Entry(f"old{n}", week_ms // 2 + n, "nps", code=3)] for n in range(20)}
+    entries |= {100 + n: [Entry(f"new{n}", 3 * week_ms // 2 + n, "nps", code=3)] for n in range(new)}
+    told: list[float | None] = []
+    for weeks in (1, 2):
+        ledgers = [ledger(mine, weeks * week_ms - 1) for mine in entries.values()]
+        accounts = [Account(0.0, found) for found in ledgers if found.lines]
+        times = [week * week_ms for week in range(1, weeks + 1)]
+        found = portfolio_of(accounts, window=Span(), told_ms=times)
+        assert found.mean.n_valid == len(accounts)
+        assert {result.score is None for result in found.shown().results if result.status != "no_data"} == {
+            weeks == 2 and not shown
+        }
+        told += [result.score for result in found.shown().withdrawals if result.variant == "withdrawal_nps"] or [None]
+        if weeks == 2 and not shown:
+            assert portfolio_lines(found, "ja") == ["差し引きで求められるため非表示"]
+            assert portfolio_lines(found, "en") == ["Hidden because other values would give it away"]
+    if shown:
+        assert told[0] is not None
+        assert told[1] is not None
+        # withdrawals halve in 360 days; what is left is of the new ones, four points for each detractor
+        left = told[1] - told[0] * 2 ** (-7 / 360)
+        assert left == pytest.approx(-4.0 * new, rel=0.01, abs=1e-9)
 
 
 # ---------------------------------------------------------------------------------- what is told again as time goes on
