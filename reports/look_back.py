@@ -165,14 +165,17 @@ def latest_answers(
         before += which.size
     people = answers.people
     return {
-        name: Latest(_longer(cell, people), _longer(at_ms, people), _longer(turn, people))
+        name: Latest(_longer(cell, people)[:people], _longer(at_ms, people)[:people], _longer(turn, people)[:people])
         for name, (cell, at_ms, turn) in zip(asked, found, strict=True)
     }
 
 
 def _longer(column: npt.NDArray[N], size: int) -> npt.NDArray[N]:
-    more = size - column.size
-    return np.concatenate([column, np.full(more, -1, dtype=column.dtype)]) if more else column
+    """With room for so many; more than that, so that a year of weeks does not copy it each week."""
+    if column.size >= size:
+        return column
+    more = max(size, column.size * 3 // 2) - column.size
+    return np.concatenate([column, np.full(more, -1, dtype=column.dtype)])
 
 
 _NO_CODES, _NO_INTS = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
