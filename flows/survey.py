@@ -427,6 +427,8 @@ def _sentence(kind: str, loc: tuple[int | str, ...], message: str) -> str:
     loc = tuple(step for step in loc if step not in _UNION_STEPS)
     name = loc[-1] if loc and isinstance(loc[-1], str) else ""
     if kind == "extra_forbidden":
+        if name in _FIELDS:
+            return f"the key `{name}` does not belong here"
         close = difflib.get_close_matches(name, _FIELDS, n=1)
         return f"unknown key `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
     if kind == "missing":

@@ -51,6 +51,7 @@ def test_a_good_flow_is_read() -> None:
     ("old", "new", "problem"),
     [
         ("touchpoint: visit", "touchpint: visit", "visit.yaml:3: unknown key `touchpint`; did you mean `touchpoint`?"),
+        ("instrument: nps", "instrument: nps, kind: scale", "visit.yaml:7: the key `kind` does not belong here"),
         ("instrument: nps", "instrument: npx", "visit.yaml:7: unknown instrument `npx`; did you mean `nps`?"),
         ("instrument: nps", "instrument: nps, variant: friends", "visit.yaml:7: `nps` has no variant `friends`"),
         (
