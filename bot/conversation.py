@@ -166,7 +166,8 @@ class Conversation:
 
     def _take_in(self, tx: Tx, *, inbound: Inbound, now_ms: int) -> Outbox | None:
         """What it queued; None for an event that was seen before. A unit that may be repeated: what it leaves outside
-        the transaction is its outbox, and a session less in the memory."""
+        the transaction is its outbox, a session less in the memory, and a count of answers that errs on the safe
+        side."""
         if not tx.note_inbound(inbound.channel, inbound.workspace, inbound.event_id, now_ms):
             return None
         outbox = self.outbox(now_ms)

@@ -107,19 +107,21 @@ class Worker:
     async def run(self) -> None:
         """Until `stop()`. Storage that is busy is waited for; anything else that a job raises ends in a recorded
         attempt."""
-        while not self._stopping:
-            self._signal.clear()
-            self._busy = True
-            try:
-                worked = await self._round()
-            except StoreError as error:
-                log.warning("store_busy", error=str(error))
-                await asyncio.sleep(0.2)
-                continue
-            if not worked and not self._handed and not self._stopping:
-                self._busy = False
-                await self.clock.wait(self._signal, self._wait_until_ms())
-        self._busy = False
+        try:
+            while not self._stopping:
+                self._signal.clear()
+                self._busy = True
+                try:
+                    worked = await self._round()
+                except StoreError as error:
+                    log.warning("store_busy", error=str(error))
+                    await asyncio.sleep(0.2)
+                    continue
+                if not worked and not self._handed and not self._stopping:
+                    self._busy = False
+                    await self.clock.wait(self._signal, self._wait_until_ms())
+        finally:
+            self._busy = False  # whoever stops waits for a round at work, not for one that broke off
 
     def _wait_until_ms(self) -> int:
         now_ms = self.clock.now_ms()
