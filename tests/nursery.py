@@ -61,7 +61,7 @@ COMMANDS = (
     "bot.talk",
     "holidays.countries",
     "reports.__main__",
-    "reports.answers_report",
+    "reports.answers_render",
     "reports.charts",
     "reports.page",
     "rich.console",

@@ -210,7 +210,8 @@ def metrics(
 
     from bot.clock import SystemClock
     from reports.answers_file import AnswersFileError
-    from reports.answers_report import measure_file, render_json, render_table
+    from reports.answers_render import notes, render_json, render_table
+    from reports.answers_report import measure_file
     from reports.benchmarks import Benchmark
     from reports.instruments import specs_of
     from reports.reading import Readers
@@ -257,7 +258,7 @@ def metrics(
     if (more := measured.bad + measured.undated - len(measured.faults)) > 0:
         echo(f"… and {more} more such rows", err=True)
     if format == "json":
-        for note in measured.notes(words):
+        for note in notes(measured, words):
             echo(note, err=True)
         echo(render_json(measured, words))
     else:

@@ -46,7 +46,7 @@ from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
 from flows.exchange import Ask, Choice, Record, Say
 from flows.transcript import render_transcript
-from reports import answers_report, sheets
+from reports import answers_render, sheets
 from reports.answers_report import Measured, measure_file
 from reports.export_columns import Heading
 from reports.instruments import specs_of
@@ -371,9 +371,9 @@ def _answers(payload: str, folder: Path) -> Measured:
 def _file(payload: str, folder: Path) -> None:
     found = _answers(payload, folder)
     for lang in ("ja", "en"):
-        in_line(answers_report.render_table(found, SPECS, lang))  # type: ignore[arg-type]
-        in_line("\n".join(found.notes(lang)))  # type: ignore[arg-type]
-    written = answers_report.render_json(found)
+        in_line(answers_render.render_table(found, SPECS, lang))  # type: ignore[arg-type]
+        in_line("\n".join(answers_render.notes(found, lang)))  # type: ignore[arg-type]
+    written = answers_render.render_json(found)
     plain(written)
     records = json.loads(written)
     assert {record["metric"] for record in records} >= {"nps", "nrs", "affinity", "nps_nrs"}
@@ -427,8 +427,8 @@ SINKS: dict[str, Callable[[str, Path], None]] = {
     "reports.page.render_page": _page,
     "reports.page.digest_chart": _chart,
     "reports.results.render_results": _results,
-    "reports.answers_report.render_table": _file,
-    "reports.answers_report.render_json": _file,
+    "reports.answers_render.render_table": _file,
+    "reports.answers_render.render_json": _file,
     "reports.sheets.csv_line": _csv,
     "reports.sheets.write_xlsx": _xlsx,
     "reports.sheets.write_parquet": _parquet,

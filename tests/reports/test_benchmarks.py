@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from bot.cli import app
 from bot.config import Settings
-from reports.answers_report import measure_file, render_json, render_table
+from reports.answers_render import render_json, render_table
+from reports.answers_report import measure_file
 from reports.benchmarks import Benchmark, Standing, is_stale, sentence, standings
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, Tally, measure

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from report_history import DAY_MS, NOW_MS, monday_ms
 from scipy import stats
 
-from reports.answers_report import measure_file, render_json, render_table
+from reports.answers_render import render_json, render_table
+from reports.answers_report import measure_file
 from reports.drivers import (
     DriverAnalysis,
     analyse,

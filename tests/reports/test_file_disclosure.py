@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from reports.answers_report import Measured, measure_file, render_json, render_table
+from reports.answers_render import render_json, render_table
+from reports.answers_report import Measured, measure_file
 from reports.file_disclosure import told
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, measure, tally

@@ -12,7 +12,8 @@ from pencil import worked_out
 from report_history import MONDAY, NOW_MS, TOKYO, WEEK, History, weeks_ago
 
 from reports.__main__ import Request, make_digest
-from reports.answers_report import Measured, measure_file, render_json, render_table
+from reports.answers_render import render_json, render_table
+from reports.answers_report import Measured, measure_file
 from reports.free_text import (
     Comment,
     FreeText,

@@ -14,7 +14,8 @@ from shop_events import bought, happened, one, tables, window
 
 from flows.state import State
 from reports import kpi_words as words
-from reports.answers_report import Measured, measure_file, render_json, render_table
+from reports.answers_render import notes, render_json, render_table
+from reports.answers_report import Measured, measure_file
 from reports.instruments import bundled_instruments, specs_of
 from reports.kpi_report import KpiReport, hints_of, kpi_report, linkage_sentences, read_kpis, report_of, to_json
 from reports.kpis import KpiSettings, Window, kpis
@@ -231,8 +232,8 @@ def test_a_file_without_events_that_count_has_no_figures(tmp_path: Path) -> None
 
 def test_events_without_a_field_they_need_are_counted_and_named(tmp_path: Path) -> None:
     found = measured(tmp_path, [*year(), happened("a", "return", window().start_ms)], answered())
-    assert "Business events without a field that their figure needs, not counted: 1" in found.notes("en")
-    assert measured(tmp_path, year(), answered()).notes("ja") == []
+    assert "Business events without a field that their figure needs, not counted: 1" in notes(found, "en")
+    assert notes(measured(tmp_path, year(), answered()), "ja") == []
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])
