@@ -34,6 +34,7 @@ from bot.staff.home import HomeDesk
 from bot.staff.people import People, Person
 from bot.staff.survey import ABOUT, COMMAND, CUSTOMER, START, SURVEY_VIEW, SurveyDesk
 from bot.staff.telling import Teller
+from storage.errors import StoreError
 from storage.failpoints import hit
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _TOO_LATE: Final = frozenset(("expired_trigger_id", "trigger_expired", "exchange
 Source: https://docs.slack.dev/reference/methods/views.open."""
 
 _MALFORMED: Final = "The body is not a Slack payload."
+
+_NOT_STORED: Final = "not_stored"
+"""Where a request's context keeps why the store did not take it: Bolt itself knows only 500."""
 
 Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
 
@@ -199,7 +203,13 @@ class SlackApp:
         app.view_closed(anything)(_only_ack)
         app.shortcut(anything)(self._guarded("shortcut", ANYTHING_ELSE, _nothing))
         app.options(anything)(_no_options)
-        app.error(self._on_error)
+
+        @app.error
+        async def failed(error: Exception, body: JsonObject, context: dict[str, Any]) -> None:
+            if isinstance(error, StoreError):
+                context[_NOT_STORED] = error
+            await self._on_error(error, body)
+
         return app
 
     # -------------------- stored, then acknowledged
@@ -437,7 +447,11 @@ class SlackApp:
 
     async def handle_http(self, request: Request, body: bytes | None = None) -> Response:
         """The answer to one POST of Slack's: 200 only for what is stored, 4xx for what Slack did not send,
-        500 for what could not be stored (Slack delivers events again). `body` is given by who has read it already."""
+        500 for a mistake of ours. `body` is given by who has read it already.
+
+        Raises:
+            StoreError: it could not be stored; whoever serves the route says so (Slack delivers events again).
+        """
         from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
 
         if body is None:
@@ -447,13 +461,16 @@ class SlackApp:
         if not self._verify(request.headers, body):
             return _refused(401, "invalid_signature", "This request was not signed by Slack in the last five minutes.")
         try:
-            answer = await self._bolt.async_dispatch(to_async_bolt_request(request, body))
+            dispatched = to_async_bolt_request(request, body)
+            answer = await self._bolt.async_dispatch(dispatched)
         except (ValueError, RecursionError, TypeError, AttributeError, LookupError) as unreadable:
             # what our own code raises is answered with 500 by Bolt; what escapes it is a payload Bolt
             # cannot read: not UTF-8, not JSON, nested beyond measure, no object, a click without an
             # action. Signed, yet nothing of Slack's
             log.warning("slack_payload_unreadable", reason=type(unreadable).__name__)
             return _refused(400, "malformed", _MALFORMED)
+        if answer.status == 500 and (not_stored := dispatched.context.get(_NOT_STORED)) is not None:
+            raise not_stored
         return to_starlette_response(answer)
 
     # -------------------- Socket Mode

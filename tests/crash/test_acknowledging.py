@@ -39,7 +39,7 @@ async def test_slack_gets_no_acknowledgement_while_the_store_fails(tmp_path: Pat
         failpoints.arm("store.before_commit=raise")
         refused = await world.slack.says(buyer.slack_user_id, dm, "満足")
         failpoints.arm("")
-        assert refused.status == (500 if transport == "http" else 0)
+        assert refused.status == (503 if transport == "http" else 0)
         assert (await world.slack.redeliver(refused.event_id)).status == 200
         await world.advance(10_000)
         answers = await world.koe.store.read(lambda tx: tx.answers_of(buyer.customer_id))
