@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bot.config import Config, Settings, Shop
 from bot.experiments import unregistered
-from bot.loading import ENVIRONMENT, HOW_TO_MAKE_A_KEY, read_settings, read_shop
+from bot.loading import ENVIRONMENT, HOW_TO_MAKE_A_KEY, judge_shop, read_settings
 from flows.source import Problem
 from flows.survey import Library
 from storage.store import registrations_in
@@ -49,20 +49,21 @@ def examine(
     """
     problems: list[Problem] = []
     settings = read_settings(os.environ if environ is None else environ, env_file, problems)
-    shop, library = read_shop(settings.config, settings.flows_dir, problems)
+    judged = judge_shop(settings.config, settings.flows_dir, problems)
+    shop, library = judged.shop, judged.library
     if serving:
         # a platform that is set in part or wrongly has its own sentence already
         if not any(problem.message.startswith(("LINE_", "SLACK_")) for problem in problems):
             problems += _platforms(settings, shop)
         problems += _server(settings, shop)
-        if shop is not None and library is not None:
+        if shop is not None:
             problems += _reach(settings, shop, library)
     if settings.templates_dir is not None:
         problems += _own_templates(settings.templates_dir)
     if shop is not None and shop.experiments and now_ms is not None:
         known = registrations_in(settings.database_url)
         problems += [Problem(str(settings.config), 0, message) for message in unregistered(shop, known, now_ms)]
-    config = None if shop is None or library is None else Config(settings, shop, library)
+    config = Config(settings, shop, library) if judged.sound and shop is not None and library is not None else None
     return config, sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message))
 
 
@@ -110,7 +111,7 @@ def _server(settings: Settings, shop: Shop | None) -> list[Problem]:
     return problems
 
 
-def _reach(settings: Settings, shop: Shop, library: Library) -> list[Problem]:
+def _reach(settings: Settings, shop: Shop, library: Library | None) -> list[Problem]:
     """Rules that could never ask anybody."""
     on = {name for name, is_on in (("line", settings.line_on), ("slack", settings.slack_on)) if is_on}
     problems: list[Problem] = []
@@ -121,7 +122,7 @@ def _reach(settings: Settings, shop: Shop, library: Library) -> list[Problem]:
                 "set the platform up, or change channel"
             )
             problems.append(Problem(str(settings.config), 0, message))
-        flow = library.flows.get(rule.flow)
+        flow = None if library is None else library.flows.get(rule.flow)
         if flow is not None and rule.every_ms is not None and flow.survey_kind != "relational":
             message = f"trigger {rule.id}: `every` asks without an occasion, but {rule.flow} is about one; use on:"
             problems.append(Problem(str(settings.config), 0, message))

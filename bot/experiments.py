@@ -6,7 +6,7 @@ The rules of assignment are pure (flows.experiments); what came of an experiment
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bot.config import Shop
@@ -29,22 +29,38 @@ _SPOKEN = {"net": "variance and change", "share": "from and to", "mean": "sd and
 
 
 def read_arms(
-    shop: Shop, library: Library, files: Mapping[str, Source], config: Source, problems: list[Problem]
+    shop: Shop,
+    library: Library,
+    files: Mapping[str, Source],
+    config: Source,
+    problems: list[Problem],
+    *,
+    broken: Collection[str] = (),
 ) -> dict[tuple[str, str], Flow]:
     """(experiment, arm) → the survey that the arm asks; what is wrong is added to `problems`.
 
+    Nothing is said of an experiment whose survey or rule is wrong itself: that has its own sentence.
+
     Args:
-        shop: Its experiments and rules.
+        shop: Its experiments and rules, as far as they can be read.
         library: The surveys without experiments.
         files: Survey → its file.
         config: koe.yaml, for the lines of problems.
+        broken: The surveys whose files are wrong.
     """
+    rules, entries = config.data.get("triggers"), config.data.get("experiments")
+    all_rules = len(shop.triggers) == len(rules) if isinstance(rules, list) else rules is None
+    places = iter(enumerate(entries if isinstance(entries, list) else ()))
     arms: dict[tuple[str, str], Flow] = {}
     for index, experiment in enumerate(shop.experiments):
+        place = next(at for at, entry in places if isinstance(entry, dict) and entry.get("id") == experiment.id)
+        surveys = {base_flow(shop, experiment), *(arm.flow for arm in experiment.arms)}
+        if not surveys.isdisjoint(broken) or not (all_rules or rules_in(shop, experiment)):
+            continue
         reader = _Reader(shop, library, files, experiment)
         arms |= {(experiment.id, arm_id): flow for arm_id, flow in reader.read(shop.experiments[:index]).items()}
         problems += [
-            config.problem(("experiments", index, *path), f"experiment {experiment.id}: {message}")
+            config.problem(("experiments", place, *path), f"experiment {experiment.id}: {message}")
             for path, message in reader.problems
         ]
     return arms

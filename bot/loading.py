@@ -9,9 +9,9 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,7 +22,7 @@ from bot.config import Config, Settings, Shop, Trust, Unhappy
 from bot.signatures import usable_webhook_secret
 from flows.builtin import builtin_definitions, builtin_library
 from flows.flow import Rules
-from flows.source import DefinitionErrors, Problem, Source
+from flows.source import DefinitionErrors, Plain, Problem, Source
 from flows.source import Path as SourcePath
 from flows.survey import Library
 from flows.triggers import BY_STAFF
@@ -161,6 +161,14 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 # ------------------------------------------------------------------------------------------- reading koe.yaml
 
+ANY_SHOP: Final[dict[str, Plain]] = {
+    "brand": {"ja": "声の店", "en": "Koe Store"},
+    "privacy_url": "https://shop.example/privacy",
+    "support_hours": {"days": "mon-fri", "hours": "10:00-17:00", "holidays": "JP"},
+    "retention": "2y",
+}
+"""What every shop has to say, of a shop that is none."""
+
 _ASKED_FOR = {
     "brand": "the shop's name as customers know it: brand: {ja: 声の店, en: Koe Store}",
     "privacy_url": "customers are shown where your privacy policy stands: privacy_url: https://…",
@@ -170,33 +178,66 @@ _ASKED_FOR = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """koe.yaml and the flows as far as they could be read, to look for more that is wrong."""
+
+    shop: Shop | None
+    """Without the sections and entries that are wrong, and for a missing one that every shop needs another shop's; None
+    when the file cannot be read at all. To be used only if `sound`."""
+    sound: bool
+    library: Library | None
+
+
 def read_shop(config: Path, flows_dir: Path | None, problems: list[Problem]) -> tuple[Shop | None, Library | None]:
-    """koe.yaml and every flow, as far as they can be used; what is wrong is added to `problems`."""
+    """koe.yaml and every flow, None each where it cannot be used; what is wrong is added to `problems`."""
+    judged = judge_shop(config, flows_dir, problems)
+    return judged.shop if judged.sound else None, judged.library
+
+
+def judge_shop(config: Path, flows_dir: Path | None, problems: list[Problem]) -> Judged:
+    """koe.yaml and every flow, as far as they can be judged; what is wrong is added to `problems`."""
     source = files.read_yaml(config, problems)
-    shop = None if source is None else parse_shop(source, problems)
-    own = files.OwnDefinitions() if flows_dir is None else files.read_definitions(flows_dir, problems)
-    library = _library(own, shop, source, problems)
-    if source is not None:
-        # from the files themselves, so that these are named together with whatever else is wrong
-        measured = {name for found in (*builtin_definitions().instruments, *own.instruments) for name in found.data}
-        problems.extend(_dangling(source, _flow_ids(own), sorted(measured)))
-    return shop, library
-
-
-def parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
-    """koe.yaml as a Shop, or None after adding what is wrong with it to `problems`."""
-    data = dict(source.data)
     before = len(problems)
+    shop = None if source is None else _parse_shop(source, problems)
+    sound = shop is not None and len(problems) == before
+    own = files.OwnDefinitions() if flows_dir is None else files.read_definitions(flows_dir, problems)
+    # from the files themselves, so that these are named together with whatever else is wrong
+    measured = sorted({name for found in (*builtin_definitions().instruments, *own.instruments) for name in found.data})
+    library = _library(own, shop, source, measured, problems)
+    if source is not None:
+        problems.extend(_dangling(source, _flow_ids(own), measured))
+    return Judged(shop, sound, library)
+
+
+def _parse_shop(source: Source, problems: list[Problem]) -> Shop | None:
+    """koe.yaml as a Shop, without what is wrong with it: that is added to `problems`."""
     problems.extend(_unsound_trust(source))
     problems.extend(_ids_taken(source))
     try:
-        shop = Shop.model_validate(data)
+        return Shop.model_validate(source.data)
     except ValidationError as error:
+        wrong: list[SourcePath] = []
         for detail in error.errors(include_input=False, include_url=False):
-            path: SourcePath = detail["loc"]
-            problems.append(source.problem(path, f"{_dotted(path)}{_sentence(detail, data)}"))
+            wrong.append(detail["loc"])
+            problems.append(source.problem(wrong[-1], f"{_dotted(wrong[-1])}{_sentence(detail, source.data)}"))
+    try:
+        return Shop.model_validate(ANY_SHOP | _without(source.data, wrong))
+    except ValidationError:
         return None
-    return shop if len(problems) == before else None
+
+
+def _without(data: Mapping[str, Plain], wrong: Iterable[SourcePath]) -> dict[str, Plain]:
+    """koe.yaml without these: the entries of its lists, and its other sections whole."""
+    entries = {(path[0], path[1]) for path in wrong if len(path) > 1}
+    whole = {path[0] for path in wrong if not isinstance(data.get(str(path[0])), list) or len(path) == 1}
+    return {
+        name: [entry for at, entry in enumerate(section) if (name, at) not in entries]
+        if isinstance(section, list)
+        else section
+        for name, section in data.items()
+        if name not in whole
+    }
 
 
 def _ids_taken(source: Source) -> Iterable[Problem]:
@@ -231,21 +272,34 @@ def _unsound_trust(source: Source) -> Iterable[Problem]:
 
 
 def _library(
-    own: files.OwnDefinitions, shop: Shop | None, source: Source | None, problems: list[Problem]
+    own: files.OwnDefinitions, shop: Shop | None, source: Source | None, measured: list[str], problems: list[Problem]
 ) -> Library | None:
     flows = own.flows
     if shop is not None and source is not None:
-        flows = _other_instruments(flows, shop, source, problems)
+        flows = _other_instruments(flows, shop, source, measured, problems)
     rules = rules_of(Unhappy() if shop is None else shop.unhappy)
+
+    def made_of(flows: Iterable[Source]) -> Library:
+        return builtin_library(rules, flows=tuple(flows), deck=own.deck, instruments=own.instruments, blocks=own.blocks)
+
+    broken: frozenset[str] = frozenset()
     try:
-        library = builtin_library(rules, flows=flows, deck=own.deck, instruments=own.instruments, blocks=own.blocks)
+        library = made_of(flows)
     except DefinitionErrors as errors:
         problems.extend(errors.problems)
-        return None
-    if shop is None or source is None:
-        return library
-    written = {str(file.data.get("id")): file for file in (*builtin_definitions().flows, *flows)}
-    return replace(library, arms=experiments.read_arms(shop, library, written, source, problems))
+        blamed = {problem.file for problem in errors.problems}
+        broken = frozenset(str(file.data.get("id")) for file in flows if file.name in blamed)
+        try:
+            library = made_of(file for file in flows if file.name not in blamed)
+        except DefinitionErrors:
+            return None
+    if shop is not None and source is not None:
+        written = {str(file.data.get("id")): file for file in (*builtin_definitions().flows, *flows)}
+        named = source.data.get("flows")
+        unread = frozenset(named if isinstance(named, dict) and not shop.flows else ())
+        arms = experiments.read_arms(shop, library, written, source, problems, broken=broken | unread)
+        library = replace(library, arms=arms)
+    return None if broken else library
 
 
 def rules_of(unhappy: Unhappy) -> Rules:
@@ -259,7 +313,7 @@ def rules_of(unhappy: Unhappy) -> Rules:
 
 
 def _other_instruments(
-    own: tuple[Source, ...], shop: Shop, config: Source, problems: list[Problem]
+    own: tuple[Source, ...], shop: Shop, config: Source, measured: list[str], problems: list[Problem]
 ) -> tuple[Source, ...]:
     """The shop's flow files, and each flow for whose questions `flows:` of koe.yaml names instruments."""
     flows = {str(source.data.get("id")): source for source in (*builtin_definitions().flows, *own)}
@@ -283,6 +337,10 @@ def _other_instruments(
             if question_id not in asked:
                 hint = files.hint(question_id, sorted(asked))
                 message = f"flows: {flow_id} asks no question {question_id}{hint}"
+                problems.append(config.problem(("flows", flow_id, question_id), message))
+                continue
+            if instrument not in measured:
+                message = f"flows: there is no instrument {instrument}{files.hint(instrument, measured)}"
                 problems.append(config.problem(("flows", flow_id, question_id), message))
                 continue
             question = replaced[asked[question_id]]

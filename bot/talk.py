@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bot import files
 from bot.clock import Clock, StoryClock
 from bot.config import Shop, Unhappy
-from bot.loading import ConfigErrors, read_settings, read_shop, rules_of
+from bot.loading import ANY_SHOP, ConfigErrors, read_settings, read_shop, rules_of
 from bot.promises import Promises
 from flows import rights
 from flows.builtin import builtin_library
@@ -72,12 +72,6 @@ _SAMPLE = 0.25
 """What transcripts draw the order of shuffled choices from."""
 _NEWS_DAYS = 3
 
-_SHOP = {
-    "brand": {"ja": "声の店", "en": "Koe Store"},
-    "privacy_url": "https://shop.example/privacy",
-    "support_hours": {"days": "mon-fri", "hours": "10:00-17:00", "holidays": "JP"},
-    "retention": "2y",
-}
 _PERSON = {"ja": {"name": "田中", "item": "ドリップコーヒー"}, "en": {"name": "Emma", "item": "Drip coffee"}}
 _ORDER: dict[str, object] = {
     "order": "1001",
@@ -211,7 +205,7 @@ def _read(environ: Mapping[str, str], env_file: Path | None, alone: bool) -> tup
     if not alone and (named or settings.config.exists()):
         shop, library = read_shop(settings.config, settings.flows_dir, problems)
     else:
-        shop, library = Shop.model_validate(_SHOP), None
+        shop, library = Shop.model_validate(ANY_SHOP), None
         own = files.OwnDefinitions()
         if settings.flows_dir is not None:
             own = files.read_definitions(settings.flows_dir, problems)

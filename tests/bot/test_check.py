@@ -121,6 +121,62 @@ def test_an_id_that_stands_twice_is_named_with_whatever_else_is_wrong() -> None:
     assert "the id staff is kept for surveys started with /survey" in found[2]
 
 
+def test_a_wrong_field_hides_nothing_that_can_be_judged_without_it() -> None:
+    Path("koe.yaml").write_text(
+        EXAMPLE.replace("retention: 2y", "retention: x").replace("segment: order.store", "segmnt: order.store")
+        + """
+flows: {after_suport: {effort: ces_ease}, after_support: {efort: ces_ease, effort: nobody}}
+experiments:
+  - {id: a, trigger: after-purchase, metric: nps, n_per_arm: 50, start: 2026-12-01, end: 2026-12-31,
+     arms: [{id: A, weight: 0.5}, {id: B, weight: 0.6, remind: 24h}]}
+  - {id: b, trigger: quarterly, metric: npz, n_per_arm: 50, start: 2026-12-01, end: 2026-12-31,
+     arms: [{id: A, weight: 0.5}, {id: B, weight: 0.5, remind: 24h}]}
+  - {id: c, trigger: after-purchase, metric: npz, n_per_arm: 50, start: 2027-12-01, end: 2027-12-31,
+     arms: [{id: A, weight: 0.5}, {id: B, weight: 0.5, remind: 24h}]}
+  - {id: d, flow: after_support, metric: npz, n_per_arm: 50, start: 2027-12-01, end: 2027-12-31,
+     arms: [{id: A, weight: 0.5}, {id: B, weight: 0.5, remind: 24h}]}
+""",
+        encoding="utf-8",
+    )
+    found = check(environ={**LINE, **KOE})
+    assert [problem.message.partition(";")[0] for problem in found if problem.line] == [
+        "retention: 'x' is no length of time",
+        "triggers[1].segmnt: unknown key",
+        "flows: after_support asks no question efort",
+        "flows: there is no flow after_suport",
+        "flows: there is no instrument nobody",
+        "experiments[1]: the weights of the arms add up to 1.1",
+        "experiment b: arm A: relational asks no npz",
+        "experiment b: arm B: relational asks no npz",
+        "experiment d: arm A: after_support asks no npz",
+        "experiment d: arm B: after_support asks no npz",
+    ]
+    written = Path("koe.yaml").read_text(encoding="utf-8").splitlines()
+    for problem in found:
+        if match := re.match("experiment (.)", problem.message):
+            assert f"id: {match[1]}," in written[problem.line - 1]
+    assert [problem.message.split(":")[0] for problem in found if not problem.line] == ["alerts", "digests"]
+
+
+def test_a_broken_survey_hides_no_experiment_on_another_and_is_no_problem_of_its_own_experiment() -> None:
+    Path("surveys").mkdir()
+    Path("surveys/mine.yaml").write_text(
+        "id: after_support\nsurvey_kind: transactional\ntouchpoint: support\ninvite: inv.support\n"
+        "questions: [{id: a, instrument: nobody}]\nendings: [{say: end.middle}]\n"
+    )
+    arms = "arms: [{id: A, weight: 0.5}, {id: B, weight: 0.5, remind: 9d}]"
+    arms = f"n_per_arm: 50, start: 2026-12-01, end: 2026-12-31, {arms}"
+    Path("koe.yaml").write_text(
+        f"{EXAMPLE}\nexperiments:\n  - {{id: a, trigger: after-support, metric: npz, {arms}}}\n"
+        f"  - {{id: b, trigger: after-purchase, metric: nps, {arms}}}\n",
+        encoding="utf-8",
+    )
+    assert [problem.message for problem in check(environ=GOOD | {"KOE_FLOWS_DIR": "surveys"})] == [
+        "experiment b: arm B: remind must come before the survey of trigger after-purchase expires",
+        "unknown instrument `nobody`",
+    ]
+
+
 def test_an_unreadable_line_of_env_hides_no_other_line() -> None:
     lines = [f"{name}={value}".encode() for name, value in {**LINE, **SLACK, **KOE}.items()]
     Path(".env").write_bytes(b"\n".join([*lines, "# 声の店".encode("cp932"), "KOE_FLOWS_DIR=店".encode("cp932"), b"x"]))
