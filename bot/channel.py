@@ -3,7 +3,7 @@ values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -138,7 +138,20 @@ class Unknown:
     retry: bool
 
 
-Delivery = Sent | RetryLater | Refused | Unknown
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Certainly not sent: when it could have been, it was no longer wanted."""
+
+
+Delivery = Sent | RetryLater | Refused | Unknown | Withdrawn
+
+Wanted = Callable[[], bool]
+"""Whether a message is still to be sent: a look at the store, for who has waited."""
+
+
+def always() -> bool:
+    """Wanted by nobody who could change their mind."""
+    return True
 
 
 class Channel(Protocol):
@@ -155,7 +168,10 @@ class Channel(Protocol):
         stay as they were sent. Pure."""
         ...
 
-    async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
+    async def send(
+        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "", wanted: Wanted = always
+    ) -> Delivery:
         """Make the call once, never twice, within 15 s. `attempt` counts from 1; `job_id` is a UUID and serves as
-        LINE's retry key and Slack's metadata key. Never raises for what a network or a platform does."""
+        LINE's retry key and Slack's metadata key. What is not owed to a customer's answer asks `wanted` when it could
+        not go out at once. Never raises for what a network or a platform does."""
         ...

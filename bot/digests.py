@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from bot import experiments
-from bot.channel import JsonObject, Refused, RetryLater, Sent, Unknown
+from bot.channel import JsonObject, Refused, RetryLater, Sent, Unknown, Withdrawn
 from bot.clock import Clock
 from bot.outbox import Outbox
 from bot.promises import Promises
@@ -279,6 +279,8 @@ class Digests:
                     state = "uncertain"
                 case Refused(reason=reason):
                     state = "dead"
+                case Withdrawn():
+                    state = "cancelled"
         now_ms = self._clock.now_ms()
         await self._store.write(lambda tx: tx.finish_job(job, state=state, at_ms=now_ms, error=reason, ref=ref))
 

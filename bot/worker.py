@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from bot import measures
-from bot.channel import Channel, Delivery, JsonObject, Refused, RetryLater, Sent, Unknown
+from bot.channel import Channel, Delivery, JsonObject, Refused, RetryLater, Sent, Unknown, Withdrawn
 from bot.clock import Chance, Clock
 from bot.outbox import LEASE_MS, UNASKED, Outbox
 from bot.pacing import Pacer
@@ -259,7 +259,14 @@ class Worker:
         if job.updates:
             ref = self.store.glance(lambda tx: tx.prompt_ref(job.session_id, job.updates))
         hit("worker.before_send")
-        delivery = await channel.send(payload, job_id=job.id, attempt=job.attempts, now_ms=self.clock.now_ms(), ref=ref)
+        delivery = await channel.send(
+            payload,
+            job_id=job.id,
+            attempt=job.attempts,
+            now_ms=self.clock.now_ms(),
+            ref=ref,
+            wanted=lambda: bool(self.store.glance(lambda tx: tx.holds_lease((job,)))),
+        )
         hit("worker.after_send")
         await self._settle(job, delivery)
 
@@ -302,6 +309,8 @@ class Worker:
 
                 await self._finish(job, unit)
                 self.take(outbox)
+            case Withdrawn():
+                self._ended(job)  # whoever withdrew it has ended it
             case _:
                 assert_never(delivery)
 

@@ -17,9 +17,21 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import msgspec
 
-from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
+from bot.channel import (
+    Delivery,
+    JsonObject,
+    Outgoing,
+    Refused,
+    RetryLater,
+    Sent,
+    Turn,
+    Unknown,
+    Wanted,
+    Withdrawn,
+    always,
+)
 from bot.line.messages import encode_messages, pack_bubbles, unpack_bubbles
-from bot.line.posting import Answer, NoAnswer, NotSent, Poster
+from bot.line.posting import Answer, NoAnswer, NotSent, NotWanted, Poster
 from flows.exchange import Ask
 
 T = TypeVar("T")
@@ -135,22 +147,27 @@ class LineChannel:
         payload["bubbles"] = turn.bubbles
         return [Outgoing(payload=payload, stored=stored, asks=asked[-1] if asked else "")]
 
-    async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
+    async def send(
+        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "", wanted: Wanted = always
+    ) -> Delivery:
         """By the reply token while it is fresh, else as a push with `job_id` as its retry key.
 
         A token is its own single-use key. Refused at the first attempt, it was spent elsewhere and the push
         takes over; refused after an attempt of unknown outcome, the message is there. When such a token gets
         too old to ask again, nobody will ever know. After a restart any earlier attempt is of unknown outcome.
+        A push that waits for a connection is asked for once more; a reply belongs to the customer's own words.
         """
         trail = self._trail(job_id, payload, attempt)
-        delivery = await self._send(payload, trail, job_id=job_id, attempt=attempt, now_ms=now_ms)
-        if isinstance(delivery, Sent | Refused) or (isinstance(delivery, Unknown) and not delivery.retry):
+        delivery = await self._send(payload, trail, job_id=job_id, attempt=attempt, now_ms=now_ms, wanted=wanted)
+        if isinstance(delivery, Sent | Refused | Withdrawn) or (isinstance(delivery, Unknown) and not delivery.retry):
             keep = isinstance(delivery, Refused) and delivery.scope in ("push", "channel")
             if not keep:
                 self._trails.pop(job_id, None)
         return delivery
 
-    async def _send(self, payload: JsonObject, trail: _Trail, *, job_id: str, attempt: int, now_ms: int) -> Delivery:
+    async def _send(
+        self, payload: JsonObject, trail: _Trail, *, job_id: str, attempt: int, now_ms: int, wanted: Wanted
+    ) -> Delivery:
         token = payload.get("reply_token") or ""
         if token and now_ms < payload["reply_until_ms"] and not trail.token_spent:
             may_have_arrived, trail.reply_open = trail.reply_open, True  # so it stays if this is cancelled
@@ -170,7 +187,8 @@ class LineChannel:
             trail.pushed_ms = _made_ms(job_id, now_ms) if attempt > 1 else now_ms
         if now_ms - trail.pushed_ms > _RETRY_KEY_MS:
             return Unknown("the retry key is too old to repeat this push safely", retry=False)
-        delivery = await self._post("push", {"to": payload["to"], "messages": _messages(payload)}, retry_key=job_id)
+        body = {"to": payload["to"], "messages": _messages(payload)}
+        delivery = await self._post("push", body, retry_key=job_id, wanted=wanted)
         if first and attempt == 1 and isinstance(delivery, Refused):
             # nothing was sent: one that waits for the quota, or for a token, may wait longer than a key lives
             trail.pushed_ms = None
@@ -185,12 +203,17 @@ class LineChannel:
                 self._trails.popitem(last=False)
         return trail
 
-    async def _post(self, endpoint: str, body: JsonObject, *, retry_key: str | None) -> Delivery:
+    async def _post(
+        self, endpoint: str, body: JsonObject, *, retry_key: str | None, wanted: Wanted | None = None
+    ) -> Delivery:
         header = f"X-Line-Retry-Key: {retry_key}\r\n" if retry_key else ""
         try:
-            answer = await self._poster.post(f"/v2/bot/message/{endpoint}", msgspec.json.encode(body), header)
+            path = f"/v2/bot/message/{endpoint}"
+            answer = await self._poster.post(path, msgspec.json.encode(body), header, wanted=wanted)
         except NotSent as trouble:
             return RetryLater(f"{endpoint}: no connection ({trouble})")
+        except NotWanted:
+            return Withdrawn()
         except NoAnswer as trouble:
             return Unknown(f"{endpoint}: no answer ({trouble})", retry=True)
         return _SENT if 200 <= answer.status < 300 else _outcome(endpoint, answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -22,6 +22,10 @@ _MOST_BODY = 64 * 1024
 
 class NotSent(Exception):
     """No connection could be had: nothing was sent."""
+
+
+class NotWanted(Exception):
+    """When the request could have been sent, nobody wanted it any more."""
 
 
 class NoAnswer(Exception):
@@ -79,19 +83,27 @@ class Poster:
         self._kept: deque[_Connection] = deque()
         """Those that wait for a request, the one used last at the end."""
 
-    async def post(self, path: str, body: bytes, headers: str = "") -> Answer:
+    async def post(
+        self, path: str, body: bytes, headers: str = "", *, wanted: Callable[[], bool] | None = None
+    ) -> Answer:
         """The answer to one POST, made once. `path` follows the base URL's; `headers` are whole lines, each with its
-        line break.
+        line break. `wanted` is asked by who had to wait for a connection.
 
         Raises:
             NotSent: There was no connection in time.
+            NotWanted: There was, and `wanted` said no.
             NoAnswer: There was, and no answer in time.
         """
         end_s = asyncio.get_running_loop().time() + self._within_s
+        waited = self._turns.locked()
         await self._turn()
         try:
-            connection = self._ready() or await self._connect()
+            connection = self._ready()
+            if connection is None:
+                waited, connection = True, await self._connect()
             try:
+                if waited and wanted is not None and not wanted():
+                    raise NotWanted
                 head = f"POST {self._path}{path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n{headers}"
                 return await connection.ask(b"%b%b\r\n%b" % (head.encode("ascii"), self._head, body), end_s)
             finally:

@@ -15,7 +15,19 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from bot.channel import Delivery, JsonObject, Outgoing, Refused, RetryLater, Sent, Turn, Unknown
+from bot.channel import (
+    Delivery,
+    JsonObject,
+    Outgoing,
+    Refused,
+    RetryLater,
+    Sent,
+    Turn,
+    Unknown,
+    Wanted,
+    Withdrawn,
+    always,
+)
 from bot.slack.messages import answered, render_turn
 from flows.texts import Deck
 
@@ -167,7 +179,9 @@ class SlackChannel:
         """A change of a message: the question and what was chosen, without buttons."""
         return Outgoing(answered(question, answer))
 
-    async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
+    async def send(
+        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "", wanted: Wanted = always
+    ) -> Delivery:
         """Make the call once. A repeated post first looks for its own key: Slack has no idempotency.
 
         Args:
@@ -176,6 +190,7 @@ class SlackChannel:
             job_id: Travels as metadata of a post; the look-up finds it again.
             attempt: Counts from 1. From 2 on, an earlier attempt of unknown outcome may have been delivered.
             ref: "C…:ts" of the message that chat.update changes.
+            wanted: Asked before a post for which Slack had to be asked something first.
 
         Returns:
             Sent(ref="C…:ts"), or what else became of it, within 14 s; within 40 s with a chart. Never raises for Slack
@@ -188,7 +203,9 @@ class SlackChannel:
                 return await self._update(args, ref)
             chart = payload.get("chart")
             drawn = await self._post_drawn(args, chart, job_id=job_id, look_up=not clear) if chart else None
-            return drawn or await self._post(args, str(payload.get("open", "")), job_id=job_id, look_up=not clear)
+            if drawn:
+                return drawn
+            return await self._post(args, str(payload.get("open", "")), job_id=job_id, look_up=not clear, wanted=wanted)
         except SlackError as failed:
             log.info("slack_call_failed", method=failed.method, reason=failed.code, job=job_id, attempt=attempt)
             if clear:
@@ -202,12 +219,17 @@ class SlackChannel:
         await self.call("chat.update", {**args, "channel": channel, "ts": ts}, timeout_s=_CALL_S, repeatable=True)
         return Sent(ref=ref)
 
-    async def _post(self, args: JsonObject, user_id: str, *, job_id: str, look_up: bool) -> Delivery:
+    async def _post(
+        self, args: JsonObject, user_id: str, *, job_id: str, look_up: bool, wanted: Wanted = always
+    ) -> Delivery:
+        asks_first = look_up or not (args.get("channel") or user_id in self._dms)
         channel = str(args.get("channel") or "") or await self._dm(user_id)
         if look_up:
             found = await self._look_up(channel, str(args.get("thread_ts") or ""), job_id)
             if found:
                 return Sent(ref=f"{channel}:{found}")
+        if asks_first and not wanted():
+            return Withdrawn()
         metadata = {"event_type": EVENT_TYPE, "event_payload": {"job": job_id}}
         body = {**args, "channel": channel, "metadata": metadata}
         answer = await self.call("chat.postMessage", body, timeout_s=_CALL_S)

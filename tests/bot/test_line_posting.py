@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.line.posting import Answer, NoAnswer, NotSent, Poster
+from bot.line.posting import Answer, NoAnswer, NotSent, NotWanted, Poster
 
 CERTIFICATE = Path(__file__).parent / "fixtures" / "localhost.pem"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -153,6 +153,33 @@ async def test_a_connection_that_was_silent_for_too_long_is_not_used(server: Ser
     for _ in range(3):
         await poster.post("/reply", b"{}")
     assert server.connections == 3
+
+
+async def test_who_waited_for_a_connection_is_asked_once_more_and_who_did_not_wait_is_not(server: Server) -> None:
+    poster = Poster(f"http://127.0.0.1:{server.port}", HEADERS, most=1)
+    asked: list[str] = []
+
+    def says(answer: bool, name: str) -> bool:
+        asked.append(name)
+        return answer
+
+    with pytest.raises(NotWanted):
+        await poster.post("/push", b"{}", wanted=lambda: says(False, "connecting"))
+    assert (await poster.post("/push", b"{}", wanted=lambda: says(True, "connecting again"))).status == 200
+    assert (await poster.post("/push", b"{}", wanted=lambda: says(False, "at once"))).status == 200
+    server.script = [None]
+    server.asked.clear()
+    first = asyncio.create_task(poster.post("/push", b"{}"))
+    await server.asked.wait()
+    second = asyncio.create_task(poster.post("/push", b"{}", wanted=lambda: says(False, "for its turn")))
+    await asyncio.sleep(0)
+    server.writers[-1].close()
+    with pytest.raises(NoAnswer):
+        await first
+    with pytest.raises(NotWanted):
+        await second
+    assert (asked, len(server.bodies)) == (["connecting", "connecting again", "for its turn"], 3)
+    await poster.close()
 
 
 async def test_only_so_many_are_on_their_way_and_who_cannot_have_a_turn_was_not_sent(server: Server) -> None:

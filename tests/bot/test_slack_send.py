@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.channel import Refused, RetryLater, Sent, Unknown
+from bot.channel import Refused, RetryLater, Sent, Unknown, Withdrawn
 from bot.slack import channel as slack_channel
 from bot.slack.channel import SlackChannel, SlackError
 from flows.builtin import builtin_library
@@ -120,6 +120,26 @@ async def test_a_post_to_a_channel_opens_nothing(wire: Wire, slack: SlackChannel
     payload = {"method": "chat.postMessage", "args": {"channel": "C9", "text": "digest"}}
     assert await send(slack, payload) == Sent(ref="C9:17.1")
     assert wire.methods() == ["chat.postMessage"]
+
+
+async def test_what_is_withdrawn_while_slack_is_asked_for_the_dm_or_the_history_is_not_posted(
+    wire: Wire, slack: SlackChannel
+) -> None:
+    asked: list[str] = []
+
+    async def sent(when: str, attempt: int, answer: bool) -> Any:
+        def wanted() -> bool:
+            asked.append(when)
+            return answer
+
+        return await slack.send(POST, job_id=JOB, attempt=attempt, now_ms=0, wanted=wanted)
+
+    assert await sent("opening", 1, False) == Withdrawn()
+    assert await sent("looking", 2, False) == Withdrawn()
+    assert await sent("looking again", 2, True) == Sent(ref="D1:17.1")
+    assert await sent("at once", 1, False) == Sent(ref="D1:17.1")
+    assert asked == ["opening", "looking", "looking again"]
+    assert wire.methods().count("chat.postMessage") == 2
 
 
 async def test_an_update_changes_the_message_it_is_about(wire: Wire, slack: SlackChannel) -> None:

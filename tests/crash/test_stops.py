@@ -3,12 +3,14 @@ way out: claimed by the worker, or waiting for another attempt."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from bot.line import LineChannel
 from bot.outbox import Outbox
 from bot.standins.demo import DAY_MS, Buyer, World
 from storage.store import Tx
@@ -59,6 +61,34 @@ async def test_nothing_is_sent_when_it_comes_between_claim_and_send(tmp_path: Pa
         assert [(job.kind, job.asks, job.state) for job in outbox.claimed] == [("send", "sat", "leased")]
         await stop(world, buyer)
         koe.worker.take(outbox)
+        await world.advance(2 * DAY_MS)
+        assert _questions_sent(world) == []
+        assert [(j.state, j.asks) for j in await sends(world) if j.asks] == [("cancelled", "sat")]
+        assert wrong_in(world) == []
+
+
+@STOPS
+async def test_nothing_is_sent_when_it_comes_while_a_push_waits_for_a_connection(tmp_path: Path, stop: Stop) -> None:
+    async with world_of(tmp_path) as world:
+        buyer = world.new_buyer("ja")
+        await world.line.settled()
+        await world.event("return", buyer, order="#1", items=1)  # the customer and their address are known now
+        await world.settle()
+        line = world.koe.channels["line"]
+        assert isinstance(line, LineChannel)
+        turns = line._poster._turns
+        while not turns.locked():
+            await turns.acquire()
+        outbox: Outbox = world.koe.worker.outbox()
+        await world.koe.store.write(
+            lambda tx: world.koe.invitations.due(tx, plan_invitation(tx, buyer, outbox), outbox)
+        )
+        world.koe.worker.take(outbox)
+        async with asyncio.timeout(30):
+            while not turns._waiters:  # noqa: ASYNC110 - who waits for a turn tells nobody
+                await asyncio.sleep(0)
+        await stop(world, buyer)
+        turns.release()
         await world.advance(2 * DAY_MS)
         assert _questions_sent(world) == []
         assert [(j.state, j.asks) for j in await sends(world) if j.asks] == [("cancelled", "sat")]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bot.channel import Delivery, JsonObject, Outgoing, Sent, Turn
+from bot.channel import Delivery, JsonObject, Outgoing, Sent, Turn, Wanted, always
 from bot.clock import Chance, StoryClock
 from bot.outbox import LEASE_MS
 from bot.pacing import Pacer
@@ -37,7 +37,9 @@ class Notebook:
     def render(self, turn: Turn, *, external_id: str, reply_token: str, at_ms: int) -> Sequence[Outgoing]:
         return ()
 
-    async def send(self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "") -> Delivery:
+    async def send(
+        self, payload: JsonObject, *, job_id: str, attempt: int, now_ms: int, ref: str = "", wanted: Wanted = always
+    ) -> Delivery:
         self.calls.append(job_id)
         self.called.set()
         self.lanes.append((payload["lane"], payload["number"]))
