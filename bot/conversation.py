@@ -386,7 +386,7 @@ class Conversation:
         return self.move(tx, session, event, outbox, reply_to=reply_to)
 
     def stop(self, tx: Tx, session: Session, reason: str, outbox: Outbox) -> Session:
-        """End a session from outside; nothing is said. See flows.engine.Stop for the reasons."""
+        """End a session from outside; nothing is said. See flows.exchange.Stop for the reasons."""
         # what waits to be shown to staff stays: somebody unhappy who stops surveys is still unhappy
         tx.cancel_jobs(outbox.now_ms, session_id=session.id, kinds=_TO_THE_CUSTOMER)
         return self.move(tx, session, Stop(at_ms=outbox.now_ms, reason=reason), outbox, silent=True)  # type: ignore[arg-type]

@@ -175,7 +175,7 @@ def _compares(node: _Node) -> Iterator[_Compare]:
 def _holds(node: _Node, facts: Facts) -> bool:
     match node:
         case _Compare():
-            return _compare(node, _look_up(facts, node.name))
+            return _compare(node, look_up(facts, node.name))
         case _Every(parts):
             return all(_holds(part, facts) for part in parts)
         case _Some(parts):
@@ -184,7 +184,8 @@ def _holds(node: _Node, facts: Facts) -> bool:
             return not _holds(part, facts)
 
 
-def _look_up(facts: Facts, name: str) -> object:
+def look_up(facts: Facts, name: str) -> object:
+    """The fact of this dotted name, as it is or inside nested ones; None when there is none."""
     if name in facts:
         return facts[name]
     found: object = facts

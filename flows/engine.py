@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal, cast
 
+from flows.conditions import look_up
 from flows.exchange import (
     Ask,
     Begin,
@@ -39,7 +40,8 @@ from flows.exchange import (
     Unsent,
     Wake,
 )
-from flows.flow import Course, Ending, Flow, Question, Wave
+from flows.flow import Ending, Flow, Question
+from flows.path import Path
 from flows.questions import (
     Between,
     Left,
@@ -51,9 +53,10 @@ from flows.questions import (
     says_nothing,
 )
 from flows.rights import recognise
+from flows.speech import Speech
 from flows.state import Bubble, Outcome, Recorded, State
-from flows.texts import Lang, item_name, quote
-from flows.voice import THE_SHOPS, voice_of
+from flows.texts import Lang, item_name
+from flows.voice import voice_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,8 @@ def new_state(
     missing = sorted(voice_of(flow, spoken).required - given.keys())
     if missing:
         raise ValueError(f"flow `{flow.id}` needs a value for {', '.join(missing)} in its texts")
-    kept = {name: found for name in sorted(flow.fact_names) if (found := _plain(_fact(facts, name))) is not None}
-    if _fact(facts, "open_case") is True:
+    kept = {name: found for name in sorted(flow.fact_names) if (found := _plain(look_up(facts, name))) is not None}
+    if look_up(facts, "open_case") is True:
         kept["open_case"] = True
     if flow.wave is not None:
         kept["part"] = part
@@ -118,7 +121,8 @@ def new_state(
 
 def step(flow: Flow, state: State, input: Input) -> Step:  # noqa: A002
     """What an input leads to. Total: it never raises for what a customer, a timer or a late message does."""
-    turn = _Turn(flow, state.copy(), input.at_ms)
+    dates = input.dates if isinstance(input, Reply | Elapsed) else _NO_DATES
+    turn = _Turn(flow, state.copy(), input.at_ms, dates)
     match input:
         case Begin():
             turn.begin(input)
@@ -151,10 +155,7 @@ def asked(flow: Flow, state: State, question_id: str) -> Ask | None:
     question = flow.find(question_id)
     if question is None:
         return None
-    turn = _Turn(flow, state.copy(), 0)
-    turn.ask(question, "")
-    (shown,) = turn.out
-    return shown if isinstance(shown, Ask) else None
+    return Speech(flow, state, Path(flow, state), _NO_DATES).question(question, "")
 
 
 # --------------------------------------------------------------------------------------------------------- a turn
@@ -176,17 +177,16 @@ An invitation lies in the chat for days: later a customer who has answered nothi
 class _Turn:
     """One input being worked on: reads the flow, moves a copy of the state, collects outputs."""
 
-    def __init__(self, flow: Flow, state: State, at_ms: int) -> None:
+    def __init__(self, flow: Flow, state: State, at_ms: int, dates: Dates) -> None:
         self.flow = flow
         self.state = state
         self.at_ms = at_ms
+        self.dates = dates
         self.out: list[Output] = []
-        self.voice = voice_of(flow, state.lang)
-        self.dates = _NO_DATES
+        self.path = Path(flow, state)
+        self.speech = Speech(flow, state, self.path, dates)
+        self.voice = self.speech.voice
         self.message_id = ""
-        self.changes = 0
-        """How often the answers changed in this turn: a path is good until then."""
-        self.paths: dict[tuple[bool, bool, bool, int], list[Question]] = {}
 
     # ---------------------------------------------------------------------------------------------- inputs
 
@@ -199,21 +199,16 @@ class _Turn:
         block = self.draw_block()
         if block:
             state.facts = {**state.facts, "block": block}
-        state.n = self.flow.longest(self.course(), state.facts, lambda question: not question.follows)
+        state.n = self.flow.longest(self.path.course(), state.facts, lambda question: not question.follows)
         state.phase = "asking"
-        first = next(iter(self.path()), None)
+        first = next(iter(self.path.questions()), None)
         if first is None:
             self.end("completed")
             return
-        small = self.say_text("inv.small")
+        small = self.speech.text("inv.small")
         if begin.first_contact:
-            small = "\n".join(part for part in (small, self.say_text("inv.first")) if part)
-        self.ask_first(first, self.voice.fill(self.opening().invite, self.values()), small)
-
-    def opening(self) -> Flow | Wave:
-        """Whose invitation and notification line begin this session."""
-        wave = self.flow.wave
-        return self.flow if wave is None or self.course().part == 1 else wave
+            small = "\n".join(part for part in (small, self.speech.text("inv.first")) if part)
+        self.ask_first(first, self.speech.invitation(), small, invitation=True)
 
     def draw_block(self) -> str:
         """One of the blocks that fit the event, each as likely as the other; "" when none fits or none is drawn."""
@@ -229,7 +224,6 @@ class _Turn:
         return int(drawn, 16) / 16**13
 
     def reply(self, reply: Reply) -> None:
-        self.dates = reply.dates
         self.message_id = reply.message_id
         content = reply.content
         match self.state.phase:
@@ -249,7 +243,6 @@ class _Turn:
                         self.unsent(message_id, text)
 
     def elapsed(self, elapsed: Elapsed) -> None:
-        self.dates = elapsed.dates
         state = self.state
         if state.phase in ("new", "done"):
             return
@@ -267,7 +260,9 @@ class _Turn:
                     and state.phase == "asking"
                 ):
                     state.reminded_ms = self.at_ms
-                    self.ask_first(first, self.say_text("inv.reminder"), self.say_text("inv.small"), again=True)
+                    self.ask_first(
+                        first, self.speech.text("inv.reminder"), self.speech.text("inv.small"), invitation=False
+                    )
             case "expire":
                 self.keep_unfinished()
                 self.end("expired")
@@ -330,7 +325,7 @@ class _Turn:
         before = state.answers.get(question.id)
         if before is not None and self.at_ms < before.at_ms:
             return  # an older tap that arrives late: the newer answer stands
-        if question not in self.path(spared=True):
+        if question not in self.path.questions(spared=True):
             return
         if question.kind == "multi":
             self.tap_multi(question, code)
@@ -378,7 +373,7 @@ class _Turn:
         if code == question.exclusive:
             self.settle_multi(question, (code,))
         elif code in (state.chosen or ()):
-            self.ask_multi(question, "multi.added")
+            self.ask_again(question, "multi.added")
         else:
             self.choose(question, (code,))
 
@@ -386,21 +381,21 @@ class _Turn:
         chosen = self.state.chosen or ()
         # In the order of choosing, so that 「1つ外す」 takes the latest back.
         self.state.chosen = (*chosen, *(code for code in codes if code not in chosen))
-        self.ask_multi(question, "multi.added")
+        self.ask_again(question, "multi.added")
 
     def multi_remove(self, question: Question) -> None:
         chosen = self.state.chosen or ()
         if not chosen:
-            self.ask_multi(question, "multi.empty")
+            self.ask_again(question, "multi.empty")
             return
         self.state.chosen = chosen[:-1]
         choice = question.wordings[self.state.lang].quoted[chosen[-1]]
-        self.ask_multi(question, "multi.removed", {"choice": choice})
+        self.ask_again(question, "multi.removed", {"choice": choice})
 
     def multi_done(self, question: Question) -> None:
         chosen = self.state.chosen
         if not chosen:
-            self.ask_multi(question, "multi.empty")
+            self.ask_again(question, "multi.empty")
             return
         self.settle_multi(question, chosen)
 
@@ -412,16 +407,18 @@ class _Turn:
             return
         self.state.phase = "asking"
         if before is not None and before.value == value:
-            self.advance(self.say_text("same", {"score": self.score(question, value)}))
+            self.advance(self.speech.text("same", {"score": self.speech.score(question, value)}))
             return
         resume = question.id != self.state.at
         self.record(question, value)
         if before is not None and before.value is not None:
             self.advance(self.changed(question, before, "fix.resume" if resume else "fix.done"))
         elif value == (question.exclusive,):
-            self.advance(self.say_text("multi.none"), worth_a_bubble=False)
+            self.advance(self.speech.text("multi.none"), worth_a_bubble=False)
         else:
-            self.advance(self.say_text("multi.done", {"chosen": self.score(question, value)}), worth_a_bubble=False)
+            self.advance(
+                self.speech.text("multi.done", {"chosen": self.speech.score(question, value)}), worth_a_bubble=False
+            )
 
     # ----------------------------------------------------------------------------------------------- words
 
@@ -440,7 +437,7 @@ class _Turn:
         if wanted is not None:
             # The caller sees to these four words; here they must only never become somebody's answer.
             if wanted == "unsubscribe" and self.heard():
-                self.aside(self.say_text("unsub.ask"), self.voice.unsubscribe)
+                self.aside(self.speech.text("unsub.ask"), self.voice.unsubscribe)
             return
         order = command(text)
         if order in ("back", "stop", "person", "help"):
@@ -467,8 +464,10 @@ class _Turn:
             if order == "later":
                 self.put_off()
                 return
-        reading = question.reader.read(text, self.shown_codes(question))
-        match reading:
+        self.typed_answer(question, text)
+
+    def typed_answer(self, question: Question, text: str) -> None:
+        match question.reader.read(text, self.speech.codes(question)):
             case Understood(value, echo):
                 if question.kind == "multi" and isinstance(value, tuple):
                     if value == (question.exclusive,):
@@ -497,7 +496,7 @@ class _Turn:
 
     def help(self) -> None:
         if self.heard():
-            self.aside(self.say_text("help"))
+            self.aside(self.speech.text("help"))
 
     def typed_words(self, question: Question, text: str, order: str | None) -> None:
         state = self.state
@@ -546,7 +545,7 @@ class _Turn:
         """
         if self.state.answers or self.state.shown[question.id] - self.at_ms > CLOCKS_APART_MS:
             return False
-        return isinstance(question.reader.read(text, self.shown_codes(question)), Understood)
+        return isinstance(question.reader.read(text, self.speech.codes(question)), Understood)
 
     def typed_in_inquiry(self, text: str) -> None:
         spoken = key(text)
@@ -556,7 +555,7 @@ class _Turn:
             self.decide_inquiry(go_on=False)
         elif self.heard():
             self.open_case("request", text, promised=True)
-            self.out.append(Say(self.say_text("retry.person"), self.voice.inquiry))
+            self.out.append(Say(self.speech.text("retry.person"), self.voice.inquiry))
 
     def decide_inquiry(self, *, go_on: bool) -> None:
         self.state.phase = "asking"
@@ -578,26 +577,25 @@ class _Turn:
         if request:
             self.open_case("request", state.last, promised=True)
             state.phase = "inquiry"
-            self.out.append(Say(self.say_text("text.inquiry"), self.voice.inquiry))
+            self.out.append(Say(self.speech.text("text.inquiry"), self.voice.inquiry))
             return
         state.tries += 1
         if state.tries > self.flow.rules.retry_limit:
             if state.answers.get(question.id) is None:
                 self.record(question, None, missing="skipped")
-            self.advance(self.say_text("retry.over"), worth_a_bubble=False)
+            self.advance(self.speech.text("retry.over"), worth_a_bubble=False)
             return
         if state.tries == 1:
-            intro = self.say_text("retry.1", {"range": self.voice.range(question)})
+            intro = self.speech.text("retry.1", {"range": self.voice.range(question)})
         else:
-            intro = self.say_text("retry.2")
-        self.ask(question, intro, controls=self.with_person(question))
+            intro = self.speech.text("retry.2")
+        self.move_to(question)
+        self.out.append(self.speech.with_person(question, intro))
 
     def between(self, question: Question, a: int, b: int) -> None:
-        quoted = question.wordings[self.state.lang].quoted
-        text = self.say_text("between", {"a": quoted[a], "b": quoted[b]})
-        choices = tuple(choice for choice in self.choices(question) if choice.value in (str(a), str(b)))
         if self.heard():
-            self.ask(question, "", text=text, choices=choices, ends=False)
+            self.move_to(question)
+            self.out.append(self.speech.between(question, a, b))
 
     # --------------------------------------------------------------------------------------- other content
 
@@ -611,10 +609,10 @@ class _Turn:
             self.photo()
         elif media.kind == "sticker":
             if not self.state.parts and self.state.phase == "asking" and self.heard():
-                self.ask(question, self.say_text("sticker"))
+                self.ask(question, self.speech.text("sticker"))
         elif question.kind == "text" or self.state.phase == "inquiry":
             if self.heard():
-                self.aside(self.say_text("retry.1", {"range": self.voice.range(question)}))
+                self.aside(self.speech.text("retry.1", {"range": self.voice.range(question)}))
         else:
             self.unread(question, "")
 
@@ -624,7 +622,7 @@ class _Turn:
         state.photo_ms = max(self.at_ms, state.photo_ms)
         self.open_case("photo", "")
         if first and self.heard():
-            self.aside(self.say_text("photo.got"))
+            self.aside(self.speech.text("photo.got"))
 
     def unsent(self, message_id: str, text: str = "") -> None:
         """The customer took a message back, or edited it: its words go from the answer (and the answer with them), or
@@ -646,20 +644,20 @@ class _Turn:
         """The question that waits is answered."""
         before = self.state.answers.get(question.id)
         if before is not None and before.value == value:
-            self.advance(self.say_text("same", {"score": self.score(question, value)}), worth_a_bubble=False)
+            self.advance(self.speech.text("same", {"score": self.speech.score(question, value)}), worth_a_bubble=False)
             return
         self.record(question, value)
         if before is not None and before.value is not None:
             self.advance(self.changed(question, before, "fix.done"))
         elif echo:
-            self.advance(self.say_text("same", {"score": self.score(question, value)}), worth_a_bubble=False)
+            self.advance(self.speech.text("same", {"score": self.speech.score(question, value)}), worth_a_bubble=False)
         else:
             self.advance("")
 
     def skip(self, question: Question, missing: Literal["skipped", "dk"] = "skipped") -> None:
         if self.state.answers.get(question.id) is None:
             self.record(question, None, missing=missing)
-        self.advance(self.say_text("skip"), worth_a_bubble=False)
+        self.advance(self.speech.text("skip"), worth_a_bubble=False)
 
     def back(self) -> None:
         state = self.state
@@ -667,7 +665,7 @@ class _Turn:
             return
         if state.parts:
             self.keep_unfinished()
-        path = self.path()
+        path = self.path.questions()
         here = next((index for index, question in enumerate(path) if question.id == state.at), len(path))
         before = [question for question in path[:here] if question.id in state.answers]
         state.phase = "asking"
@@ -675,23 +673,24 @@ class _Turn:
             question = self.current()
             if question is not None:
                 # The first bubble's exits may lie far above by now.
-                self.ask(question, self.say_text("back.first"), exits=here == 0)
+                self.move_to(question)
+                shown = self.speech.question(question, self.speech.text("back.first"))
+                self.out.append(replace(shown, exits=self.voice.exits) if here == 0 else shown)
             return
         question = before[-1]
         given = state.answers[question.id]
         self.move_to(question)
         if question.kind == "multi":
-            state.chosen = tuple(code for code in _codes(given.value) if code != question.exclusive)
-        intro = self.say_text("back", {"score": self.score(question, given.value)})
-        self.ask(question, intro, chosen=given.value)
+            state.chosen = tuple(code for code in _codes(given.value) if code != question.exclusive) or None
+        intro = self.speech.text("back", {"score": self.speech.score(question, given.value)})
+        self.out.append(self.speech.answered(question, intro, given.value))
 
     def leave(self, name: str) -> None:
         left = next((found for found in self.flow.exits if found.id == name), None)
         if left is None:
             return
         self.keep_unfinished()
-        values = {**self.values(), "date": self.dates.again}
-        text = self.voice.fill(left.texts, values)
+        text = self.speech.fill(left.texts, {"date": self.dates.again})
         if name == "unused":
             self.out.append(Say(text, self.voice.never))
             self.out.append(Defer("unused"))
@@ -703,7 +702,7 @@ class _Turn:
 
     def put_off(self) -> None:
         self.keep_unfinished()
-        self.out.append(Say(self.say_text("inv.later", {"date": self.dates.later})))
+        self.out.append(Say(self.speech.text("inv.later", {"date": self.dates.later})))
         self.out.append(Defer("later"))
         self.end("exited")
 
@@ -711,12 +710,12 @@ class _Turn:
         if not self.heard():
             return
         self.open_case("person", self.state.last or text, promised=True)
-        self.aside(self.say_text("retry.person"))
+        self.aside(self.speech.text("retry.person"))
 
     def stop(self) -> None:
         self.keep_unfinished()
         answered = any(given.value is not None for given in self.state.answers.values())
-        self.out.append(Say(self.say_text("stop"), self.voice.erase if answered else ()))
+        self.out.append(Say(self.speech.text("stop"), self.voice.erase if answered else ()))
         self.end("break_off")
 
     # ------------------------------------------------------------------------------------------- free text
@@ -733,15 +732,15 @@ class _Turn:
         if words and is_request(words, self.flow.rules.words):
             self.open_case("request", words, promised=True)
             self.settle_path()
-            if self.next_question() is None:
+            if self.path.following() is None:
                 # Nothing is left to go on with: the promise, then the ending.
-                self.finish(self.say_text("retry.person"))
+                self.finish(self.speech.text("retry.person"))
                 return
             state.phase = "inquiry"
-            self.out.append(Say(self.say_text("text.inquiry"), self.voice.inquiry))
+            self.out.append(Say(self.speech.text("text.inquiry"), self.voice.inquiry))
             return
         self.advance(
-            self.say_text("text.got" if before is None or before.value is None else "same"), worth_a_bubble=False
+            self.speech.text("text.got" if before is None or before.value is None else "same"), worth_a_bubble=False
         )
 
     def keep_text(self, question: Question, parts: Sequence[Bubble]) -> str:
@@ -782,7 +781,7 @@ class _Turn:
     def advance(self, intro: str, *, worth_a_bubble: bool = True) -> None:
         """Ask what comes next, with `intro` above it, or end. At the end an intro that is only a bridge is left out."""
         self.settle_path()
-        following = self.next_question()
+        following = self.path.following()
         if following is not None:
             self.ask(following, intro)
         else:
@@ -791,13 +790,13 @@ class _Turn:
     def settle_path(self) -> None:
         """Take back answers that are no longer on the path, and open or settle the case that the answers ask for."""
         state = self.state
-        on_path = {question.id for question in self.path()}
+        on_path = {question.id for question in self.path.questions()}
         for question_id in [found for found in state.answers if found not in on_path]:
             del state.answers[question_id]
-            self.changes += 1
+            self.path.changed()
             state.kept.pop(question_id, None)
             self.out.append(Retract(question_id))
-        unhappy = self.unhappy()
+        unhappy = self.path.unhappy()
         if unhappy and not state.unhappy:
             state.unhappy = True
             self.open_case("unhappy", "")
@@ -807,12 +806,8 @@ class _Turn:
                 self.out.append(CaseSettled("corrected"))
                 state.case = False
 
-    def next_question(self) -> Question | None:
-        return next((question for question in self.path() if question.id not in self.state.answers), None)
-
     def finish(self, intro: str) -> None:
-        facts = self.facts()
-        facts["unhappy"] = self.unhappy()
+        facts = self.path.facts()
         for ending in self.flow.endings:
             if ending.when is None or ending.when.holds(facts):
                 if intro:
@@ -820,7 +815,7 @@ class _Turn:
                 if ending.apology:
                     self.apologise(ending)
                 else:
-                    self.out.append(Say(self.voice.fill(ending.texts, self.values())))
+                    self.out.append(Say(self.speech.fill(ending.texts)))
                 break
         self.end("completed")
 
@@ -829,10 +824,10 @@ class _Turn:
         another question would take that promise back."""
         if self.state.promised:
             own = f"{ending.say}.promised"
-            self.out.append(Say(self.say_text(own if self.flow.deck.has(own) else "end.apology.promised")))
+            self.out.append(Say(self.speech.text(own if self.flow.deck.has(own) else "end.apology.promised")))
             return
         self.state.contact = self.state.contact or "offered"
-        self.out.append(Say(self.voice.fill(ending.texts, self.values()), self.voice.contact))
+        self.out.append(Say(self.speech.fill(ending.texts), self.voice.contact))
 
     def end(self, outcome: Literal["completed", "break_off", "exited", "expired"] | str) -> None:
         state = self.state
@@ -852,13 +847,13 @@ class _Turn:
             case Tap("@later", "never") if state.outcome == "exited":
                 if self.heard():
                     self.out.append(Defer("never"))
-                    self.out.append(Say(self.say_text("stop").split("\n", 1)[0]))
+                    self.out.append(Say(self.speech.text("stop").split("\n", 1)[0]))
             case Tap("@control", "erase") if state.outcome in ("break_off", "completed", "exited", *_LATE):
                 state.answers, state.kept, state.last = {}, {}, ""
-                self.changes += 1
+                self.path.changed()
                 state.outcome = "erased"
                 self.out.append(EraseAnswers())
-                self.out.append(Say(self.say_text("erase.done")))
+                self.out.append(Say(self.speech.text("erase.done")))
             case Tap("@control", "change") if state.outcome == "completed":
                 self.change_after_the_end()
             case Tap("@control", value) if state.outcome == "completed":
@@ -869,7 +864,7 @@ class _Turn:
                 self.tap_after_the_end(self.flow.question(node), value)
             case Tap():
                 if self.heard():
-                    self.out.append(Say(self.say_text("closed.button")))
+                    self.out.append(Say(self.speech.text("closed.button")))
             case Typed(text):
                 self.typed_after_the_end(text)
             case Media(kind="photo") if state.promised or state.contact == "yes":
@@ -890,7 +885,7 @@ class _Turn:
             self.open_case("contact", "", promised=True)
         else:
             self.out.append(CaseSettled("no_contact"))
-        self.out.append(Say(self.say_text(f"contact.{value}")))
+        self.out.append(Say(self.speech.text(f"contact.{value}")))
 
     def typed_after_the_end(self, text: str) -> None:
         """Words after the end belong to the shop, except an answer to our last question or one that is merely late."""
@@ -905,7 +900,7 @@ class _Turn:
             return
         if self.at_ms < state.shown.get(question.id, 0):
             return
-        reading = question.reader.read(text, self.shown_codes(question))
+        reading = question.reader.read(text, self.speech.codes(question))
         if isinstance(reading, Understood):
             self.take_late(question, reading.value)
 
@@ -914,9 +909,9 @@ class _Turn:
         before = state.answers.get(question.id)
         if before is not None and self.at_ms < before.at_ms:
             return
-        if question not in self.path(spared=True):
+        if question not in self.path.questions(spared=True):
             if self.heard():
-                self.out.append(Say(self.say_text("closed.button")))
+                self.out.append(Say(self.speech.text("closed.button")))
             return
         if question.kind == "multi":
             codes = tuple(known for known in question.codes if isinstance(known, str) and known in code.split(";"))
@@ -928,7 +923,7 @@ class _Turn:
                 self.move_to(question)
                 state.chosen = tuple(dict.fromkeys((*(c for c in earlier if c != question.exclusive), *codes)))
                 if self.heard():
-                    self.ask_multi(question, "multi.added")
+                    self.ask_again(question, "multi.added")
                 return
             value: Value | None = codes if len(codes) == 1 else tuple(c for c in codes if c != question.exclusive)
         else:
@@ -946,12 +941,12 @@ class _Turn:
         if before is not None and before.value == value:
             self.say_same(question, before)
             return
-        was_unhappy = self.unhappy()
+        was_unhappy = self.path.unhappy()
         self.record(question, value)
         self.settle_path()
         self.out.append(Say(self.changed(question, before, "fix.done")))
         apology = next((ending for ending in self.flow.endings if ending.apology), None)
-        if self.unhappy() and not was_unhappy and not state.contact and apology is not None:
+        if self.path.unhappy() and not was_unhappy and not state.contact and apology is not None:
             self.apologise(apology)
 
     def multi_after_the_end(self, question: Question, value: str) -> None:
@@ -964,7 +959,7 @@ class _Turn:
             self.multi_remove(question)
         elif verb == "done":
             if not chosen:
-                self.ask_multi(question, "multi.empty")
+                self.ask_again(question, "multi.empty")
                 return
             state.chosen = None
             self.correct_after_the_end(question, tuple(c for c in question.codes if isinstance(c, str) and c in chosen))
@@ -972,12 +967,14 @@ class _Turn:
     def change_after_the_end(self) -> None:
         """「訂正する」: show the questions' buttons again, the first one first; any of them may be tapped."""
         question = next(
-            (found for found in self.path() if found.kind != "text" and found.id in self.state.answers), None
+            (found for found in self.path.questions() if found.kind != "text" and found.id in self.state.answers), None
         )
         if question is not None and self.heard():
             given = self.state.answers[question.id]
+            self.state.chosen = None
             self.move_to(question)
-            self.ask(question, self.say_text("back", {"score": self.score(question, given.value)}), chosen=given.value)
+            intro = self.speech.text("back", {"score": self.speech.score(question, given.value)})
+            self.out.append(self.speech.answered(question, intro, given.value))
 
     def take_late(self, question: Question, value: Value) -> None:
         before = self.state.answers.get(question.id)
@@ -987,7 +984,7 @@ class _Turn:
         self.record(question, value, late=self.at_ms >= self.state.ended_ms)
         self.settle_path()
         if self.heard():
-            self.out.append(Say(self.say_text("late")))
+            self.out.append(Say(self.speech.text("late")))
 
     # --------------------------------------------------------------------------------------------- outputs
 
@@ -1006,7 +1003,7 @@ class _Turn:
         before = state.answers.get(question.id)
         at_ms = max(self.at_ms, before.at_ms) if before is not None and question.kind == "text" else self.at_ms
         state.answers[question.id] = Recorded(value, missing, shown_ms, at_ms, ids)
-        self.changes += 1
+        self.path.changed()
         label = _label(question, value, state.lang)
         self.out.append(Record(question.id, value, missing, shown_ms, late, ids, label))
 
@@ -1028,19 +1025,19 @@ class _Turn:
         if not choices and state.phase == "inquiry":
             choices = self.voice.inquiry
         elif not choices and question is not None and question.kind == "text" and state.phase == "asking":
-            choices = self.controls(question)
+            choices = self.speech.controls(question)
         self.out.append(Say(text, choices))
 
     def say_same(self, question: Question, before: Recorded) -> None:
         if self.at_ms - before.at_ms >= DOUBLE_TAP_MS and self.heard():
-            self.aside(self.say_text("same", {"score": self.score(question, before.value)}))
+            self.aside(self.speech.text("same", {"score": self.speech.score(question, before.value)}))
 
     def changed(self, question: Question, before: Recorded | None, text_id: str) -> str:
         given = self.state.answers[question.id]
-        score = self.score(question, given.value)
+        score = self.speech.score(question, given.value)
         if before is None or before.value is None:
-            return self.say_text("same", {"score": score})
-        return self.say_text(text_id, {"old": self.score(question, before.value), "score": score})
+            return self.speech.text("same", {"score": score})
+        return self.speech.text(text_id, {"old": self.speech.score(question, before.value), "score": score})
 
     def heard(self) -> bool:
         """Count a reply that is no answer; False once there were too many of them."""
@@ -1048,267 +1045,37 @@ class _Turn:
         return self.state.noise <= NOISE_LIMIT
 
     def move_to(self, question: Question) -> None:
+        """This question waits from here on. What is ticked of it stays ticked."""
         state = self.state
+        state.chosen = (state.chosen or None) if state.at == question.id else None
         if state.at != question.id or question.id not in state.shown:
             state.at = question.id
             state.shown[question.id] = max(self.at_ms, state.shown.get(question.id, 0))
             state.tries = 0
             state.last = ""
-        state.chosen = None
 
-    def ask_first(self, question: Question, intro: str, small: str, *, again: bool = False) -> None:
-        wording = question.wordings[self.state.lang]
-        if wording.small is not None:
-            small = "\n".join((wording.small.fill(self.values()), small))
-        alt = self.voice.fill(self.opening().alt, self.values())
-        controls = self.controls(question) if question.kind in ("multi", "text") else ()
-        self.ask(question, intro, controls=controls, small=small, alt=alt, first=True, invitation=not again)
-
-    def ask_multi(self, question: Question, text_id: str, more: Mapping[str, str] | None = None) -> None:
-        """The multi-select again, with what is chosen so far and the rest."""
-        chosen = self.state.chosen or ()
-        ordered = tuple(code for code in question.codes if isinstance(code, str) and code in chosen)
-        text = self.say_text(text_id, {"chosen": self.score(question, ordered), **(more or {})})
-        self.ask(question, "", text=text, chosen=ordered, keep=True)
-
-    def ask(
-        self,
-        question: Question,
-        intro: str,
-        *,
-        text: str | None = None,
-        choices: tuple[Choice, ...] | None = None,
-        controls: tuple[Choice, ...] | None = None,
-        chosen: Value | None = None,
-        small: str | None = None,
-        alt: str = "",
-        ends: bool = True,
-        first: bool = False,
-        exits: bool = False,
-        invitation: bool = False,
-        keep: bool = False,
-    ) -> None:
-        state = self.state
-        picked = state.chosen
+    def ask(self, question: Question, intro: str) -> None:
         self.move_to(question)
-        if picked and (keep or question.kind == "multi"):
-            state.chosen = picked
-        common: tuple[object, ...] | None = None
-        if text is None and choices is None and controls is None and chosen is None and small is None and not alt:
-            common = self.common(question, intro, ends=ends, first=first, exits=exits)
-            if common is not None and (shown := self.voice.asks.get(common)) is not None:
-                self.out.append(shown)
-                return
-        wording = question.wordings[state.lang]
-        if text is None:
-            values = self.question_values(question)
-            text = wording.text.fill(values)
-            if wording.note is not None:
-                text = f"{text}\n{wording.note.fill(values)}"
-            if small is None and wording.small is not None:
-                small = wording.small.fill(values)
-        if question.kind == "multi" and chosen is None:
-            chosen = tuple(code for code in question.codes if isinstance(code, str) and code in (state.chosen or ()))
-        made = Ask(
-            question=question.id,
-            kind=question.kind,
-            text=text,
-            intro=intro,
-            low=wording.low if ends else "",
-            high=wording.high if ends else "",
-            choices=self.choices(question) if choices is None else choices,
-            controls=self.controls(question) if controls is None else controls,
-            exits=self.voice.exits if first or exits else (),
-            small=small or "",
-            small_choices=self.voice.small_choices if first else (),
-            chosen=chosen or None if isinstance(chosen, tuple) else chosen,
-            alt=alt or self.say_text("alt.question", {"i": str(self.position(question))}),
-            invitation=invitation,
-            shared=not first and self.is_shared(question),
-        )
-        if common is not None:
-            self.voice.keep(common, made)
-        self.out.append(made)
+        self.out.append(self.speech.question(question, intro))
 
-    def common(
-        self, question: Question, intro: str, *, ends: bool, first: bool, exits: bool
-    ) -> tuple[object, ...] | None:
-        """What a question that is asked in the same words of many customers depends on; None for any other."""
-        if first or question.shuffle or question.kind == "multi" or not self.is_shared(question):
-            return None
-        state = self.state
-        place = (self.position(question), state.n, self.course().part)
-        spoken = tuple(state.vars.get(name) for name in THE_SHOPS)
-        return (question.id, intro, ends, exits, place, spoken)
+    def ask_first(self, question: Question, intro: str, small: str, *, invitation: bool) -> None:
+        self.move_to(question)
+        self.out.append(self.speech.first(question, intro, small, invitation=invitation))
 
-    # ----------------------------------------------------------------------------------- looking things up
-
-    def is_shared(self, question: Question) -> bool:
-        """Whether the question's words are the same for every customer: no blank of theirs, no event's own `brand`."""
-        blanks = self.voice.blanks[question.id]
-        return blanks is not None and self.voice.common_alt and blanks.isdisjoint(self.state.facts)
+    def ask_again(self, question: Question, text_id: str, more: Mapping[str, str] | None = None) -> None:
+        """The multi-select again, with what is chosen so far."""
+        self.move_to(question)
+        self.out.append(self.speech.again(question, text_id, more))
 
     def current(self) -> Question | None:
+        """The question that waits for an answer."""
         return self.flow.find(self.state.at)
-
-    def course(self) -> Course:
-        """What was settled before the first question."""
-        facts = self.state.facts
-        return Course(self.state.parity, cast("int", facts.get("part", 1)), str(facts.get("block", "")))
-
-    def facts(self) -> dict[str, object]:
-        facts: dict[str, object] = dict(self.state.facts)
-        facts["lang"] = self.state.lang
-        facts["open_case"] = self.state.case or facts.get("open_case") is True
-        for question_id, given in self.state.answers.items():
-            if given.value is not None:
-                facts[question_id] = given.value
-        return facts
-
-    def path(self, *, spared: bool = False) -> list[Question]:
-        """The questions of this session as things stand: what was answered decides what comes.
-
-        `spared` includes the questions about feelings and the block, which an unhappy customer is spared: not asked,
-        yet a tap on one that was shown before counts.
-        """
-        state = self.state
-        key = (spared, state.case, state.unhappy, self.changes)
-        found = self.paths.get(key)
-        if found is None:
-            found = self.paths[key] = self.walk(spared=spared)
-        return found
-
-    def walk(self, *, spared: bool) -> list[Question]:
-        state = self.state
-        facts: dict[str, object] = dict(state.facts)
-        facts["lang"] = state.lang
-        troubled = state.case or state.unhappy or facts.get("open_case") is True
-        path: list[Question] = []
-        unhappy = False
-        for question in self.flow.asked_in(self.course()):
-            given = state.answers.get(question.id)
-            # Trouble spares the customer a question; it does not take back what they had answered before it.
-            kept = spared or given is not None
-            if (question.feelings or question.block) and (unhappy or troubled) and not kept:
-                continue
-            if question.when is not None:
-                facts["unhappy"], facts["open_case"] = unhappy, troubled
-                if not question.when.holds(facts):
-                    facts["unhappy"] = facts["open_case"] = False
-                    if not kept or not (unhappy or troubled) or not question.when.holds(facts):
-                        continue
-            path.append(question)
-            if given is not None and given.value is not None:
-                facts[question.id] = given.value
-                unhappy = unhappy or _crosses(question, given.value, self.flow)
-        return path
-
-    def unhappy(self) -> bool:
-        answers = self.state.answers
-        return any(
-            question.unhappy and question.id in answers and _crosses(question, answers[question.id].value, self.flow)
-            for question in self.path()
-        )
-
-    def position(self, question: Question) -> int:
-        path = [found.id for found in self.path() if not found.follows]
-        own = question.follows or question.id
-        return min(path.index(own) + 1 if own in path else len(path), self.state.n)
-
-    def score(self, question: Question, value: Value | None) -> str:
-        """An answer inside a sentence: 「8点」, a label in 「」, "" for free text and for nothing."""
-        wording = question.wordings[self.state.lang]
-        if isinstance(value, tuple):
-            return quote(self.flow.deck, self.state.lang, [wording.labels[code] for code in value])
-        if value is None or question.kind == "text":
-            return ""
-        return wording.quoted.get(value, "")
-
-    def shown_codes(self, question: Question) -> tuple[str, ...]:
-        return tuple(choice.value for choice in self.choices(question))
-
-    def choices(self, question: Question) -> tuple[Choice, ...]:
-        choices = self.voice.choices[question.id]
-        if not question.shuffle:
-            return choices
-        # Each customer their own order, the same each time it is shown.
-        seed = f"{self.state.seed!r}:{question.id}:"
-        last = (question.exclusive, question.other)
-        mixed = [choice for choice in choices if choice.value not in last]
-        mixed.sort(key=lambda choice: hashlib.sha256((seed + choice.value).encode()).digest())
-        return (*mixed, *(choice for choice in choices if choice.value in last))
-
-    def controls(self, question: Question) -> tuple[Choice, ...]:
-        controls = self.voice.controls[question.id]
-        if question.kind == "multi" and self.state.chosen:
-            return (self.voice.remove, *controls)
-        return controls
-
-    def with_person(self, question: Question) -> tuple[Choice, ...]:
-        controls = self.controls(question)
-        if question.kind == "multi":
-            return (*controls, self.voice.person)
-        return (self.voice.person, *(controls or (self.voice.skip(question),)))
-
-    def values(self) -> dict[str, str]:
-        state = self.state
-        values = {**state.vars, "n": str(state.n), "i": "1", "reply_by": self.dates.reply_by}
-        if self.flow.wave is not None:
-            values |= {"part": str(self.course().part), "parts": str(self.flow.parts)}
-        return values
-
-    def say_text(self, text_id: str, more: Mapping[str, str] | None = None) -> str:
-        template = self.voice.template(text_id)
-        if not template.blanks:
-            return template.raw
-        values = self.values()
-        if more:
-            values.update(more)
-        return template.fill(values)
-
-    def question_values(self, question: Question) -> dict[str, str]:
-        """What the blanks of a question's text stand for: the session's values, event data, earlier answers."""
-        values = self.values()
-        for name, found in self.state.facts.items():
-            values[name] = str(found)
-        for question_id, given in self.state.answers.items():
-            asked = self.flow.find(question_id)
-            if asked is not None:
-                values[question_id] = self.score(asked, given.value) or (
-                    given.value if isinstance(given.value, str) else ""
-                )
-        for name, words in question.vars.items():
-            filled = words[self.state.lang].fill_whole(values)
-            if filled is not None:
-                values[name] = item_name(filled) if name == "item" else filled
-        return values
 
 
 _LATE = ("expired", "superseded")
 """Ends that a customer need not know of: a tap after one of them is an answer that comes late."""
 _NO_DATES = Dates(reply_by="", later="", again="")
 _WEEK_ZERO = date(1970, 1, 5).toordinal()
-
-
-def _crosses(question: Question, value: Value | None, flow: Flow) -> bool:
-    """Whether this answer alone makes the customer unhappy (koe.yaml `unhappy`)."""
-    if not question.unhappy or not isinstance(value, int):
-        return False
-    rules = flow.rules
-    match question.unhappy:
-        case "satisfaction":
-            # The limit is told on five points; a ten-point scale has twice as many.
-            return rules.satisfaction_max is not None and value <= rules.satisfaction_max * (
-                2 if question.high == 10 else 1
-            )
-        case "effort":
-            return rules.effort_min is not None and value >= rules.effort_min
-        case "ease":
-            return rules.effort_min is not None and value <= question.low + question.high - rules.effort_min
-        case "nps":
-            return rules.nps_max is not None and value <= rules.nps_max
-        case _:
-            return False
 
 
 def _label(question: Question, value: Value | None, lang: Lang) -> str:
@@ -1331,17 +1098,6 @@ def _reworded(parts: Sequence[Bubble], message_id: str, text: str) -> tuple[Bubb
 
 def _holds_code(value: Value | None, code: str) -> bool:
     return code in _codes(value)
-
-
-def _fact(facts: Mapping[str, object], name: str) -> object:
-    if name in facts:
-        return facts[name]
-    found: object = facts
-    for part in name.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            return None
-        found = found[part]
-    return found
 
 
 def _plain(value: object) -> object:

@@ -105,7 +105,7 @@ class Voice:
         return self._button(text_id, "@control", f"skip:{question.id}")
 
     def keep(self, common: tuple[object, ...], ask: Ask) -> None:
-        """Show it to the next customer as well (see `common` of a turn)."""
+        """Show it to the next customer as well, to whom it would say the same."""
         if len(self.asks) >= _KEPT_ASKS:
             self.asks.clear()
         self.asks[common] = ask

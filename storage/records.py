@@ -171,7 +171,7 @@ class Session(Struct, frozen=True):
     state: str
     """The engine's state as text."""
     status: str
-    """"open", or the outcome of flows.engine.End."""
+    """"open", or the outcome of flows.exchange.End."""
     version: int
     created_ms: int
     started_ms: int | None

@@ -224,6 +224,16 @@ def test_a_selection_that_was_closed_can_be_taken_up_again() -> None:
     assert following.intro == "「安心感」から「安心感、信頼」に変更しました。"
 
 
+def test_what_was_chosen_of_one_selection_is_not_ticked_in_the_next() -> None:
+    talk = Talk(own_flow("- {id: before, instrument: emotion}\n- {id: since, instrument: emotion}"))
+    for line in ("begin", "tap before relief"):
+        talk.do(line)
+    [record, ask] = talk.do("tap @control done")
+    assert isinstance(record, Record)
+    assert isinstance(ask, Ask)
+    assert (record.value, ask.question, ask.chosen) == (("relief",), "since", None)
+
+
 def test_half_a_selection_is_kept_when_the_time_is_over() -> None:
     talk = purchase("tap sat 4", "tap nps 9", "type 特にない", "tap affinity 4", "tap emotion relief")
     outputs = talk.do("timer expire")
