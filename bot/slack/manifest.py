@@ -34,6 +34,7 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "files.completeUploadExternal": ("files:write",),
     "files.info": ("files:read",),
     "users.info": ("users:read",),
+    "users.list": ("users:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
     "views.push": (),

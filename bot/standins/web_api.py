@@ -253,12 +253,11 @@ class WebApi:
                     raise NotOkError("user_not_found")
                 return {"ok": True, "user": self._team.user_json(user, _true(args.get("include_locale")))}
             case "users.list":
-                locale = _true(args.get("include_locale"))
-                return {
-                    "ok": True,
-                    "members": [self._team.user_json(u, locale) for u in self._team.users.values()],
-                    **_END,
-                }
+                locale, everybody = _true(args.get("include_locale")), list(self._team.users.values())
+                limit, start = _whole(args, "limit", 1000), _whole(args, "cursor", 0)
+                shown = [self._team.user_json(u, locale) for u in everybody[start : start + limit]]
+                more = {"next_cursor": str(start + limit) if start + limit < len(everybody) else ""}
+                return {"ok": True, "members": shown, "response_metadata": more}
             case "usergroups.list":
                 listed_groups = [{"id": key, "handle": name} for key, (name, _) in self._team.groups.items()]
                 return {"ok": True, "usergroups": listed_groups}

@@ -62,6 +62,11 @@ class Directory:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.without: set[str] = set()
+        self.everybody: list[str] = []
+
+    @staticmethod
+    def told(user: str) -> dict[str, Any]:
+        return {"id": user, "team_id": "T1", "locale": "en-GB", **USERS.get(user, {})}
 
     async def __call__(
         self, method: str, args: dict[str, Any], *, timeout_s: float = 7.0, harmless: bool = False
@@ -70,8 +75,13 @@ class Directory:
         if method in self.without:
             raise NotAnswered("missing_scope")
         if method == "users.info":
-            told = {"id": args["user"], "team_id": "T1", "locale": "en-GB", **USERS.get(args["user"], {})}
-            return {"ok": True, "user": told}
+            return {"ok": True, "user": self.told(args["user"])}
+        if method == "users.list":
+            start = int(args.get("cursor", 0))
+            end = start + args["limit"]
+            cursor = str(end) if end < len(self.everybody) else ""
+            members = [self.told(user) for user in self.everybody[start:end]]
+            return {"ok": True, "members": members, "response_metadata": {"next_cursor": cursor}}
         return {"ok": True, "users": GROUPS[args["usergroup"]]}
 
 
@@ -218,6 +228,32 @@ async def test_after_a_look_around_nobody_listed_is_asked_to_try_again(directory
     for user in ("U0SUPPORT", "U0READER"):
         assert (await checked.check_now("read_comments", user))[1] is None
     assert len(directory.calls) <= 12, "a handful of questions, each once"
+
+
+async def test_a_large_group_is_found_among_everybody_and_guests_in_it_are_told_apart(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = [f"U0{number:04}" for number in range(300)]
+    directory.everybody = [*(f"U1{number:04}" for number in range(350)), *crowd, "U0GUEST", "U2LATER", "U0BOSS"]
+    monkeypatch.setitem(GROUPS, "S0CROWD", [*crowd, "U0GUEST"])
+    checked = access_of(directory, Staff(managers=("U0BOSS",), may_trigger=("S0CROWD",)), [])
+    await checked.learn()
+    assert [(await checked.check_now("trigger", user))[1] for user in (*crowd, "U0BOSS")] == [None] * 301
+    refused = (await checked.check_now("trigger", "U0GUEST"))[1]
+    assert refused is not None
+    assert refused.reason == "guest"
+    assert directory.calls.count("users.info") == 0
+    assert directory.calls.count("users.list") == 4, "nobody beyond the last one wanted"
+
+
+async def test_a_list_of_everybody_that_slack_does_not_give_leaves_the_question_for_later(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GROUPS, "S0CROWD", [f"U0{number:04}" for number in range(50)])
+    directory.without = {"users.list"}
+    checked = access_of(directory, Staff(may_trigger=("S0CROWD",)), [])
+    await checked.learn()
+    assert (await checked.check("trigger", "U00007"))[1] is None
 
 
 # ------------------------------------------------------------------------------------------- what is left out

@@ -481,6 +481,10 @@ async def test_people_and_places_are_described_as_the_api_does(world: World) -> 
     assert (await world.client.conversations_info(channel=channel))["channel"]["is_member"]
     assert (await world.client.conversations_members(channel=channel))["members"] == [customer, "U0KOE"]
     assert len((await world.client.users_list())["members"]) == 2
+    page = await world.client.users_list(limit=1)
+    rest = await world.client.users_list(limit=1, cursor=page["response_metadata"]["next_cursor"])
+    assert [len(told["members"]) for told in (page, rest)] == [1, 1]
+    assert (page["members"] != rest["members"], rest["response_metadata"]["next_cursor"]) == (True, "")
     assert (await world.client.chat_postEphemeral(channel=channel, user=customer, text="内緒"))["ok"]
     assert world.slack.transcript(channel) == "Koe (only Alex sees this): 内緒"
 
