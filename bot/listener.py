@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Self
 
+import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -36,6 +37,9 @@ class Listener(HttpToolsProtocol):
     A POST to one of `posts` whose body is announced and short does not pass through ASGI, which costs twice what
     reading and answering it does (docs/benchmarks.md). All others – chunked, long, behind a request that is not yet
     answered, asking to be told to go on – reach the same path of the application.
+
+    No other protocol is spoken here: an `Upgrade` header is passed over, as a server may (RFC 9110, section 7.8).
+    Java's own HTTP client sends one with its first request.
     """
 
     headers_within_s = 10.0
@@ -50,6 +54,7 @@ class Listener(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parser = _Parser(self)
         self._handed: _Handed | None = None
         """The request on the short way, until it is complete."""
         self._between = True
@@ -85,6 +90,8 @@ class Listener(HttpToolsProtocol):
         self._between = True
 
     def on_headers_complete(self) -> None:
+        if self._asks_to_upgrade():
+            return
         self._between, self._in_body, self._seen = False, True, 0
         self._disarm()
         post = self.posts.get(self.url)
@@ -95,13 +102,30 @@ class Listener(HttpToolsProtocol):
         else:
             super().on_headers_complete()
 
+    def _asks_to_upgrade(self) -> bool:
+        """Whether these headers come once more, without the one that asks for another protocol."""
+        return self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers)
+
+    def go_on(self) -> bytes:
+        """What the parser has read of a request that asks for another protocol, as it is without asking; read by a new
+        parser. b"" for a request that is for none (CONNECT)."""
+        if not self._asks_to_upgrade():
+            return b""
+        first = f" HTTP/{self.parser.get_http_version()}\r\n".encode()
+        head = [self.parser.get_method(), b" ", self.url, first]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += name, b": ", value, b"\r\n"
+        self.parser = _Parser(self)
+        return b"".join((*head, b"\r\n"))
+
     def _is_short(self) -> bool:
         """Whether nothing about this request asks for more than its body being read and answered."""
         if self.cycle is not None and not self.cycle.response_complete:
             return False
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return False
-        if self.expect_100_continue or self.parser.should_upgrade() or self.limit_concurrency is not None:
+        if self.expect_100_continue or self.limit_concurrency is not None:
             return False
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
         return length.isdigit() and int(length) <= _SHORT_BODY
@@ -113,6 +137,8 @@ class Listener(HttpToolsProtocol):
             self._handed.body += body
 
     def on_message_complete(self) -> None:
+        if self._asks_to_upgrade():
+            return
         self._in_body = False
         self._disarm()
         handed, self._handed = self._handed, None
@@ -178,6 +204,23 @@ class Listener(HttpToolsProtocol):
     def _answer(self, status: str, body: str) -> None:
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n{body}".encode())
+
+
+class _Parser(httptools.HttpRequestParser):
+    """llhttp, which leaves a request that asks for another protocol without its body: that is read after all."""
+
+    def __init__(self, connection: Listener) -> None:
+        super().__init__(connection)
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override] # all that an asyncio transport brings
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as asked:
+            head = self._connection.go_on()
+            if not head:
+                raise
+            self._connection.parser.feed_data(head + data[asked.args[0] :])
 
 
 class _Handed:

@@ -333,6 +333,29 @@ async def test_a_webhook_is_taken_in_whichever_way_it_comes(world: World, way: s
     await world.settle()
 
 
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "tls/1.0, x"])
+async def test_a_webhook_that_offers_another_protocol_is_taken_in_this_one(
+    world: World, route: str, protocol: str
+) -> None:
+    body = good_body(world, route, f"upgrade-{protocol[:3]}-{route[1]}")
+    headers = genuine(world, route, body) | {"connection": "Upgrade, HTTP2-Settings", "upgrade": protocol}
+    whole = request(route, headers, body)
+    last = b"GET /healthz HTTP/1.1\r\nhost: koe\r\nconnection: upgrade, close\r\nupgrade: h2c\r\n\r\n"
+    before = stored(world)["inbound"]
+    found = await statuses_of(world.bot_url, whole[:40], whole[40:-3], whole[-3:] + last)
+    assert found in ([200, 200], [202, 200])
+    assert stored(world)["inbound"] == before + (route != "/events")
+    forged = request(route, headers, body + b" ")
+    assert (await talk(world.bot_url, forged)).status == 401
+    await world.settle()
+
+
+async def test_a_request_for_a_tunnel_is_refused(world: World) -> None:
+    asked = b"CONNECT koe:80 HTTP/1.1\r\nhost: koe\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    assert 400 <= (await talk(world.bot_url, asked)).status < 500
+
+
 @pytest.mark.parametrize("length", ["-1", "abc", "1, 2", "1e3", "999999999999999999999999", "٣"])
 async def test_a_length_that_is_no_length_is_refused(world: World, length: str) -> None:
     answer = await talk(world.bot_url, request("/line/webhook", [(b"content-length", length.encode())], b"{}"))
