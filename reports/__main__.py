@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from flows.definitions import Instrument
 from reports.benchmarks import Benchmark
 from reports.digest import (
-    ROLLING_WEEKS,
+    Commented,
     DigestContext,
     DigestRule,
     Every,
@@ -40,13 +40,13 @@ from reports.digest import (
     LineMessages,
     Shop,
     gather,
+    gather_commented,
     last_complete_period,
     looked_back,
     parse_period,
     with_texts,
 )
 from reports.experiments import Trial
-from reports.free_text import Comment, Weeks, analyse_comments, gather_comments
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.kpis import KpiSettings
 from reports.look_back import keep_weeks
@@ -220,11 +220,9 @@ async def make_digest(request: Request) -> dict[str, Any]:
         raise RequestError(
             f"period {period!r} is a {reported.every}, and digest {rule.id!r} is made every {rule.every}"
         )
-    read = max(ROLLING_WEEKS, reported.weeks.weeks)
-    weeks = Weeks.until(reported.weeks.last(1).first, weeks=read, tz=tz)
 
-    def unit(tx: Tx) -> tuple[Gathered, list[Comment], Views | None]:
-        comments = gather_comments(tx, weeks, touchpoint=rule.touchpoint, segment=rule.segment, channel=rule.channel)
+    def unit(tx: Tx) -> tuple[Gathered, Commented, Views | None]:
+        commented = gather_commented(tx, shop=shop, digest_rule=rule, period=reported, tz=tz)
         gathered = gather(
             tx,
             shop=shop,
@@ -237,7 +235,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
             trust_rules=request.trust,
         )
         views = gather_views(tx, gathered, rule=rule, shop=shop, tz=tz) if request.page else None
-        return gathered, comments, views
+        return gathered, commented, views
 
     store = await open_store(request.database, now_ms=request.now_ms, create=False)
     try:
@@ -253,17 +251,11 @@ async def make_digest(request: Request) -> dict[str, Any]:
                     tz=tz,
                     builder=secrets.token_hex(8),
                 )
-        gathered, comments, views = await store.read(unit)
+        gathered, commented, views = await store.read(unit)
     finally:
         await store.close()
-    found = analyse_comments(
-        comments,
-        Readers(request.free_text),
-        window=weeks,
-        segment=rule.segment,
-        seed=f"{rule.id} {period}",
-    )
-    del comments  # a year of events wants its memory
+    found = commented.texts(Readers(request.free_text))
+    del commented  # a year of events wants its memory
     context = with_texts(gathered.computed(), found)
     own = None if request.templates is None else Path(request.templates)
     try:

@@ -15,10 +15,11 @@ from pathlib import Path
 from reports.answers_counting import MOST_STRATA, NO_TIME, Cell, FileCounts, TooManyStrata
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, named
 from reports.benchmarks import Benchmark, Standing, standings
+from reports.comments import RATED_BY, Gathered
 from reports.drivers import DriverAnalysis
 from reports.event_tables import EventTables, event_tables, local_date
 from reports.file_disclosure import drivers_told, sizes_of, told
-from reports.free_text import RATED_BY, FreeTexts, Gathered, analyse_comments, beside
+from reports.free_text import FreeTexts, analyse_comments, beside
 from reports.indices import indices_of
 from reports.instruments import bundled_blocks
 from reports.kpi_report import (

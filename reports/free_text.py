@@ -1,8 +1,7 @@
 """What comments come to: topics, words that tell promoters from detractors, whether praise and rating agree, words of
 the week, and the few comments that a digest may show.
 
-Comments enter this module masked, and their writers as numbers that mean nothing elsewhere. Of fewer than ten comments
-nothing but their number leaves it.
+Of fewer than ten comments nothing but their number leaves this module.
 
 Source: docs/metrics.md ("Words and topics"); distinctive words: Monroe, Colaresi & Quinn, Political Analysis 16(4),
 2008.
@@ -12,30 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal
 
 import scipy
 
 from reports import procedures
+from reports.comments import Comment, Weeks
 from reports.disclosure import side_by_side
-from reports.masking import mask
 from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, Stratum, sibling, status_of
 from reports.procedures import Estimate
 from reports.reading import ExtraMissing, Reader, Readers, Reading
 from reports.rounding import rounded
-from reports.sittings import Together
-from reports.values import parse_scale, parse_text
-from reports.vocabulary import Topic, language_of
+from reports.vocabulary import Topic
 from reports.words import Language, Words, number
-from storage.store import Tx
 
-RATED_BY = "nps"
-"""The question whose rating makes a comment one of a promoter or a detractor."""
 PRIOR = 100.0
 """α₀ of the log-odds: how many imaginary words the common usage weighs."""
 LEAST_SIDE = 30
@@ -46,120 +38,11 @@ LEAST_ZETA = 1.96
 MOST_WORDS = 10
 LEAST_VALIDITY = 0.3
 """Spearman's ρ of polarity and rating below which the polarity is not shown."""
-EARLIER_WEEKS = 4
 CHOSEN_PER_SIDE = 2
-_WEEK_MS = 7 * 86_400_000
 _READABLE = range(8, 201)
 """Characters of a comment that may be chosen: neither a shout nor an essay."""
 
 Side = Literal["promoter", "detractor"]
-
-
-# ------------------------------------------------------------------------------------------------- what is given
-
-
-@dataclass(frozen=True, slots=True)
-class Comment:
-    """One masked comment, or a question about the reason that was skipped (`text` is then "")."""
-
-    instrument: str
-    survey_kind: str
-    touchpoint: str
-    wording_id: str
-    respondent: int
-    """Stands for a customer, within one gathering only."""
-    at_ms: int
-    text: str
-    rating: int | None = None
-    """The NPS rating of the same session, 0–10."""
-    quote_ok: bool = False
-    """The customer agreed to be quoted outside the company."""
-    inside: bool = True
-    """Of the segment and channel that is reported. Of the others only the number matters: it is what is left when one
-    takes the part from the whole."""
-
-
-class Gathered:
-    """Comments as they come in: masked at the door, customers turned into numbers."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[Comment, Together | None]] = []
-        self._respondents: dict[str, int] = {}
-        self._rated: set[Together] = set()
-        self._ratings: dict[Together, int] = {}
-
-    def comment(
-        self,
-        text: str,
-        *,
-        instrument: str,
-        survey_kind: str,
-        touchpoint: str,
-        wording_id: str,
-        customer: str,
-        at_ms: int,
-        together: Together | None = None,
-        rating: int | None = None,
-        quote_ok: bool = False,
-        inside: bool = True,
-    ) -> None:
-        """Take one as it was written.
-
-        Args:
-            text: the words; blank or a skip token is a comment that was not given.
-            customer: "" when unknown: such a comment has a respondent of its own.
-            together: what it shares with the rating given in the same go, when `rating` is not known yet.
-        """
-        said = parse_text(text).kind == "valid"
-        number = len(self._waiting)
-        respondent = self._respondents.setdefault(customer, number) if customer else number
-        masked = mask(text).strip() if said else ""
-        comment = Comment(
-            instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, rating, quote_ok, inside
-        )
-        self._waiting.append((comment, together))
-        if together is not None and masked:
-            self._rated.add(together)
-
-    def looks_again(self) -> bool:
-        """Whether there is a comment that may have been rated in the same go."""
-        return bool(self._rated)
-
-    def rating(self, value: str, *, together: Together | None) -> None:
-        """An answer to the question of recommendation, in a second look: one beside no comment is passed over; of
-        several in one go the last valid one counts."""
-        if together in self._rated and (parsed := parse_scale(value, 0, 10)).code is not None:
-            self._ratings[together] = parsed.code
-
-    def comments(self) -> list[Comment]:
-        """All of them, in the order in which they came."""
-        return [
-            replace(comment, rating=self._ratings[together]) if together in self._ratings else comment
-            for comment, together in self._waiting
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Weeks:
-    """The windows of a report, as instants: [start, end), and within it the week whose words may be new, from `week`;
-    it is compared with [earlier, week)."""
-
-    start_ms: int
-    end_ms: int
-    week_ms: int
-    earlier_ms: int
-    span: Span
-
-    @classmethod
-    def until(cls, monday: date, *, weeks: int, tz: tzinfo) -> Weeks:
-        """The `weeks` weeks that end with the one of this Monday."""
-
-        def midnight_ms(later: int) -> int:
-            return int(datetime.combine(monday + timedelta(weeks=later), time(), tz).timestamp() * 1000)
-
-        start = monday + timedelta(weeks=1 - weeks)
-        span = Span(start.isoformat(), (monday + timedelta(weeks=1)).isoformat())
-        return cls(midnight_ms(1 - weeks), midnight_ms(1), midnight_ms(0), midnight_ms(-EARLIER_WEEKS), span)
 
 
 # ----------------------------------------------------------------------------------------------- what comes back
@@ -282,10 +165,10 @@ class FreeText:
     promoter_words: tuple[DistinctiveWord, ...] = ()
     detractor_words: tuple[DistinctiveWord, ...] = ()
     fresh_words: tuple[FreshWord, ...] | None = None
-    """None when there was no week to compare, or fewer than ten comments on either side."""
+    """None when there was no week to compare, fewer than ten comments on either side, or such as would follow from what
+    else is told."""
     grown_topics: tuple[GrownTopic, ...] | None = None
-    """As `fresh_words`: tested against the four weeks before, in a family of their own. None as well where, beside the
-    topics of all weeks, they would tell those of a week with fewer than ten comments."""
+    """As `fresh_words`: tested against the four weeks before, in a family of their own."""
     chosen: tuple[Chosen, ...] = ()
     sides_told: bool = True
     """Whether `promoters` and `detractors` may be told (`beside`)."""
@@ -407,33 +290,7 @@ def beside(texts: FreeTexts, rated: Mapping[tuple[str, str], Collection[int]]) -
     return replace(texts, found=tuple(map(shown, texts.found)))
 
 
-# ------------------------------------------------------------------------------------------------------ gathering
-
-
-def gather_comments(
-    tx: Tx, window: Weeks, *, touchpoint: str = "", segment: str = "", channel: str = ""
-) -> list[Comment]:
-    """What customers wrote in a window and in the weeks that its last week is compared with, masked, each with the
-    rating of the same session; of one touchpoint, or all (""). Those outside of the segment and channel are marked.
-
-    Analysing a hundred thousand takes most of a minute: do that when the transaction is over.
-    """
-    gathered = Gathered()
-    for row in tx.comments_between(min(window.start_ms, window.earlier_ms), window.end_ms, rated_by=RATED_BY):
-        if touchpoint in ("", row.touchpoint):
-            gathered.comment(
-                row.words,
-                instrument=row.instrument,
-                survey_kind=row.survey_kind,
-                touchpoint=row.touchpoint,
-                wording_id=row.wording_id,
-                customer=row.customer_id,
-                at_ms=row.answered_ms,
-                rating=parse_scale(row.rating, 0, 10).code,
-                quote_ok=row.quote_ok,
-                inside=segment in ("", row.segment) and channel in ("", row.channel),
-            )
-    return gathered.comments()
+# ------------------------------------------------------------------------------------------------------- analysing
 
 
 def analyse_comments(
@@ -441,23 +298,24 @@ def analyse_comments(
     readers: Readers,
     *,
     window: Weeks | Span,
+    may_tell: Callable[[str, Stratum], tuple[bool, bool]] = lambda *_: (True, True),
     segment: str = "",
     seed: str = "",
 ) -> FreeTexts:
-    """The comments of a window, question by question; suppressed (flag `sibling`) where one to nine respondents wrote
-    outside of what is reported: theirs could be taken from those of everybody.
+    """The comments of a window, question by question; suppressed (flag `sibling`) where they may not be told beside
+    others.
 
     Args:
         comments: in any order; those before the window serve the comparison of words only.
         window: with its weeks, or a plain span: then all comments lie in it and no word is called new.
+        may_tell: whether the comments on a question may be told in the window, and those of its last week beside the
+            four weeks before.
         segment: what they were narrowed to, for the records.
         seed: what the choice of comments depends on beside the comments, such as digest and week.
     """
     read = _Read(readers)
     weeks, span = (window, window.span) if isinstance(window, Weeks) else (None, window)
-    everybody = [c for c in comments if weeks is None or weeks.start_ms <= c.at_ms < weeks.end_ms]
-    written = Counter(map(_group, _latest(everybody)[0]))
-    comments, inside = ([c for c in some if c.inside] for some in (comments, everybody))
+    inside = [c for c in comments if weeks is None or weeks.start_ms <= c.at_ms < weeks.end_ms]
     groups: dict[tuple[str, Stratum], list[Comment]] = {}
     kept, superseded = _latest(inside)
     for comment in kept:
@@ -484,39 +342,18 @@ def analyse_comments(
             status_of(len(said)),
         )
         key = (instrument, stratum)
-        if base.n >= SUPPRESS_BELOW and 0 < written[key] - base.n < SUPPRESS_BELOW:
+        told, compared = may_tell(*key)
+        if base.n >= SUPPRESS_BELOW and not told:
             found.append(replace(base, status="suppressed", flags=("sibling",)))
             continue
-        if weeks is not None and base.n >= SUPPRESS_BELOW:
+        if weeks is not None and base.n >= SUPPRESS_BELOW and compared:
             of_week, before = ([read.of(c) for c in part.get(key, ())] for part in (now, earlier))
-            told, compared = _beside_the_weeks((c for c in comments if c.text and _group(c) == key), weeks)
-            if not told:
-                found.append(replace(base, status="suppressed", flags=("sibling",)))
-                continue
             base = replace(
-                base,
-                fresh_words=_fresh(of_week, before),
-                grown_topics=_grown(of_week, before, reader.topics) if compared else None,
+                base, fresh_words=_fresh(of_week, before), grown_topics=_grown(of_week, before, reader.topics)
             )
         found.append(_measured(base, said, read, reader, segment, seed=seed))
     found.sort(key=lambda text: (-text.n, text.instrument, text.stratum.survey_kind, text.stratum.touchpoint))
     return FreeTexts(tuple(found), read.unread(kept))
-
-
-def _beside_the_weeks(comments: Iterable[Comment], weeks: Weeks) -> tuple[bool, bool]:
-    """(whether the comments of the window may be told beside those of the weeks before, which the digest before told,
-    and beside the single weeks that it and others compared; whether those of its last week may be told beside all)."""
-    first_ms = min(weeks.earlier_ms, weeks.start_ms)
-    begins = [weeks.week_ms - back * _WEEK_MS for back in range((weeks.week_ms - first_ms) // _WEEK_MS, -1, -1)]
-    written = {(bisect_right(begins, comment.at_ms), comment.respondent) for comment in comments}
-    sizes = Counter(week for week, _ in written)
-    last = len(begins)
-    before = range(bisect_right(begins, weeks.earlier_ms), last)
-    window = range(bisect_right(begins, weeks.start_ms), last + 1)
-    # any of the weeks before may have been compared in its time, whichever came first
-    singles = [[week] for week in range(1, last)]
-    tried = [side_by_side(sizes, [before, *some, window, [last]]) for some in (singles, singles[::-1], [])]
-    return all(told[-2] for told in tried), all(told[-1] for told in tried)
 
 
 class _Read:
@@ -535,11 +372,11 @@ class _Read:
     def of(self, comment: Comment) -> Reading:
         found = self._known.get(id(comment))
         if found is None:
-            found = self._known[id(comment)] = self._readers.of(language_of(comment.text)).read(comment.text)
+            found = self._known[id(comment)] = self._readers.of(comment.lang).read(comment.text)
         return found
 
     def unread(self, comments: Iterable[Comment]) -> int:
-        return 0 if self.reader("ja") else sum(language_of(comment.text) == "ja" for comment in comments)
+        return 0 if self.reader("ja") else sum(comment.lang == "ja" for comment in comments)
 
 
 def _asked(comment: Comment) -> tuple[str, str, str, str]:
@@ -547,8 +384,8 @@ def _asked(comment: Comment) -> tuple[str, str, str, str]:
 
 
 def _group(comment: Comment) -> tuple[str, Stratum]:
-    lang = language_of(comment.text)
-    return comment.instrument, Stratum(comment.survey_kind, comment.touchpoint, comment.wording_id, "", lang)
+    where = Stratum(comment.survey_kind, comment.touchpoint, comment.wording_id, "", comment.lang)
+    return comment.instrument, where
 
 
 def _latest(comments: Iterable[Comment]) -> tuple[list[Comment], Counter[tuple[str, Stratum]]]:

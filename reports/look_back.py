@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.columns import Arrays, Codes, packed, placed, texts_as_column, texts_of, unpacked
+from reports.comments import said_in
 from reports.event_tables import EVENT_TYPES, RawEvents, local_date
 from reports.kpis import midnight_ms
 from reports.procedures import Ints
@@ -32,7 +34,7 @@ _AT_ONCE_MS = 86_400_000
 """Rows of a day are in memory at a time."""
 WORTH_KEEPING = 1_000
 """Rows: fewer are read about as fast as their columns."""
-_FORM = "1"
+_FORM = "2"
 """Counted up when the same rows become other columns, by what is read here or in `reports.event_tables`."""
 
 
@@ -48,6 +50,19 @@ class Cell(NamedTuple):
     channel: str
     lang: str
     value: str
+
+
+class Written(NamedTuple):
+    """What a comment counts under."""
+
+    instrument: str
+    survey_kind: str
+    touchpoint: str
+    wording_id: str
+    lang: str
+    """Of the words, not of the conversation around them."""
+    segment: str
+    channel: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +198,7 @@ _NO_CODES, _NO_INTS = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
 
 def answer_columns(tx: Tx, start_ms: int, end_ms: int) -> dict[str, npt.NDArray[Any]]:
     """The answers of [start, end) from rows: `who` and `cell` are places in `customers` and `cells`, which are texts as
-    `texts_of` reads them; `at_ms` is ascending."""
+    `texts_of` reads them; `at_ms` is ascending. `wrote` are the customers of each of `written`, of comments."""
     customers: dict[str, int] = {}
     cells: dict[tuple[str, ...], int] = {}
     who, cell, at_ms = array("i"), array("i"), array("q")
@@ -192,13 +207,48 @@ def answer_columns(tx: Tx, start_ms: int, end_ms: int) -> dict[str, npt.NDArray[
             who.append(customers.setdefault(told.customer_id, len(customers)))
             cell.append(cells.setdefault(told[2:], len(cells)))
             at_ms.append(told.answered_ms)
+    written = written_between(tx, start_ms, end_ms)
     return {
         "who": np.frombuffer(who, dtype=np.int32),
         "cell": np.frombuffer(cell, dtype=np.int32),
         "at_ms": np.frombuffer(at_ms, dtype=np.int64),
         "customers": texts_as_column(list(customers)),
         "cells": texts_as_column(list(cells)),
+        "wrote": np.array(list(written.values()), dtype=np.int32),
+        "written": texts_as_column(list(written)),
     }
+
+
+def written_between(tx: Tx, start_ms: int, end_ms: int) -> Counter[Written]:
+    """How many customers wrote in [start, end): each counts where the latest comment on a question is. Without a
+    customer every comment counts."""
+    latest: dict[tuple[str, str, str, str], Written] = {}
+    found: Counter[Written] = Counter()
+    for begin in range(start_ms, end_ms, _AT_ONCE_MS):
+        for told in tx.told_between(begin, min(begin + _AT_ONCE_MS, end_ms), words=True):
+            lang = said_in(told.value)
+            if lang is None:
+                continue
+            asked = (told.instrument, told.survey_kind, told.touchpoint)
+            where = Written(*asked, told.wording_id, lang, told.segment, told.channel)
+            if told.customer_id:
+                latest[*asked, told.customer_id] = where
+            else:
+                found[where] += 1
+    found.update(latest.values())
+    return found
+
+
+def written_weeks(tx: Tx, start_ms: int, end_ms: int, *, tz: ZoneInfo) -> Iterator[tuple[date, Mapping[Written, int]]]:
+    """What `written_between` finds in each week that [start, end) touches, by its Monday, the oldest first."""
+    for monday, week in weeks_over(start_ms, end_ms, tz):
+        kept = tx.columns_of("answers", *week, form=_FORM)
+        if kept is None:
+            yield monday, written_between(tx, *week)
+        else:
+            columns = unpacked(kept)
+            written = (Written(*where) for where in texts_of(columns["written"]))
+            yield monday, dict(zip(written, columns["wrote"].tolist(), strict=True))
 
 
 # -------------------------------------------------------------------------------------------------------------- events

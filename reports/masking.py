@@ -77,13 +77,18 @@ def mask(text: str) -> str:
     >>> mask("０９０－１２３４－５６７８か taro@example.com へ")
     '<PHONE>か <EMAIL> へ'
     """
-    text = text.translate(_visible)
+    text = visible(text)
     while True:
         masked = _once(text)
         # what is left beside a placeholder may be a form of its own once its neighbour is gone
         if masked == text:
             return text
         text = masked
+
+
+def visible(text: str) -> str:
+    """The text as it is seen: without invisible characters, and ㉑ as two digits."""
+    return text.translate(_visible)
 
 
 def _once(text: str) -> str:

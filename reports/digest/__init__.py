@@ -6,6 +6,7 @@ What may not be shown (fewer than ten answers) has left the context already, so 
 Source: docs/metrics.md ("Before any number", "Whether it moved", "Response and completion").
 """
 
+from reports.digest.comments import Commented, gather_commented
 from reports.digest.context import DigestContext, Missing
 from reports.digest.gather import Gathered, gather, looked_back, with_texts
 from reports.digest.reach import LineMessages, Reach
@@ -23,6 +24,7 @@ from reports.digest.weeks import (
 
 __all__ = [
     "ROLLING_WEEKS",
+    "Commented",
     "Comparison",
     "DigestContext",
     "DigestRule",
@@ -37,6 +39,7 @@ __all__ = [
     "Shop",
     "WeekRange",
     "gather",
+    "gather_commented",
     "last_complete_period",
     "looked_back",
     "parse_period",

@@ -29,7 +29,7 @@ from reports.digest.scores import (
     row_of,
 )
 from reports.digest.shop import DigestRule, Shop
-from reports.digest.telling import REMEMBERED_WEEKS, Telling
+from reports.digest.telling import REMEMBERED_WEEKS, Telling, weeks_of_comments
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
 from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
 from reports.event_tables import EventTables
@@ -233,10 +233,10 @@ def gather(
 
 
 def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneInfo) -> dict[Subject, tuple[int, int]]:
-    """[start, end) of the many weeks of which `gather` will read every answer and every event; none for a digest that
-    is narrowed, which reads neither customers in groups nor figures of the shop."""
+    """[start, end) of the many weeks of which a digest reads every answer and every event. One that is narrowed reads
+    neither customers in groups nor figures of the shop: it only counts comments."""
     if digest_rule.narrowed:
-        return {}
+        return {"answers": weeks_of_comments(period.weeks.end).instants(tz)}
     _, end_ms = period.weeks.instants(tz)
     figures_from_ms = midnight_ms(period.weeks.last(SERIES_WEEKS).first, tz)
     linked_from_ms = now_ms - KEPT_MS if is_first_of_month(period.every, period.weeks.end) else now_ms

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from typing import Final
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from reports.digest.shop import DigestRule
 from reports.digest.weeks import ROLLING_WEEKS, Every, WeekRange, month_ending_by
 from reports.disclosure import Ledger, Place, side_by_side
+from reports.look_back import Written
 from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Stratum, parse_value
 from storage.store import Tx
 
@@ -35,7 +36,7 @@ MOST_VALUES: Final = 8
 """Segments that a page tells apart, the largest first; and channels."""
 
 Question = tuple[str, str, str, str, str]
-"""Instrument, kind of survey, touchpoint, wording and label set."""
+"""Instrument, kind of survey, touchpoint, wording and label set; of comments the language in the place of the last."""
 Part = tuple[str, str]
 """Segment and channel; "" is all of them."""
 EVERYBODY: Final[Part] = ("", "")
@@ -44,6 +45,7 @@ Cell = tuple[date, str, str]
 _OTHERS: Final = -1
 """The number of those who are in none of the groups."""
 Sizes = Mapping[Cell, int]
+Window = tuple[Part, WeekRange]
 
 
 def windows_of(week: WeekRange, n: int, *, every: Every = "week") -> Iterator[WeekRange]:
@@ -78,6 +80,13 @@ def windows_of_part(week: WeekRange) -> Iterator[WeekRange]:
     yield from (week.before(back).first_week() for back in range(1, LONGEST_WEEKS))
 
 
+def windows_of_comments(period: WeekRange) -> tuple[tuple[WeekRange, ...], ...]:
+    """What a digest of a period tells of comments, what matters most first: the window of their topics; and the four
+    weeks and the week in which topics and words grew."""
+    week = period.last(1)
+    return (period.last(max(ROLLING_WEEKS, period.weeks)),), (week.before(ROLLING_WEEKS), week)
+
+
 def parts_of(week: WeekRange, sizes: Sizes) -> list[Part]:
     """The segments and the channels that the page of a week tells apart, by size; one alone is everybody once more.
 
@@ -104,15 +113,17 @@ class Audience:
     """Who is told of a part of the answers, digest after digest."""
 
     part: Part
-    every: Every
-    pages: Mapping[WeekRange, Sequence[tuple[Part, WeekRange]]]
+    told: Callable[[WeekRange, int], Iterable[Sequence[WeekRange]]]
+    """(Week, its answers) → the windows that digests at its end tell, what matters most first: those of a row together,
+    or none of them."""
+    pages: Mapping[WeekRange, Sequence[Window]] = field(default_factory=dict)
     """Week of a digest → what its page tells of smaller parts that no earlier one did."""
 
 
 def audience(
     end: date, parts: Callable[[WeekRange], Iterable[Part]], *, part: Part = EVERYBODY, every: Every = "week"
 ) -> Audience:
-    """Those who get the digests of half a year.
+    """Those who get the scores of half a year.
 
     Args:
         end: the Monday after the last week.
@@ -120,8 +131,8 @@ def audience(
         part: what their digests are narrowed to.
         every: "month" where they get those of months only.
     """
-    known: set[tuple[Part, WeekRange]] = set()
-    found: dict[WeekRange, list[tuple[Part, WeekRange]]] = {}
+    known: set[Window] = set()
+    found: dict[WeekRange, list[Window]] = {}
     for week in _remembered(end):
         if every == "month" and month_ending_by(week.end).weeks.end != week.end:
             continue
@@ -129,10 +140,27 @@ def audience(
         wanted = [(one, window) for one in parts(week) for window in windows]
         found[week] = [told for told in wanted if told not in known]
         known.update(found[week])
-    return Audience(part, every, found)
+    return Audience(part, lambda week, n: ([window] for window in windows_of(week, n, every=every)), found)
 
 
-def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> frozenset[tuple[Part, WeekRange]]:
+def audience_of_comments(part: Part = EVERYBODY, every: Every = "week") -> Audience:
+    """Those who are told what comments are about: a page tells nothing of smaller parts."""
+
+    def told(week: WeekRange, _: int) -> Iterable[Sequence[WeekRange]]:
+        period = week if every == "week" else month_ending_by(week.end).weeks
+        return windows_of_comments(period) if period.end == week.end else ()
+
+    return Audience(part, told)
+
+
+def _audiences(digests: Iterable[DigestRule], touchpoint: str) -> list[tuple[Part, Every]]:
+    """Who is told of the questions of a touchpoint: everybody, whether there is such a digest or not, then the others
+    in the order of koe.yaml."""
+    mine = [((one.segment, one.channel), one.every) for one in digests if one.touchpoint in ("", touchpoint)]
+    return list(dict.fromkeys([(EVERYBODY, "week"), *mine]))
+
+
+def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> frozenset[Window]:
     """What may be told of a question up to the last of some digests.
 
     Args:
@@ -143,13 +171,13 @@ def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> frozen
     """
     grid = _Grid(sizes)
 
-    def wanted() -> Iterator[tuple[Part, WeekRange]]:
+    def wanted() -> Iterator[Sequence[Window]]:
         for week in _remembered(end):
-            for told in audiences:
-                n = grid.inside(told.part, week)[1]
-                yield from ((told.part, window) for window in windows_of(week, n, every=told.every))
-            for told in audiences:
-                yield from told.pages.get(week, ())
+            for one in audiences:
+                for row in one.told(week, grid.inside(one.part, week)[1]):
+                    yield [(one.part, window) for window in row]
+            for one in audiences:
+                yield from ([window] for window in one.pages.get(week, ()))
 
     return _replayed(grid, wanted())
 
@@ -169,18 +197,24 @@ def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
     """
     ends = [end - timedelta(weeks=back) for back in range(REMEMBERED_WEEKS - 1, -1, -1)]
     years = [(EVERYBODY, WeekRange(day, 0).before(YEAR_WEEKS)) for day in ends]
-    return years[-1] in _replayed(_Grid({(monday, "", ""): n for monday, n in sizes.items()}), years)
+    told = _replayed(_Grid({(monday, "", ""): n for monday, n in sizes.items()}), [[year] for year in years])
+    return years[-1] in told
 
 
-def _replayed(grid: _Grid, wanted: Iterable[tuple[Part, WeekRange]]) -> frozenset[tuple[Part, WeekRange]]:
-    """What was told: each window is judged when a digest first wants it."""
+def _replayed(grid: _Grid, wanted: Iterable[Sequence[Window]]) -> frozenset[Window]:
+    """What was told: each window is judged when a digest first wants it, and none that stands beside a refused one."""
     ledger = Ledger(grid.sizes, watched=grid.named_sums())
-    judged: dict[tuple[Part, WeekRange], bool] = {}
-    for told in wanted:
-        if told not in judged:
-            cells, n = grid.inside(*told)
-            judged[told] = n >= SUPPRESS_BELOW and ledger.admit(cells)
-    return frozenset(told for told, may in judged.items() if may)
+    judged: dict[Window, bool] = {}
+
+    def may(window: Window) -> bool:
+        if window not in judged:
+            cells, n = grid.inside(*window)
+            judged[window] = n >= SUPPRESS_BELOW and ledger.admit(cells)
+        return judged[window]
+
+    for row in wanted:
+        all(may(window) for window in row)
+    return frozenset(window for window, may_tell in judged.items() if may_tell)
 
 
 class _Grid:
@@ -280,21 +314,14 @@ class Telling:
         def told_to(part: Part, every: Every) -> Audience:
             return audience(end, lambda week: parts(part, week), part=part, every=every)
 
-        narrowed = dict.fromkeys(
-            (one.touchpoint, (one.segment, one.channel), one.every)
-            for one in (*digests, rule)
-            if one.segment or one.channel
-        )
+        named = (*digests, rule)
 
         @cache
-        def told(question: Question) -> frozenset[tuple[Part, WeekRange]]:
-            touchpoint = question[2]
-            mine = [(part, every) for where, part, every in narrowed if where in ("", touchpoint)]
-            audiences = [told_to(EVERYBODY, "week"), *(told_to(*one) for one in dict.fromkeys(mine))]
-            return told_until(end, self._sizes[question], audiences)
+        def told(question: Question) -> frozenset[Window]:
+            return told_until(end, self._sizes[question], [told_to(*one) for one in _audiences(named, question[2])])
 
         self._parts: Callable[[Part, WeekRange], list[Part]] = parts
-        self._told: Callable[[Question], frozenset[tuple[Part, WeekRange]]] = told
+        self._told: Callable[[Question], frozenset[Window]] = told
 
     def may_tell(self, instrument: str, stratum: Stratum, window: WeekRange, *, part: Part = EVERYBODY) -> bool:
         """Whether the answers of a window may be told as one number: those the digest is about, or a part of them."""
@@ -352,6 +379,54 @@ class Telling:
             )
             most, asked = max((most, asked), (n, question))
         return (self._part, window) in self._told(asked)
+
+
+class TellingOfComments:
+    """Which windows of the comments on a question may be told in one digest, beside all digests of the shop.
+
+    Args:
+        written: the weeks of `weeks_of_comments` with the customers who wrote in each.
+        rule: what the digest is narrowed to.
+        period: the weeks of the digest.
+        digests: all digests of the shop; the digest itself need not be among them.
+    """
+
+    def __init__(
+        self,
+        written: Iterable[tuple[date, Mapping[Written, int]]],
+        rule: DigestRule,
+        period: WeekRange,
+        *,
+        digests: Iterable[DigestRule] = (),
+    ) -> None:
+        self._part: Part = (rule.segment, rule.channel)
+        self._period = period
+        sizes: defaultdict[Question, Counter[Cell]] = defaultdict(Counter)
+        for monday, customers in written:
+            for where, n in customers.items():
+                question = (where.instrument, where.survey_kind, where.touchpoint, where.wording_id, where.lang)
+                sizes[question][monday, where.segment, where.channel] += n
+        named = (*digests, rule)
+
+        @cache
+        def told(question: Question) -> frozenset[Window]:
+            audiences = [audience_of_comments(*one) for one in _audiences(named, question[2])]
+            return told_until(period.end, sizes[question], audiences)
+
+        self._told: Callable[[Question], frozenset[Window]] = told
+
+    def may_tell(self, instrument: str, stratum: Stratum) -> tuple[bool, bool]:
+        """Whether the topics of the digest's window may be told, and those of its last week beside the four weeks
+        before."""
+        told = self._told((instrument, stratum.survey_kind, stratum.touchpoint, stratum.wording_id, stratum.lang))
+        window, grown = (all((self._part, one) in told for one in row) for row in windows_of_comments(self._period))
+        return window, grown
+
+
+def weeks_of_comments(end: date) -> WeekRange:
+    """The weeks of which comments are counted to know what may be told of them up to a Monday: half a year, and what
+    the oldest digest looks back on."""
+    return WeekRange(end, 0).before(REMEMBERED_WEEKS + ROLLING_WEEKS)
 
 
 def _told_later(parts: set[Part], end: date) -> Iterator[tuple[Part, WeekRange]]:

@@ -199,14 +199,14 @@ class AnswerVerbs(WeekVerbs):
         )
         return [answer_of(row) for row in rows]
 
-    def told_between(self, start_ms: int, end_ms: int) -> list[Told]:
-        """What was answered in [start, end) to questions that are scored, in order of time, by customers with a name
-        and without; nothing that was skipped, and no words."""
+    def told_between(self, start_ms: int, end_ms: int, *, words: bool = False) -> list[Told]:
+        """What was answered in [start, end) to standard questions, in order of time, by customers with a name and
+        without; nothing that was skipped. To those that are scored, or with `words` to those of free text."""
         rows = self._db.all(
             "SELECT customer_id, answered_ms, instrument, wording_id, label_set, survey_kind, touchpoint, segment,"
             " channel, lang, value FROM answers WHERE answered_ms >= :start_ms AND answered_ms < :end_ms"
-            " AND missing = '' AND countable = 1 AND instrument <> '' ORDER BY answered_ms, id",
-            {"start_ms": start_ms, "end_ms": end_ms},
+            " AND missing = '' AND countable = :countable AND instrument <> '' ORDER BY answered_ms, id",
+            {"start_ms": start_ms, "end_ms": end_ms, "countable": 0 if words else 1},
         )
         return [Told._make(row) for row in rows]
 

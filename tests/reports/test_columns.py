@@ -23,6 +23,8 @@ from reports.look_back import (
     keep_weeks,
     read_events,
     weeks_over,
+    written_between,
+    written_weeks,
 )
 from storage.records import Answer, Event, Told
 from storage.store import Store, Tx, open_store
@@ -181,6 +183,8 @@ async def test_columns_say_what_the_rows_say_after_any_history(store: Store, ste
         for what in play(tx, steps):
             rows = tx.told_between(*SPAN)
             assert as_told(tx) == rows, what
+            written = [(monday, written_between(tx, *week)) for monday, week in weeks_over(*SPAN, TOKYO)]
+            assert list(written_weeks(tx, *SPAN, tz=TOKYO)) == written, what
             assert left_on_disk(tx) <= set(rows), what
         raise _Undo  # leaves the database as it was for the next example
 
@@ -224,6 +228,22 @@ async def test_what_was_read_before_an_answer_went_is_not_kept_even_after_somebo
         assert not tx.keep_columns("answers", WEEKS[0], columns, form=FORM, stored=stored, builder="slow")
         assert keep(tx, "quick") == [True] * len(WEEKS)
         assert [told.value for told in as_told(tx)] == ["0"]
+
+    await store.write(unit)
+
+
+async def test_a_customer_counts_once_a_week_where_the_latest_comment_is(store: Store) -> None:
+    written = [
+        ("C001", "丁寧でした", "line"), ("C001", "and quick", "slack"), ("C001", "スキップ", "line"),
+        ("C002", "fine", "slack"), ("", "㉑", "line"), ("", "\u200b", "line"),
+    ]  # fmt: skip
+
+    def unit(tx: Tx) -> None:
+        for number, (customer, words, channel) in enumerate(written):
+            given_ = {"customer_id": customer, "value": words, "channel": channel, "answered_ms": SPAN[0] + number}
+            tx.record_answer(answer(number, instrument="reason", session_id=f"S{number}", **given_))
+        found = written_between(tx, *WEEKS[0])
+        assert {(where.lang, where.channel): n for where, n in found.items()} == {("en", "slack"): 2, ("en", "line"): 1}
 
     await store.write(unit)
 

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import json
 import random
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pencil import worked_out
-from report_history import MONDAY, NOW_MS, TOKYO, WEEK, History, weeks_ago
+from report_history import NOW_MS, SHOP, TOKYO, WEEK, History, weeks_ago
 
 from reports.__main__ import Request, make_digest
 from reports.answers_render import render_json, render_table
 from reports.answers_report import Measured, measure_file
+from reports.comments import Comment, Gathered
+from reports.digest import DigestRule, WeekRange, gather_commented, parse_period, week_name
+from reports.digest.weeks import Period, month_ending_by
 from reports.free_text import (
-    Comment,
     FreeText,
     FreeTexts,
-    Gathered,
-    Weeks,
     analyse_comments,
     choose,
     distinctive_words,
     free_text_lines,
-    gather_comments,
     log_odds,
 )
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span
 from reports.reading import Readers, Reading
-from reports.vocabulary import FreeTextSettings
+from reports.vocabulary import FreeTextSettings, language_of
 from reports.words import Words
-from storage.store import open_store
+from storage.store import Store, open_store
 from tests.nursery import run
 
 READERS = Readers()
@@ -51,6 +52,7 @@ def said(text: str, respondent: int, rating: int | None = None, **other: Any) ->
                 "respondent": respondent,
                 "at_ms": respondent,
                 "text": text,
+                "lang": language_of(text),
                 "rating": rating,
             }
             | other
@@ -87,33 +89,75 @@ def test_the_ratings_of_a_handful_do_not_follow_from_those_of_topics(seed: int) 
     assert worked_out(told if len(rated) >= 10 else told[1:]) == []
 
 
-# in the shop of 97 the topics of a week of twelve had grown: four weeks with it, less that week, were those of nine
-@pytest.mark.parametrize("seed", [*range(24), 97])
-def test_what_a_handful_spoke_of_in_a_week_does_not_follow_from_two_digests(seed: int) -> None:
+_DIGESTS = (
+    DigestRule("weekly"),
+    DigestRule("monthly", every="month"),
+    DigestRule("umeda", segment="umeda"),
+    DigestRule("slack", channel="slack", every="month"),
+)
+
+
+def small_shop(seed: int) -> History:
+    """Fifteen weeks of two stores, two channels and two languages. Nearly everybody speaks of the delivery lately."""
     chance = random.Random(seed)
-    sizes = [chance.choice([0, 3, 6, 12, 40]) for _ in range(6)]
-    comments = []
-    for back, size in enumerate(sizes):
-        start_ms = Weeks.until(weeks_ago(back), weeks=1, tz=TOKYO).start_ms
-        for n in range(size):
-            # nearly everybody speaks of the delivery in the last two weeks: it grew
-            about = "delivery" if back < 2 and n % 5 else chance.choice(_ABOUT)
-            comments.append(said(f"the {about} was so", 1000 * back + n, at_ms=start_ms + n))
-    told: list[frozenset[int]] = []
+    sizes = chance.choice([[0, 3, 12, 40], [2, 9, 15]])
+    past = History()
+    for back in range(15):
+        for segment, channel in (("umeda", "line"), ("umeda", "slack"), ("namba", "line")):
+            for words in ("the {} was so", "{}のことです"):
+                for n in range(chance.choice(sizes)):
+                    about = "delivery" if back % 4 < 2 and n % 5 else chance.choice(_ABOUT)
+                    past.comment(words.format(about), 8, monday=weeks_ago(back), segment=segment, channel=channel)
+    return past
 
-    def written(first: int, last: int) -> frozenset[int]:
-        return frozenset(c.respondent for c in comments if first >= c.respondent // 1000 >= last)
 
-    for back in (1, 0):
-        window = Weeks.until(weeks_ago(back), weeks=4, tz=TOKYO)
-        known = [c for c in comments if c.respondent // 1000 >= back]
-        for found in analyse_comments(known, READERS, window=window).found:
-            assert found.n == len(written(back + 3, back))
-            if found.topics:
-                told.append(written(back + 3, back))
-            if found.grown_topics:
-                told += [written(back, back), written(back + 4, back + 1)]
-    assert worked_out(told) == []
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_a_handful_spoke_of_does_not_follow_from_all_digests_of_a_quarter(seed: int, tmp_path: Path) -> None:
+    past = small_shop(seed)
+    told: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+
+    def wrote(rule: DigestRule, lang: str, window: WeekRange) -> frozenset[str]:
+        return frozenset(
+            answer.id
+            for answer in past.answers
+            if answer.instrument == "reason"
+            and language_of(answer.value) == lang
+            and window.has(answer.week)
+            and rule.segment in ("", answer.segment)
+            and rule.channel in ("", answer.channel)
+        )
+
+    store = await open_store(f"sqlite:///{tmp_path / 'koe.db'}", now_ms=NOW_MS)
+    try:
+        await store.write(past.store)
+        for back in range(9, -1, -1):
+            week = WeekRange(weeks_ago(back), 1)
+            month = month_ending_by(week.end)
+            for rule in _DIGESTS:
+                period = parse_period(week_name(week.first)) if rule.every == "week" else month
+                if period.weeks.end != week.end:
+                    continue
+                texts = await commented(store, rule, period)
+                for text in texts.to_json()["found"]:
+                    window = wrote(rule, text["lang"], period.weeks.last(max(4, period.weeks.weeks)))
+                    assert text["n_valid"] == len(window)
+                    if text["results"]:
+                        told[text["lang"]].append(window)
+                    if text["grown_topics"] or text["fresh_words"]:
+                        told[text["lang"]] += [wrote(rule, text["lang"], one) for one in (week, week.before(4))]
+    finally:
+        await store.close()
+    assert all(len(told[lang]) > 5 for lang in ("ja", "en"))
+    assert [worked_out(totals) for totals in told.values()] == [[], []]
+
+
+async def commented(
+    store: Store, rule: DigestRule, period: Period, digests: tuple[DigestRule, ...] = _DIGESTS
+) -> FreeTexts:
+    """What a digest tells of comments."""
+    shop = replace(SHOP, digests=digests)
+    found = await store.read(lambda tx: gather_commented(tx, shop=shop, digest_rule=rule, period=period, tz=TOKYO))
+    return found.texts(READERS)
 
 
 # ---------------------------------------------------------------------------------------------- distinctive words
@@ -299,15 +343,13 @@ def history() -> History:
     return past
 
 
-async def gathered(folder: Path, past: History, **other: Any) -> FreeTexts:
-    window = Weeks.until(MONDAY, weeks=4, tz=TOKYO)
+async def gathered(folder: Path, past: History, **where: str) -> FreeTexts:
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=NOW_MS)
     try:
         await store.write(past.store)
-        comments = await store.read(lambda tx: gather_comments(tx, window, **other))
+        return await commented(store, DigestRule("weekly", **where), parse_period(WEEK), ())  # type: ignore[arg-type]
     finally:
         await store.close()
-    return analyse_comments(comments, READERS, window=window, seed="s")
 
 
 @pytest.mark.parametrize(("others", "hidden"), [(0, False), (9, True), (10, False)])

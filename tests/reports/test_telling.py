@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import combinations
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pencil import worked_out
 from report_history import MONDAY, TOKYO, History, digest_of, weeks_ago
 
-from reports.digest import week_name
-from reports.digest.telling import audience, may_tell_year, told_until
-from reports.digest.weeks import WeekRange
+from reports.digest import DigestRule, week_name
+from reports.digest.telling import TellingOfComments, audience, may_tell_year, told_until, windows_of_comments
+from reports.digest.weeks import WeekRange, month_ending_by
 from reports.kpis import midnight_ms
-from reports.metrics import SUPPRESS_BELOW
+from reports.look_back import Written
+from reports.metrics import SUPPRESS_BELOW, Stratum
 from reports.render import render_json, render_text
 
 END = MONDAY + timedelta(weeks=1)
@@ -119,3 +122,76 @@ def test_a_part_is_told_beside_the_whole_when_the_rest_holds_ten() -> None:
         assert (("", ""), week) in found
         # the whole less the one store is the other
         assert ((("渋谷店", ""), week) in found) is told
+
+
+# ------------------------------------------------------------------------------------------------------------ comments
+
+_COMMENTED = [
+    DigestRule("monthly", every="month"),
+    DigestRule("umeda", segment="umeda"),
+    DigestRule("namba", segment="namba", every="month"),
+    DigestRule("slack", channel="slack"),
+    DigestRule("bought", touchpoint="purchase", every="month"),
+    DigestRule("asked", touchpoint="support", segment="umeda", channel="slack"),
+]
+Commented = dict[date, dict[Written, int]]
+
+
+_PLACES = [(store, channel) for store in ("umeda", "namba", "tennoji") for channel in ("line", "slack")]
+
+
+def commented(chance: random.Random, weeks: int, sizes: list[int], *, places: int) -> Commented:
+    """Monday → customers who wrote, of some stores and channels, the last of them in the week before END."""
+    some = chance.sample(_PLACES, places)
+    return {
+        END - timedelta(weeks=back): {
+            Written("reason", "transactional", "purchase", "w", "ja", *place): chance.choice(sizes) for place in some
+        }
+        for back in range(weeks, 0, -1)
+    }
+
+
+def told_of_comments(
+    shop: Commented, digests: list[DigestRule], *, last: int
+) -> list[tuple[DigestRule, tuple[WeekRange, ...], bool]]:
+    """What each of the last digests tells of comments, wherever topics grew, the oldest first: each knows what was
+    written before it only."""
+    found = []
+    where = Stratum("transactional", "purchase", "w", "", "ja")
+    for back in range(last - 1, -1, -1):
+        end = END - timedelta(weeks=back)
+        known = [(monday, written) for monday, written in shop.items() if monday < end]
+        for rule in digests:
+            period = WeekRange(end, 0).before(1) if rule.every == "week" else month_ending_by(end).weeks
+            if period.end == end:
+                may = TellingOfComments(known, rule, period, digests=digests).may_tell("reason", where)
+                found += [(rule, row, told) for row, told in zip(windows_of_comments(period), may, strict=True)]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_comments_of_a_handful_follow_from_no_series_of_digests(seed: int) -> None:
+    chance = random.Random(seed)
+    digests = [DigestRule("weekly"), *chance.sample(_COMMENTED, chance.randint(0, 4))]
+    sizes = chance.choice([[0, 3, 6, 12, 40], [3, 12], [2, 5, 9, 15], [9, 10, 30], [1, 4, 12, 60]])
+    shop = commented(chance, 18, sizes, places=chance.randint(1, 4))
+    totals = {
+        frozenset(
+            (monday, where, customer)
+            for monday, written in shop.items()
+            if window.first <= monday < window.end
+            for where, n in written.items()
+            if rule.segment in ("", where.segment) and rule.channel in ("", where.channel)
+            for customer in range(n)
+        )
+        for rule, row, told in told_of_comments(shop, digests, last=14)
+        if told
+        for window in row
+    }
+    assert worked_out(totals) == []
+
+
+def test_a_shop_with_ten_comments_in_every_place_and_week_may_tell_all_topics() -> None:
+    shop = commented(random.Random(1), 40, [10, 11], places=len(_PLACES))
+    digests = [DigestRule("weekly"), *(rule for rule in _COMMENTED if rule.touchpoint != "support")]
+    assert all(told for *_, told in told_of_comments(shop, digests, last=9))
