@@ -289,6 +289,8 @@ class DigestRule(_Section):
     on_holiday: Literal["post", "next_working_day"] = "post"
     """What becomes of one that is due on a day on which nobody is there."""
     language: Lang | None = None
+    primary_metric: str | None = None
+    """What it leads with; None = what the shop's digests lead with."""
     filters: DigestWhere = Field(default=DigestWhere(), alias="where")
 
     @property

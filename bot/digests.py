@@ -336,7 +336,7 @@ class Digests:
             "now_ms": now_ms,
             "timezone": shop.timezone,
             "brand": {"ja": shop.brand_in("ja"), "en": shop.brand_in("en")},
-            "primary_metric": shop.primary_metric,
+            "primary_metric": rule.primary_metric or shop.primary_metric,
             "digest": _told(rule, shop),
             "digests": [_told(one, shop) for one in shop.digests],
             "line": {"used": line.used, "limit": line.limit} if isinstance(line, Budget) else None,

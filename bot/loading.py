@@ -362,7 +362,7 @@ def _dangling(source: Source, flow_ids: list[str], measured: list[str]) -> Itera
         if isinstance(rule, dict) and isinstance(flow, str) and flow and flow not in flow_ids:
             message = f"trigger {rule.get('id', index + 1)}: there is no flow {flow}{files.hint(flow, flow_ids)}"
             yield source.problem(("triggers", index, "flow"), message)
-    metric, targets = source.data.get("primary_metric"), source.data.get("targets")
+    targets = source.data.get("targets")
     figures = source.data.get("benchmarks")
     for index, figure in enumerate(figures if isinstance(figures, list) else ()):
         name = figure.get("metric") if isinstance(figure, dict) else None
@@ -376,9 +376,15 @@ def _dangling(source: Source, flow_ids: list[str], measured: list[str]) -> Itera
         if isinstance(name, str) and name not in measured:
             message = f"free_text: there is no instrument {name}{files.hint(name, measured)}"
             yield source.problem(("free_text", "topics", topic, "experience"), message)
-    if isinstance(metric, str) and metric not in measured:
-        message = f"primary_metric: there is no instrument {metric}{files.hint(metric, measured)}"
-        yield source.problem(("primary_metric",), message)
+    digests = source.data.get("digests")
+    leads: list[tuple[tuple[str | int, ...], object]] = [(("primary_metric",), source.data.get("primary_metric"))]
+    for index, digest in enumerate(digests if isinstance(digests, list) else ()):
+        if isinstance(digest, dict):
+            leads.append((("digests", index, "primary_metric"), digest.get("primary_metric")))
+    for place, lead in leads:
+        if isinstance(lead, str) and lead not in measured:
+            message = f"primary_metric: there is no instrument {lead}{files.hint(lead, measured)}"
+            yield source.problem(place, message)
     for name, value in targets.items() if isinstance(targets, dict) else ():
         kpi = TARGETS.get(name)
         low, high = (-100.0, 100.0) if kpi is None else (0.0, kpi.most)

@@ -249,6 +249,8 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
         r = point.result
         score = None if r is None else r.score
         value = words.score(r) if r is not None and place == last else ""
+        earlier = found.points[place - 1].result if place else None
+        before = None if earlier is None or earlier.score is None else y(earlier.score)
         drawn.append(
             SimpleNamespace(
                 x=x,
@@ -256,7 +258,7 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
                 caution=r is not None and r.status == "caution",
                 value=value,
                 label_x=min(x, width - 6 - text_width(value) / 2),
-                label_y=None if score is None else max(12.0, y(score) - 11),
+                label_y=None if score is None else _beside_line(y(score), before=before, bottom=bottom),
                 labelled=(len(xs) - 1 - place) % step == 0,
                 day=below[place][0],
                 n=below[place][1],
@@ -273,6 +275,13 @@ def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = ""
     desc = _from_to(scored[0][1], scored[-1][1], words)
     height = int(legend[-1].y + 12)
     return Chart(title, desc, lang, width, height, _weeks_table(found.points, words), "trend", parts)
+
+
+def _beside_line(y: float, *, before: float | None, bottom: float) -> float:
+    """Where the label of a point at `y` stands: below it when the line comes down from `before`, else above."""
+    if before is not None and before < y - 8 and y + 24 <= bottom:
+        return y + 21
+    return max(12.0, y - 11)
 
 
 def _flowing(labels: Sequence[str], left: float, right: float, top: float) -> list[tuple[float, float, str]]:
@@ -630,7 +639,8 @@ def heat_map(
             SimpleNamespace(x=round(min(left + gap * (w + 0.5) - 1.5, right - text_width(day, 11.5) / 2), 1), label=day)
             for w, day in enumerate(days) if (last - w) % step_day == 0
         ],
-        "left": 12 if beside else 2, "swatch": swatch, "legend": say["heat_legend"],
+        "left": 12 if beside else 2, "swatch": swatch,
+        "legend": say["heat_legend"].format(value="%" if form == "share" else say["value"]),
         "steps": [SimpleNamespace(css=f"k-h{step}", x=start + swatch * step) for step in range(_STEPS)],
         "foot": foot, "low_name": _tick_label(low), "high_name": _tick_label(high),
     }  # fmt: skip
@@ -772,7 +782,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "drivers": "要因の優先度（n={n}）",
         "drivers_desc": "横軸は重要度、縦軸は評価です。番号は優先順です。",
         "heat": "接点と週：{metric}{whose}（{weeks}週）",
-        "heat_legend": "上：値　下：n",
+        "heat_legend": "上：{value}　下：n　–：表示なし",
+        "value": "値",
         "heat_desc": "行は接点、列は週です。濃いほど値が高いことを示します。",
         "spark": "{name}の推移（{weeks}週）",
         "intervals_desc": "{k}件の値と95%信頼区間です。",
@@ -816,7 +827,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "drivers": "What to work on first (n={n})",
         "drivers_desc": "Importance to the right, rating upwards. Numbers are the order of priority.",
         "heat": "Touchpoints by week: {metric}{whose} ({weeks} weeks)",
-        "heat_legend": "Above: value, below: n",
+        "heat_legend": "Above: {value}, below: n, –: not shown",
+        "value": "value",
         "heat_desc": "Rows are touchpoints, columns are weeks. Darker is higher.",
         "spark": "{name} week by week ({weeks} weeks)",
         "intervals_desc": "{k} values, each with its 95% CI.",

@@ -338,7 +338,7 @@ class _Page:
     def _name(self, row: Row) -> str:
         """What a metric is called among the others of the digest."""
         name, at = self._words.metric(row.spec), row.result.stratum
-        if self._context.strata_shown:
+        if self._context.strata_shown and at.touchpoint:
             name += ("・" if self._lang == "ja" else ", ") + self._words.touchpoint(at.touchpoint)
         if row.wording_shown:
             name += f" [{' '.join(part for part in (at.wording_id, at.label_set) if part)}]"

@@ -100,7 +100,7 @@ class DigestContext:
     """Blocks that this digest does not have, and why."""
     shows_nps: bool
     filtered: str
-    """The `where` of the rule in words of data ("" = everything)."""
+    """What the rule's `where` leaves of the answers, in the digest's language ("" = everything)."""
     limits: Limits
     specs: Mapping[str, InstrumentSpec]
     """Every instrument that is scored: names for what is spoken of outside the rows."""

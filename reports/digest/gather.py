@@ -55,6 +55,7 @@ from reports.quality import SATISFACTION, Quality, Shape, Timing, check_quality,
 from reports.segments import LOOK_BACK_MS
 from reports.sittings import Sitting
 from reports.trust import Rules
+from reports.words import Words
 from storage.store import Tx
 from storage.verbs.weeks import Subject
 
@@ -116,8 +117,11 @@ def gather(
         pooled = weeks.before(ROLLING_WEEKS)
 
     keys = [(group, wording) for group in source.groups(window) for wording in source.counted(group, window).tallies]
+    places = {(group.survey_kind, group.touchpoint) for group, _ in keys}
     if lead not in keys:
         keys.insert(0, lead)
+        if lead[0].touchpoint:  # else it is asked nowhere
+            places.add((lead[0].survey_kind, lead[0].touchpoint))
     drafts = [
         draft_of(source, group, wording, instruments[group.instrument], window, earlier, pooled, digest_rule.segment)
         for group, wording in keys
@@ -185,7 +189,7 @@ def gather(
         show_week_result=mode == "rolling" and week_result.status == "caution",
         rows=rows,
         indices=tuple(row.done() for row in indices),
-        strata_shown=len({(draft.group.survey_kind, draft.group.touchpoint) for draft in drafts}) > 1,
+        strata_shown=len(places) > 1,
         response=response_of(tx, weeks, now_ms, tz),
         mix=mix,
         benchmarks=standings(
@@ -213,9 +217,7 @@ def gather(
         missing_blocks=(),
         shows_nps="nps" in [spec.id for spec in (primary.spec, *(row.spec for row in rows))]
         or any(found.spec is not None and found.spec.id == "nps" for found in experiments),
-        filtered=" · ".join(
-            part for part in (digest_rule.touchpoint, digest_rule.segment, digest_rule.channel) if part
-        ),
+        filtered=_named(digest_rule, Words(language)),
         limits=shop.limits,
         specs=instruments,
     )
@@ -308,6 +310,12 @@ def with_texts(context: DigestContext, texts: FreeTexts) -> DigestContext:
     if not texts.found and not texts.unread:
         missing = (*missing, Missing("topics", "no_comments"))
     return replace(context, texts=beside(texts, context.rated), missing_blocks=missing)
+
+
+def _named(rule: DigestRule, words: Words) -> str:
+    """What a digest is narrowed to: "お問い合わせ後", "渋谷店 · LINE"; "" when it is about everything."""
+    parts = (words.touchpoint(rule.touchpoint), rule.segment, words.channel(rule.channel))
+    return " · ".join(part for part in parts if part)
 
 
 def _rated(source: Source, window: WeekRange) -> dict[tuple[str, str], tuple[int, ...]]:

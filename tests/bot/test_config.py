@@ -262,6 +262,7 @@ def test_every_problem_of_the_file_is_named_at_once_with_its_line() -> None:
             "quarterly: there is no flow relationnal; did you mean relational?",
         ),
         ("primary_metric: nps", "primary_metric: npss", "did you mean nps?"),
+        ("C0DIGEST,", "C0DIGEST, primary_metric: npss,", "primary_metric: there is no instrument npss"),
         ("csat5: 80", "csat: 80", "targets: there is no instrument csat"),
         ("nps: 20", "nps: 200", "a score from -100 to 100"),
         ("C0ALERTS", '"#alerts"', "no Slack channel id"),

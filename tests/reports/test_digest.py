@@ -760,3 +760,21 @@ def recount_lang(recount: Mapping[tuple[str, Stratum], Result], result: Result) 
     """A recount names the languages of all rows, a digest those of valid answers: the same but for skipped ones."""
     wanted = replace(result.stratum, lang="")
     return next(s.lang for metric, s in recount if metric == result.metric and replace(s, lang="") == wanted)
+
+
+async def test_a_touchpoint_at_which_the_leading_question_is_not_asked_says_just_that(tmp_path: Path) -> None:
+    h = History()
+    h.nps(20, 10, 45)
+    h.scores("ces_effort", {1: 25, 4: 15, 6: 10}, touchpoint="support")
+    support = DigestRule("support", touchpoint="support")
+    context = await digest_of(h, tmp_path, rule=support)
+    text = render_text(context)
+    assert "\nNPS®：回答はありません\n11/16〜11/22・対象：お問い合わせ後\n" in text
+    assert "今週の回答はありません" not in text
+    assert "\n手間の指標　+30.0（" in text
+    english = render_text(replace(context, language="en"))
+    assert "\nNPS®: no answers\n" in english
+    assert "No answers" not in english
+    (tmp_path / "own").mkdir()
+    own = await digest_of(h, tmp_path / "own", rule=support, shop=replace(SHOP, primary_metric="ces_effort"))
+    assert "\n手間の指標 +30.0\n" in render_text(own)

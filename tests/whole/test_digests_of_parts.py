@@ -27,7 +27,8 @@ SHINJUKU = {"id": "shinjuku", "channel": "C0SHINJUKU", "at": "08:30", "where": {
 UMEDA = {"id": "umeda", "channel": "C0UMEDA", "at": "09:00", "where": {"segment": "梅田店"}}
 SUPPORT = {"id": "support", "channel": "C0SUPPORT", "weekday": "tue", "where": {"touchpoint": "support"}}
 LINE = {"id": "line", "channel": "C0LINE", "every": "month", "language": "en", "where": {"channel": "line"}}
-RULES: list[dict[str, Any]] = [WEEKLY, SHIBUYA, SHINJUKU, UMEDA, SUPPORT, LINE]
+EFFORT = {"id": "effort", "channel": "C0EFFORT", "primary_metric": "ces_effort", "where": {"touchpoint": "support"}}
+RULES: list[dict[str, Any]] = [WEEKLY, SHIBUYA, SHINJUKU, UMEDA, SUPPORT, LINE, EFFORT]
 WEEK = "2026-W49"
 
 
@@ -43,6 +44,7 @@ def lived() -> History:
     history.nps(5, 15, 40, monday=last, segment="新宿店")
     history.nps(0, 5, 5, monday=last, segment="梅田店")
     history.nps(6, 3, 15, monday=last, segment="新宿店", touchpoint="support")
+    history.scores("ces_effort", {1: 20, 4: 10, 7: 5}, monday=last, touchpoint="support")
     return history
 
 
@@ -117,10 +119,18 @@ async def test_a_touchpoint_has_its_numbers_on_its_own_day(world: World) -> None
     assert "n=15" in first_of(world, SUPPORT)
 
 
+async def test_a_digest_leads_with_its_own_question(world: World) -> None:
+    primary = (await told(world, EFFORT))["primary"]["result"]
+    assert (primary["metric"], primary["n_valid"], primary["score"]) == ("ces_effort", 35, pytest.approx(100 * 15 / 35))
+    shown = first_of(world, EFFORT)
+    assert "手間の指標 +42.9" in shown
+    assert "対象：お問い合わせ後" in shown
+
+
 async def test_a_month_of_one_channel_is_told_by_itself(world: World) -> None:
     digest = await told(world, LINE, "2026-11")
     primary = digest["primary"]
     assert (primary["result"]["n_valid"], primary["result"]["score"]) == (150, pytest.approx(50.0))
-    assert (digest["language"], digest["filtered"]) == ("en", "line")
+    assert (digest["language"], digest["filtered"]) == ("en", "LINE")
     assert {week["n_valid"] for week in primary["trend"] if week["n_valid"]} == {30}
     assert "monthly digest, 26 Oct – 29 Nov" in first_of(world, LINE)
