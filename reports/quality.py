@@ -10,12 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy
 
+from reports.disclosure import Place
 from reports.event_tables import EventTables
 from reports.indices import battery_results, battery_scores, variant_name
 from reports.metrics import (
@@ -392,12 +394,12 @@ class Shape:
     results: tuple[Result, ...]
 
 
-Place = tuple[str, str]
+Spoken = tuple[str, str]
 """Channel and language."""
 
 
 def shapes(
-    places: Mapping[Key, Mapping[Place, Tally]], specs: Mapping[str, InstrumentSpec], *, window: Span
+    places: Mapping[Key, Mapping[Spoken, Tally]], specs: Mapping[str, InstrumentSpec], *, window: Span
 ) -> tuple[Shape, ...]:
     """Per question, wording, channel and language, every answer counted: `share_midpoint` (0–10: 5; 1–5: 3; 1–7: 4;
     none on a scale without a middle), `share_low_end`, `share_high_end` (S3).
@@ -423,9 +425,9 @@ def shapes(
     return tuple(out)
 
 
-def places_of(cells: Iterable[RollupCell], specs: Mapping[str, InstrumentSpec]) -> dict[Key, dict[Place, Tally]]:
+def places_of(cells: Iterable[RollupCell], specs: Mapping[str, InstrumentSpec]) -> dict[Key, dict[Spoken, Tally]]:
     """The answers on a scale in the roll-up, by question, wording, channel and language."""
-    values: dict[Key, dict[Place, Counter[object]]] = {}
+    values: dict[Key, dict[Spoken, Counter[object]]] = {}
     for cell in cells:
         spec = specs.get(cell.instrument)
         if spec is None or spec.kind != "scale" or cell.missing or parse_value(spec, cell.value).code is None:
@@ -614,6 +616,8 @@ class QualityReading:
     speeder: int
     careless: Mapping[Key, Tally]
     """The answers of both that count."""
+    careless_places: Mapping[Key, Mapping[Place, int]]
+    """Where these answers count."""
     careless_people: Collection[str]
     delays: Sequence[DelayCount]
     cells: Sequence[RollupCell]
@@ -635,7 +639,7 @@ def read_quality(
     )
     same = {sitting.session for sitting in batteries if is_straightline(sitting, specs)}
     quick = set(tx.quick_sessions(start_ms, end_ms, ms_per_question=MS_PER_QUESTION))
-    careless, people = _careless_answers(tx, sorted(same | quick), start_ms, end_ms, specs)
+    careless, places, people = _careless_answers(tx, sorted(same | quick), start_ms, end_ms, specs)
     return QualityReading(
         window=window,
         invited=tx.invited_between(start_ms, end_ms),
@@ -643,6 +647,7 @@ def read_quality(
         straightline=len(same),
         speeder=len(quick),
         careless=careless,
+        careless_places=places,
         careless_people=people,
         delays=tx.values_by_delay("nps", start_ms, end_ms, early_ms=EARLY_MS) if "nps" in specs else (),
         cells=[cell for cell in tx.rollup(window.start, window.end) if cell.week < window.end],
@@ -716,10 +721,11 @@ def _timings(delays: Iterable[DelayCount], specs: Mapping[str, InstrumentSpec], 
 
 def _careless_answers(
     tx: Tx, sessions: Sequence[str], start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec]
-) -> tuple[dict[Key, Tally], set[str]]:
-    """The answers of these sessions that count, the latest of their customer in the window; and who gave them, as
-    `reports.respondents` names them."""
+) -> tuple[dict[Key, Tally], dict[Key, Counter[Place]], set[str]]:
+    """The answers of these sessions that count, the latest of their customer in the window; where they count; and who
+    gave them, as `reports.respondents` names them."""
     values: dict[Key, Counter[object]] = {}
+    places: dict[Key, Counter[Place]] = {}
     people: set[str] = set()
     for session in sessions:
         for answer in tx.answers_of_session(session):
@@ -730,8 +736,11 @@ def _careless_answers(
             alike = [o for o in others if _counts(o, start_ms, end_ms, specs) and _kind(o) == _kind(answer)]
             if max(alike, key=lambda o: (o.answered_ms, o.id)).id == answer.id:
                 stratum = Stratum(answer.survey_kind, answer.touchpoint, answer.wording_id, answer.label_set)
-                values.setdefault((answer.instrument, stratum), Counter())[answer.value] += 1
-    return {key: tally(specs[key[0]], sorted(found.items(), key=str)) for key, found in values.items()}, people
+                key = (answer.instrument, stratum)
+                values.setdefault(key, Counter())[answer.value] += 1
+                places.setdefault(key, Counter())[place_of(answer, answer.instrument)] += 1
+    tallies = {key: tally(specs[key[0]], sorted(found.items(), key=str)) for key, found in values.items()}
+    return tallies, places, people
 
 
 def _counts(answer: Answer, start_ms: int, end_ms: int, specs: Mapping[str, InstrumentSpec]) -> bool:
@@ -739,6 +748,12 @@ def _counts(answer: Answer, start_ms: int, end_ms: int, specs: Mapping[str, Inst
     if spec is None or answer.missing or answer.replaced_ms is not None:
         return False
     return start_ms <= answer.answered_ms < end_ms and parse_value(spec, answer.value).kind == "valid"
+
+
+def place_of(counted: Answer | DelayCount | RollupCell, instrument: str) -> Place:
+    """Where it counts in the digests."""
+    asked = (counted.survey_kind, counted.touchpoint, counted.wording_id, counted.label_set)
+    return Place(instrument, *asked, date.fromisoformat(counted.week), counted.segment, counted.channel)
 
 
 def _kind(answer: Answer) -> tuple[str, str, str]:

@@ -530,6 +530,10 @@ class DelayCount:
     touchpoint: str
     wording_id: str
     label_set: str
+    week: str
+    """The Monday of the answer's."""
+    segment: str
+    channel: str
     early: bool
     value: str
     customers: int

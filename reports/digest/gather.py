@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from reports.benchmarks import standings
 from reports.digest.arms import beside_everybody
 from reports.digest.care import care_of
+from reports.digest.checks import read_checks
 from reports.digest.context import DigestContext, Missing
 from reports.digest.counting import Group, Source, Wording
 from reports.digest.history import CORRECTED, SILENT, is_first, leading_result, pause_of, revisions_of
@@ -41,17 +42,12 @@ from reports.linkage import KEPT_MS
 from reports.look_back import AnswerWeeks
 from reports.metrics import (
     CAUTION_BELOW,
-    SUPPRESS_BELOW,
     InstrumentSpec,
     Result,
     Span,
-    Stratum,
-    Tally,
-    measure,
-    sibling,
 )
 from reports.portfolio import gather_portfolio
-from reports.quality import SATISFACTION, Quality, Shape, Timing, check_quality, read_quality
+from reports.quality import Quality
 from reports.segments import LOOK_BACK_MS
 from reports.sittings import Sitting
 from reports.trust import Rules
@@ -145,7 +141,7 @@ def gather(
     whole = not digest_rule.narrowed
     asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
     reading = _read_kpis(tx, source.answers, reported, now_ms, instruments) if whole else None
-    checks = _read_checks(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments) if whole else None
+    checks = read_checks(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments) if whole else None
     attitudes = read_attitudes(source.answers, weeks, instruments) if whole and asked & {"affinity", "nrs"} else None
     portfolio = None
     if whole and trust_rules is not None:
@@ -392,80 +388,6 @@ def _asides(trials: Sequence[Trial], week: WeekRange, tz: ZoneInfo) -> set[tuple
     start_ms, end_ms = week.instants(tz)
     running = [trial for trial in trials if trial.start_ms < end_ms and start_ms < trial.end_ms]
     return {(instrument, (wording, labels)) for trial in running for instrument, wording, labels in trial.asides}
-
-
-def _read_checks(
-    tx: Tx, source: Source, window: WeekRange, now_ms: int, tz: ZoneInfo, instruments: Mapping[str, InstrumentSpec]
-) -> Callable[[EventTables], Quality]:
-    """What makes the checks of the answers out of what happened; everything else is read."""
-    scored: list[tuple[Result, Tally]] = []
-    by_channel: list[tuple[InstrumentSpec, Stratum, Mapping[str, Tally]]] = []
-    for group in source.groups(window):
-        spec = instruments[group.instrument]
-        for wording, counted in source.counted(group, window).tallies.items():
-            stratum = Stratum(group.survey_kind, group.touchpoint, *wording)
-            scored.append((measure(spec, counted, stratum=stratum, window=window.span())[0].shown(), counted))
-            if spec.id in SATISFACTION:
-                by_channel.append((spec, stratum, source.by_channel(group, wording, window)))
-    read = read_quality(tx, *window.instants(tz), specs=instruments, window=window.span())
-    asked = source.asked(window)
-
-    def checked(tables: EventTables) -> Quality:
-        found = check_quality(
-            read, tables, now_ms=now_ms, specs=instruments, scored=scored, by_channel=by_channel, asked=asked
-        )
-        # every score that stands beside them is counted already
-        return replace(
-            found,
-            timing=tuple(_told(source, timing, window) for timing in found.timing),
-            shapes=_shapes_told(source, found.shapes, window),
-            consistency=tuple(
-                one
-                for one in found.consistency
-                if _may_tell_channels(source, one.spec.id, one.stratum, one.channels, window)
-            ),
-        )
-
-    return checked
-
-
-def _may_tell_channels(
-    source: Source, instrument: str, stratum: Stratum, channels: Iterable[str], window: WeekRange
-) -> bool:
-    """Whether the answers of each channel may be told beside everybody's, in this digest and those before."""
-    return all(source.telling.may_tell(instrument, stratum, window, part=("", channel)) for channel in channels)
-
-
-def _shapes_told(source: Source, shapes: Sequence[Shape], window: WeekRange) -> tuple[Shape, ...]:
-    """How scales were used, suppressed (flag `sibling`) where several channels are told apart and one may not be."""
-    channels: dict[tuple[str, Stratum], set[str]] = {}
-    for shape in shapes:
-        first = shape.results[0]
-        channels.setdefault((first.metric, replace(first.stratum, lang="")), set()).add(shape.channel)
-    hidden = {
-        (instrument, stratum)
-        for (instrument, stratum), found in channels.items()
-        if len(found) > 1 and not _may_tell_channels(source, instrument, stratum, found, window)
-    }
-    return tuple(
-        replace(shape, results=tuple(sibling(result).shown() for result in shape.results))
-        if (shape.results[0].metric, replace(shape.results[0].stratum, lang="")) in hidden
-        else shape
-        for shape in shapes
-    )
-
-
-def _told(source: Source, timing: Timing, window: WeekRange) -> Timing:
-    """Both sides suppressed (flag `sibling`) where the score of everybody may not be told, or would give away those
-    whose invitation is not known."""
-    at = timing.early.stratum
-    group, wording = Group(timing.spec.id, at.survey_kind, at.touchpoint), (at.wording_id, at.label_set)
-    both = (timing.early, timing.late)
-    rest = source.counted(group, window).of(wording).n - sum(result.n_valid for result in both)
-    if source.may_tell(group, wording, window) and not 0 < rest < SUPPRESS_BELOW:
-        return timing
-    early, late = (sibling(result).shown() for result in both)
-    return replace(timing, early=early, late=late, difference=None)
 
 
 def _late(tx: Tx, group: Group, week: WeekRange, tz: ZoneInfo) -> int:

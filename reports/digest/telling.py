@@ -42,6 +42,7 @@ Part = tuple[str, str]
 EVERYBODY: Final[Part] = ("", "")
 Cell = tuple[date, str, str]
 """Monday, segment and channel."""
+_ANY_MONDAY: Final = date(1970, 1, 5)
 _OTHERS: Final = -1
 """The number of those who are in none of the groups."""
 Sizes = Mapping[Cell, int]
@@ -360,6 +361,30 @@ class Telling:
                 )
         wanted = [[(place, number) for place in group] for number, group in enumerate(groups)]
         return side_by_side(sizes, [*totals, *wanted])[len(totals) :]
+
+    def may_tell_split(self, groups: Sequence[Mapping[Place, int]], window: WeekRange) -> bool:
+        """Whether the answers to a question in the last weeks may be told group by group, digest after digest, when
+        the groups – who answered early, in which language – are none that windows are told of.
+
+        They are when each group, and the rest, holds ten in the newest week. No window told before has that week: a
+        sum of fewer than ten would have to leave it out, and with it the whole window. Otherwise once in so many weeks
+        as the window has, where none of these was told in that way: then such windows have no week in common.
+
+        Args:
+            groups: as for `may_tell_beside`.
+            window: the weeks they are of.
+        """
+        mondays = [window.first + timedelta(weeks=later) for later in range(window.weeks)]
+        full = [self._is_full(groups, monday) for monday in mondays]
+        once = not any(full) and (window.end - _ANY_MONDAY).days // 7 % window.weeks == 0
+        return (full[-1] or once) and all(self.may_tell_beside(groups))
+
+    def _is_full(self, groups: Sequence[Mapping[Place, int]], monday: date) -> bool:
+        found = [sum(n for place, n in group.items() if place.monday == monday) for group in groups]
+        asked = {place[:5] for group in groups for place in group}
+        answered = sum(n for question in asked for cell, n in self._sizes[question].items() if cell[0] == monday)
+        rest = answered - sum(found)
+        return min(found, default=0) >= SUPPRESS_BELOW and not 0 < rest < SUPPRESS_BELOW
 
     def parts(self) -> list[Part]:
         """The segments and channels that the page tells apart; of a digest of one segment, its channels."""

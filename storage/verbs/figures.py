@@ -266,10 +266,12 @@ class FigureVerbs(Verbs):
 
     def values_by_delay(self, instrument: str, start_ms: int, end_ms: int, *, early_ms: int) -> list[DelayCount]:
         """Latest valid answers to an instrument, one per customer, survey_kind and touchpoint, of those who were
-        invited in [start, end), counted by value and by whether they came within `early_ms` of the invitation."""
+        invited in [start, end), counted by week, segment, channel, value and whether they came within `early_ms` of the
+        invitation."""
         rows = self._db.all(
-            "SELECT survey_kind, touchpoint, wording_id, label_set, early, value, COUNT(*) FROM ("
-            "SELECT a.survey_kind, a.touchpoint, a.wording_id, a.label_set, a.value, a.customer_id,"
+            "SELECT survey_kind, touchpoint, wording_id, label_set, week, segment, channel, early, value, COUNT(*)"
+            " FROM (SELECT a.survey_kind, a.touchpoint, a.wording_id, a.label_set, a.week, a.segment, a.channel,"
+            " a.value, a.customer_id,"
             " CASE WHEN a.answered_ms < i.sent_ms + :early_ms THEN 1 ELSE 0 END AS early,"
             " ROW_NUMBER() OVER (PARTITION BY a.customer_id, a.survey_kind, a.touchpoint"
             " ORDER BY a.answered_ms DESC, a.id DESC) AS place"
@@ -277,11 +279,14 @@ class FigureVerbs(Verbs):
             " WHERE i.sent_ms >= :start_ms AND i.sent_ms < :end_ms AND i.session_id <> ''"
             " AND a.instrument = :instrument AND a.missing = '' AND a.countable = 1) AS valid"
             " WHERE place = 1 OR customer_id = ''"
-            " GROUP BY survey_kind, touchpoint, wording_id, label_set, early, value"
-            " ORDER BY survey_kind, touchpoint, wording_id, label_set, early, value",
+            " GROUP BY survey_kind, touchpoint, wording_id, label_set, week, segment, channel, early, value"
+            " ORDER BY survey_kind, touchpoint, wording_id, label_set, week, segment, channel, early, value",
             {"start_ms": start_ms, "end_ms": end_ms, "instrument": instrument, "early_ms": early_ms},
         )
-        return [DelayCount(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in rows]
+        return [
+            DelayCount(row[0], row[1], row[2], row[3], row[4], row[5], row[6], bool(row[7]), row[8], row[9])
+            for row in rows
+        ]
 
     def quick_sessions(self, start_ms: int, end_ms: int, *, ms_per_question: int) -> list[str]:
         """Sessions of [start, end) whose questions took less than so long on average from being shown to being

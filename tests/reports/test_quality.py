@@ -416,8 +416,8 @@ async def test_who_answered_is_compared_with_who_did_not_through_the_store(tmp_p
 
 async def test_early_and_late_answers_are_told_apart_by_the_invitation(tmp_path: Path) -> None:
     h = History()
-    h.nps(30, 0, 30, monday=weeks_ago(1))
-    h.nps(0, 30, 30, monday=weeks_ago(1))
+    h.nps(30, 0, 30)
+    h.nps(0, 30, 30)
     h.invite_everyone()
     late = {answer.session_id for answer in h.answers if answer.value == "5"}
     h.invitations = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store_rows import DAY, NOON, address, answer, event, invitation, job, session
+from store_rows import DAY, NOON, WEEK, address, answer, event, invitation, job, session
 
 from storage.records import DelayCount, Invited, Told
 from storage.store import Store, Tx
@@ -107,7 +107,7 @@ async def test_answers_by_how_soon_they_came_once_per_customer(store: Store) -> 
 
     await store.write(unit)
     found = await store.read(lambda tx: tx.values_by_delay("nps", NOON, END, early_ms=DAY))
-    where = ("transactional", "purchase", "w1", "l1")
+    where = ("transactional", "purchase", "w1", "l1", WEEK, "", "line")
     assert found == [
         DelayCount(*where, False, "10", 1),
         DelayCount(*where, False, "3", 1),
