@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from reports.benchmarks import standings
@@ -12,7 +12,8 @@ from reports.digest.arms import beside_everybody
 from reports.digest.care import care_of
 from reports.digest.checks import read_checks
 from reports.digest.context import DigestContext, Missing
-from reports.digest.counting import Group, Source, Wording
+from reports.digest.counting import Source, Wording
+from reports.digest.drivers import Driven, read_driven
 from reports.digest.history import CORRECTED, SILENT, is_first, leading_result, pause_of, revisions_of
 from reports.digest.loyalty import Attitudes, read_attitudes, segments_of
 from reports.digest.mix import mix_of
@@ -20,7 +21,9 @@ from reports.digest.reach import reach_of
 from reports.digest.response import response_of
 from reports.digest.scores import (
     Against,
+    IndexRow,
     Mode,
+    Row,
     draft_of,
     flags_of,
     index_drafts,
@@ -32,24 +35,19 @@ from reports.digest.scores import (
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.telling import REMEMBERED_WEEKS, Telling, weeks_of_comments
 from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
-from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
 from reports.event_tables import EventTables
-from reports.experiments import Trial, reports_of
+from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.free_text import FreeTexts, beside
-from reports.kpi_report import SERIES_WEEKS, KpiReading, KpiReport, kpi_report, read_kpis
+from reports.kpi_report import SERIES_WEEKS, KpiReading, kpi_report, read_kpis
 from reports.kpis import midnight_ms
 from reports.linkage import KEPT_MS
-from reports.look_back import AnswerWeeks
 from reports.metrics import (
     CAUTION_BELOW,
     InstrumentSpec,
-    Result,
-    Span,
 )
-from reports.portfolio import gather_portfolio
+from reports.portfolio import Portfolio, gather_portfolio
 from reports.quality import Quality
 from reports.segments import LOOK_BACK_MS
-from reports.sittings import Sitting
 from reports.trust import Rules
 from reports.words import Words
 from storage.store import Tx
@@ -93,141 +91,10 @@ def gather(
     if reported.every != digest_rule.every:
         example = "2026-W46" if digest_rule.every == "week" else "2026-11"
         raise ValueError(f"digest {digest_rule.id!r} is made every {digest_rule.every}: {period!r} is no {example}")
-    weeks, previous = reported.weeks, reported.earlier().weeks
-    looked_at = weeks.last(HISTORY_WEEKS) if reported.every == "week" else previous.joined(weeks)
-    oldest = reported.earlier(CORRECTED[reported.every]).weeks.last(ROLLING_WEEKS)
-    read = WeekRange(oldest.first, (weeks.end - oldest.first).days // 7)
-    source = Source(
-        tx, instruments, digest_rule, read, tz, repeat_interval_ms=shop.repeat_interval_ms, digests=shop.digests
-    )
-    lead = leading(source, shop.primary_metric, weeks, looked_at=looked_at, asides=_asides(trials, weeks, tz))
-    week_n = source.counted(lead[0], weeks).of(lead[1]).n
-    has_past = any(looked_at.has(cell.week) and not weeks.has(cell.week) for cell in source.cells)
-    mode: Mode = "month" if reported.every == "month" else "week"
-    window, pooled = weeks, None
-    earlier: tuple[Against, WeekRange] = ("previous_month" if mode == "month" else "previous_week", previous)
-    if mode == "week" and week_n < CAUTION_BELOW and has_past:
-        mode, window = "rolling", weeks.last(ROLLING_WEEKS)
-        earlier = ("previous_rolling", window.before(ROLLING_WEEKS))
-    elif mode == "week":
-        pooled = weeks.before(ROLLING_WEEKS)
-
-    keys = [(group, wording) for group in source.groups(window) for wording in source.counted(group, window).tallies]
-    places = {(group.survey_kind, group.touchpoint) for group, _ in keys}
-    if lead not in keys:
-        keys.insert(0, lead)
-        if lead[0].touchpoint:  # else it is asked nowhere
-            places.add((lead[0].survey_kind, lead[0].touchpoint))
-    drafts = [
-        draft_of(source, group, wording, instruments[group.instrument], window, earlier, pooled, digest_rule.segment)
-        for group, wording in keys
-    ]
-    indices = index_drafts(source, window, earlier, digest_rule.segment)
-    primary = next(draft for draft in drafts if (draft.group, draft.wording) == lead)
-    others = sorted((draft for draft in drafts if draft is not primary), key=reading_order)
-    judge(primary, [*others, *(line for row in indices for line in row.lines)])
-
-    week_result = leading_result(source, *lead, primary.spec, weeks, segment=digest_rule.segment)
-    language = digest_rule.language or shop.language
-    rows = tuple(row_of(draft, shop) for draft in others)
-    primary_row = row_of(primary, shop)
-    mix = mix_of(source, lead, primary.spec, window, before=window.before(1) if mode == "week" else None)
-    shown = [t for t in trials if digest_rule.touchpoint in ("", t.touchpoint) and not digest_rule.segment]
-    until_ms = min(now_ms, midnight_ms(weeks.end, tz))
-    experiments = tuple(
-        beside_everybody(tx, found, specs=instruments, tz=tz, digests=shop.digests)
-        for found in reports_of(tx, shown, now_ms=until_ms, tz=tz, instruments=instruments)
-    )
-    whole = not digest_rule.narrowed
-    asked = {cell.instrument for cell in source.cells if looked_at.has(cell.week)}
-    reading = _read_kpis(tx, source.answers, reported, now_ms, instruments) if whole else None
-    checks = read_checks(tx, source, weeks.last(ROLLING_WEEKS), now_ms, tz, instruments) if whole else None
-    attitudes = read_attitudes(source.answers, weeks, instruments) if whole and asked & {"affinity", "nrs"} else None
-    portfolio = None
-    if whole and trust_rules is not None:
-        portfolio = gather_portfolio(
-            tx,
-            midnight_ms(weeks.first, tz),
-            until_ms,
-            rules=trust_rules,
-            tz=tz,
-            window=weeks.span(),
-            told_ms=[midnight_ms(weeks.end - timedelta(weeks=back), tz) for back in range(REMEMBERED_WEEKS, 0, -1)],
-        ).shown()
-    quarter = quarter_over(reported) if whole else None
-    driven = None
-    if quarter is not None:
-        last = quarter[1] - timedelta(days=1)
-        week_over = last - timedelta(days=last.weekday()) + timedelta(weeks=1)
-        driven = _Driven(
-            Span(*(day.isoformat() for day in quarter)),
-            driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=instruments),
-            Telling(tx, instruments, digest_rule, week_over, digests=shop.digests),
-            tz,
-        )
-    silent = not any(
-        source.groups(reported.earlier(back).weeks if back else weeks) for back in range(SILENT[reported.every])
-    )
-    context = DigestContext(
-        digest_id=digest_rule.id,
-        period=period,
-        every=reported.every,
-        language=language,
-        brand=shop.brand.get(language) or next(iter(shop.brand.values()), ""),
-        computed_ms=now_ms,
-        week_start=weeks.first,
-        week_end=weeks.end,
-        window_start=window.first,
-        mode=mode,
-        primary_spec=primary.spec,
-        primary=primary_row,
-        week_result=week_result,
-        show_week_result=mode == "rolling" and week_result.status == "caution",
-        rows=rows,
-        indices=tuple(row.done() for row in indices),
-        strata_shown=len(places) > 1,
-        response=response_of(tx, weeks, now_ms, tz),
-        mix=mix,
-        benchmarks=standings(
-            [primary_row.result, *(row.result for row in rows)],
-            shop.benchmarks,
-            instruments,
-            country=shop.country,
-            on=weeks.end,
-        ),
-        drivers=(),
-        segments=(),
-        kpis=None,
-        reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
-        quality=Quality(),
-        care=care_of(tx, weeks, now_ms, tz),
-        late=_late(tx, lead[0], weeks, tz),
-        first=not has_past and is_first(tx, shop.primary_metric, weeks),
-        revisions=revisions_of(tx, digest_rule, reported, source=source, specs=instruments),
-        flags=flags_of([primary_row, *rows], indices, ("mix_shift",) if mix.moved else ()),
-        experiments=experiments,
-        trust=portfolio,
-        rated=_rated(source, weeks.last(max(ROLLING_WEEKS, weeks.weeks))),
-        texts=None,
-        pause=pause_of(tx, digest_rule, reported, silent=silent),
-        missing_blocks=(),
-        shows_nps="nps" in [spec.id for spec in (primary.spec, *(row.spec for row in rows))]
-        or any(found.spec is not None and found.spec.id == "nps" for found in experiments),
-        filtered=_named(digest_rule, Words(language)),
-        limits=shop.limits,
-        specs=instruments,
-    )
-    return Gathered(
-        context,
-        shop,
-        reading,
-        checks,
-        attitudes,
-        driven,
-        source.telling,
-        whole=whole,
-        ledger=trust_rules is not None,
-    )
+    at_work = _Gathering(tx, shop, digest_rule, reported, now_ms, tz, instruments, trials, trust_rules)
+    context = at_work.context()
+    later = None if digest_rule.narrowed else at_work.later()
+    return Gathered(context, shop, later, at_work.source.telling, ledger=trust_rules is not None)
 
 
 def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneInfo) -> dict[Subject, tuple[int, int]]:
@@ -237,7 +104,7 @@ def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneIn
         return {"answers": weeks_of_comments(period.weeks.end).instants(tz)}
     _, end_ms = period.weeks.instants(tz)
     figures_from_ms = midnight_ms(period.weeks.last(SERIES_WEEKS).first, tz)
-    linked_from_ms = now_ms - KEPT_MS if is_first_of_month(period.every, period.weeks.end) else now_ms
+    linked_from_ms = now_ms - KEPT_MS if period.first_of_month else now_ms
     return {
         "answers": (min(end_ms - LOOK_BACK_MS, linked_from_ms), end_ms),
         "events": (min(figures_from_ms, linked_from_ms) - LOOK_BACK_MS, now_ms),
@@ -245,20 +112,262 @@ def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneIn
 
 
 @dataclass(frozen=True, slots=True)
-class _Driven:
-    """What moved the recommendation in a quarter, before it is computed."""
+class _Spans:
+    """Which weeks the scores are of, and against which they are held."""
 
-    quarter: Span
-    sittings: Sequence[Sitting]
-    telling: Telling
-    """As of the week in which the quarter ended, so each digest comes to the same."""
-    tz: ZoneInfo
+    mode: Mode
+    window: WeekRange
+    earlier: tuple[Against, WeekRange]
+    pooled: WeekRange | None
+    """The weeks before that a week is also held against."""
 
-    def analysed(
-        self, specs: Mapping[str, InstrumentSpec], blocks: Mapping[str, tuple[str, ...]]
-    ) -> tuple[DriverAnalysis, ...]:
-        found = analyse(self.sittings, specs, blocks=blocks, window=self.quarter, tz=self.tz)
-        return beside_scores(found, self.telling.may_tell_beside)
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """What is scored, the leading metric first."""
+
+    spec: InstrumentSpec
+    primary: Row
+    rows: tuple[Row, ...]
+    indices: tuple[IndexRow, ...]
+    strata_shown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """What takes long, read and not yet computed."""
+
+    reading: KpiReading
+    checks: Callable[[EventTables], Quality]
+    """What happened → the checks of the answers."""
+    attitudes: Attitudes | None
+    driven: Driven | None
+
+    def computed(self, shop: Shop, counted: DigestContext) -> DigestContext:
+        tables = self.reading.events.tables()
+        kpis = kpi_report(self.reading, tables, settings=shop.kpis, targets=shop.targets)
+        return replace(
+            counted,
+            kpis=None if all(result.status == "no_data" for result in kpis.results) else kpis,
+            segments=() if self.attitudes is None else segments_of(self.attitudes, tables),
+            quality=self.checks(tables),
+            drivers=() if self.driven is None else self.driven.analysed(),
+        )
+
+
+class _Gathering:
+    """One digest in the making: what is asked of the store, step by step."""
+
+    def __init__(
+        self,
+        tx: Tx,
+        shop: Shop,
+        rule: DigestRule,
+        period: Period,
+        now_ms: int,
+        tz: ZoneInfo,
+        specs: Mapping[str, InstrumentSpec],
+        trials: Sequence[Trial],
+        trust_rules: Rules | None,
+    ) -> None:
+        self.tx = tx
+        self.shop = shop
+        self.rule = rule
+        self.period = period
+        self.now_ms = now_ms
+        self.tz = tz
+        self.specs = specs
+        self.trials = trials
+        self.trust_rules = trust_rules
+        self.weeks = period.weeks
+        self.until_ms = min(now_ms, midnight_ms(self.weeks.end, tz))
+        oldest = period.earlier(CORRECTED[period.every]).weeks.last(ROLLING_WEEKS)
+        self.source = Source(
+            tx,
+            specs,
+            rule,
+            WeekRange(oldest.first, (self.weeks.end - oldest.first).days // 7),
+            tz,
+            repeat_interval_ms=shop.repeat_interval_ms,
+            digests=shop.digests,
+        )
+        self.looked_at = (
+            self.weeks.last(HISTORY_WEEKS) if period.every == "week" else period.earlier().weeks.joined(self.weeks)
+        )
+        self.lead = leading(
+            self.source,
+            shop.primary_metric,
+            self.weeks,
+            looked_at=self.looked_at,
+            asides=_asides(trials, self.weeks, tz),
+        )
+        self.has_past = any(
+            self.looked_at.has(cell.week) and not self.weeks.has(cell.week) for cell in self.source.cells
+        )
+
+    def context(self) -> DigestContext:
+        """The digest without what `later` computes."""
+        tx, shop, rule, period = self.tx, self.shop, self.rule, self.period
+        weeks, now_ms, tz = self.weeks, self.now_ms, self.tz
+        spans = self._spans()
+        scores = self._scores(spans)
+        week_result = leading_result(self.source, *self.lead, scores.spec, weeks, segment=rule.segment)
+        language = rule.language or shop.language
+        mix_before = spans.window.before(1) if spans.mode == "week" else None
+        mix = mix_of(self.source, self.lead, scores.spec, spans.window, before=mix_before)
+        experiments = self._experiments()
+        first = not self.has_past and is_first(tx, shop.primary_metric, weeks)
+        specs_told = [scores.spec, *(row.spec for row in scores.rows), *(found.spec for found in experiments)]
+        silent = not any(
+            self.source.groups(period.earlier(back).weeks if back else weeks) for back in range(SILENT[period.every])
+        )
+        return DigestContext(
+            digest_id=rule.id,
+            period=period.name,
+            every=period.every,
+            language=language,
+            brand=shop.brand.get(language) or next(iter(shop.brand.values()), ""),
+            computed_ms=now_ms,
+            week_start=weeks.first,
+            week_end=weeks.end,
+            window_start=spans.window.first,
+            mode=spans.mode,
+            primary_spec=scores.spec,
+            primary=scores.primary,
+            week_result=week_result,
+            show_week_result=spans.mode == "rolling" and week_result.status == "caution",
+            rows=scores.rows,
+            indices=scores.indices,
+            strata_shown=scores.strata_shown,
+            response=response_of(tx, weeks, now_ms, tz),
+            mix=mix,
+            benchmarks=standings(
+                [scores.primary.result, *(row.result for row in scores.rows)],
+                shop.benchmarks,
+                self.specs,
+                country=shop.country,
+                on=weeks.end,
+            ),
+            drivers=(),
+            segments=(),
+            kpis=None,
+            reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
+            quality=Quality(),
+            care=care_of(tx, weeks, now_ms, tz),
+            late=self._late(),
+            first=first,
+            revisions=revisions_of(tx, rule, period, source=self.source, specs=self.specs),
+            flags=flags_of([scores.primary, *scores.rows], scores.indices, ("mix_shift",) if mix.moved else ()),
+            experiments=experiments,
+            trust=self._portfolio(),
+            rated=self._rated(weeks.last(max(ROLLING_WEEKS, weeks.weeks))),
+            texts=None,
+            pause=pause_of(tx, rule, period, silent=silent),
+            missing_blocks=(),
+            shows_nps=any(spec is not None and spec.id == "nps" for spec in specs_told),
+            filtered=_named(rule, Words(language)),
+            limits=shop.limits,
+            specs=self.specs,
+        )
+
+    def later(self) -> _Later:
+        """What a digest of everything reads besides: figures of the shop, checks, loyalty, drivers."""
+        source, window = self.source, self.weeks.last(ROLLING_WEEKS)
+        asked = {cell.instrument for cell in source.cells if self.looked_at.has(cell.week)}
+        return _Later(
+            read_kpis(
+                self.tx,
+                source.answers,
+                monday=self.weeks.last(1).first,
+                now_ms=self.now_ms,
+                specs=self.specs,
+                linked=self.period.first_of_month,
+            ),
+            read_checks(self.tx, source, window, self.now_ms, self.tz, self.specs),
+            read_attitudes(source.answers, self.weeks, self.specs) if asked & {"affinity", "nrs"} else None,
+            read_driven(self.tx, self.period, rule=self.rule, shop=self.shop, tz=self.tz, specs=self.specs),
+        )
+
+    def _spans(self) -> _Spans:
+        """The period itself; four weeks where the leading metric's week is thin and there are weeks before it."""
+        weeks, previous = self.weeks, self.period.earlier().weeks
+        if self.period.every == "month":
+            return _Spans("month", weeks, ("previous_month", previous), None)
+        group, wording = self.lead
+        if self.source.counted(group, weeks).of(wording).n < CAUTION_BELOW and self.has_past:
+            window = weeks.last(ROLLING_WEEKS)
+            return _Spans("rolling", window, ("previous_rolling", window.before(ROLLING_WEEKS)), None)
+        return _Spans("week", weeks, ("previous_week", previous), weeks.before(ROLLING_WEEKS))
+
+    def _scores(self, spans: _Spans) -> _Scores:
+        """Every stratum with answers in the window, tested as one family."""
+        source, window, segment = self.source, spans.window, self.rule.segment
+        keys = [
+            (group, wording) for group in source.groups(window) for wording in source.counted(group, window).tallies
+        ]
+        places = {(group.survey_kind, group.touchpoint) for group, _ in keys}
+        if self.lead not in keys:
+            keys.insert(0, self.lead)
+            if self.lead[0].touchpoint:  # else it is asked nowhere
+                places.add((self.lead[0].survey_kind, self.lead[0].touchpoint))
+        drafts = [
+            draft_of(source, group, wording, self.specs[group.instrument], window, spans.earlier, spans.pooled, segment)
+            for group, wording in keys
+        ]
+        indices = index_drafts(source, window, spans.earlier, segment)
+        primary = next(draft for draft in drafts if (draft.group, draft.wording) == self.lead)
+        others = sorted((draft for draft in drafts if draft is not primary), key=reading_order)
+        judge(primary, [*others, *(line for row in indices for line in row.lines)])
+        return _Scores(
+            primary.spec,
+            row_of(primary, self.shop),
+            tuple(row_of(draft, self.shop) for draft in others),
+            tuple(row.done() for row in indices),
+            strata_shown=len(places) > 1,
+        )
+
+    def _experiments(self) -> tuple[ExperimentReport, ...]:
+        rule = self.rule
+        shown = [trial for trial in self.trials if rule.touchpoint in ("", trial.touchpoint) and not rule.segment]
+        found = reports_of(self.tx, shown, now_ms=self.until_ms, tz=self.tz, instruments=self.specs)
+        return tuple(
+            beside_everybody(self.tx, one, specs=self.specs, tz=self.tz, digests=self.shop.digests) for one in found
+        )
+
+    def _portfolio(self) -> Portfolio | None:
+        if self.rule.narrowed or self.trust_rules is None:
+            return None
+        weeks, tz = self.weeks, self.tz
+        return gather_portfolio(
+            self.tx,
+            midnight_ms(weeks.first, tz),
+            self.until_ms,
+            rules=self.trust_rules,
+            tz=tz,
+            window=weeks.span(),
+            told_ms=[midnight_ms(weeks.end - timedelta(weeks=back), tz) for back in range(REMEMBERED_WEEKS, 0, -1)],
+        ).shown()
+
+    def _rated(self, window: WeekRange) -> dict[tuple[str, str], tuple[int, ...]]:
+        asked = [group for group in self.source.groups(window) if group.instrument == "nps"]
+        return {
+            (group.survey_kind, group.touchpoint): tuple(
+                counted.n for counted in self.source.counted(group, window).tallies.values()
+            )
+            for group in asked
+        }
+
+    def _late(self) -> int:
+        group, _ = self.lead
+        start_ms, end_ms = self.weeks.instants(self.tz)
+        return sum(
+            1
+            for answer in self.tx.answers_between(start_ms, end_ms, instrument=group.instrument)
+            if answer.late
+            and answer.replaced_ms is None
+            and not answer.missing
+            and (answer.survey_kind, answer.touchpoint) == (group.survey_kind, group.touchpoint)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,35 +378,18 @@ class Gathered:
     counted: DigestContext
     """Without the figures of the shop, groups of customers, checks of the answers and drivers."""
     _shop: Shop
-    _reading: KpiReading | None
-    _checks: Callable[[EventTables], Quality] | None
-    _attitudes: Attitudes | None
-    _driven: _Driven | None
+    _later: _Later | None
+    """None in a narrowed digest."""
     telling: Telling
     """What may stand beside it: its page shows no other numbers."""
-    whole: bool
     ledger: bool
+    """Whether there are trust balances."""
 
     def computed(self) -> DigestContext:
         """The digest, ready to be rendered but for the words of comments (`with_texts`)."""
-        shop, reading, specs = self._shop, self._reading, self.counted.specs
-        kpis: KpiReport | None = None
-        segments: tuple[Result, ...] = ()
-        quality = Quality()
-        if reading is not None:
-            tables = reading.events.tables()
-            kpis = kpi_report(reading, tables, settings=shop.kpis, targets=shop.targets)
-            if all(result.status == "no_data" for result in kpis.results):
-                kpis = None
-            if self._attitudes is not None:
-                segments = segments_of(self._attitudes, tables)
-            if self._checks is not None:
-                quality = self._checks(tables)
-        drivers: tuple[DriverAnalysis, ...] = ()
-        if self._driven is not None:
-            drivers = self._driven.analysed(specs, shop.blocks)
-        context = replace(self.counted, kpis=kpis, segments=segments, quality=quality, drivers=drivers)
-        return replace(context, missing_blocks=_missing(context, whole=self.whole, ledger=self.ledger))
+        context = self.counted if self._later is None else self._later.computed(self._shop, self.counted)
+        missing = _missing(context, whole=self._later is not None, ledger=self.ledger)
+        return replace(context, missing_blocks=missing)
 
 
 def with_texts(context: DigestContext, texts: FreeTexts) -> DigestContext:
@@ -314,19 +406,10 @@ def _named(rule: DigestRule, words: Words) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _rated(source: Source, window: WeekRange) -> dict[tuple[str, str], tuple[int, ...]]:
-    asked = [group for group in source.groups(window) if group.instrument == "nps"]
-    return {
-        (group.survey_kind, group.touchpoint): tuple(
-            counted.n for counted in source.counted(group, window).tallies.values()
-        )
-        for group in asked
-    }
-
-
 def _missing(context: DigestContext, *, whole: bool, ledger: bool) -> tuple[Missing, ...]:
     """The blocks that are not there, in the order in which they would stand."""
     out: list[Missing] = []
+    period = parse_period(context.period)
     if not context.segments:
         out.append(Missing("segments", "no_answers" if whole else "narrowed"))
     if context.trust is None:
@@ -335,11 +418,9 @@ def _missing(context: DigestContext, *, whole: bool, ledger: bool) -> tuple[Miss
         out.append(Missing("kpis", "no_events" if whole else "narrowed"))
         out.append(Missing("linkage", "no_events" if whole else "narrowed"))
     elif not context.kpis.linkages:
-        out.append(
-            Missing("linkage", "no_answers" if is_first_of_month(context.every, context.week_end) else "monthly")
-        )
+        out.append(Missing("linkage", "no_answers" if period.first_of_month else "monthly"))
     if not context.drivers:
-        due = quarter_over(parse_period(context.period)) is not None
+        due = period.quarter_over is not None
         out.append(Missing("drivers", "narrowed" if not whole else "no_answers" if due else "quarterly"))
     if not context.experiments:
         out.append(Missing("experiments", "not_set"))
@@ -350,53 +431,8 @@ def _missing(context: DigestContext, *, whole: bool, ledger: bool) -> tuple[Miss
     return tuple(out)
 
 
-def is_first_of_month(every: str, week_end: date) -> bool:
-    """Whether a digest is the first one after the end of a month, as each of a month is."""
-    return every == "month" or week_end.day <= 7
-
-
-def quarter_over(period: Period) -> tuple[date, date] | None:
-    """[first day, end) of the calendar quarter that ended with the period or in its last week, None when none did."""
-    if period.every == "month":
-        year, month = map(int, period.name.split("-"))
-        end = date(year + month // 12, month % 12 + 1, 1)
-    elif period.weeks.end.day <= 7:
-        end = period.weeks.end.replace(day=1)
-    else:
-        return None
-    if end.month not in (1, 4, 7, 10):
-        return None
-    return (date(end.year - 1, 10, 1) if end.month == 1 else date(end.year, end.month - 3, 1)), end
-
-
-def _read_kpis(
-    tx: Tx, answers: AnswerWeeks, period: Period, now_ms: int, specs: Mapping[str, InstrumentSpec]
-) -> KpiReading:
-    """What the figures of the last week of the period are made of."""
-    return read_kpis(
-        tx,
-        answers,
-        monday=period.weeks.last(1).first,
-        now_ms=now_ms,
-        specs=specs,
-        linked=is_first_of_month(period.every, period.weeks.end),
-    )
-
-
 def _asides(trials: Sequence[Trial], week: WeekRange, tz: ZoneInfo) -> set[tuple[str, Wording]]:
     """(instrument, wording) that only the treatment of a running experiment asks."""
     start_ms, end_ms = week.instants(tz)
     running = [trial for trial in trials if trial.start_ms < end_ms and start_ms < trial.end_ms]
     return {(instrument, (wording, labels)) for trial in running for instrument, wording, labels in trial.asides}
-
-
-def _late(tx: Tx, group: Group, week: WeekRange, tz: ZoneInfo) -> int:
-    start_ms, end_ms = week.instants(tz)
-    return sum(
-        1
-        for answer in tx.answers_between(start_ms, end_ms, instrument=group.instrument)
-        if answer.late
-        and answer.replaced_ms is None
-        and not answer.missing
-        and (answer.survey_kind, answer.touchpoint) == (group.survey_kind, group.touchpoint)
-    )

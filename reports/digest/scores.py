@@ -383,7 +383,7 @@ def row_of(draft: Draft, shop: Shop) -> Row:
 _TOLD_FLAGS = ("mixed_lang", "clustered", "low_reliability", "off_interval")
 
 
-def flags_of(rows: Iterable[Row], indices: Iterable[IndicesDraft], more: tuple[str, ...]) -> tuple[str, ...]:
+def flags_of(rows: Iterable[Row], indices: Iterable[IndexRow], more: tuple[str, ...]) -> tuple[str, ...]:
     found = set(more)
     told: list[tuple[Result, tuple[Comparison | None, ...]]] = [(row.result, (row.change, row.longer)) for row in rows]
     found.update("several_wordings" for row in rows if row.wording_shown and row.result.status in ("caution", "ok"))

@@ -73,6 +73,25 @@ class Period:
             found = _week_of(day) if self.every == "week" else month_ending_by(found.weeks.first)
         return found
 
+    @property
+    def first_of_month(self) -> bool:
+        """Whether it is the first one after the end of a month, as each month is."""
+        return self.every == "month" or self.weeks.end.day <= 7
+
+    @property
+    def quarter_over(self) -> tuple[date, date] | None:
+        """[first day, end) of the calendar quarter that ended with it or in its last week, None when none did."""
+        if self.every == "month":
+            year, month = map(int, self.name.split("-"))
+            end = date(year + month // 12, month % 12 + 1, 1)
+        elif self.first_of_month:
+            end = self.weeks.end.replace(day=1)
+        else:
+            return None
+        if end.month not in (1, 4, 7, 10):
+            return None
+        return (date(end.year - 1, 10, 1) if end.month == 1 else date(end.year, end.month - 3, 1)), end
+
 
 def parse_period(text: str) -> Period:
     """The period of this name.

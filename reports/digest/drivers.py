@@ -1,0 +1,54 @@
+"""What moved the recommendation in the quarter that ended: read in the digest's transaction, computed after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from reports.digest.shop import DigestRule, Shop
+from reports.digest.telling import Telling
+from reports.digest.weeks import Period
+from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
+from reports.kpis import midnight_ms
+from reports.metrics import InstrumentSpec, Span
+from reports.sittings import Sitting
+from storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """The answers of a quarter that were given together with the recommendation."""
+
+    _quarter: Span
+    _sittings: Sequence[Sitting]
+    _telling: Telling
+    """As of the week in which the quarter ended, so each digest comes to the same."""
+    _specs: Mapping[str, InstrumentSpec]
+    _blocks: Mapping[str, tuple[str, ...]]
+    _tz: ZoneInfo
+
+    def analysed(self) -> tuple[DriverAnalysis, ...]:
+        """An analysis of each block of touchpoints, without what its scores would give away."""
+        found = analyse(self._sittings, self._specs, blocks=self._blocks, window=self._quarter, tz=self._tz)
+        return beside_scores(found, self._telling.may_tell_beside)
+
+
+def read_driven(
+    tx: Tx, period: Period, *, rule: DigestRule, shop: Shop, tz: ZoneInfo, specs: Mapping[str, InstrumentSpec]
+) -> Driven | None:
+    """What is read of the quarter that ended with the period or in its last week; None when none did."""
+    quarter = period.quarter_over
+    if quarter is None:
+        return None
+    last = quarter[1] - timedelta(days=1)
+    week_over = last - timedelta(days=last.weekday()) + timedelta(weeks=1)
+    return Driven(
+        Span(*(day.isoformat() for day in quarter)),
+        driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=specs),
+        Telling(tx, specs, rule, week_over, digests=shop.digests),
+        specs,
+        shop.blocks,
+        tz,
+    )
