@@ -314,11 +314,11 @@ def _answering(tx: Tx, context: DigestContext, parts: Sequence[Scope], tz: ZoneI
     """The response of each part in the digest's own weeks and in no longer period: periods that overlap could be
     subtracted from each other, down to fewer than ten. A month is told beside the weeks it is made of."""
     weeks = WeekRange(context.week_start, (context.week_end - context.week_start).days // 7)
-    mondays = [weeks.first + timedelta(weeks=later) for later in range(weeks.weeks)]
+    mondays = [week.first for week in weeks.each()]
     cells = {
-        (monday, found.segment, found.channel): found
-        for monday in mondays
-        for found in (tx.response_parts(*WeekRange(monday, 1).instants(tz)) if parts else ())
+        (week.first, found.segment, found.channel): found
+        for week in weeks.each()
+        for found in (tx.response_parts(*week.instants(tz)) if parts else ())
     }
 
     def cells_of(scope: Scope, window: Collection[date]) -> list[tuple[date, str, str]]:

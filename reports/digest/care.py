@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -45,6 +48,7 @@ class Care:
 def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
     """The cases of these weeks, and those that wait at `now_ms`."""
     start_ms, end_ms = week.instants(tz)
+    begins = [one.instants(tz)[0] for one in week.each()]
     span = week.span()
     cases = [
         case
@@ -62,9 +66,15 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
         unattended=sum(
             1 for case in waiting if case.replied_ms is None and business_days_later(case.opened_ms, tz) < now_ms
         ),
-        closed_loop=rate("closed_loop_rate", sum(map(_closed_in_time, ripe)), len(ripe), span),
+        closed_loop=rate(
+            "closed_loop_rate",
+            sum(map(_closed_in_time, ripe)),
+            len(ripe),
+            span,
+            each=_weekly((case.opened_ms for case in ripe), begins),
+        ),
         first_reply=_first_reply(in_week, span),
-        solved=_solved(cases, start_ms, end_ms, span),
+        solved=_solved(cases, begins, end_ms, span),
         recovered=_recovered(tx, cases, now_ms, span),
     )
 
@@ -105,9 +115,19 @@ def _first_reply(cases: list[Case], span: Span) -> Result:
     ).shown()
 
 
-def _solved(cases: list[Case], start_ms: int, end_ms: int, span: Span) -> Result:
-    asked = [case for case in cases if case.asked_ms is not None and start_ms <= case.asked_ms < end_ms and case.after]
-    return rate("case_solved", sum(case.after == "solved" for case in asked), len(asked), span)
+def _weekly(instants: Iterable[int], begins: Sequence[int]) -> Iterable[int]:
+    """How many lie in each of the weeks that begin then."""
+    return Counter(bisect_right(begins, at_ms) for at_ms in instants).values()
+
+
+def _solved(cases: list[Case], begins: Sequence[int], end_ms: int, span: Span) -> Result:
+    asked = [
+        (case.asked_ms, case.after)
+        for case in cases
+        if case.asked_ms is not None and begins[0] <= case.asked_ms < end_ms and case.after
+    ]
+    solved = sum(after == "solved" for _, after in asked)
+    return rate("case_solved", solved, len(asked), span, each=_weekly((at_ms for at_ms, _ in asked), begins))
 
 
 def _recovered(tx: Tx, cases: list[Case], now_ms: int, span: Span) -> Result:

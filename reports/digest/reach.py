@@ -50,13 +50,16 @@ def reach_of(tx: Tx, weeks: WeekRange, now_ms: int, tz: ZoneInfo, *, line: LineM
     start_ms, end_ms = weeks.instants(tz)
     invited, blocked = tx.blocks_after_invitations(start_ms, end_ms, within_ms=BLOCKED_WITHIN_MS)
     buyers, linked = tx.buyers_linked(start_ms, end_ms)
+    each = [] if weeks.weeks == 1 else [week.instants(tz) for week in weeks.each()]
+    weekly_invited = [tx.blocks_after_invitations(*week, within_ms=BLOCKED_WITHIN_MS)[0] for week in each]
+    weekly_buyers = [tx.buyers_linked(*week)[0] for week in each]
     left = None if line is None or line.limit is None else max(0, line.limit - line.used)
     return Reach(
         line,
         left,
         None if line is None else left_at_month_end(line, now_ms),
-        rate("line_blocked", blocked, invited, weeks.span()),
-        rate("line_linked", linked, buyers, weeks.span()),
+        rate("line_blocked", blocked, invited, weeks.span(), each=weekly_invited),
+        rate("line_linked", linked, buyers, weeks.span(), each=weekly_buyers),
         now_ms >= end_ms + BLOCKED_WITHIN_MS,
     )
 

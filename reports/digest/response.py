@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from reports import procedures
@@ -52,13 +51,10 @@ def response_of(tx: Tx, weeks: WeekRange, now_ms: int, tz: ZoneInfo) -> Response
     told that would give a small one away beside the digests of the others."""
     start_ms, end_ms = weeks.instants(tz)
     counts = tx.response_counts(start_ms, end_ms)
-    each = [counts]
-    if weeks.weeks > 1:
-        mondays = (weeks.first + timedelta(weeks=later) for later in range(weeks.weeks))
-        each = [tx.response_counts(*WeekRange(monday, 1).instants(tz)) for monday in mondays]
-    answered = _told(rate("response_rate", counts.answered, _arrived(counts), weeks.span()), map(_arrived, each))
+    each = [counts] if weeks.weeks == 1 else [tx.response_counts(*week.instants(tz)) for week in weeks.each()]
+    answered = rate("response_rate", counts.answered, _arrived(counts), weeks.span(), each=map(_arrived, each))
     started = (week.started for week in each)
-    completed = _told(rate("completion_rate", counts.completed, counts.started, weeks.span()), started)
+    completed = rate("completion_rate", counts.completed, counts.started, weeks.span(), each=started)
     held = sum(n for _, n in counts.skipped)
     why = held >= SUPPRESS_BELOW and not gives_few_away(sum(n for _, n in week.skipped) for week in each)
     return Response(
@@ -81,16 +77,17 @@ def _arrived(counts: ResponseCounts) -> int:
     return counts.invited - counts.undeliverable
 
 
-def _told(result: Result, weeks: Iterable[int]) -> Result:
-    """The rate, suppressed (flag `sibling`) where the weeks of ten and more leave one to nine."""
-    return sibling(result).shown() if gives_few_away(weeks) else result
+def rate(metric: str, part: int, whole: int, window: Span, *, each: Iterable[int] = ()) -> Result:
+    """A share of events as a record that may be printed (S3).
 
-
-def rate(metric: str, part: int, whole: int, window: Span) -> Result:
-    """A share of events as a record that may be printed (S3)."""
+    Args:
+        each: the whole, week by week. The share is suppressed (flag `sibling`) where the weeks of ten and more, whose
+            digests tell theirs, leave one to nine.
+    """
     # an address that is known as blocked only now may still have answered before: never more than all
     whole = max(0, whole)
     part = min(part, whole)
     counts = {"yes": part, "no": whole - part} if whole else {}
     found = procedures.share(part, whole)
-    return record(metric, "share", found, whole, form="share", window=window, unit="per_event", counts=counts).shown()
+    result = record(metric, "share", found, whole, form="share", window=window, unit="per_event", counts=counts)
+    return (sibling(result) if gives_few_away(each) else result).shown()

@@ -374,8 +374,7 @@ class Telling:
             groups: as for `may_tell_beside`.
             window: the weeks they are of.
         """
-        mondays = [window.first + timedelta(weeks=later) for later in range(window.weeks)]
-        full = [self._is_full(groups, monday) for monday in mondays]
+        full = [self._is_full(groups, week.first) for week in window.each()]
         once = not any(full) and (window.end - _ANY_MONDAY).days // 7 % window.weeks == 0
         return (full[-1] or once) and all(self.may_tell_beside(groups))
 

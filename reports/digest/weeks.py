@@ -51,6 +51,10 @@ class WeekRange:
         """So many weeks with the same end."""
         return WeekRange(self.end - timedelta(weeks=weeks), weeks)
 
+    def each(self) -> list[WeekRange]:
+        """The weeks one by one."""
+        return [WeekRange(self.first + timedelta(weeks=later), 1) for later in range(self.weeks)]
+
     def instants(self, tz: ZoneInfo) -> tuple[int, int]:
         """[start, end) in milliseconds."""
         return midnight_ms(self.first, tz), midnight_ms(self.end, tz)

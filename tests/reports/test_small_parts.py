@@ -4,6 +4,7 @@ together? Shops are drawn with groups of one to nine everywhere.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Hashable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from reports.portfolio import Account, portfolio_lines, portfolio_of
 from reports.render import render_json, render_text
 from reports.segments import Deed
 from reports.trust import Entry, ledger
+from storage.records import Event
 
 Units = frozenset[Hashable]
 
@@ -73,6 +75,56 @@ async def test_what_became_of_a_handful_of_invitations_does_not_follow_from_a_mo
     ((context, _),) = await digests_of(history, tmp_path / "month", back=(4,), rule=monthly)
     told += told_of_invitations(render_json(context), backs, sent, held)
     assert worked_out(told) == []
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+async def test_how_a_handful_was_looked_after_and_reached_does_not_follow_from_a_month_and_its_weeks(
+    seed: int, tmp_path: Path
+) -> None:
+    chance, history = random.Random(seed), History()
+    backs = [7, 6, 5, 4]
+    sizes = {name: {back: chance.choice([3, 12, 30]) for back in backs} for name in ("closed", "solved", "linked")}
+    for back in backs:
+        begin = monday_ms(weeks_ago(back))
+        for n in range(sizes["closed"][back]):
+            history.case(opened_ms=begin + n, replied_ms=begin + n + chance.randrange(4) * DAY_MS)
+        for n in range(sizes["solved"][back]):
+            # opened before the month, asked in it
+            opened = monday_ms(weeks_ago(8)) + n
+            history.case(opened_ms=opened, settled_ms=begin, asked_ms=begin + n, after=chance.choice(["solved", "not"]))
+        for n in range(sizes["linked"][back]):
+            data = json.dumps({"order": f"{back}-{n}", "amount": 100})
+            history.events.append(Event(f"e{back}-{n}", "purchase", begin + n, begin + n, f"b{back}-{n}", data))
+    history.answer("nps", 9, monday=weeks_ago(0))
+    told: dict[str, list[Units]] = {name: [] for name in sizes}
+
+    def read(found: dict[str, Any], weeks: list[int]) -> None:
+        for name, record in (
+            ("closed", found["care"]["closed_loop"]),
+            ("solved", found["care"]["solved"]),
+            ("linked", found["reach"]["linked"]),
+        ):
+            mine = frozenset((week, n) for week in weeks for n in range(sizes[name][week]))
+            assert record["n_valid"] == len(mine)
+            if record["score"] is not None:
+                told[name].append(mine)
+
+    for back, (context, _) in zip(backs, await digests_of(history, tmp_path, back=tuple(backs)), strict=True):
+        read(render_json(context), [back])
+    (tmp_path / "month").mkdir()
+    monthly = DigestRule("monthly", every="month")
+    ((context, _),) = await digests_of(history, tmp_path / "month", back=(4,), rule=monthly)
+    found = render_json(context)
+    read(found, backs)
+    hidden = found["reach"]["linked"]["score"] is None
+    for language, words in (
+        ("ja", "LINEで案内できる購入者：差し引きで求められるため非表示"),
+        ("en", "Buyers who can be reached on LINE: hidden because other values would give it away"),
+    ):
+        assert (words in render_text(replace(context, language=language))) is hidden  # type: ignore[arg-type]
+    assert any(told.values())
+    for name, totals in told.items():
+        assert worked_out(totals) == [], name
 
 
 # ------------------------------------------------------------------------------------------------------ orders, trust
