@@ -32,6 +32,9 @@ def check() -> None:
 def doctor(
     replay: Annotated[str, typer.Option(help="Run this dead or uncertain job again (its id), or all dead ones.")] = "",
     offline: Annotated[bool, typer.Option("--offline", help="Ask neither LINE nor Slack.")] = False,
+    audit: Annotated[
+        int, typer.Option(min=0, help="Instead, print this many of the newest deeds: when, who, what, about whom.")
+    ] = 0,
 ) -> None:
     """Ask LINE and Slack whether all is set up, and look at the database: what is wrong with it, what waits, what was
     given up and why.
@@ -39,9 +42,30 @@ def doctor(
     Example: koe doctor --replay all
     """
     config = checked()
+    if audit:
+        run(_print_audit(config, audit))
+        return
     well = True if offline or replay else run(_ask_platforms(config))
     if not run(_doctor(config, replay)) or not well:
         raise typer.Exit(1)
+
+
+async def _print_audit(config: Config, count: int) -> None:
+    from datetime import datetime
+
+    from bot.clock import SystemClock
+    from flows.visible import spelled_line
+    from storage.store import open_store
+
+    store = await open_store(config.settings.database_url, now_ms=SystemClock().now_ms(), create=False)
+    async with store:
+        newest = await store.read(lambda tx: tx.audit_entries(limit=count))
+    for entry in newest:
+        at = datetime.fromtimestamp(entry.at_ms / 1000, config.shop.tz)
+        told = (f"{at:%Y-%m-%d %H:%M}", entry.actor, entry.action, entry.subject, entry.detail)
+        echo(spelled_line(" ".join(filter(None, told))))
+    if not newest:
+        echo("Nobody has done anything yet.")
 
 
 async def _ask_platforms(config: Config) -> bool:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
+import pytest
+from typer.testing import CliRunner
+
+from bot.cli import app
+from bot.clock import SystemClock
 from bot.standins.demo import DAY_MS, HOUR_MS, PRESENT, TOKYO, Buyer, World
 from bot.standins.line import ChatEntry
 from storage.records import Answer, Case, Invitation, Session
 
-__all__ = ["DAY_MS", "HOUR_MS", "PRESENT", "PURCHASE_SHOP", "START_MS", "Person", "at", "invited", "new_person"]
+__all__ = [
+    "DAY_MS",
+    "HOUR_MS",
+    "PRESENT",
+    "PURCHASE_SHOP",
+    "START_MS",
+    "Person",
+    "at",
+    "doctor",
+    "invited",
+    "new_person",
+]
 
 START_MS = int(PRESENT.timestamp() * 1000)
 """Thursday, 19 November 2026, 10:00 in Tokyo."""
@@ -134,3 +151,18 @@ async def invited(world: World, language: str = "ja", *, support: bool = False) 
 def at(day: int, hour: int, minute: int = 0, *, month: int = 11, year: int = 2026) -> int:
     """An instant in Tokyo, in milliseconds."""
     return int(datetime(year, month, day, hour, minute, tzinfo=TOKYO).timestamp() * 1000)
+
+
+async def doctor(world: World, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
+    """What `koe doctor` prints beside the running server, at the time of the story."""
+    for name, value in {
+        "KOE_DATABASE_URL": f"sqlite:///{world.directory / 'koe.db'}",
+        "KOE_CONFIG": str(world.directory / "koe.yaml"),
+        "KOE_SECRET_KEY": "k" * 43,
+        "COLUMNS": "400",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _: world.clock.now_ms())
+    ran = await asyncio.to_thread(CliRunner().invoke, app, ["doctor", *options])
+    assert ran.exit_code == 0, ran.output
+    return ran.output

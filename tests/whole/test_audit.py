@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from looked import CHANNEL, Looked, eventually, unhappy
-from persons import HOUR_MS, PURCHASE_SHOP, START_MS, Person, new_person
+from persons import HOUR_MS, PURCHASE_SHOP, START_MS, Person, doctor, new_person
 
 from bot.clock import Chance
 from bot.exports import Wanted, export
@@ -193,3 +194,19 @@ async def test_an_export_and_an_erasure_at_the_terminal_are_in_the_audit(world: 
     assert sorted(row.action for row in fresh) == ["export.answers.begun", "export.answers.done", "person.erase"]
     assert by_action["person.erase"].subject.startswith("erased-"), "whom it was about is no longer said"
     assert all(row.at_ms == world.clock.now_ms() and row.actor for row in fresh)
+
+
+async def test_an_operator_reads_the_newest_rows_at_the_terminal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = await reachable(world)
+    await world.advance(60_000)
+    at = datetime.fromtimestamp(world.clock.now_ms() / 1000, world.koe.shop.tz)
+    await sends(world, STAFF, person, note="x")
+    await world.advance(60_000)
+    hostile = "U0\u202eX\n2026-01-01 00:00 operator x"
+    await world.koe.note_refused(hostile, "T9", "command:bulk", "bot")
+    printed = (await doctor(world, monkeypatch, "--audit", "2")).splitlines()
+    later = at + timedelta(minutes=1)
+    assert printed == [
+        f"{later:%Y-%m-%d %H:%M} slack:T9:U0\\u202eX\\u000a2026-01-01 00:00 operator x refused command:bulk: bot",
+        f"{at:%Y-%m-%d %H:%M} slack:{world.slack.team_id}:{STAFF} survey.start {person.customer_id} after_purchase",
+    ]

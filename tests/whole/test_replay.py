@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +9,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from persons import PURCHASE_SHOP, START_MS, Person, invited, new_person
-from typer.testing import CliRunner
+from persons import PURCHASE_SHOP, START_MS, Person, doctor, invited, new_person
 
-from bot.cli import app
-from bot.clock import SystemClock
 from bot.standins.demo import World, open_world
 from storage.records import Job
 
@@ -26,21 +22,6 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     world = await open_world(tmp_path_factory.mktemp("replay"), start_ms=START_MS, shop=PURCHASE_SHOP)
     yield world
     await world.close()
-
-
-async def doctor(world: World, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
-    """What `koe doctor` prints beside the running server, at the time of the story."""
-    for name, value in {
-        "KOE_DATABASE_URL": f"sqlite:///{world.directory / 'koe.db'}",
-        "KOE_CONFIG": str(world.directory / "koe.yaml"),
-        "KOE_SECRET_KEY": "k" * 43,
-        "COLUMNS": "400",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(SystemClock, "now_ms", lambda _: world.clock.now_ms())
-    ran = await asyncio.to_thread(CliRunner().invoke, app, ["doctor", *options])
-    assert ran.exit_code == 0, ran.output
-    return ran.output
 
 
 def by_hand(world: World, sql: str, *values: str) -> None:
