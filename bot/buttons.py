@@ -15,8 +15,6 @@ LINE_DATA: Final = 300
 """Most UTF-16 units in the data of a LINE postback (platforms: R#action-objects)."""
 SLACK_VALUE: Final = 2000
 """Most characters in the value of a Slack button."""
-SLACK_OPTION: Final = 75
-"""Most characters in the value of a Slack option (radio, checkbox, select)."""
 
 _VERSION = "k1"
 _SESSION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -41,7 +39,7 @@ def pack(session_id: str, node: str, value: str, *, limit: int = LINE_DATA) -> s
 
     Args:
         session_id: UUID text in lower case, or "" for none.
-        limit: Most UTF-16 units the platform takes: LINE_DATA, SLACK_VALUE or SLACK_OPTION.
+        limit: Most UTF-16 units the platform takes: LINE_DATA or SLACK_VALUE.
 
     Raises:
         ValueError: A part that could not be read back, or a text longer than `limit`. Both are mistakes of a

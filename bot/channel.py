@@ -85,7 +85,6 @@ class Turn(msgspec.Struct, frozen=True):
     lang: str
     bubbles: tuple[Say | Ask, ...]
     recorded: tuple[Record, ...] = ()
-    sender_names: Mapping[str, str] = msgspec.field(default_factory=dict)
     shown: Mapping[str, Ask] = msgspec.field(default_factory=dict)
     """The recorded questions as they are asked, by id: what an updated message keeps of its question (Slack)."""
 

@@ -149,11 +149,6 @@ def sign_line(body: bytes, secret: str) -> dict[str, str]:
     return _headers(LINE, secret, b"", b"", body)
 
 
-def sign_slack(body: bytes, secret: str, at_s: int) -> dict[str, str]:
-    """The headers with which Slack would deliver `body` at `at_s` seconds since 1970."""
-    return _headers(SLACK, secret, str(at_s).encode(), b"", body)
-
-
 def sign_standard_webhooks(body: bytes, secret: str, message_id: str, at_s: int) -> dict[str, str]:
     """The headers with which a Standard Webhooks sender would deliver `body` at `at_s` seconds since 1970."""
     return _headers(STANDARD_WEBHOOKS, secret, str(at_s).encode(), message_id.encode(), body)

@@ -173,21 +173,6 @@ class Question:
         codes = [int(code) if self.kind == "scale" and code.isdigit() else code for code in value.split(";")]
         return self._joiner[cast("Lang", lang)][0].join(labels.get(code, str(code)) for code in codes)
 
-    def allows(self, value: object) -> bool:
-        """Whether this can be recorded as its answer."""
-        if self.kind == "scale":
-            return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
-        if self.kind == "text":
-            return isinstance(value, str) and bool(value.strip())
-        if self.kind == "multi":
-            return (
-                isinstance(value, tuple)
-                and bool(value)
-                and value == tuple(code for code in self.codes if code in value)
-                and (not self.exclusive or self.exclusive not in value or len(value) == 1)
-            )
-        return isinstance(value, str) and value in self.codes
-
     def from_code(self, code: str) -> Value | None:
         """The answer a button's value stands for (a single code, also for multi-select); None when there is none."""
         if self.kind == "scale":

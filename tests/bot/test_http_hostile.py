@@ -18,10 +18,11 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import pytest
 import pytest_asyncio
+from signed import sign_slack
 
 from bot.http import make_app
 from bot.listener import Listener
-from bot.signatures import sign_line, sign_slack, sign_standard_webhooks
+from bot.signatures import sign_line, sign_standard_webhooks
 from bot.staff.survey import ABOUT, CUSTOMER, SURVEY_VIEW
 from bot.standins.demo import PRESENT, World, open_world
 from bot.standins.wire import serve

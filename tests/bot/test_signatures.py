@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from linebot.v3.webhook import SignatureValidator
+from signed import sign_slack
 from slack_sdk.signature import Clock, SignatureVerifier
 from starlette.datastructures import Headers
 
@@ -17,7 +18,6 @@ from bot.signatures import (
     STANDARD_WEBHOOKS,
     Scheme,
     sign_line,
-    sign_slack,
     sign_standard_webhooks,
     usable_webhook_secret,
     verify_line,

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp import web
 from desks import command_desk, teller_of
+from signed import sign_slack
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bot.channel import Inbound
 from bot.config import Staff
-from bot.signatures import sign_slack, verify_slack
+from bot.signatures import verify_slack
 from bot.slack import messages
 from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
