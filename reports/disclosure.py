@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple, TypeVar
 
@@ -164,6 +164,34 @@ def told_again(spans: Iterable[tuple[int, int]], times: Sequence[int]) -> bool:
     cells = Counter((bisect_left(times, start), bisect_left(times, until)) for start, until in spans)
     totals = ([cell for cell in cells if cell[0] <= place < cell[1]] for place in range(len(times)))
     return side_by_side(cells, totals)[-1]
+
+
+def told_as_it_grows(
+    recorded: Iterable[Collection[tuple[Cell, int]]], wanted: Mapping[str, Collection[Cell]], times: int
+) -> frozenset[str]:
+    """Which totals may be told at the last of some times, of what is only ever added to and was told at each of them as
+    far as it may be: those from which nothing under ten follows, neither by the time nor by the kind.
+
+    Args:
+        recorded: of each customer, what of which kind was recorded before which time, told from 0 on, and after the one
+            before that.
+        wanted: name → the kinds that a total is made of, what matters most first.
+        times: how many.
+    """
+    sizes: Counter[tuple[Cell, int]] = Counter()
+    known: Counter[tuple[str, int]] = Counter()
+    for mine in recorded:
+        sizes.update(mine)
+        for name, kinds in wanted.items():
+            if first := [place for kind, place in mine if kind in kinds]:
+                known[name, min(first)] += 1
+    told: dict[tuple[str, int], list[tuple[Cell, int]]] = {}
+    for place in range(times):
+        for name, kinds in wanted.items():
+            if sum(known[name, before] for before in range(place + 1)) >= SUPPRESS_BELOW:
+                told[name, place] = [cell for cell in sizes if cell[0] in kinds and cell[1] <= place]
+    may = dict(zip(told, side_by_side(sizes, told.values()), strict=True))
+    return frozenset(name for name in wanted if may.get((name, times - 1), False))
 
 
 def side_by_side(sizes: Mapping[Cell, int], totals: Iterable[Iterable[Cell]]) -> list[bool]:

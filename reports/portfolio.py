@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Literal
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from reports import procedures, trust
-from reports.disclosure import told_again
+from reports.disclosure import told_as_it_grows
 from reports.metrics import Result, Span, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.rounding import rounded, signed
@@ -61,15 +61,23 @@ class Portfolio:
         )
         return Portfolio(mean, median, overdrawn, crossed, behaviours, withdrawals)
 
-    def untold(self) -> Portfolio:
-        """As it may leave the machine where balances told before would give the newest few away."""
+    def told(self, variants: Collection[str]) -> Portfolio:
+        """As it may leave the machine where balances and sums told before would give the newest few away: all but these
+        variants suppressed (flag `sibling`), and everything where the mean is."""
+
+        def beside(result: Result) -> Result:
+            return result if "mean" in variants and result.variant in variants else sibling(result)
+
+        def like_the_mean(result: Result) -> Result:
+            return result if "mean" in variants else sibling(result)
+
         return Portfolio(
-            sibling(self.mean),
-            sibling(self.median),
-            sibling(self.overdrawn),
-            sibling(self.crossed),
-            tuple(map(sibling, self.behaviours)),
-            tuple(map(sibling, self.withdrawals)),
+            like_the_mean(self.mean),
+            like_the_mean(self.median),
+            like_the_mean(self.overdrawn),
+            like_the_mean(self.crossed),
+            tuple(map(beside, self.behaviours)),
+            tuple(map(beside, self.withdrawals)),
         )
 
     @property
@@ -119,31 +127,32 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span, told_ms: Sequence
         told_ms: when balances are told, the oldest first and the end of the window last. All are suppressed (flag
             `sibling`) where one to nine have had something recorded since: everything else fades as is known.
     """
-    since: list[tuple[int, int]] = []
     balances: list[float] = []
     crossed = 0
     sums: defaultdict[str, float] = defaultdict(float)
     taken: defaultdict[str, float] = defaultdict(float)
     customers: Counter[str] = Counter()
+    recorded: list[set[tuple[str, int]]] = []
     for account in accounts:
         found = account.ledger
         balances.append(found.balance)
-        since += ((first, len(told_ms)) for first in {bisect_left(told_ms, line.at_ms) for line in found.lines})
         crossed += account.before >= 0 > found.balance
         touched: set[str] = set()
+        mine: set[tuple[str, int]] = set()
         for line in found.lines:
-            if line.behaviour is None:
-                continue
-            touched.add(line.behaviour)
-            sums[line.behaviour] += line.contribution
-            if line.contribution < 0:
-                touched.add(line.type)
-                taken[line.type] += line.contribution
-            else:
-                touched.add(_deposits(line.behaviour))
+            kind = ""
+            if line.behaviour is not None:
+                kind = line.type if line.contribution < 0 else _deposits(line.behaviour)
+                touched.update((line.behaviour, kind))
+                sums[line.behaviour] += line.contribution
+                if line.contribution < 0:
+                    taken[line.type] += line.contribution
+            mine.add((kind, bisect_left(told_ms, line.at_ms)))
         customers.update(touched)
+        recorded.append(mine)
     n = len(balances)
     below = sum(balance < 0 for balance in balances)
+    may_tell = _may_tell(recorded, len(told_ms)) if told_ms else None
     found_together = Portfolio(
         mean=record(METRIC, "mean", _centre(balances, "mean"), n, form="mean", window=window, unit="per_customer"),
         median=record(
@@ -173,7 +182,21 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span, told_ms: Sequence
         ),
         withdrawals=_heaviest(taken, customers, window),
     )
-    return found_together if not told_ms or told_again(since, range(len(told_ms))) else found_together.untold()
+    return found_together if may_tell is None else found_together.told(may_tell)
+
+
+def _may_tell(recorded: Collection[Collection[tuple[str, int]]], times: int) -> frozenset[str]:
+    """The variants that may be told at the last of some times.
+
+    Args:
+        recorded: of each account (kind, place of the time when it was told first) of its lines; an answer has no kind.
+    """
+    kinds = {kind for mine in recorded for kind, _ in mine}
+    of: defaultdict[str, set[str]] = defaultdict(set)
+    for kind in kinds - {""}:
+        of[f"sum_{trust.behaviour_of(kind) or kind.removesuffix(_DEPOSITS)}"].add(kind)
+    withdrawals = {f"withdrawal_{kind}": {kind} for kind in sorted(kinds) if kind and not kind.endswith(_DEPOSITS)}
+    return told_as_it_grows(recorded, {"mean": kinds, **dict(sorted(of.items())), **withdrawals}, times)
 
 
 def _centre(balances: list[float], which: Literal["mean", "median"]) -> Estimate:
@@ -190,9 +213,12 @@ def _sum(variant: str, points: float, n: int, window: Span) -> Result:
     return record(METRIC, variant, _counted(points, n), n, form="net", window=window, unit="per_customer")
 
 
+_DEPOSITS = " +"
+
+
 def _deposits(behaviour: str) -> str:
-    """Who has deposits in a behaviour, among the numbers of customers by type."""
-    return f"{behaviour} +"
+    """The kind of the deposits of a behaviour, beside the types of withdrawals."""
+    return behaviour + _DEPOSITS
 
 
 def _heaviest(taken: Mapping[str, float], customers: Mapping[str, int], window: Span) -> tuple[Result, ...]:

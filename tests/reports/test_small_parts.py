@@ -190,6 +190,39 @@ def test_what_a_handful_suffered_does_not_follow_from_the_balances_of_all(seed: 
     assert worked_out(told, size=lambda group: len({who for who, _ in group})) == []
 
 
+@pytest.mark.parametrize("seed", [0, 5, 9, 16])
+def test_what_was_recorded_of_a_handful_since_does_not_follow_from_the_sums_of_behaviours(seed: int) -> None:
+    chance, week_ms = random.Random(seed), 7 * DAY_MS
+    kinds = ["promise_kept", "late_delivery", "promise_broken", "personal_note", "billing_error", "opt_out", "nps"]
+    people, busy = chance.choice([15, 30, 60, 150]), chance.choice([3, 8, 30])
+    entries: dict[int, list[Entry]] = {who: [] for who in range(people)}
+    for week in range(6):
+        for n in range(people if week == 0 else chance.choice([busy, 2 * busy])):
+            kind = chance.choice(kinds)
+            at_ms = week * week_ms + chance.randrange(week_ms)
+            mine = entries[chance.randrange(people)]
+            mine.append(Entry(f"{week}-{n}", at_ms, kind, code=3 if kind == "nps" else None))
+    told: list[Units] = []
+    times = [week * week_ms for week in range(1, 7)]
+    for place, at_ms in enumerate(times):
+        ledgers = {who: ledger(mine, at_ms - 1) for who, mine in entries.items()}
+        accounts = [Account(0.0, found) for found in ledgers.values() if found.lines]
+        lines = [(who, line) for who, found in ledgers.items() for line in found.lines]
+        for result in portfolio_of(accounts, window=Span(), told_ms=times[: place + 1]).results:
+            name = result.variant
+            if result.status not in ("caution", "ok") or name in ("median", "share_overdrawn", "crossed_below_zero"):
+                continue
+            told.append(
+                frozenset(
+                    (who, line.at_ms)
+                    for who, line in lines
+                    if name in ("mean", f"sum_{line.behaviour}", f"withdrawal_{line.type}")
+                )
+            )
+    assert len(told) > len(times), "hiding everything would be safe, too"
+    assert worked_out(told) == []
+
+
 @pytest.mark.parametrize(("new", "shown"), [(0, True), (4, False), (9, False), (10, True)])
 def test_what_the_few_answered_since_the_digest_before_does_not_follow_from_balances_that_fade(
     new: int, shown: bool
