@@ -17,17 +17,6 @@ from flows.survey import Library
 from storage.store import registrations_in
 
 
-def check(
-    *,
-    environ: Mapping[str, str] | None = None,
-    env_file: Path | None = Path(".env"),
-    serving: bool = True,
-    now_ms: int | None = None,
-) -> list[Problem]:
-    """Every problem that `examine` finds; empty when Koe can start."""
-    return examine(environ=environ, env_file=env_file, serving=serving, now_ms=now_ms)[1]
-
-
 def examine(
     *,
     environ: Mapping[str, str] | None = None,

@@ -120,6 +120,12 @@ class Settings(BaseSettings):
         return tuple(cast(str, field.alias) for field in cls.model_fields.values())
 
     @property
+    def without_effect(self) -> tuple[str, ...]:
+        """What is set and asked by nothing: secrets for routes that are not there yet."""
+        of_others = ("shopify_webhook_secrets", "stripe_webhook_secrets", "zendesk_webhook_secrets")
+        return tuple(name.upper() for name in of_others if getattr(self, name))
+
+    @property
     def line_on(self) -> bool:
         """True when Koe talks in LINE."""
         return bool(self.line_channel_secrets and self.line_channel_access_token.get_secret_value())

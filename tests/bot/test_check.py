@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.check import check
+from bot.check import examine
+from flows.source import Problem
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "koe.example.yaml").read_text(encoding="utf-8")
@@ -22,6 +23,10 @@ GOOD = {**LINE, **SLACK, **KOE}
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("koe.yaml").write_text(EXAMPLE, encoding="utf-8")
+
+
+def check(*, environ: dict[str, str], serving: bool = True) -> list[Problem]:
+    return examine(environ=environ, serving=serving)[1]
 
 
 def said(environ: dict[str, str], *, serving: bool = True) -> list[str]:
@@ -214,7 +219,7 @@ def test_checking_is_quick_and_loads_neither_pandas_nor_an_sdk() -> None:
     import sys
 
     code = (
-        "import sys; from bot.check import check; check(environ={}); "
+        "import sys; from bot.check import examine; examine(environ={}); "
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'pandas','matplotlib','scipy','slack_sdk',"
         "'slack_bolt','linebot','aiohttp'}))"
     )

@@ -99,6 +99,14 @@ def test_every_command_shows_an_example() -> None:
 def test_check_says_that_all_is_well_or_everything_that_is_not(tmp_path: Path) -> None:
     good = koe(tmp_path, "check")
     assert (good.returncode, good.stdout.strip()) == (0, "Everything is in order."), good.stderr
+    idle = koe(tmp_path, "check", SHOPIFY_WEBHOOK_SECRETS="abc123", ZENDESK_WEBHOOK_SECRETS="def456")
+    assert idle.returncode == 0
+    assert [line.partition(" has no effect")[0] for line in idle.stdout.splitlines()] == [
+        "SHOPIFY_WEBHOOK_SECRETS",
+        "ZENDESK_WEBHOOK_SECRETS",
+        "Everything is in order.",
+    ]
+    assert "POST /events" in idle.stdout
     bad = koe(tmp_path, "check", LINE_CHANNEL_ACCESS_TOKEN="", KOE_PORT="many")
     assert bad.returncode == 2
     assert "LINE_CHANNEL_ACCESS_TOKEN" in bad.stderr

@@ -156,7 +156,7 @@ async def test_the_digest_counts_who_came_in_and_erasure_takes_a_person_out(worl
 
 
 async def test_a_changed_experiment_does_not_start_again(world: World, tmp_path: Path) -> None:
-    from bot.check import check
+    from bot.check import examine
 
     environ = {
         "KOE_CONFIG": str(tmp_path / "koe.yaml"),
@@ -167,7 +167,7 @@ async def test_a_changed_experiment_does_not_start_again(world: World, tmp_path:
     def problems(**changes: object) -> list[str]:
         written["experiments"] = [{**EXPERIMENT, **changes}]
         (tmp_path / "koe.yaml").write_text(json.dumps(written), "utf-8")
-        found = check(environ=environ, env_file=None, serving=False, now_ms=world.clock.now_ms())
+        _, found = examine(environ=environ, env_file=None, serving=False, now_ms=world.clock.now_ms())
         return [problem.message for problem in found]
 
     assert problems() == []
