@@ -4,11 +4,13 @@
 PYTHON ?= python3
 # processes of `make test`; some tests wait, so that one more than there are cores may be faster
 WORKERS ?= 2
+# what one process has compiled the next one reads, of the many that tests start
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types imports bench prove screenshots lock clean
+.PHONY: demo test collected lint types imports bench prove screenshots lock clean
 
 $(VENV)/.run: requirements/run.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Koe needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -26,8 +28,13 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 demo: $(VENV)/.run
 	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(SOCKET),--socket) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
 
-test: $(VENV)/.dev lint types imports
+test: $(VENV)/.dev lint imports
+	@$(MAKE) --no-print-directory -j2 types collected
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# beside the types, which take one core: tests are compiled here once, not in each of the processes that run them
+collected: $(VENV)/.dev
+	@$(BIN)/python -m pytest --collect-only -q $(PYTEST_ARGS) | tail -n 1
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

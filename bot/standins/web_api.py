@@ -587,6 +587,7 @@ class WebApi:
         body = json_or_none(raw)
         record = Recorded("POST", "response_url", {}, body, 0, self._team.clock.now_ms())
         self.requests.append(record)
+        await self.answering.wait()
 
         def call() -> JsonObject:
             known = self._team.response_urls.get(request.path_params["token"])

@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_history import DAY_MS, NOW_MS, monday_ms
-from scipy import stats
 
 from reports.answers_render import render_json, render_table
 from reports.answers_report import measure_file
@@ -28,7 +26,6 @@ from reports.drivers import (
     driver_sittings,
     explained,
     lmg,
-    rank_correlations,
     sentences,
     share_intervals,
     title,
@@ -152,18 +149,6 @@ def ratings(n: int, seed: int = 3) -> tuple[list[np.ndarray], np.ndarray]:
     items = [np.clip(np.round(3 + mood + rng.normal(size=n)), 1, 5) for _ in range(3)]
     outcome = np.clip(np.round(6 + 1.2 * items[0] - 3.6 + 0.5 * items[1] - 1.5 + rng.normal(size=n)), 0, 10)
     return items, outcome
-
-
-def test_r2_is_that_of_least_squares_on_the_ranks() -> None:
-    items, outcome = ratings(300)
-    found = rank_correlations([*items, outcome], np.arange(300)[None])[0]
-    expected = pd.DataFrame(np.column_stack([*items, outcome])).corr("spearman")
-    assert found == pytest.approx(expected.to_numpy(), abs=1e-12)
-    ranks = np.column_stack([stats.rankdata(item) for item in items])
-    fitted = sm.OLS(stats.rankdata(outcome), sm.add_constant(ranks)).fit()
-    parts, r2 = lmg(found[-1, :-1], found[:-1, :-1])
-    assert r2 == pytest.approx(fitted.rsquared, abs=1e-12)
-    assert parts.sum() == pytest.approx(fitted.rsquared, abs=1e-12)
 
 
 def test_every_round_of_the_bootstrap_ranks_and_decomposes_anew() -> None:
