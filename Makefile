@@ -25,7 +25,12 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-demo: $(VENV)/.run
+# the demo's customers write Japanese: with their words and topics its digest is whole
+$(VENV)/.ja: $(VENV)/.run requirements/ja.txt
+	$(PIP) install --require-hashes -r requirements/ja.txt
+	@touch $@
+
+demo: $(VENV)/.ja
 	$(BIN)/koe demo $(if $(HEADLESS),--headless) $(if $(SOCKET),--socket) $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep $(KEEP))
 
 test: $(VENV)/.dev lint imports
