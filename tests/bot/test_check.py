@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -180,6 +181,24 @@ def test_a_broken_survey_hides_no_experiment_on_another_and_is_no_problem_of_its
         "experiment b: arm B: remind must come before the survey of trigger after-purchase expires",
         "unknown instrument `nobody`",
     ]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "a\nb", "a\u202eb", "a\x00b", "a b", "..", "a\n"])
+def test_an_id_that_could_be_read_as_a_path_or_end_a_line_is_refused(name: str) -> None:
+    written = json.dumps(name)
+    Path("koe.yaml").write_text(
+        EXAMPLE.replace("id: after-purchase", f"id: {written}").replace("id: weekly", f"id: {written}"),
+        encoding="utf-8",
+    )
+    Path("surveys").mkdir()
+    Path("surveys/mine.yaml").write_text(
+        f"id: {written}\nsurvey_kind: relational\ntouchpoint: x\ninvite: inv.relational\n"
+        "questions: [{id: a, instrument: nps}]\nendings: [{say: end.middle}]\n"
+    )
+    found = check(environ=GOOD | {"KOE_FLOWS_DIR": "surveys"})
+    blamed = {problem.message.partition(":")[0] for problem in found if "must start with a letter" in problem.message}
+    assert blamed >= {"triggers[1].id", "digests[1].id"}
+    assert [problem.line for problem in found if problem.file == "surveys/mine.yaml"] == [1]
 
 
 def test_an_unreadable_line_of_env_hides_no_other_line() -> None:

@@ -419,6 +419,51 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert not [name for name in os.listdir(tmp_path) if "cases" in name]
 
 
+HOSTILE = ("../../outside", "/etc/koe", "a\\b", "line\r\nbreak", "bidi\u202egnp.exe\x1b[2J", "-rf", "..", "=1+1")
+
+
+def everything_in(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+async def test_no_word_that_is_stored_or_asked_for_becomes_part_of_a_file_name(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "inside" / "exports"
+    folder.mkdir(parents=True)
+    async with await open_store(url, now_ms=START_MS, server=True) as store:
+
+        def fill(tx: Tx) -> None:
+            for number, words in enumerate(HOSTILE):
+                tx.note_event(happened(number, id=words, type=words, customer_id=words))
+                tx.record_answer(
+                    answer(3 * number, customer_id=words, flow_id=words, segment=words, touchpoint=words, channel=words)
+                )
+
+        await store.write(fill)
+        there = everything_in(tmp_path)
+        made = set()
+        for what, form in (("answers", "csv"), ("answers", "xlsx"), ("answers", "parquet"), ("events", "csv")):
+            path = folder / f"{what}.{form}"
+            done = await exported(url, path, what=what, form=form)  # type: ignore[arg-type]
+            assert done.rows == len(HOSTILE)
+            made |= {path, done.dictionary}
+        for words in HOSTILE:
+            path = folder / "one.csv"
+            done = await exported(url, path, flow=words, segment=words)
+            assert (done.rows, [row["customer"].lstrip("'") for row in table(path)]) == (1, [words])
+            made |= {path, done.dictionary}
+        assert everything_in(tmp_path) - there == made
+        assert {path.parent for path in made} == {folder}
+
+
+async def test_a_file_name_of_the_operators_own_is_spelled_out_where_it_is_told(tmp_path: Path) -> None:
+    await (await open_store(environment(tmp_path)["KOE_DATABASE_URL"], now_ms=START_MS)).close()
+    name = "bidi\u202egnp\x1b[2J.csv"
+    done = koe(tmp_path, "export", "cases", "-o", name)
+    assert (done.returncode, (tmp_path / name).is_file()) == (0, True)
+    assert "bidi\\u202egnp\\u001b[2J.csv holds" in done.stdout
+    assert not {"\u202e", "\x1b"} & set(done.stdout + done.stderr)
+
+
 async def test_an_export_of_nothing_is_told_in_one_sentence(tmp_path: Path) -> None:
     await (await open_store(environment(tmp_path)["KOE_DATABASE_URL"], now_ms=START_MS)).close()
     nothing = koe(tmp_path, "export", "cases")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiohttp
 import pytest
@@ -44,6 +45,16 @@ def test_a_link_stands_under_the_public_address_and_opens_its_own_page_for_thirt
 )
 def test_it_opens_no_other_page(digest_id: str, period: str) -> None:
     assert links().why_refused(digest_id, period, token_of(links().link("weekly", "2026-W47"))) == "mismatch"
+
+
+@pytest.mark.parametrize("words", ["../../etc", "a/b", "a\r\nX-Evil: 1", "a\u202eb", "a?token=1#b", "..", "<b>|x"])
+def test_a_link_has_one_step_for_each_of_its_words_whatever_they_are(words: str) -> None:
+    address = links().link(words, words)
+    assert address is not None
+    assert re.fullmatch(r"https://koe\.example\.com/koe/reports/[\w.%-]+/[\w.%-]+\?token=[\w.-]+", address, re.ASCII)
+    *_, digest_id, period = urlsplit(address).path.split("/")
+    assert (unquote(digest_id), unquote(period)) == (words, words)
+    assert links().why_refused(words, words, token_of(address)) is None
 
 
 def test_a_later_end_or_another_key_is_no_signature_of_ours() -> None:

@@ -45,12 +45,14 @@ class Room:
     channel: SlackChannel
     place: str
 
-    async def send(self, *, attempt: int = 1, native: dict[str, Any] | None = NATIVE) -> Delivery:
+    async def send(
+        self, *, attempt: int = 1, native: dict[str, Any] | None = NATIVE, alt: str = "NPS week by week"
+    ) -> Delivery:
         words = {"type": "section", "text": {"type": "plain_text", "text": "headline"}}
         payload = {
             "method": "chat.postMessage",
             "args": {"channel": self.place, "text": "headline", "blocks": [words, {"type": "divider"}]},
-            "chart": {"png": base64.b64encode(PNG).decode(), "alt": "NPS week by week", "block": native, "at": 1},
+            "chart": {"png": base64.b64encode(PNG).decode(), "alt": alt, "block": native, "at": 1},
         }
         return await self.channel.send(payload, job_id=JOB, attempt=attempt, now_ms=self.slack.clock.now_ms())
 
@@ -112,6 +114,19 @@ async def test_a_post_with_a_chart_whose_answer_was_lost_is_found_and_not_repeat
     assert not isinstance(await room.send(), Sent)
     assert isinstance(await room.send(attempt=2), Sent)
     assert len(room.kinds()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["../../etc/passwd", 'x"\r\nX-Evil: 1\r\n\r\n', "photo\u202egnp.exe\x00", "<!channel> [a](javascript:1)"]
+)
+async def test_what_a_picture_tells_is_its_description_and_never_its_name_or_a_header(room: Room, words: str) -> None:
+    room.slack.takes_charts = False
+    assert isinstance(await room.send(native=None, alt=words), Sent)
+    (file,) = room.slack.files.values()
+    assert (file["name"], file["title"], file["alt_txt"]) == ("koe-trend.png", "koe-trend.png", words)
+    (message,) = room.slack.messages(room.place)
+    assert message.blocks[1]["alt_text"] == words
+    assert "evil" not in str([dict(request.headers) for request in room.slack.api.requests]).casefold()
 
 
 async def test_an_upload_address_that_is_not_slacks_is_not_used(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
