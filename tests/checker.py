@@ -189,7 +189,7 @@ class _History:
 
     def line_acknowledged_unstored(self, line: LineStandin) -> list[str]:
         wrong = []
-        for call in line.webhooks:
+        for call in line.to_bot.webhooks:
             if 200 <= call.status < 300:
                 lost = [e for e in call.events if ("line", str(e.get("webhookEventId"))) not in self.inbound]
                 wrong += [

@@ -178,7 +178,7 @@ class World:
 
     async def settle(self) -> None:
         """Returns when everything that is due has happened."""
-        await self.line.settled()
+        await self.line.to_bot.settled()
         await self.koe.worker.settled()
 
     async def advance_to(self, at_ms: int) -> None:
@@ -306,7 +306,7 @@ async def open_world(
     )
     koe = await build(config, clock=clock, chance=Chance(seed), reports=reports)
     door.open(make_app(koe))
-    line.webhook_url = f"{bot_server.url}/line/webhook"
+    line.to_bot.webhook_url = f"{bot_server.url}/line/webhook"
     slack.to_bot.request_url = f"{bot_server.url}/slack/events"
     await koe.start(schedule=False)
     return World(

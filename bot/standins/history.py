@@ -11,7 +11,7 @@ from functools import partial
 
 from bot import buttons
 from bot.standins.demo import DAY_MS, Buyer, World
-from bot.standins.line import Tappable
+from bot.standins.line_chats import Tappable
 from storage.records import Case
 from storage.store import Tx
 

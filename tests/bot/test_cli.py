@@ -213,7 +213,7 @@ async def test_a_server_serves_a_survey_without_pandas_refuses_a_second_one_and_
             assert b"Koe listens" in await server.stdout.readline()
             while await asyncio.to_thread(get, f"{url}/readyz") != 200:
                 await asyncio.wait({asyncio.create_task(server.wait())}, timeout=0.05)
-        line.webhook_url = f"{url}/line/webhook"
+        line.to_bot.webhook_url = f"{url}/line/webhook"
         user = line.add_user("田中")
         event = {
             "id": "t1",

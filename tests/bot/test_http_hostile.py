@@ -108,7 +108,7 @@ def genuine(world: World, route: str, body: bytes, at_s: int | None = None) -> d
     now_s = int(time.time()) if at_s is None else at_s
     match route:
         case "/line/webhook":
-            return sign_line(body, world.line.channel_secret)
+            return sign_line(body, world.line.to_bot.channel_secret)
         case "/slack/events":
             return sign_slack(body, world.slack.to_bot.signing_secret, now_s)
         case _:
@@ -128,7 +128,7 @@ def good_body(world: World, route: str, name: str, text: str = "こんにちは"
                 "deliveryContext": {"isRedelivery": False},
                 "message": {"id": "m" + name, "type": "text", "text": text},
             }
-            return json.dumps({"destination": world.line.destination, "events": [event]}).encode()
+            return json.dumps({"destination": world.line.to_bot.destination, "events": [event]}).encode()
         case "/slack/events":
             message = {"type": "message", "channel": "D0X", "channel_type": "im", "user": "U0X", "text": text}
             envelope = {

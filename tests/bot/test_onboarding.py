@@ -52,8 +52,8 @@ class Place:
         self.slack.add_group("support", ["U0SUPPORT"], id="S0SUPPORT")
         self.slack.add_channel("alerts", private=True, members=("U0SUPPORT",), id="C0ALERTS")
         self.slack.add_channel("digest", members=("U0STAFF",), id="C0DIGEST")
-        self.line.access_token, self.line.quota = "t" * 40, None
-        self.line.webhook_url = "https://koe.example.com/line/webhook"
+        self.line.api.access_token, self.line.api.quota = "t" * 40, None
+        self.line.to_bot.webhook_url = "https://koe.example.com/line/webhook"
 
     async def look(self) -> list[Finding]:
         return await look_at_platforms(self.config, slack=self.slack_channel, line=self.line_channel)
@@ -152,25 +152,25 @@ def spare(place: Place) -> None:
 
 
 def line_dead(place: Place) -> None:
-    place.line.access_token = "another"
+    place.line.api.access_token = "another"
 
 
 def quota_used(place: Place) -> None:
-    place.line.spend_quota(200 - place.line.usage)
-    place.line.quota = 200
+    place.line.api.spend_quota(200 - place.line.api.usage)
+    place.line.api.quota = 200
 
 
 def quota_nearly(place: Place) -> None:
-    place.line.spend_quota(190 - place.line.usage)
-    place.line.quota = 200
+    place.line.api.spend_quota(190 - place.line.api.usage)
+    place.line.api.quota = 200
 
 
 def no_webhook(place: Place) -> None:
-    place.line.webhook_url = ""
+    place.line.to_bot.webhook_url = ""
 
 
 def other_webhook(place: Place) -> None:
-    place.line.webhook_url = "https://crm.example.com/hook"
+    place.line.to_bot.webhook_url = "https://crm.example.com/hook"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ async def test_each_gap_is_said_with_what_to_do(
 
 async def test_looking_changes_nothing(place: Place) -> None:
     place.slack.api.requests.clear()
-    place.line.requests.clear()
+    place.line.api.requests.clear()
     await place.look()
     asked = {record.path for record in place.slack.api.requests}
     assert asked <= {
@@ -220,7 +220,7 @@ async def test_looking_changes_nothing(place: Place) -> None:
         "usergroups.users.list",
         "users.info",
     }
-    assert {record.method for record in place.line.requests} == {"GET"}
+    assert {record.method for record in place.line.api.requests} == {"GET"}
 
 
 @pytest.mark.parametrize(

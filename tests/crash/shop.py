@@ -386,7 +386,7 @@ class open_shop:  # noqa: N801 – used as `async with open_shop(…)`
             webhook_url=f"{url}/line/webhook",
             redelivery=True,
         )
-        line.redelivery_pauses_s = [0.05] * int(WAIT_S / 0.05)
+        line.to_bot.redelivery_pauses_s = [0.05] * int(WAIT_S / 0.05)
         slack = SlackStandin(
             clock=clock,
             signing_secret=signing_secret,

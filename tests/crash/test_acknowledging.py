@@ -18,10 +18,10 @@ async def test_line_gets_503_while_the_store_fails_and_its_redelivery_counts(tmp
         await invited(world, buyer)
         tap = world.line.postback_event(buyer.line_user_id, tap_data(world, buyer, "sat", "4"))
         failpoints.arm(f"store.before_commit={deed}")
-        assert await world.line.deliver_raw([tap]) == 503
+        assert await world.line.to_bot.deliver_raw([tap]) == 503
         failpoints.arm("")
         assert await world.koe.store.read(lambda tx: tx.answers_of(buyer.customer_id)) == []
-        assert await world.line.deliver_raw([tap]) == 200
+        assert await world.line.to_bot.deliver_raw([tap]) == 200
         await world.settle()
         answers = await world.koe.store.read(lambda tx: tx.answers_of(buyer.customer_id))
         assert [(answer.question, answer.value) for answer in answers] == [("sat", "4")]
@@ -64,6 +64,6 @@ async def test_events_nobody_knows_are_acknowledged_and_stored(tmp_path: Path, t
     async with world_of(tmp_path, transport=transport) as world:
         assert (await world.slack.sends_event({"type": "brand_new_event", "user": "U0STAFF"})).status == 200
         event = {**world.line.text_event(world.line.add_user("佐藤"), "こんにちは"), "type": "brandNew"}
-        assert await world.line.deliver_raw([event]) == 200
+        assert await world.line.to_bot.deliver_raw([event]) == 200
         await world.settle()
         assert wrong_in(world) == []

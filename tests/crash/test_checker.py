@@ -63,20 +63,20 @@ async def test_the_checker_sees(told: tuple[World, Buyer], name: str) -> None:
 
 async def test_the_checker_sees_a_question_on_the_screen_twice(told: tuple[World, Buyer]) -> None:
     world, buyer = told
-    chat = world.line._chats[buyer.line_user_id]
+    chat = world.line.chats[buyer.line_user_id]
     chat.entries.append(chat.entries[-1])
     assert any("sees 2 times what 1 jobs said" in sentence for sentence in wrong_in(world))
 
 
 async def test_the_checker_sees_a_question_that_is_missing_on_the_screen(told: tuple[World, Buyer]) -> None:
     world, buyer = told
-    del world.line._chats[buyer.line_user_id].entries[-1]
+    del world.line.chats[buyer.line_user_id].entries[-1]
     assert any("sees 0 times what 1 jobs said" in sentence for sentence in wrong_in(world))
 
 
 async def test_the_checker_sees_questions_in_the_wrong_order(told: tuple[World, Buyer]) -> None:
     world, buyer = told
-    world.line._chats[buyer.line_user_id].entries.reverse()
+    world.line.chats[buyer.line_user_id].entries.reverse()
     assert any("of the same lane" in sentence for sentence in wrong_in(world))
 
 

@@ -15,14 +15,14 @@ PUSH, REPLY = "/v2/bot/message/push", "/v2/bot/message/reply"
 
 
 def _posts(world: World, path: str) -> int:
-    return sum(call.path == path for call in [*world.line.requests, *world.slack.api.requests])
+    return sum(call.path == path for call in [*world.line.api.requests, *world.slack.api.requests])
 
 
 @pytest.mark.parametrize("fault", ["reset_after_accept", "500_after_accept"])
 async def test_line_takes_a_call_and_drops_the_line(tmp_path: Path, fault: str) -> None:
     async with world_of(tmp_path) as world:
         buyer = world.new_buyer("ja")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         world.line.fail_next(PUSH, fault)
         world.line.fail_next(REPLY, fault)
         await invited(world, buyer)
@@ -63,7 +63,7 @@ async def test_an_outage_of_line_is_ridden_out_and_does_not_touch_slack(tmp_path
     async with world_of(tmp_path) as world:
         buyers = [world.new_buyer("ja") for _ in range(5)]
         colleague = world.new_buyer("ja", channel="slack")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         world.line.fail_next("*", fault, times=20)
         for buyer in [*buyers, colleague]:
             await invited(world, buyer)
@@ -78,7 +78,7 @@ async def test_an_outage_of_line_is_ridden_out_and_does_not_touch_slack(tmp_path
 async def test_an_invitation_held_up_by_an_outage_does_not_come_at_night(tmp_path: Path) -> None:
     async with world_of(tmp_path) as world:
         buyer = world.new_buyer("ja")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         await world.advance(int(10.97 * HOUR_MS))  # it is 20:58
         world.line.fail_next(PUSH, "503", times=9)
         await invited(world, buyer)
@@ -91,7 +91,7 @@ async def test_an_invitation_held_up_by_an_outage_does_not_come_at_night(tmp_pat
 async def test_a_silent_platform_is_given_up_on_within_fifteen_seconds(tmp_path: Path, platform: str) -> None:
     async with world_of(tmp_path) as world:
         buyer = world.new_buyer("ja", channel="line" if platform == "line" else "slack")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         world.line.fail_next(PUSH, "timeout")
         world.slack.fail_next("chat.postMessage", "timeout")
         started = time.monotonic()

@@ -43,7 +43,7 @@ async def _asked(shop: Shop, count: int) -> list[LinePerson]:
 
 async def _deliver_twice_at_once(shop: Shop, events: Sequence[JsonObject]) -> None:
     for event in events:
-        statuses = await asyncio.gather(*(shop.line.deliver_raw([event]) for _ in range(2)))
+        statuses = await asyncio.gather(*(shop.line.to_bot.deliver_raw([event]) for _ in range(2)))
         assert statuses == [200, 200]
 
 
@@ -117,14 +117,14 @@ async def test_an_event_of_slack_twice_at_once_has_one_effect(tmp_path: Path) ->
 async def test_two_messages_within_a_millisecond_are_both_in_the_one_conversation(tmp_path: Path) -> None:
     async with world_of(tmp_path, WORDS_ONLY) as world:
         buyers = [world.new_buyer("ja") for _ in range(ROUNDS)]
-        await world.line.settled()
+        await world.line.to_bot.settled()
         await asyncio.gather(
             *(world.event("purchase", b, order=b.customer_id, amount=5400, product="本", units=1) for b in buyers)
         )
         await world.settle()
         for some in (buyers[n : n + 20] for n in range(0, ROUNDS, 20)):
             pairs = [world.line.text_event(b.line_user_id, words) for b in some for words in ("早い", "きれい")]
-            statuses = await asyncio.gather(*(world.line.deliver_raw([event]) for event in pairs))
+            statuses = await asyncio.gather(*(world.line.to_bot.deliver_raw([event]) for event in pairs))
             assert set(statuses) == {200}
         await world.advance(20_000)
         for buyer in buyers:

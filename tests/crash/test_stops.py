@@ -28,7 +28,7 @@ async def _opts_out(world: World, buyer: Buyer) -> None:
 
 async def _blocks(world: World, buyer: Buyer) -> None:
     world.line.block(buyer.line_user_id)
-    await world.line.settled()
+    await world.line.to_bot.settled()
 
 
 async def _has_it_erased(world: World, buyer: Buyer) -> None:
@@ -41,14 +41,14 @@ STOPS = pytest.mark.parametrize("stop", [_opts_out, _blocks, _has_it_erased], id
 
 def _questions_sent(world: World) -> list[str]:
     """Calls of LINE that carried a survey's button, as they went out."""
-    return [str(call.body)[:200] for call in world.line.requests if "k1:0" in str(call.body)]
+    return [str(call.body)[:200] for call in world.line.api.requests if "k1:0" in str(call.body)]
 
 
 @STOPS
 async def test_nothing_is_sent_when_it_comes_between_claim_and_send(tmp_path: Path, stop: Stop) -> None:
     async with world_of(tmp_path) as world:
         koe, buyer = world.koe, world.new_buyer("ja")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         await world.event("return", buyer, order="#1", items=1)  # the customer and their address are known now
         await world.settle()
         # a decision like the worker's own, except that what it claimed is handed over later
@@ -71,7 +71,7 @@ async def test_nothing_is_sent_when_it_comes_between_claim_and_send(tmp_path: Pa
 async def test_nothing_is_sent_when_it_comes_while_a_push_waits_for_a_connection(tmp_path: Path, stop: Stop) -> None:
     async with world_of(tmp_path) as world:
         buyer = world.new_buyer("ja")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         await world.event("return", buyer, order="#1", items=1)  # the customer and their address are known now
         await world.settle()
         line = world.koe.channels["line"]
@@ -99,7 +99,7 @@ async def test_nothing_is_sent_when_it_comes_while_a_push_waits_for_a_connection
 async def test_nothing_is_sent_when_it_comes_between_two_attempts(tmp_path: Path, stop: Stop) -> None:
     async with world_of(tmp_path) as world:
         buyer = world.new_buyer("ja")
-        await world.line.settled()
+        await world.line.to_bot.settled()
         world.line.fail_next("/v2/bot/message/push", 503)
         await invited(world, buyer)
         tried = _questions_sent(world)

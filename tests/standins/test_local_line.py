@@ -96,7 +96,7 @@ async def world() -> AsyncIterator[World]:
         access_token=TOKEN,
         webhook_url=f"{bot_server.url}/line/webhook",
     )
-    line.redelivery_pauses_s = (0.0, 0.0)
+    line.to_bot.redelivery_pauses_s = (0.0, 0.0)
     server = await serve(line.app)
     client = AsyncApiClient(Configuration(host=server.url, access_token=TOKEN))
     yield World(line, clock, bot, AsyncMessagingApi(client), server.url)
@@ -150,7 +150,7 @@ async def test_a_talk_through_the_sdk_is_what_the_person_sees(world: World) -> N
         "Koe: ありがとうございます！"
     )
     assert [entry.via for entry in world.line.chat(customer)] == ["push", "push", "user", "reply"]
-    assert world.line.usage == 1, "five bubbles in a push are one message, replies are free"
+    assert world.line.api.usage == 1, "five bubbles in a push are one message, replies are free"
 
 
 async def test_webhooks_are_signed_and_readable_by_the_sdk(world: World) -> None:
@@ -161,7 +161,7 @@ async def test_webhooks_are_signed_and_readable_by_the_sdk(world: World) -> None
     await world.line.sends_photo(customer)
     await world.line.unsends(customer, world.line.chat(customer)[0].id)
     world.line.block(customer)
-    await world.line.settled()
+    await world.line.to_bot.settled()
     parser = WebhookParser(SECRET)
     kinds = [event.type for body, signature in world.bot.bodies for event in parser.parse(body, signature)]
     assert kinds == ["follow", "message", "postback", "message", "message", "unsend", "unfollow"]
@@ -207,7 +207,7 @@ async def test_a_push_to_someone_out_of_reach_succeeds_and_shows_nothing(world: 
     await world.push(blocked, text("x"))
     await world.push(stranger, text("x"))
     assert world.line.chat(blocked) == world.line.chat(stranger) == []
-    assert world.line.usage == 0
+    assert world.line.api.usage == 0
     with pytest.raises(ApiException) as unknown:
         await world.api.get_profile(blocked)
     assert unknown.value.status == 404
@@ -225,7 +225,7 @@ async def test_a_push_to_someone_out_of_reach_succeeds_and_shows_nothing(world: 
 
 async def test_the_two_429_differ_by_their_words_only(world: World) -> None:
     customer = world.line.add_user("田中")
-    world.line.quota = 1
+    world.line.api.quota = 1
     await world.push(customer, text("1"))
     with pytest.raises(ApiException) as monthly:
         await world.push(customer, text("2"))
@@ -236,37 +236,37 @@ async def test_the_two_429_differ_by_their_words_only(world: World) -> None:
     assert (await world.api.get_message_quota()).value == 1
     assert (await world.api.get_message_quota_consumption()).total_usage == 1
 
-    world.line.quota = None
+    world.line.api.quota = None
     world.line.fail_next("/v2/bot/message/push", "rate", 1)
     with pytest.raises(ApiException, match="rate limit has been exceeded"):
         await world.push(customer, text("4"))
     world.clock.passes(days=15)
-    assert world.line.usage == 0, "a new month in Japan"
+    assert world.line.api.usage == 0, "a new month in Japan"
 
 
 async def test_the_other_calls_answer_as_documented(world: World) -> None:
     customer = world.line.add_user("Alex", "en")
     profile = await world.api.get_profile(customer)
     assert (profile.display_name, profile.language) == ("Alex", "en")
-    assert (await world.api.get_bot_info()).user_id == world.line.destination
-    assert (await world.api.get_webhook_endpoint()).endpoint == world.line.webhook_url
+    assert (await world.api.get_bot_info()).user_id == world.line.to_bot.destination
+    assert (await world.api.get_webhook_endpoint()).endpoint == world.line.to_bot.webhook_url
     tested = await world.api.test_webhook_endpoint(messaging.TestWebhookEndpointRequest())
     assert tested.success
     assert json.loads(world.bot.bodies[-1][0])["events"] == []
     await world.api.set_webhook_endpoint(SetWebhookEndpointRequest(endpoint="https://example.com/line/webhook"))
-    assert world.line.webhook_url == "https://example.com/line/webhook"
+    assert world.line.to_bot.webhook_url == "https://example.com/line/webhook"
     await world.api.show_loading_animation(ShowLoadingAnimationRequest(chatId=customer, loadingSeconds=10))
     with pytest.raises(ApiException):
         await world.api.show_loading_animation(ShowLoadingAnimationRequest(chatId=customer, loadingSeconds=7))
     await world.api.validate_push(ValidateMessageRequest(messages=[Message.from_dict(scale())]))
     assert world.line.chat(customer) == []
-    world.line.webhook_url = ""
+    world.line.to_bot.webhook_url = ""
     token = (await world.api.issue_link_token(customer)).link_token
     await world.line.links_account(customer, token, "nonce-0123456789")
-    assert world.line.events[-1]["link"] == {"result": "ok", "nonce": "nonce-0123456789"}
-    made = len(world.line.events)
+    assert world.line.to_bot.events[-1]["link"] == {"result": "ok", "nonce": "nonce-0123456789"}
+    made = len(world.line.to_bot.events)
     await world.line.links_account(customer, token, "nonce-0123456789")
-    assert len(world.line.events) == made, "a spent link token makes no event"
+    assert len(world.line.to_bot.events) == made, "a spent link token makes no event"
 
 
 async def test_a_wrong_token_and_an_unknown_path_are_refused(world: World) -> None:
@@ -292,7 +292,7 @@ async def test_a_wrong_token_and_an_unknown_path_are_refused(world: World) -> No
 
 async def test_a_webhook_without_2xx_comes_again_with_the_same_id_and_token(world: World) -> None:
     customer = world.line.add_user("田中", friend=False)
-    world.line.redelivery = True
+    world.line.to_bot.redelivery = True
     world.bot.statuses = [500]
     assert await world.line.says(customer, "もう一度") == 200
     first, second = world.bot.events
@@ -307,9 +307,9 @@ async def test_a_webhook_without_2xx_comes_again_with_the_same_id_and_token(worl
     world.bot.statuses = [503, 503, 503]
     assert await world.line.says(customer, "不在") == 503
     world.clock.passes(seconds=300)
-    assert await world.line.redeliver() == [200]
+    assert await world.line.to_bot.redeliver() == [200]
     await world.reply(world.bot.events[-1]["replyToken"], text("redelivered tokens live a minute from then"))
-    assert world.line.undelivered == []
+    assert world.line.to_bot.undelivered == []
 
 
 async def test_a_dropped_connection_leaves_the_message_shown_and_the_caller_in_doubt(world: World) -> None:
@@ -326,7 +326,7 @@ async def test_a_dropped_connection_leaves_the_message_shown_and_the_caller_in_d
     with pytest.raises(aiohttp.ClientError):
         await world.push(customer, text("届かない"))
     assert len(world.line.chat(customer)) == 1
-    statuses = [request.status for request in world.line.requests if request.path.endswith("/push")]
+    statuses = [request.status for request in world.line.api.requests if request.path.endswith("/push")]
     assert statuses == [0, 409, 0]
 
 
@@ -358,14 +358,14 @@ async def test_silence_and_broken_answers_come_on_demand(world: World) -> None:
 async def test_hostile_and_batched_deliveries_go_out_exactly_as_given(world: World) -> None:
     one, two = world.line.add_user("一"), world.line.add_user("二")
     batch = [world.line.text_event(one, "1"), world.line.postback_event(two, "v=2", "2点")]
-    assert await world.line.deliver_raw(batch) == 200
-    assert await world.line.deliver_raw(batch) == 200
+    assert await world.line.to_bot.deliver_raw(batch) == 200
+    assert await world.line.to_bot.deliver_raw(batch) == 200
     assert [event["webhookEventId"] for event in world.bot.events[-4:]] == [
         event["webhookEventId"] for event in batch * 2
     ]
     await world.line.says(one, "lone \ud800 surrogate")
     assert world.bot.events[-1]["message"]["text"] == "lone \ud800 surrogate"
-    await world.line.deliver_raw([], body=b"not json", signature="wrong")
+    await world.line.to_bot.deliver_raw([], body=b"not json", signature="wrong")
     assert world.bot.bodies[-1] == ("not json", "wrong")
 
 
@@ -384,9 +384,9 @@ async def test_changes_are_announced_and_a_silent_bot_is_no_error(world: World) 
     seen: list[int] = []
     world.line.on_change.append(lambda: seen.append(1))
     customer = world.line.add_user("田中")
-    world.line.webhook_url = "http://127.0.0.1:9/"
+    world.line.to_bot.webhook_url = "http://127.0.0.1:9/"
     assert await world.line.says(customer, "誰もいない") == 0
-    assert world.line.webhooks[-1].reason == "could_not_connect"
+    assert world.line.to_bot.webhooks[-1].reason == "could_not_connect"
     await asyncio.gather(world.push(customer, text("a")), world.push(customer, text("b")))
     assert len(seen) >= 4
 
@@ -394,7 +394,7 @@ async def test_changes_are_announced_and_a_silent_bot_is_no_error(world: World) 
 async def test_a_multicast_reaches_friends_and_unknown_properties_are_refused(world: World) -> None:
     one, two = world.line.add_user("一"), world.line.add_user("二", friend=False)
     status, _ = await world.post("/v2/bot/message/multicast", {"to": [one, two], "messages": [text("x")]})
-    assert (status, world.line.usage) == (200, 1)
+    assert (status, world.line.api.usage) == (200, 1)
     status, body = await world.post("/v2/bot/message/push", {"to": one, "messages": [{"type": "text"}]})
     assert status == 400
     assert body["details"] == [{"message": "May not be empty", "property": "messages[0].text"}]
@@ -410,7 +410,7 @@ async def test_a_block_taken_back_is_a_new_follow_and_messages_arrive_again(worl
     world.line.block(customer)
     world.line.block(customer)
     world.line.unblock(customer)
-    await world.line.settled()
+    await world.line.to_bot.settled()
     assert [event["type"] for event in world.bot.events] == ["follow", "unfollow", "follow"]
     assert world.bot.events[-1]["follow"] == {"isUnblocked": True}
     assert "replyToken" not in world.bot.events[1]
@@ -421,10 +421,10 @@ async def test_a_block_taken_back_is_a_new_follow_and_messages_arrive_again(worl
 async def test_calls_beyond_the_documented_rate_are_refused(world: World) -> None:
     customer = world.line.add_user("田中")
     body = {"messages": [text("x")], "to": [customer]}
-    world.line.rate_limits = False
+    world.line.api.rate_limits = False
     for _ in range(3):
         assert (await world.post("/v2/bot/message/multicast", body))[0] == 200
-    world.line.rate_limits = True
+    world.line.api.rate_limits = True
     broadcast = [await world.post("/v2/bot/message/broadcast", {"messages": [text("x")]}) for _ in range(61)]
     assert [status for status, _ in broadcast].count(429) == 1
     assert broadcast[-1][1]["message"].startswith("The API rate limit has been exceeded")

@@ -263,7 +263,7 @@ async def test_a_purchase_brings_a_chat_that_is_answered_by_tap_and_by_typing(
     await expect(tab.get_by_role("img", name="スタンプ")).to_be_visible()
 
     user = next(iter(world.line.users))
-    assert [event["postback"]["data"] for event in world.line.events if "postback" in event] == ["pick:満足"]
+    assert [event["postback"]["data"] for event in world.line.to_bot.events if "postback" in event] == ["pick:満足"]
     assert [e.message.get("text") for e in world.line.chat(user)[1:3]] == ["満足", "９点くらい"]
 
 

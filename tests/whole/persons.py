@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from bot.cli import app
 from bot.clock import SystemClock
 from bot.standins.demo import DAY_MS, HOUR_MS, PRESENT, TOKYO, Buyer, World
-from bot.standins.line import ChatEntry
+from bot.standins.line_chats import ChatEntry
 from storage.records import Answer, Case, Invitation, Session
 
 __all__ = [

@@ -174,12 +174,12 @@ async def test_a_preview_that_nobody_confirms_is_forgotten_after_a_day(world: Wo
 
 async def test_a_list_that_costs_more_than_is_left_cannot_be_sent(world: World) -> None:
     persons = await customers(world, 2)
-    before, world.line.quota = world.line.quota, world.line.usage + 1
+    before, world.line.api.quota = world.line.api.quota, world.line.api.usage + 1
     world.koe._budget = None
     told = await drops(world, a_list(persons))
     assert "残り通数が足りない" in told
     assert "[送る]" not in told
-    world.line.quota = before
+    world.line.api.quota = before
     world.koe._budget = None
 
 

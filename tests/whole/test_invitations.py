@@ -266,7 +266,7 @@ async def test_what_is_not_ours_goes_to_the_shops_own_tools_and_answers_do_not(t
         await stranger.says("私の回答")
         assert len(heard) == 2
         headers, body = heard[0]
-        assert verify_line(headers, body, [world.line.channel_secret])
+        assert verify_line(headers, body, [world.line.to_bot.channel_secret])
         assert "営業時間" in body.decode()
         person = await invited(world)
         await person.taps("満足")
@@ -346,10 +346,10 @@ async def test_an_event_our_own_code_cannot_digest_is_kept_and_stops_nobody(worl
     await world.koe.store.write(corrupt)
     event = world.line.text_event(poisoned.user_id, "満足")
     beside_event = world.line.text_event(beside.user_id, "満足")
-    assert await world.line.deliver_raw([event, beside_event]) == 200
+    assert await world.line.to_bot.deliver_raw([event, beside_event]) == 200
     await world.advance(3_000)
     assert (await beside.answers())["sat"].value == "5"
-    assert await world.line.deliver_raw([event]) == 200  # delivered again: nothing happens twice
+    assert await world.line.to_bot.deliver_raw([event]) == 200  # delivered again: nothing happens twice
     dead = await world.koe.store.read(lambda tx: tx.jobs(state="dead", kind="inbound"))
     assert len(dead) == 1
     assert dead[0].customer_id == poisoned.customer_id
@@ -372,7 +372,7 @@ async def test_two_messages_at_once_are_one_conversation(world: World) -> None:
     events = [world.line.text_event(person.user_id, "満足") for _ in range(2)]
     async with asyncio.TaskGroup() as group:
         for event in events:
-            group.create_task(world.line.deliver_raw([event]))
+            group.create_task(world.line.to_bot.deliver_raw([event]))
     await world.advance(3_000)
     assert len(await person.sessions()) == 1
     assert (await person.answers())["sat"].value == "5"

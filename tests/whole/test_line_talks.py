@@ -56,7 +56,7 @@ async def test_a_whole_survey_costs_one_push_and_rides_on_replies_from_then_on(w
 
 async def test_every_call_stays_within_what_line_takes(world: World) -> None:
     await world.settle()
-    calls = [r for r in world.line.requests if r.path in ("/v2/bot/message/push", "/v2/bot/message/reply")]
+    calls = [r for r in world.line.api.requests if r.path in ("/v2/bot/message/push", "/v2/bot/message/reply")]
     assert calls
     assert {call.status for call in calls} == {200}
     for call in calls:
@@ -155,10 +155,10 @@ async def test_my_answers_and_erase_work_inside_and_outside_a_survey(world: Worl
 async def test_an_invitation_that_waits_for_the_quota_keeps_no_answer_waiting(world: World) -> None:
     buyer = world.new_buyer()
     person = Person(world, buyer.customer_id, buyer.line_user_id)
-    world.line.quota, calls = world.line.usage, len(world.line.requests)
+    world.line.api.quota, calls = world.line.api.usage, len(world.line.api.requests)
 
     def refused() -> bool:
-        return any(request.status == 429 for request in world.line.requests[calls:])
+        return any(request.status == 429 for request in world.line.api.requests[calls:])
 
     try:
         await world.event("purchase", buyer, order=person.order, amount=5000, product="マグカップ", store="kyoto")
@@ -168,7 +168,7 @@ async def test_an_invitation_that_waits_for_the_quota_keeps_no_answer_waiting(wo
         assert "ご回答はありません" in await person.says("私の回答")
         assert person.pushes() == 0
     finally:
-        world.line.quota = None
+        world.line.api.quota = None
     assert await world.until(lambda: person.pushes() == 1, within_ms=DAY_MS)
     assert "どの程度満足していますか" in person.looks()
 
@@ -326,17 +326,17 @@ async def test_duplicates_and_another_order_change_nothing(world: World) -> None
     person = await invited(world)
     await person.taps("満足")
     event = world.line.text_event(person.user_id, "9")
-    assert await world.line.deliver_raw([event]) == 200
+    assert await world.line.to_bot.deliver_raw([event]) == 200
     again = {**event, "deliveryContext": {"isRedelivery": True}}
-    assert await world.line.deliver_raw([again, again]) == 200
+    assert await world.line.to_bot.deliver_raw([again, again]) == 200
     await world.advance(3_000)
     assert person.looks().count("理由を教えてください") == 1
     world.clock.advance(1_000)
     first = world.line.text_event(person.user_id, "最初の文です。")
     world.clock.advance(1_000)
     second = world.line.text_event(person.user_id, "次の文です。")
-    assert await world.line.deliver_raw([second]) == 200
-    assert await world.line.deliver_raw([first]) == 200
+    assert await world.line.to_bot.deliver_raw([second]) == 200
+    assert await world.line.to_bot.deliver_raw([first]) == 200
     await world.advance(10_000)
     value = (await person.answers())["reason"].value
     assert value.index("最初") < value.index("次の")
@@ -357,7 +357,7 @@ async def test_standby_events_are_stored_and_nothing_is_said(world: World) -> No
     event = world.line.text_event(person.user_id, "満足") | {"mode": "standby"}
     event.pop("replyToken")
     person.looks()
-    assert await world.line.deliver_raw([event]) == 200
+    assert await world.line.to_bot.deliver_raw([event]) == 200
     assert await person.waits(5_000) == ""
 
 
@@ -382,7 +382,9 @@ async def test_blocking_ends_the_survey_and_a_new_friendship_brings_none_back(wo
     world.line.unblock(person.user_id)
     await world.advance(DAY_MS)
     assert person.pushes() == 1
-    address = await world.koe.store.read(lambda tx: tx.find_address("line", world.line.destination, person.user_id))
+    address = await world.koe.store.read(
+        lambda tx: tx.find_address("line", world.line.to_bot.destination, person.user_id)
+    )
     assert address is not None
     assert address.blocked_ms is None
 

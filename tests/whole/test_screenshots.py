@@ -428,7 +428,7 @@ async def window_survey_search(on: Stage) -> Locator:
 
 
 async def window_survey_ok(on: Stage) -> Locator:
-    on.world.line.quota = 5_000
+    on.world.line.api.quota = 5_000
     return await on.chooses(await unasked(on), "U0STAFF")
 
 
@@ -663,7 +663,7 @@ async def bulk_preview(on: Stage) -> Locator:
     persons = [await unasked(on) for _ in range(5)]
     stopped, asked = await unasked(on), await invited(on.world, on.lang)
     await stops(on, stopped)
-    on.world.line.quota = 5_000
+    on.world.line.api.quota = 5_000
     await on.lists([*persons, stopped, asked, persons[0]], "X1", "X2")
     await on.world.slack.closes("U0MANAGER", all_views=True)
     await on.world.settle()
@@ -728,7 +728,7 @@ async def home_empty(on: Stage) -> Locator:
 
 async def home_trouble(on: Stage) -> Locator:
     """LINE refuses the token: sending waits, and staff read so."""
-    on.world.line.access_token = "another"
+    on.world.line.api.access_token = "another"
     person = new_person(on.world, on.lang)
     await on.world.event("purchase", on.buyer(person), order=person.order, amount=5000)
     await on.world.event("delivery", on.buyer(person), order=person.order)
