@@ -25,7 +25,8 @@ from bot.staff.card import (
 from bot.voice import Voice
 from flows.cases import RESOLVED
 from flows.texts import item_name
-from reports import trust
+from reports import trust, trust_words
+from reports.trust_entries import RELEVANT_TYPES, read_entries
 from storage.records import Answer, Case, CaseEvent, Job, Session
 from storage.store import Store, Tx
 
@@ -287,7 +288,7 @@ class Cards:
         elsewhere on the card."""
         shop, now_ms = self._shop, self._clock.now_ms()
         rules = shop.trust.rules
-        entries = trust.read_entries(tx, case.customer_id, now_ms, rules=rules, tz=shop.tz, types=trust.RELEVANT_TYPES)
+        entries = read_entries(tx, case.customer_id, now_ms, rules=rules, tz=shop.tz, types=RELEVANT_TYPES)
         lines = [
             line
             for line in reversed(trust.ledger(entries, now_ms, rules).lines)
@@ -296,7 +297,7 @@ class Cards:
         if lines:
             yield ledger_line(
                 [
-                    (line.at_ms, trust.type_name(line.type, "en" if lang == "en" else "ja"), line.contribution)
+                    (line.at_ms, trust_words.type_name(line.type, "en" if lang == "en" else "ja"), line.contribution)
                     for line in lines[:_LINES]
                 ],
                 lang,

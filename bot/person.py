@@ -17,7 +17,7 @@ from bot.clock import Chance, Clock
 from bot.staff.card import erased_message
 from flows.flow import Flow
 from flows.survey import Library
-from reports import trust
+from reports import trust, trust_entries, trust_words
 from reports.rounding import signed
 from storage.errors import StoreInUse
 from storage.records import Answer, AuditEntry, Dossier, Invitation, Job
@@ -140,7 +140,7 @@ def _read(tx: Tx, customer_id: str, config: Config, now_ms: int) -> tuple[Dossie
     found = _dossier(tx, customer_id, config.shop.tz)
     flows = {s.revision: flow for s in found.sessions if (flow := _flow(tx, s.revision, config.library))}
     rules = config.shop.trust.rules
-    entries = trust.read_entries(tx, customer_id, now_ms, rules=rules, tz=config.shop.tz)
+    entries = trust_entries.read_entries(tx, customer_id, now_ms, rules=rules, tz=config.shop.tz)
     return found, flows, trust.ledger(entries, now_ms, rules)
 
 
@@ -236,7 +236,7 @@ def _told(found: Dossier, flows: dict[str, Flow], account: trust.Ledger, shop: S
         ],
     )
     yield ""
-    head, *lines = trust.ledger_text(account, lang)
+    head, *lines = trust_words.ledger_text(account, lang)
     yield _plain(head)
     for line in lines:
         yield f"  {_plain(line)}"

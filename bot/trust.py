@@ -15,6 +15,7 @@ from bot.cases import Cases
 from bot.outbox import Outbox
 from flows.exchange import OpenCase
 from reports import trust
+from reports.trust_entries import RELEVANT_TYPES, due_ms, longest_wait_ms, read_entries
 from storage.records import Job, TrustDrop
 from storage.store import Store, Tx
 
@@ -82,7 +83,7 @@ class TrustWatch:
         since_ms = now_ms - rules.drop_within_ms
         found = set(
             await self._store.read(
-                lambda tx: tx.customers_touched(since_ms, now_ms + 1, slack_ms=trust.longest_wait_ms(rules))
+                lambda tx: tx.customers_touched(since_ms, now_ms + 1, slack_ms=longest_wait_ms(rules))
             )
         )
         after = (0, "")
@@ -90,7 +91,7 @@ class TrustWatch:
             promises = await self._store.read(
                 partial(Tx.promises_since, since_ms=now_ms - _PROMISES_BACK_MS, after=after, limit=_PROMISES_AT_ONCE)
             )
-            found.update(event.customer_id for event in promises if since_ms <= trust.due_ms(event, tz) <= now_ms)
+            found.update(event.customer_id for event in promises if since_ms <= due_ms(event, tz) <= now_ms)
             if len(promises) < _PROMISES_AT_ONCE:
                 return sorted(found - {""})
             after = (promises[-1].occurred_ms, promises[-1].id)
@@ -98,9 +99,7 @@ class TrustWatch:
     def _look(self, customers: Sequence[str], tx: Tx, *, now_ms: int) -> list[tuple[str, trust.Drop]]:
         found = []
         for customer_id in customers:
-            entries = trust.read_entries(
-                tx, customer_id, now_ms, rules=self._rules, tz=self._shop.tz, types=trust.RELEVANT_TYPES
-            )
+            entries = read_entries(tx, customer_id, now_ms, rules=self._rules, tz=self._shop.tz, types=RELEVANT_TYPES)
             drop = trust.drop_of(entries, now_ms, self._rules, since_ms=tx.last_trust_drop_ms(customer_id))
             if drop is not None:
                 found.append((customer_id, drop))

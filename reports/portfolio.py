@@ -14,11 +14,12 @@ from typing import Literal
 
 import numpy as np
 
-from reports import procedures, trust
+from reports import procedures, trust, trust_words
 from reports.disclosure import told_as_it_grows
 from reports.metrics import Result, Span, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.rounding import rounded, signed
+from reports.trust_entries import RELEVANT_TYPES, entries_of
 from reports.words import Language, number
 from storage.store import Tx
 
@@ -111,9 +112,13 @@ def _accounts(tx: Tx, start_ms: int, end_ms: int, rules: trust.Rules, tz: tzinfo
     while page := tx.customers_after(last, limit=_PAGE):
         last = page[-1]
         for history in tx.relationships(
-            page[0], last, types=trust.RELEVANT_TYPES, instruments=instruments, since_ms=end_ms - rules.horizon_ms
+            page[0],
+            last,
+            types=RELEVANT_TYPES,
+            instruments=instruments,
+            since_ms=end_ms - rules.horizon_ms,
         ):
-            entries = trust.entries_of(history, rules=rules, tz=tz)
+            entries = entries_of(history, rules=rules, tz=tz)
             # the last instants that belong to the window and to the time before it
             at_end = trust.ledger(entries, end_ms - 1, rules)
             if at_end.lines:
@@ -265,7 +270,7 @@ def portfolio_lines(found: Portfolio, lang: Language) -> list[str]:
         ),
     ]
     sums = [
-        f"{trust.behaviour_name(behaviour, lang)} {_points(part, say)}"
+        f"{trust_words.behaviour_name(behaviour, lang)} {_points(part, say)}"
         for behaviour, part in zip(trust.BEHAVIOURS, found.behaviours, strict=True)
         if part.status != "no_data"
     ]
@@ -273,11 +278,11 @@ def portfolio_lines(found: Portfolio, lang: Language) -> list[str]:
     if found.withdrawals:
         named = (part.variant.removeprefix("withdrawal_") for part in found.withdrawals)
         heaviest = [
-            f"{trust.type_name(name, lang)} {_points(part, say)}"
+            f"{trust_words.type_name(name, lang)} {_points(part, say)}"
             for name, part in zip(named, found.withdrawals, strict=True)
         ]
         lines.append(say["withdrawals"] + say["comma"].join(heaviest))
-    return [*lines, trust.notice(lang)]
+    return [*lines, trust_words.notice(lang)]
 
 
 def _between(result: Result, say: Mapping[str, str]) -> str:

@@ -1,29 +1,18 @@
 """The trust balance (信頼残高) of one customer: from what happened to the lines of a ledger and their sum.
 
-An operational early warning, no validated scale: whoever shows the number shows its lines (`ledger_text`). Pure, and
-loads nothing beyond the standard library, so that the server and `koe person` can use it. Many customers at once:
-reports.portfolio.
+An operational early warning, no validated scale: whoever shows the number shows its lines (`trust_words.ledger_text`).
+What happened is made of stored events and answers by `trust_entries`. All three are pure and load nothing beyond the
+standard library, so that the server and `koe person` can use them. Many customers at once: `portfolio`.
 
 Source: docs/metrics.md ("Trust balance"), after Covey 1989 (deposits and withdrawals).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import TYPE_CHECKING, Literal
-
-from flows.cases import RESOLVED
-from reports.rounding import signed
-from storage.records import Case, Event, Relationship
-
-if TYPE_CHECKING:
-    from storage.store import Tx
+from typing import Literal
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -45,7 +34,6 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
 Reason = Literal["counted", "cooldown", "no_incident", "recovery_cap", "superseded", "duplicate", "unknown"]
 """Why a line has the effective weight it has; a truncated recovery is "recovery_cap" whatever is left of it."""
 Band = Literal["overdrawn", "thin", "good", "solid"]
-Lang = Literal["ja", "en"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +101,6 @@ SURVEY: dict[str, Mapping[int, float]] = {
 }
 """Instrument → code of the answer → points."""
 
-_SOURCES = frozenset(
-    {
-        "delivery",
-        "ticket_opened",
-        "ticket_replied",
-        "ticket_resolved",
-        "promise",
-        "complaint",
-        "apology",
-        "faq_feedback",
-    }
-)
-"""Business events from which entries are derived."""
-_OTHER_BUSINESS = frozenset(
-    {
-        "purchase", "return", "visit", "contract_start", "contract_renew", "contract_cancel", "referral", "ugc",
-        "faq_search", "click", "page_view", "survey_invited", "survey_delivered", "survey_started",
-        "survey_answered", "survey_completed", "survey_skipped",
-    }
-)  # fmt: skip
-RELEVANT_TYPES: tuple[str, ...] = (*TYPES, *sorted(_SOURCES))
-"""Event types that can make an entry."""
 _ASYMMETRIC = (
     ("promise_broken", "promise_kept"),
     ("late_delivery", "delivery_on_time"),
@@ -177,8 +143,8 @@ class Rules:
 
 
 DEFAULT = Rules()
-_NO_REPLY_MS = 72 * HOUR_MS
-_APOLOGY_MS = 24 * HOUR_MS
+NO_REPLY_MS = 72 * HOUR_MS
+"""What waits longer for an answer is as good as unanswered."""
 
 
 def sanity(rules: Rules) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -213,15 +179,12 @@ def sanity(rules: Rules) -> Iterator[tuple[tuple[str, ...], str]]:
         )
     elif 0 < rules.cap < rules.solid_from:
         yield ("bands",), f"bands: solid ({rules.solid_from:g}) lies above the cap ({rules.cap:g}): nobody gets there"
-    if not rules.fast_reply_ms <= rules.reply_ms < _NO_REPLY_MS:
+    if not rules.fast_reply_ms <= rules.reply_ms < NO_REPLY_MS:
         yield ("times",), "times: fast_reply must not be longer than reply, and reply must be shorter than 72h"
 
 
 def _days(ms: int) -> str:
     return f"{ms / DAY_MS:g}d"
-
-
-# ------------------------------------------------------------------------------------------------- the account
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,450 +393,3 @@ def drop_of(
     if not withdrawals or high - now.balance <= rules.drop_points + _TOLERANCE:
         return None
     return Drop(high, now.balance, at_ms, withdrawals)
-
-
-# -------------------------------------------------------------------------------------- from what is stored to entries
-
-
-_SAYS: dict[str, tuple[str, ...]] = {
-    "delivery_on_time": ("order",),
-    "late_delivery": ("order",),
-    "very_late_delivery": ("order",),
-    "fast_first_response": ("ticket",),
-    "reply_in_time": ("ticket",),
-    "reply_overdue": ("ticket",),
-    "no_reply_72h": ("ticket",),
-    "promise_kept": ("promise",),
-    "promise_broken": ("promise",),
-    "complaint_unresolved": ("incident_id",),
-    "complaint_ignored": ("incident_id",),
-}
-"""Types that a shop may send itself → what in their data keeps the same from being derived once more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    """A business event with its data read."""
-
-    id: str
-    type: str
-    at_ms: int
-    data: Mapping[str, object]
-
-    def text(self, name: str) -> str:
-        """An id in the data as text, "" where there is none."""
-        value = self.data.get(name)
-        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-    def yes(self, name: str) -> bool:
-        value = self.data.get(name)
-        return value is True or value == 1 or str(value).strip().casefold() in {"true", "yes", "y", "はい"}
-
-    def names(self, *fields: str) -> tuple[str, ...]:
-        return tuple(name for name in (self.text("incident_id"), *map(self.text, fields)) if name)
-
-
-def entries_of(found: Relationship, *, rules: Rules = DEFAULT, tz: tzinfo = UTC) -> list[Entry]:
-    """What the stored events, answers, opt-outs and promised contacts of one customer mean for the account.
-
-    Derived anew at each reading, so that a corrected or late event just works. An entry of a deadline that has not
-    passed yet lies in the future; `ledger` leaves it out until then. An event that was sent with a type of TYPES counts
-    as it stands, and nothing is derived about the same order, ticket, promise or incident.
-
-    Args:
-        tz: of the days in `due` and `at` that have no time.
-    """
-    facts = [fact for event in found.events if (fact := _fact(event)) is not None]
-    direct = [fact for fact in facts if fact.type in TYPES]
-    said = {(name, fact.text(name)) for fact in direct for name in _SAYS.get(fact.type, ())}
-    made = [Entry(fact.id, fact.at_ms, fact.type, fact.text("incident_id"), _names_of(fact)) for fact in direct]
-    made += [
-        Entry(fact.id, fact.at_ms, fact.type)
-        for fact in facts
-        if fact.type not in TYPES and fact.type not in _SOURCES and fact.type not in _OTHER_BUSINESS
-    ]
-    made += _deliveries(facts, said, rules, tz)
-    made += _tickets(facts, said, rules)
-    made += _promises(facts, said, tz)
-    made += [entry for case in found.cases if (entry := _contact(case)) is not None]
-    made += [
-        Entry(fact.id, fact.at_ms, "faq_resolved")
-        for fact in facts
-        if fact.type == "faq_feedback" and fact.yes("resolved")
-    ]
-    complaints = _first_complaints(facts)
-    made += _complaints(complaints, facts, found.cases, said, rules)
-    made += _apologies(complaints, facts, made, rules)
-    made += [Entry(f"opt_out:{at_ms}", at_ms, "opt_out") for at_ms in found.opt_outs_ms]
-    made += [
-        Entry(rating.id, rating.answered_ms, rating.instrument, code=int(rating.value))
-        for rating in found.ratings
-        if rating.instrument in rules.survey and re.fullmatch(r"-?[0-9]{1,3}", rating.value)
-    ]
-    return made
-
-
-def read_entries(
-    tx: Tx, customer_id: str, now_ms: int, *, rules: Rules = DEFAULT, tz: tzinfo, types: Sequence[str] = ()
-) -> list[Entry]:
-    """The entries of one stored customer within the horizon; of events of these types, or of all, so that a ledger can
-    name the unknown ones."""
-    history = tx.relationship(
-        customer_id, types=types, instruments=tuple(rules.survey), since_ms=now_ms - rules.horizon_ms
-    )
-    return entries_of(history, rules=rules, tz=tz)
-
-
-def _fact(event: Event) -> _Fact | None:
-    """The event, unless it was cancelled or only a test."""
-    try:
-        data = json.loads(event.data)
-    except ValueError:
-        data = {}
-    fact = _Fact(event.id, event.type, event.occurred_ms, data if isinstance(data, dict) else {})
-    # a promise that is called off is known by its last event
-    return None if fact.yes("test") or (fact.yes("cancelled") and fact.type != "promise") else fact
-
-
-def _names_of(fact: _Fact) -> tuple[str, ...]:
-    return fact.names("order", "ticket", "promise") if TYPES[fact.type].weight < 0 else ()
-
-
-def _grouped(facts: Iterable[_Fact], types: set[str], name: str) -> Iterator[tuple[str, list[_Fact]]]:
-    """(id in the data or "", events of these types about it in order of time); each one without an id by itself."""
-    about: dict[str, list[_Fact]] = {}
-    for fact in sorted((fact for fact in facts if fact.type in types), key=lambda fact: (fact.at_ms, fact.id)):
-        if key := fact.text(name):
-            about.setdefault(key, []).append(fact)
-        else:
-            yield "", [fact]
-    yield from about.items()
-
-
-def _deliveries(facts: list[_Fact], said: set[tuple[str, str]], rules: Rules, tz: tzinfo) -> Iterator[Entry]:
-    """One entry per order, made of its last delivery: an order is there when its last parcel is."""
-    for order, events in _grouped(facts, {"delivery"}, "order"):
-        last = events[-1]
-        due = _when(last.data.get("due"), tz)
-        if due is None or (order and ("order", order) in said):
-            continue
-        given = _when(last.data.get("at"), tz)
-        at_ms = last.at_ms if given is None else given.start_ms
-        if at_ms < due.end_ms or at_ms == due.start_ms:
-            type_ = "delivery_on_time"
-        else:
-            type_ = "very_late_delivery" if at_ms - due.start_ms >= rules.very_late_ms else "late_delivery"
-        names = tuple(dict.fromkeys((order, *(name for e in events for name in (e.id, *e.names())))))
-        yield Entry(last.id, at_ms, type_, names=names)
-
-
-def _tickets(facts: list[_Fact], said: set[tuple[str, str]], rules: Rules) -> Iterator[Entry]:
-    """How soon somebody answered: the first reply by a person, or the solution. A customer who waits gets the entry of
-    each deadline that passes, the later one in the place of the former."""
-    kinds = {"ticket_opened", "ticket_replied", "ticket_resolved"}
-    for ticket, events in _grouped(facts, kinds, "ticket"):
-        opened = next((event for event in events if event.type == "ticket_opened"), None)
-        if opened is None or not ticket or ("ticket", ticket) in said:
-            continue
-        names = tuple(dict.fromkeys((ticket, *(name for e in events for name in (e.id, *e.names())))))
-        reply = next(
-            (
-                event
-                for event in events
-                if event.type != "ticket_opened" and event.at_ms >= opened.at_ms and not event.yes("automatic")
-            ),
-            None,
-        )
-        waited_ms = math.inf if reply is None else reply.at_ms - opened.at_ms
-        if reply is not None and waited_ms <= rules.reply_ms:
-            if waited_ms <= rules.fast_reply_ms:
-                yield Entry(f"{opened.id}:fast_first_response", reply.at_ms, "fast_first_response")
-            yield Entry(f"{opened.id}:reply_in_time", reply.at_ms, "reply_in_time")
-            continue
-        overdue = f"{opened.id}:reply_overdue"
-        yield Entry(overdue, opened.at_ms + rules.reply_ms, "reply_overdue", names=names)
-        if waited_ms > _NO_REPLY_MS:
-            late_ms = opened.at_ms + _NO_REPLY_MS
-            yield Entry(f"{opened.id}:no_reply_72h", late_ms, "no_reply_72h", names=names, replaces=overdue)
-
-
-def _promises(facts: list[_Fact], said: set[tuple[str, str]], tz: tzinfo) -> Iterator[Entry]:
-    """A promise is broken when its time passes, and kept when it was; later events about it correct earlier ones."""
-    for promise, events in _grouped(facts, {"promise"}, "id"):
-        data = {name: value for event in events for name, value in event.data.items()}
-        merged = _Fact(events[0].id, "promise", events[0].at_ms, data)
-        due = _when(data.get("due"), tz)
-        if due is None or merged.yes("cancelled") or (promise and ("promise", promise) in said):
-            continue
-        kept = _when(data.get("kept_at"), tz)
-        names = tuple(dict.fromkeys((promise, *(name for e in events for name in (e.id, *e.names())))))
-        yield _promise(events[0].id, due.end_ms, None if kept is None else kept.start_ms, names)
-
-
-def _contact(case: Case) -> Entry | None:
-    """Koe itself promised this customer a contact by a time: kept when somebody had answered or settled it by then. A
-    customer who had to be told of another time was promised one that was missed."""
-    if case.contact != "yes" or case.due_ms is None or case.outcome == "erased":
-        return None
-    if case.apologised_ms is not None:
-        return _promise(f"case:{case.id}", case.overdue_ms or case.apologised_ms, None, (case.id,))
-    met_ms = min((at_ms for at_ms in (case.replied_ms, case.settled_ms) if at_ms is not None), default=None)
-    return _promise(f"case:{case.id}", case.due_ms, met_ms, (case.id,))
-
-
-def _promise(id_: str, due_ms: int, kept_ms: int | None, names: tuple[str, ...]) -> Entry:
-    if kept_ms is not None and kept_ms <= due_ms:
-        return Entry(id_, kept_ms, "promise_kept")
-    return Entry(id_, due_ms, "promise_broken", names=names)
-
-
-_SOLVED = frozenset({"complaint_resolved", "ticket_resolved"})
-_REACTED = _SOLVED | {
-    "apology",
-    "apology_24h",
-    "apology_late",
-    "compensation",
-    "prevention_reported",
-    "ticket_replied",
-}
-_ABOUT_EVERYTHING = frozenset({"apology", "compensation", "complaint_resolved"})
-"""Without an incident these are meant for whatever the customer complained of."""
-
-
-def _first_complaints(facts: list[_Fact]) -> dict[str, _Fact]:
-    """Incident → the complaint that told of it first; one without an incident is its own."""
-    out: dict[str, _Fact] = {}
-    for incident, events in _grouped(facts, {"complaint"}, "incident_id"):
-        out[incident or events[0].id] = events[0]
-    return out
-
-
-def _complaints(
-    complaints: Mapping[str, _Fact],
-    facts: list[_Fact],
-    cases: Sequence[Case],
-    said: set[tuple[str, str]],
-    rules: Rules,
-) -> Iterator[Entry]:
-    """A complaint that is not solved in time: ignored when nobody reacted either."""
-    if rules.resolve_ms is None:
-        return
-    settled = [(case.settled_ms, case.outcome) for case in cases if case.settled_ms and case.outcome in RESOLVED]
-    solved_cases = [at_ms for at_ms, outcome in settled if outcome != "unreached"]
-    answered_cases = [*(at_ms for at_ms, _ in settled), *(case.replied_ms for case in cases if case.replied_ms)]
-    for incident, complaint in complaints.items():
-        end_ms = complaint.at_ms + rules.resolve_ms
-        if ("incident_id", incident) in said:
-            continue
-        reactions = {
-            fact.type
-            for fact in facts
-            if fact.type in _REACTED
-            and complaint.at_ms <= fact.at_ms <= end_ms
-            and not fact.yes("automatic")
-            and (
-                fact.text("incident_id") in (incident, complaint.id)
-                or (fact.type in _ABOUT_EVERYTHING and not fact.text("incident_id"))
-            )
-        }
-        if reactions & _SOLVED or any(complaint.at_ms <= at_ms <= end_ms for at_ms in solved_cases):
-            continue
-        heard = reactions or any(complaint.at_ms <= at_ms <= end_ms for at_ms in answered_cases)
-        type_ = "complaint_unresolved" if heard else "complaint_ignored"
-        yield Entry(f"{complaint.id}:{type_}", end_ms, type_, names=(incident, complaint.id))
-
-
-def _apologies(
-    complaints: Mapping[str, _Fact], facts: list[_Fact], made: Sequence[Entry], rules: Rules
-) -> Iterator[Entry]:
-    """An apology is soon within 24 hours of the complaint; where nobody complained, of the failure itself."""
-    failures = [entry for entry in made if rules.weights.get(entry.type, 0.0) < 0]
-    for fact in facts:
-        if fact.type != "apology":
-            continue
-        incident = fact.text("incident_id")
-        if incident in complaints:
-            known_ms = [complaints[incident].at_ms]
-        else:
-            known_ms = [
-                entry.at_ms
-                for entry in failures
-                if incident and incident in (entry.id, *entry.names) and entry.at_ms <= fact.at_ms
-            ]
-        soon = bool(known_ms) and 0 <= fact.at_ms - min(known_ms) <= _APOLOGY_MS
-        yield Entry(fact.id, fact.at_ms, "apology_24h" if soon else "apology_late", incident)
-
-
-def longest_wait_ms(rules: Rules) -> int:
-    """How long after an enquiry or a complaint it can still make an entry by itself."""
-    return max(_NO_REPLY_MS, rules.resolve_ms or 0)
-
-
-def due_ms(event: Event, tz: tzinfo) -> int:
-    """When what a "promise" event promises has to have happened; -1 where it does not say."""
-    fact = _fact(event)
-    due = None if fact is None else _when(fact.data.get("due"), tz)
-    return -1 if due is None else due.end_ms
-
-
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """An instant, or a whole local day [start, end)."""
-
-    start_ms: int
-    end_ms: int
-
-
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-def _when(value: object, tz: tzinfo) -> _Moment | None:
-    """The moment that a text of an event names; None where it names none."""
-    if not isinstance(value, str):
-        return None
-    text = value.strip()
-    try:
-        if _DAY.fullmatch(text):
-            day = date.fromisoformat(text)
-            return _Moment(_midnight_ms(day, tz), _midnight_ms(day + timedelta(days=1), tz))
-        at = datetime.fromisoformat(text)
-        at_ms = int((at if at.tzinfo is not None else at.replace(tzinfo=tz)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
-    return _Moment(at_ms, at_ms)
-
-
-def _midnight_ms(day: date, tz: tzinfo) -> int:
-    return int(datetime.combine(day, time(), tz).timestamp() * 1000)
-
-
-# ----------------------------------------------------------------------------------------------------------- words
-
-_TYPE_NAMES: dict[str, tuple[str, str]] = {
-    "need_recorded_used": ("ご要望を記録して活用", "a recorded wish was used"),
-    "feedback_acted_on": ("ご意見を反映", "feedback was acted on"),
-    "interview_held": ("お話をうかがう機会", "an interview was held"),
-    "personal_followup": ("個別のフォロー", "a personal follow-up"),
-    "over_promotion": ("過度な販促", "too much promotion"),
-    "opt_out": ("アンケートの停止", "stopped surveys"),
-    "fast_first_response": ("すばやい初回応答", "a quick first reply"),
-    "personal_note": ("手書きのひとこと", "a personal note"),
-    "birthday_greeting": ("お誕生日のごあいさつ", "a birthday greeting"),
-    "inconsistent_answer": ("窓口によって異なるご案内", "contradictory answers"),
-    "promise_kept": ("約束どおり対応", "a promise was kept"),
-    "delivery_on_time": ("予定どおりのお届け", "delivered on time"),
-    "reply_in_time": ("期限内の返信", "a reply in time"),
-    "announcement_on_schedule": ("告知どおりの実施", "done as announced"),
-    "promise_broken": ("約束の不履行", "a promise was broken"),
-    "late_delivery": ("お届けの遅れ", "a late delivery"),
-    "very_late_delivery": ("お届けの大幅な遅れ", "a very late delivery"),
-    "reply_overdue": ("返信の遅れ", "a reply was overdue"),
-    "no_reply_72h": ("72時間返信なし", "no reply for 72 hours"),
-    "terms_confirmed": ("条件の事前確認", "terms were confirmed beforehand"),
-    "delay_prenotified": ("遅れの事前連絡", "a delay was announced beforehand"),
-    "faq_resolved": ("FAQで解決", "solved by the FAQ"),
-    "terms_surprise": ("条件の行き違い", "terms were not as understood"),
-    "incident_disclosed": ("不具合の自主的な開示", "a problem was disclosed"),
-    "self_reported_error": ("誤りの自己申告", "an error was admitted unasked"),
-    "defect_or_wrong_item": ("不良品・商品違い", "a defective or wrong item"),
-    "billing_error": ("請求の誤り", "a billing error"),
-    "apology_24h": ("24時間以内のおわび", "an apology within 24 hours"),
-    "apology_late": ("24時間を過ぎてのおわび", "an apology after 24 hours"),
-    "compensation": ("返金・再送などの補償", "a refund, replacement or coupon"),
-    "complaint_resolved": ("お申し出の解決", "a complaint was resolved"),
-    "prevention_reported": ("再発防止のご報告", "prevention was reported"),
-    "complaint_unresolved": ("お申し出が期限までに未解決", "a complaint was not resolved in time"),
-    "complaint_ignored": ("お申し出への対応なし", "a complaint was ignored"),
-    "nps": ("薦める可能性", "would recommend"),
-    "ces_effort": ("手間・負担", "effort"),
-    "csat5": ("満足度", "satisfaction"),
-    "sat5": ("満足度", "satisfaction"),
-    "affinity": ("愛着度", "attachment"),
-    "trust6_understanding": ("信頼の回答：理解", "on trust, understanding"),
-    "trust6_care": ("信頼の回答：小さな心配り", "on trust, small attentions"),
-    "trust6_promise": ("信頼の回答：約束", "on trust, promises"),
-    "trust6_clarity": ("信頼の回答：期待の明確化", "on trust, clear expectations"),
-    "trust6_honesty": ("信頼の回答：誠実さ", "on trust, honesty"),
-    "trust6_recovery": ("信頼の回答：謝罪と回復", "on trust, apology and recovery"),
-}
-_BEHAVIOUR_NAMES: dict[Behaviour, tuple[str, str]] = {
-    "understanding": ("相手を理解する", "understanding the customer"),
-    "care": ("小さなことを大切にする", "caring about small things"),
-    "promise": ("約束を守る", "keeping promises"),
-    "clarity": ("期待を明確にする", "making expectations clear"),
-    "honesty": ("誠実さを示す", "showing integrity"),
-    "recovery": ("誠実な謝罪とリカバリー", "apologising and making good"),
-    "voice": ("アンケートの回答", "survey answers"),
-}
-_BAND_NAMES: dict[Band, tuple[str, str]] = {
-    "overdrawn": ("赤字", "overdrawn"),
-    "thin": ("薄い", "thin"),
-    "good": ("良好", "good"),
-    "solid": ("厚い", "solid"),
-}
-_REASON_NAMES: dict[Reason, tuple[str, str]] = {
-    "counted": ("", ""),
-    "cooldown": ("短期間の繰り返しのため加算なし", "repeated too soon, not counted"),
-    "no_incident": ("対応する出来事がないため加算なし", "no such incident, not counted"),
-    "recovery_cap": ("回復の上限まで", "up to the limit of a recovery"),
-    "superseded": ("その後の記録に置き換え", "replaced by a later one"),
-    "duplicate": ("重複のため計上なし", "a duplicate, not counted"),
-    "unknown": ("種類が不明のため計上なし", "of an unknown type, not counted"),
-}
-_NOTICE = (
-    "記録された出来事から計算した、対応の優先順位を決めるための目安です。検証された心理尺度ではありません。"
-    "価格や利用条件の判断には使わないでください。",
-    "A rule of thumb made from recorded events, for deciding whom to look after first; not a validated scale. "
-    "Never use it for prices or eligibility.",
-)
-
-
-def type_name(type_: str, lang: Lang) -> str:
-    """An event type or instrument in words; an unknown one is called by its name."""
-    return _TYPE_NAMES.get(type_, (type_, type_))[lang == "en"]
-
-
-def behaviour_name(behaviour: Behaviour, lang: Lang) -> str:
-    """A behaviour in words."""
-    return _BEHAVIOUR_NAMES[behaviour][lang == "en"]
-
-
-def band_name(band: Band, lang: Lang) -> str:
-    """A band in words."""
-    return _BAND_NAMES[band][lang == "en"]
-
-
-def notice(lang: Lang) -> str:
-    """What has to stand wherever a balance is shown."""
-    return _NOTICE[lang == "en"]
-
-
-def line_text(line: Line, at_ms: int, lang: Lang) -> str:
-    """ "+1.59 約束どおり対応（60日前）", "+1.59 a promise was kept (60 days ago)"."""
-    days = max(0, at_ms - line.at_ms) // DAY_MS
-    what = type_name(line.type, lang)
-    if line.code is not None:
-        what += f" {line.code}" if lang == "en" else f" {line.code}点"
-    if lang == "en":
-        notes = ["today" if days == 0 else "1 day ago" if days == 1 else f"{days} days ago"]
-    else:
-        notes = ["本日" if days == 0 else f"{days}日前"]
-    notes += [note for note in (_REASON_NAMES[line.reason][lang == "en"],) if note]
-    points = signed(line.contribution, 2)
-    return f"{points} {what} ({', '.join(notes)})" if lang == "en" else f"{points} {what}（{'、'.join(notes)}）"
-
-
-def ledger_text(account: Ledger, lang: Lang) -> list[str]:
-    """The balance with its band, what it is not, and every line, newest first: one text line each."""
-    balance = signed(account.balance, 2)
-    band = band_name(account.band, lang)
-    head = f"Trust balance: {balance} ({band})" if lang == "en" else f"信頼残高：{balance}（{band}）"
-    known = [line for line in account.lines if line.reason != "unknown"]
-    lines = [line_text(line, account.at_ms, lang) for line in reversed(known)]
-    if not known:
-        lines.append("nothing recorded" if lang == "en" else "記録はありません")
-    if account.unknown:
-        types = Counter(line.type for line in account.lines if line.reason == "unknown")
-        listed = (", " if lang == "en" else "、").join(f"{name} {count}" for name, count in sorted(types.items()))
-        lines.append(f"not counted, unknown types: {listed}" if lang == "en" else f"種類が不明のため計上なし：{listed}")
-    return [head, notice(lang), *lines]

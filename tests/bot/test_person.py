@@ -22,7 +22,7 @@ from bot.outbox import Outbox  # noqa: E402
 from flows.builtin import builtin_library  # noqa: E402
 from flows.engine import new_state, step  # noqa: E402
 from flows.exchange import Begin  # noqa: E402
-from reports import trust  # noqa: E402
+from reports import trust_words  # noqa: E402
 from reports.look_back import keep_weeks  # noqa: E402
 from storage.records import RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402
@@ -172,7 +172,7 @@ async def test_everything_is_shown_in_words() -> None:
         "Jobs done: 1",
         "survey.start",
         "信頼残高：",
-        trust.notice("ja"),
+        trust_words.notice("ja"),
         "薦める可能性 8点（",
         "アンケートの停止（",
         "from +1.50 to -4.25, case opened",
@@ -204,7 +204,7 @@ async def test_the_account_speaks_the_language_of_the_shop() -> None:
     shown = person("show", PERSON).stdout
     assert "Trust balance: " in shown
     assert "stopped surveys (" in shown
-    assert trust.notice("en") in shown
+    assert trust_words.notice("en") in shown
 
 
 async def test_who_is_not_known_is_a_sentence() -> None:

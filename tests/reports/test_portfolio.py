@@ -13,7 +13,8 @@ import pytest
 from reports import procedures
 from reports.metrics import Span
 from reports.portfolio import Account, gather_portfolio, portfolio_lines, portfolio_of
-from reports.trust import DAY_MS, Entry, ledger, notice
+from reports.trust import DAY_MS, Entry, ledger
+from reports.trust_words import notice
 from storage.records import Customer, Event
 from storage.store import Tx, open_store
 

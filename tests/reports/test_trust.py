@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports import trust
-from reports.trust import DAY_MS, DEFAULT, HOUR_MS, TYPES, Entry, Rules, drop_of, entries_of, ledger, ledger_text
+from reports import trust, trust_words
+from reports.trust import DAY_MS, DEFAULT, HOUR_MS, TYPES, Entry, Rules, drop_of, ledger
+from reports.trust_entries import entries_of
+from reports.trust_words import ledger_text
 from storage.records import Case, Event, Rating, Relationship
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -190,7 +192,7 @@ def test_the_points_of_an_answer(instrument: str, points: dict[int, float]) -> N
 def test_every_type_of_the_account_has_a_behaviour_and_words_in_both_languages() -> None:
     for name in (*TYPES, *trust.SURVEY):
         assert trust.behaviour_of(name) in trust.BEHAVIOURS
-        assert trust.type_name(name, "ja") != trust.type_name(name, "en") != name
+        assert trust_words.type_name(name, "ja") != trust_words.type_name(name, "en") != name
     assert len(TYPES) == 34
     assert trust.behaviour_of("trust6_honesty") == "honesty"
     assert trust.behaviour_of("nps") == "voice"
@@ -509,13 +511,14 @@ def test_the_ledger_in_words_never_shows_the_number_alone() -> None:
     assert en[0] == "Trust balance: +3.53 (thin)"
     assert en[-2] == "+1.59 a promise was kept (60 days ago)"
     assert "-3.85 a late delivery (20 days ago)" in en
-    assert trust.notice("ja") in ja
-    assert trust.notice("en") in en
+    assert trust_words.notice("ja") in ja
+    assert trust_words.notice("en") in en
     assert ledger_text(ledger((), 0), "ja")[-1] == "記録はありません"
 
 
 def test_the_module_loads_nothing_heavy() -> None:
-    code = "import sys, reports.trust; print(sorted({'numpy', 'pandas', 'scipy', 'statsmodels'} & set(sys.modules)))"
+    heavy = "{'numpy', 'pandas', 'scipy', 'statsmodels'}"
+    code = f"import sys, reports.trust_entries, reports.trust_words; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
 
