@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bot.cases import Cases
 from bot.channel import JsonObject
 from bot.clock import Clock
+from bot.invitations import occasion_of
 from bot.outbox import Outbox
 from bot.staff.card import (
     WORDED,
@@ -315,7 +316,7 @@ class Cards:
 
     def _order(self, tx: Tx, session: Session | None, customer_id: str) -> tuple[str, str, int | None]:
         invitation = tx.find_invitation(session.invitation_id) if session is not None else None
-        event = tx.find_event(invitation.event_id) if invitation is not None and invitation.event_id else None
+        event = None if invitation is None else occasion_of(tx, invitation)
         if event is None:
             return "", "", None
         data = json.loads(event.data)

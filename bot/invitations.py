@@ -20,6 +20,7 @@ from bot.voice import Voice
 from flows import experiments, triggers
 from flows.flow import Flow
 from flows.survey import Library
+from flows.texts import item_name
 from flows.triggers import TriggerRule
 from flows.visible import spelled_line
 from storage.records import Address, AuditEntry, Contacts, Customer, Event, Invitation, Job, Session
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from bot.config import Shop
     from bot.promises import Promises
 
-_ITEM_LENGTH = 20
-_TAG = re.compile(r"【[^】]*】|\[[^\]]*\]")
 _WORDS = (re.compile(r"#?[A-Za-z0-9][A-Za-z0-9_-]{0,199}"), re.compile(r"#?\w[\w-]{0,199}"))
 """What an id or an order number may look like in a sentence; Japanese puts no space around it."""
 _WORDS_READ = 60
@@ -534,20 +533,32 @@ class Invitations:
 
 
 def facts_of(tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, object]:
-    """What conditions may speak of: the event's own fields (plain and as event.*), and the customer's order as
-    order.* – the purchase with the same order number, else the event itself."""
+    """What conditions may speak of: the event's own fields (plain and as event.*), and as order.* the purchase that it
+    is, or that has the same order number."""
     return triggers.event_facts(event.type, data, _order(tx, event, data))
 
 
+def occasion_of(tx: Tx, invitation: Invitation) -> Event | None:
+    """The event that a survey is about: the one it was planned by; for what staff start, what the customer had bought
+    last when it was sent, or without a purchase what was delivered last."""
+    if invitation.event_id:
+        return tx.find_event(invitation.event_id)
+    if invitation.trigger_id != triggers.BY_STAFF:
+        return None
+    for kind in ("purchase", "delivery"):
+        for event in tx.events_of(invitation.customer_id, types=(kind,)):
+            if invitation.sent_ms is None or event.occurred_ms <= invitation.sent_ms:
+                return event
+    return None
+
+
 def _occasion(tx: Tx, invitation: Invitation) -> dict[str, object]:
-    """The facts of what a survey is about: its event, and for what staff start the customer's latest order."""
-    event = tx.find_event(invitation.event_id) if invitation.event_id else None
-    if event is not None:
-        return facts_of(tx, event, json.loads(event.data))
-    latest = tx.events_of(invitation.customer_id, types=("purchase",), limit=1)
-    if invitation.trigger_id != triggers.BY_STAFF or not latest:
+    """The facts of what a survey is about."""
+    event = occasion_of(tx, invitation)
+    if event is None:
         return {}
-    return triggers.event_facts("", {}, json.loads(latest[0].data))
+    data = json.loads(event.data)
+    return facts_of(tx, event, data) if invitation.event_id else triggers.event_facts("", {}, data)
 
 
 def _order(tx: Tx, event: Event, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -585,24 +596,20 @@ def _is_for_later(decision: object) -> TypeGuard[triggers.Wait]:
 
 
 def item_text(facts: Mapping[str, object], lang: str) -> str:
-    """The bought thing as a customer would name it: at most 20 characters, shop tags cut, several as 「…ほか2点」.
+    """The bought thing as a customer would name it, of the order or else of the event itself; several as 「…ほか2点」.
 
     >>> item_text({"order.product": "【送料無料】ギフトセット"}, "ja")
     'ギフトセット'
-    >>> item_text({"order.product": ["マグカップ", "コーヒー豆", "フィルター"]}, "ja")
+    >>> item_text({"event.item": ["マグカップ", "コーヒー豆", "フィルター"]}, "ja")
     'マグカップほか2点'
     """
-    bought = facts.get("order.product") or facts.get("order.item") or ""
-    names = [str(name) for name in bought] if isinstance(bought, list) else [str(bought)]
-    first = " ".join(_TAG.sub("", names[0]).split()) if names else ""
-    if not first:
-        return ""
-    if len(first) > _ITEM_LENGTH:
-        first = first[: _ITEM_LENGTH - 1] + "…"
-    if len(names) > 1:
-        others = len(names) - 1
-        return f"{first}ほか{others}点" if lang == "ja" else f"{first} and {others} more"
-    return first
+    places = ("order.product", "order.item", "event.product", "event.item")
+    bought = next((facts[place] for place in places if facts.get(place)), "")
+    first, *others = bought if isinstance(bought, list) else [bought]
+    name = item_name(str(first))
+    if not name or not others:
+        return name
+    return f"{name}ほか{len(others)}点" if lang == "ja" else f"{name} and {len(others)} more"
 
 
 def chance_of(invitation_id: str) -> float:

@@ -183,11 +183,17 @@ def quote(deck: Deck, lang: str, labels: Iterable[str]) -> str:
 _SHOP_TAG = re.compile(r"【[^】]*】|\[[^\]]*\]|［[^］]*］")
 
 
-def item_name(raw: str, *, limit: int = 20) -> str:
-    """An item's name fit for a sentence: shop tags such as 【送料無料】 cut, at most `limit` characters.
+_AND_MORE = re.compile(r"ほか[0-9]+点$| and [0-9]+ more$")
 
-    >>> item_name("【送料無料】 贈り物セット")
-    '贈り物セット'
+
+def item_name(raw: str, *, limit: int = 20) -> str:
+    """An item's name fit for a sentence: shop tags such as 【送料無料】 cut, at most `limit` characters; behind it
+    stays how many others there are.
+
+    >>> item_name("【送料無料】 贈り物セットほか2点")
+    '贈り物セットほか2点'
     """
-    name = " ".join(_SHOP_TAG.sub(" ", raw).split()).replace("{", "").replace("}", "")
-    return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"
+    more = _AND_MORE.search(raw)
+    name = " ".join(_SHOP_TAG.sub(" ", raw[: more.start()] if more else raw).split()).replace("{", "").replace("}", "")
+    cut = name if len(name) <= limit else name[: limit - 1].rstrip() + "…"
+    return cut + more[0] if cut and more else cut

@@ -71,6 +71,11 @@ def test_an_items_name_fits_a_sentence() -> None:
     assert item_name("とても長い名前の商品で二十文字を超えるもの") == "とても長い名前の商品で二十文字を超える…"
     assert len(item_name("あ" * 50)) == 20
     assert item_name("[SALE] {tea}") == "tea"
+    for more in ("ほか12点", " and 12 more"):
+        named = item_name("あ" * 50 + more)
+        assert named == "あ" * 19 + "…" + more
+        assert item_name(named) == named, "said again, it is the same"
+    assert item_name("ほか2点") == ""
 
 
 def test_the_deck_lists_its_texts() -> None:

@@ -102,9 +102,12 @@ class Looked:
         return json.dumps(shown[-1].blocks, ensure_ascii=False) if shown else ""
 
 
-async def unhappy(world: World, words: str = "箱がつぶれていて使えません", *, language: str = "ja") -> Looked:
-    """Somebody who finds fault with what they bought, and whom staff have a card of."""
-    person = await invited(world, language)
+async def unhappy(
+    world: World, words: str = "箱がつぶれていて使えません", *, language: str = "ja", asked: Person | None = None
+) -> Looked:
+    """Somebody who finds fault with what they bought, and whom staff have a card of; who `asked` is has the survey on
+    the screen."""
+    person = await invited(world, language) if asked is None else asked
     await person.taps("不満" if language == "ja" else "Dissatisfied")
     await person.says("2")
     await world.line.says(person.user_id, words)

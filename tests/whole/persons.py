@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bot.cli import app
 from bot.clock import SystemClock
+from bot.staff.survey import Started, SurveyRequest
 from bot.standins.demo import DAY_MS, HOUR_MS, PRESENT, TOKYO, Buyer, World
 from bot.standins.line_chats import ChatEntry
 from storage.records import Answer, Case, Invitation, Session
@@ -22,6 +23,7 @@ __all__ = [
     "PURCHASE_SHOP",
     "START_MS",
     "Person",
+    "asked_by_staff",
     "at",
     "doctor",
     "invited",
@@ -146,6 +148,24 @@ async def invited(world: World, language: str = "ja", *, support: bool = False) 
     arrived = await world.until(lambda: bool(person.bubbles()), within_ms=2 * DAY_MS)
     assert arrived, [(i.state, i.reason) for i in await person.invitations()]
     return person
+
+
+async def asked_by_staff(world: World, person: Person, flow: str) -> None:
+    """A member of staff starts a survey, past the contact cap."""
+    request = SurveyRequest(
+        flow_id=flow,
+        customer_id=person.customer_id,
+        at_ms=None,
+        note="",
+        requested_by="U0STAFF",
+        request_id=f"{flow}-{person.customer_id}",
+        workspace="T0",
+        override_reason="asked by phone",
+    )
+    outbox = world.koe.worker.outbox()
+    started = await world.koe.store.write(lambda tx: world.koe.invitations.start_by_staff(tx, request, outbox))
+    world.koe.worker.take(outbox)
+    assert isinstance(started, Started), started
 
 
 def at(day: int, hour: int, minute: int = 0, *, month: int = 11, year: int = 2026) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from looked import CHANNEL, MINUTE_MS, Looked, eventually, unhappy
-from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, at, invited
+from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, asked_by_staff, at, invited, new_person
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -827,3 +827,17 @@ async def test_with_a_relay_the_shops_tool_hears_it_too_and_keeps_the_token(tmp_
     finally:
         await world.close()
         await served.close()
+
+
+async def test_the_card_of_a_survey_that_staff_started_names_the_order_it_asked_about(world: World) -> None:
+    person = new_person(world)
+    for order, product in (("#old", "急須"), ("#asked", "風鈴")):
+        await world.event("purchase", person.buyer, order=order, amount=10, product=product)
+        await world.advance(1_000)
+    await asked_by_staff(world, person, "after_purchase")
+    await world.advance(DAY_MS)
+    await world.event("purchase", person.buyer, order="#later", amount=10, product="湯呑み")
+    looked = await unhappy(world, asked=person)
+    card = await looked.card()
+    assert "#asked 風鈴" in card
+    assert not [other for other in ("#old", "#later", "湯呑み") if other in card]

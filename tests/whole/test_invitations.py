@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from msgspec import structs
-from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, invited, new_person
+from persons import DAY_MS, HOUR_MS, PURCHASE_SHOP, START_MS, Person, asked_by_staff, invited, new_person
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.signatures import verify_line
-from bot.staff.survey import Started, SurveyRequest
 from bot.standins.demo import TOKYO, Buyer, World, open_world
 from bot.standins.wire import serve
 
@@ -389,39 +389,50 @@ async def test_posting_needs_no_platform_to_answer(world: World) -> None:
     assert "薦める可能性" in person.looks()
 
 
-async def start(world: World, person: Person, flow: str) -> None:
-    """A member of staff starts a survey, past the contact cap."""
-    request = SurveyRequest(
-        flow_id=flow,
-        customer_id=person.customer_id,
-        at_ms=None,
-        note="",
-        requested_by="U0STAFF",
-        request_id=f"{flow}-{person.customer_id}",
-        workspace="T0",
-        override_reason="asked by phone",
-    )
-    outbox = world.koe.worker.outbox()
-    started = await world.koe.store.write(lambda tx: world.koe.invitations.start_by_staff(tx, request, outbox))
-    world.koe.worker.take(outbox)
-    assert isinstance(started, Started), started
-
-
 async def test_a_survey_that_staff_start_names_what_was_bought_last(world: World) -> None:
     await next_morning(world)
     person = new_person(world)
     for order, product in (("#first", "急須"), ("#last", ["手ぬぐい", "風呂敷"])):
         await world.event("purchase", person.buyer, order=order, amount=10, product=product)
         await world.advance(HOUR_MS)
-    await start(world, person, "after_purchase")
+    await asked_by_staff(world, person, "after_purchase")
     assert "手ぬぐいほか1点について、どの程度満足していますか" in await person.waits(HOUR_MS)
+
+
+@pytest.mark.parametrize(
+    ("language", "asked"),
+    [
+        ("ja", ("急須について、どの程度", "ご注文の商品について、どの程度")),
+        ("en", ("satisfied are you with hand-thrown stonewa… and 2 more?", "satisfied are you with your order?")),
+    ],
+)
+async def test_without_a_purchase_it_names_what_was_delivered_and_else_the_order(
+    world: World, language: str, asked: tuple[str, str]
+) -> None:
+    await next_morning(world)
+    delivered = {"ja": "【送料無料】急須", "en": ["hand-thrown stoneware mugs", "tea", "a tray"]}[language]
+    for person, question in zip([new_person(world, language) for _ in asked], asked, strict=True):
+        buyer = replace(person.buyer, language=language)
+        if question is asked[0]:
+            await world.event("delivery", buyer, order=person.order, product=delivered)
+        else:
+            await world.event("click", buyer, page="/")
+        await asked_by_staff(world, person, "after_purchase")
+        assert question in await person.waits(HOUR_MS)
+
+
+async def test_a_delivery_without_its_purchase_names_its_own_product(world: World) -> None:
+    await next_morning(world)
+    person = new_person(world)
+    await world.event("delivery", person.buyer, order={"amount": 5000}, product="風鈴")
+    assert "風鈴について、どの程度満足していますか" in await person.waits(2 * HOUR_MS)
 
 
 async def test_one_survey_at_an_address_at_a_time_and_an_older_button_is_a_late_answer(world: World) -> None:
     await next_morning(world)
     person = await invited(world)
     await person.taps("満足")
-    await start(world, person, "relational")
+    await asked_by_staff(world, person, "relational")
     assert "お買い物全体について" in await person.waits(HOUR_MS)
     assert "理由" in await person.says("9")
     newer, older = await person.sessions()
