@@ -13,6 +13,7 @@ from bot.config import Shop
 from bot.files import hint
 from flows import experiments
 from flows.checks import GIVEN
+from flows.days import midnight_ms
 from flows.definitions import Instrument, Text
 from flows.experiments import BEHAVIOURS, RESPONSE_RATE, Arm, Experiment
 from flows.flow import Flow
@@ -254,8 +255,8 @@ def unregistered(shop: Shop, known: Sequence[Registration], now_ms: int) -> list
         registration = stored.get(experiment.id)
         if registration is None or registration.definition != experiment.definition():
             start = experiment.start if registration is None else experiments.start_of(registration.definition)
-            begun = now_ms >= experiments.midnight_ms(start, shop.tz)
-            if not begun and now_ms < experiments.midnight_ms(experiment.start, shop.tz):
+            begun = now_ms >= midnight_ms(start, shop.tz)
+            if not begun and now_ms < midnight_ms(experiment.start, shop.tz):
                 continue
             if registration is None or not begun:
                 message = f"its start {experiment.start} has passed; an experiment is registered before it starts: "

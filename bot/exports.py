@@ -17,13 +17,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import IO, Any, assert_never
 
 import msgspec
 
 from bot.clock import Chance, Clock
+from flows.days import local_date, midnight_ms
 from reports import sheets
 from reports.export_columns import (
     ANSWERS,
@@ -249,12 +250,12 @@ class _Export:
         wanted, now_ms = self._wanted, self._clock.now_ms()
         span = await self._store.read(_SPANS[wanted.what])
         first_ms, last_ms = span or (now_ms, now_ms)
-        start_ms = first_ms if wanted.first_day is None else _midnight_ms(wanted.first_day, self._tz)
+        start_ms = first_ms if wanted.first_day is None else midnight_ms(wanted.first_day, self._tz)
         if wanted.last_day is None:
             # an end of its own, so that an export that goes on later comes to the same rows
             end_ms = max(now_ms, last_ms) + 1
         else:
-            end_ms = _midnight_ms(wanted.last_day + timedelta(days=1), self._tz)
+            end_ms = midnight_ms(wanted.last_day + timedelta(days=1), self._tz)
         start_ms = max(start_ms, first_ms)
         return _Progress(
             database=self._database,
@@ -413,12 +414,8 @@ def _time_of(record: Answer | Event | CaseOrigin) -> int:
             assert_never(record)
 
 
-def _midnight_ms(day: date, tz: tzinfo) -> int:
-    return int(datetime.combine(day, time(), tz).timestamp()) * 1000
-
-
 def _day_of(at_ms: int, tz: tzinfo) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, tz).date().isoformat()
+    return local_date(at_ms, tz).isoformat()
 
 
 def _written(day: date | None) -> str:

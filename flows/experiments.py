@@ -10,11 +10,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from flows.days import midnight_ms
 from flows.definitions import Text
 from flows.flow import Flow
 from flows.triggers import DAY_MS, Clock, Duration, Name, Span, TriggerRule
@@ -233,11 +234,6 @@ class Experiment(_Section):
 def start_of(definition: str) -> date:
     """The first day of an experiment, from the text of `Experiment.definition`."""
     return date.fromisoformat(json.loads(definition)["start"])
-
-
-def midnight_ms(day: date, tz: tzinfo) -> int:
-    """The first instant of a day."""
-    return int(datetime.combine(day, time(), tz).timestamp() * 1000)
 
 
 # --------------------------------------------------------------------------------------------------- assignment

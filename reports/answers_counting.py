@@ -13,11 +13,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 
+from flows.days import local_date, midnight_ms
 from reports.answers_file import Row, instant_ms
 from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted
-from reports.event_tables import EventTables, behaviours, local_date
+from reports.event_tables import EventTables, behaviours
 from reports.file_quality import Suspects
 from reports.kpi_report import (
     SAID,
@@ -436,7 +437,7 @@ class FileCounts:
         out: list[Result] = []
         at_ms = NO_TIME + 1
         if window.end:
-            at_ms = int(datetime.combine(date.fromisoformat(window.end), time(), self._tz).timestamp() * 1000)
+            at_ms = midnight_ms(date.fromisoformat(window.end), self._tz)
         for kind in dict.fromkeys(kind for instrument, kind, _ in self.latest if instrument == "affinity"):
             people = attitudes(_of_kind(self.latest, kind), at_ms)
             if all(found.psy() is None for found in people.values()):

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 
+from flows.days import local_date, midnight_ms
 from reports.answers_counting import MOST_STRATA, NO_TIME, Cell, FileCounts, TooManyStrata
 from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, named
 from reports.benchmarks import Benchmark, Standing, standings
 from reports.comments import RATED_BY, Gathered
 from reports.drivers import DriverAnalysis
-from reports.event_tables import EventTables, event_tables, local_date
+from reports.event_tables import EventTables, event_tables
 from reports.file_disclosure import drivers_told, sizes_of, told
 from reports.free_text import FreeTexts, analyse_comments, beside
 from reports.indices import indices_of
@@ -28,7 +29,7 @@ from reports.kpi_report import (
     hints_of,
     report_of,
 )
-from reports.kpis import KpiSettings, Window, midnight_ms, usual_interval
+from reports.kpis import KpiSettings, Window, usual_interval
 from reports.linkage import Said
 from reports.metrics import (
     InstrumentSpec,

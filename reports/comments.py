@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 
+from flows.days import midnight_ms
 from reports.masking import mask, visible
 from reports.metrics import Span
 from reports.sittings import Together
@@ -42,12 +43,12 @@ class Weeks:
     def until(cls, monday: date, *, weeks: int, tz: tzinfo) -> Weeks:
         """The `weeks` weeks that end with the one of this Monday."""
 
-        def midnight_ms(later: int) -> int:
-            return int(datetime.combine(monday + timedelta(weeks=later), time(), tz).timestamp() * 1000)
+        def monday_ms(later: int) -> int:
+            return midnight_ms(monday + timedelta(weeks=later), tz)
 
         start = monday + timedelta(weeks=1 - weeks)
         span = Span(start.isoformat(), (monday + timedelta(weeks=1)).isoformat())
-        return cls(midnight_ms(1 - weeks), midnight_ms(1), midnight_ms(0), midnight_ms(-EARLIER_WEEKS), span)
+        return cls(monday_ms(1 - weeks), monday_ms(1), monday_ms(0), monday_ms(-EARLIER_WEEKS), span)
 
 
 @dataclass(frozen=True, slots=True)

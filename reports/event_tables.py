@@ -12,13 +12,14 @@ import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from flows.days import local_date, midnight_ms
 from reports.answers_file import instant_ms
 from reports.columns import Arrays, Codes, placed, texts_as_column, texts_of
 from reports.procedures import Floats, Ints
@@ -262,11 +263,6 @@ def local_days(at_ms: pd.Series, tz: tzinfo) -> pd.Series:
     return days
 
 
-def local_date(at_ms: int, tz: tzinfo) -> date:
-    """The local day of an instant."""
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(tz).date()
-
-
 def deadline_ms(value: object, tz: tzinfo) -> int | None:
     """The last instant at which a written due time is kept; of a date alone the end of that day."""
     if not isinstance(value, str) or not value.strip():
@@ -275,7 +271,7 @@ def deadline_ms(value: object, tz: tzinfo) -> int | None:
     if at_ms is None or not _DATE_ALONE.fullmatch(unicodedata.normalize("NFKC", value)):
         return at_ms
     following = local_date(at_ms, tz) + timedelta(days=1)
-    return int(datetime.combine(following, time(), tz).timestamp() * 1000) - 1
+    return midnight_ms(following, tz) - 1
 
 
 class _Rows:

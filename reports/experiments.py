@@ -11,12 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.days import local_date
 from flows.experiments import ALPHA, RESPONSE_RATE, REVENUE
 from reports import procedures
 from reports.disclosure import Place
@@ -509,9 +510,9 @@ def judge(
             form,
             state,
             at.at_ms,
-            _day(trial.start_ms, tz),
-            _day(trial.end_ms - 1, tz),
-            _day(at.at_ms - 1, tz),
+            local_date(trial.start_ms, tz),
+            local_date(trial.end_ms - 1, tz),
+            local_date(at.at_ms - 1, tz),
             look,
             tuple(_arm(at, arm.id, told=told, tz=tz) for arm in trial.arms),
             at.differences if told else (),
@@ -557,10 +558,6 @@ def judge(
     raise AssertionError("a look that is due is the last one that is due")
 
 
-def _day(at_ms: int, tz: tzinfo) -> date:
-    return datetime.fromtimestamp(at_ms / 1000, tz).date()
-
-
 def _reached_ms(trial: Trial, spec: InstrumentSpec | None, people: Mapping[str, Participant]) -> int:
     """The instant at which every arm had its planned number of outcomes; that of the end when it never had."""
     latest_ms = 0
@@ -584,7 +581,7 @@ def _arm(at: _Cut, arm: str, *, told: bool, tz: tzinfo) -> ArmResult:
         return ArmResult(arm, len(at.of(arm)), n, status_of(n))
     answered, ripe = at.responses(arm)
     counted = [outcome.place for person in at.of(arm) if (outcome := at.latest(person)) is not None]
-    since = (_day(person.entered_ms, tz) for person in at.ripe(arm, at.trial.response_ms))
+    since = (local_date(person.entered_ms, tz) for person in at.ripe(arm, at.trial.response_ms))
     return ArmResult(
         arm,
         len(at.of(arm)),

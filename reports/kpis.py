@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 from functools import partial
 from typing import Literal
 
@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from flows.days import local_date, midnight_ms
 from reports import procedures
 from reports.disclosure import side_by_side
-from reports.event_tables import LOOK_BACK_MS, SEVERAL, EventTables, local_date, local_days
+from reports.event_tables import LOOK_BACK_MS, SEVERAL, EventTables, local_days
 from reports.metrics import Counted, Form, Result, Span, hide_siblings, record, sibling
 from reports.procedures import Estimate, Floats
 from reports.segments import DAY_MS
@@ -98,11 +99,6 @@ class KpiSettings:
     """Per customer, over `years`."""
     years: float | None = None
     """How long a customer stays."""
-
-
-def midnight_ms(day: date, tz: tzinfo) -> int:
-    """The instant at which a local day begins."""
-    return int(datetime.combine(day, time(), tz).timestamp() * 1000)
 
 
 def _result(

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from flows.days import local_date
 from reports import procedures
 from reports.disclosure import told_again
-from reports.event_tables import EventTables, behaviours, local_date
+from reports.event_tables import EventTables, behaviours
 from reports.kpis import margins, sampled
 from reports.metrics import Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate

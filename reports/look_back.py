@@ -20,10 +20,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from flows.days import local_date, midnight_ms
 from reports.columns import Arrays, Codes, packed, placed, texts_as_column, texts_of, unpacked
 from reports.comments import said_in
-from reports.event_tables import EVENT_TYPES, RawEvents, local_date
-from reports.kpis import midnight_ms
+from reports.event_tables import EVENT_TYPES, RawEvents
 from reports.procedures import Ints
 from reports.segments import Deed
 from storage.store import Store, Tx

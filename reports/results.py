@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.days import local_date
 from flows.definitions import Instrument
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import specs_of
@@ -45,7 +46,7 @@ def window_of(now_ms: int, days: int, tz: ZoneInfo) -> tuple[date, date]:
     >>> window_of(1_795_050_000_000, 30, ZoneInfo("Asia/Tokyo"))
     (datetime.date(2026, 10, 21), datetime.date(2026, 11, 20))
     """
-    end = datetime.fromtimestamp(now_ms / 1000, tz).date() + timedelta(days=1)
+    end = local_date(now_ms, tz) + timedelta(days=1)
     return end - timedelta(days=days), end
 
 

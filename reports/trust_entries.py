@@ -350,7 +350,7 @@ def _when(value: object, tz: tzinfo) -> _Moment | None:
     try:
         if _DAY.fullmatch(text):
             day = date.fromisoformat(text)
-            return _Moment(_midnight_ms(day, tz), _midnight_ms(day + timedelta(days=1), tz))
+            return _Moment(midnight_ms(day, tz), midnight_ms(day + timedelta(days=1), tz))
         at = datetime.fromisoformat(text)
         at_ms = int((at if at.tzinfo is not None else at.replace(tzinfo=tz)).timestamp() * 1000)
     except (ValueError, OverflowError):
@@ -358,5 +358,5 @@ def _when(value: object, tz: tzinfo) -> _Moment | None:
     return _Moment(at_ms, at_ms)
 
 
-def _midnight_ms(day: date, tz: tzinfo) -> int:
+def midnight_ms(day: date, tz: tzinfo) -> int:
     return int(datetime.combine(day, time(), tz).timestamp() * 1000)

@@ -13,11 +13,11 @@ from datetime import date, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from flows.days import midnight_ms
 from reports.digest import DigestContext, DigestRule, Gathered, Shop, WeekRange
 from reports.digest.response import rate
 from reports.digest.telling import LONGEST_WEEKS, Part
 from reports.disclosure import side_by_side
-from reports.kpis import midnight_ms
 from reports.metrics import (
     INTERVAL_BOUND,
     SUPPRESS_BELOW,

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+from flows.days import local_date
 from flows.experiments import RESPONSE_RATE
 from reports.digest.shop import DigestRule
 from reports.digest.telling import Telling
 from reports.digest.weeks import WeekRange
 from reports.disclosure import side_by_side
-from reports.event_tables import local_date
 from reports.experiments import ExperimentReport
 from reports.metrics import InstrumentSpec
 from storage.store import Tx

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+from flows.days import midnight_ms
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.telling import Telling
 from reports.digest.weeks import Period
 from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
-from reports.kpis import midnight_ms
 from reports.metrics import InstrumentSpec, Span
 from reports.sittings import Sitting
 from storage.store import Tx

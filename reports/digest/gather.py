@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+from flows.days import midnight_ms
 from reports.benchmarks import standings
 from reports.digest.arms import beside_everybody
 from reports.digest.care import care_of
@@ -39,7 +40,6 @@ from reports.event_tables import EventTables
 from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.free_text import FreeTexts, beside
 from reports.kpi_report import SERIES_WEEKS, KpiReading, kpi_report, read_kpis
-from reports.kpis import midnight_ms
 from reports.linkage import KEPT_MS
 from reports.metrics import (
     CAUTION_BELOW,

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from flows.days import local_date
 from reports.digest.telling import may_tell_year
 from reports.digest.weeks import WeekRange
-from reports.event_tables import EventTables, behaviours, local_date, local_days
+from reports.event_tables import EventTables, behaviours, local_days
 from reports.kpi_report import Answered, Valid
 from reports.look_back import AnswerWeeks, Asked, Latest, PerCell, latest_answers
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, sibling

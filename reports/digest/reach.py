@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+from flows.days import midnight_ms
 from reports.digest.response import rate
 from reports.digest.weeks import WeekRange
-from reports.kpis import midnight_ms
 from reports.metrics import Result
 from storage.store import Tx
 

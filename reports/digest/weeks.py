@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from reports.kpis import midnight_ms
+from flows.days import midnight_ms
 from reports.metrics import Span
 
 Every = Literal["week", "month"]

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from report_history import MONDAY, SHOP, TOKYO, WEEKLY, History, weeks_ago
 
+from flows.days import midnight_ms
 from reports.digest import DigestContext, DigestRule, Shop, gather, week_name
 from reports.digest.weeks import month_ending_by
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpis import midnight_ms
 from reports.views import Views, gather_views
 from storage.records import Answer
 from storage.store import Tx, open_store

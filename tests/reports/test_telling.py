@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pencil import worked_out
 from report_history import MONDAY, TOKYO, History, digest_of, weeks_ago
 
+from flows.days import midnight_ms
 from reports.digest import DigestRule, week_name
 from reports.digest.telling import TellingOfComments, audience, may_tell_year, told_until, windows_of_comments
 from reports.digest.weeks import WeekRange, month_ending_by
-from reports.kpis import midnight_ms
 from reports.look_back import Written
 from reports.metrics import SUPPRESS_BELOW, Stratum
 from reports.render import render_json, render_text

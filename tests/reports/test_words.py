@@ -14,6 +14,7 @@ import reports.procedures
 import reports.rounding
 import reports.trust
 import reports.values
+from flows import days
 from reports.digest import reach, weeks
 from reports.rounding import rounded, signed
 from reports.words import Limits, Words
@@ -82,7 +83,7 @@ def test_every_reason_the_trigger_rules_can_give_has_words_in_both_languages() -
 
 @pytest.mark.parametrize(
     "module",
-    [reports.rounding, reports.trust, reports.metrics, reports.procedures, reports.values, weeks, reach],
+    [days, reports.rounding, reports.trust, reports.metrics, reports.procedures, reports.values, weeks, reach],
     ids=lambda m: m.__name__,
 )
 def test_the_examples_in_docstrings_are_true(module: object) -> None:
