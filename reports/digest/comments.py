@@ -39,7 +39,7 @@ class Commented:
 
 
 def gather_commented(tx: Tx, *, shop: Shop, digest_rule: DigestRule, period: Period, tz: ZoneInfo) -> Commented:
-    """The comments of one period and of the weeks that it is compared with, and how many there were in half a year."""
+    """The comments of one period and of the weeks that it is compared with, and how many there were this year."""
     (window,), _ = windows_of_comments(period.weeks)
     weeks = Weeks.until(window.last(1).first, weeks=window.weeks, tz=tz)
     comments = gather_comments(

@@ -100,13 +100,13 @@ def gather(
 def looked_back(period: Period, digest_rule: DigestRule, now_ms: int, tz: ZoneInfo) -> dict[Subject, tuple[int, int]]:
     """[start, end) of the many weeks of which a digest reads every answer and every event. One that is narrowed reads
     neither customers in groups nor figures of the shop: it only counts comments."""
+    comments_from_ms, end_ms = weeks_of_comments(period.weeks.end).instants(tz)
     if digest_rule.narrowed:
-        return {"answers": weeks_of_comments(period.weeks.end).instants(tz)}
-    _, end_ms = period.weeks.instants(tz)
+        return {"answers": (comments_from_ms, end_ms)}
     figures_from_ms = midnight_ms(period.weeks.last(SERIES_WEEKS).first, tz)
     linked_from_ms = now_ms - KEPT_MS if period.first_of_month else now_ms
     return {
-        "answers": (min(end_ms - LOOK_BACK_MS, linked_from_ms), end_ms),
+        "answers": (min(end_ms - LOOK_BACK_MS, linked_from_ms, comments_from_ms), end_ms),
         "events": (min(figures_from_ms, linked_from_ms) - LOOK_BACK_MS, now_ms),
     }
 

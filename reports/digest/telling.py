@@ -2,8 +2,9 @@
 
 The digest of each week tells four weeks that share three with those told before: the difference of the two is one week
 against another, and where all other weeks are known, one week alone. So what was told is worked out anew, week by week
-from half a year ago, and a window is told only when no sum or difference with the others is under ten. It follows from
-the numbers of answers alone: a digest that was never posted, or is asked for again, gets the same reply.
+from half a year ago (of comments from the beginning of the year), and a window is told only when no sum or difference
+with the others is under ten. It follows from the numbers of answers alone: a digest that was never posted, or is asked
+for again, gets the same reply.
 
 Source: docs/decisions/0019-digests-side-by-side.md.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from typing import Final
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.digest.shop import DigestRule
-from reports.digest.weeks import ROLLING_WEEKS, Every, WeekRange, month_ending_by
+from reports.digest.weeks import ROLLING_WEEKS, Every, WeekRange, month_ending_by, year_of
 from reports.disclosure import Ledger, Place, side_by_side
 from reports.look_back import Written
 from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Stratum, parse_value
@@ -114,10 +115,8 @@ class Audience:
     """Who is told of a part of the answers, digest after digest."""
 
     part: Part
-    told: Callable[[WeekRange, int], Iterable[Sequence[WeekRange]]]
-    """(Week, its answers) → the windows that digests at its end tell, what matters most first: those of a row together,
-    or none of them."""
-    pages: Mapping[WeekRange, Sequence[Window]] = field(default_factory=dict)
+    every: Every
+    pages: Mapping[WeekRange, Sequence[Window]]
     """Week of a digest → what its page tells of smaller parts that no earlier one did."""
 
 
@@ -141,17 +140,7 @@ def audience(
         wanted = [(one, window) for one in parts(week) for window in windows]
         found[week] = [told for told in wanted if told not in known]
         known.update(found[week])
-    return Audience(part, lambda week, n: ([window] for window in windows_of(week, n, every=every)), found)
-
-
-def audience_of_comments(part: Part = EVERYBODY, every: Every = "week") -> Audience:
-    """Those who are told what comments are about: a page tells nothing of smaller parts."""
-
-    def told(week: WeekRange, _: int) -> Iterable[Sequence[WeekRange]]:
-        period = week if every == "week" else month_ending_by(week.end).weeks
-        return windows_of_comments(period) if period.end == week.end else ()
-
-    return Audience(part, told)
+    return Audience(part, every, found)
 
 
 def _audiences(digests: Iterable[DigestRule], touchpoint: str) -> list[tuple[Part, Every]]:
@@ -172,15 +161,56 @@ def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> frozen
     """
     grid = _Grid(sizes)
 
-    def wanted() -> Iterator[Sequence[Window]]:
+    def wanted() -> Iterator[Window]:
         for week in _remembered(end):
-            for one in audiences:
-                for row in one.told(week, grid.inside(one.part, week)[1]):
-                    yield [(one.part, window) for window in row]
-            for one in audiences:
-                yield from ([window] for window in one.pages.get(week, ()))
+            for told in audiences:
+                n = grid.inside(told.part, week)[1]
+                yield from ((told.part, window) for window in windows_of(week, n, every=told.every))
+            for told in audiences:
+                yield from told.pages.get(week, ())
 
     return _replayed(grid, wanted())
+
+
+def comments_told_until(end: date, sizes: Sizes, audiences: Sequence[tuple[Part, Every]]) -> Callable[[Window], bool]:
+    """Whether a window of comments may be told in a digest at the end of some weeks, or was in the weeks before.
+
+    Each year has an account of its own, from its first digest on, so no digest is ever forgotten. A window with weeks
+    of two years is told when, on either account, its weeks of that year may be: no cell is on both accounts, so that
+    whatever sum follows has a part of either year that follows, too.
+
+    Args:
+        end: the Monday after the last week.
+        sizes: cell → customers who wrote, of `weeks_of_comments`.
+        audiences: those who are told, in the order in which it matters.
+    """
+    years: dict[WeekRange, tuple[_Grid, frozenset[Window]]] = {}
+    for year in dict.fromkeys(map(year_of, (_oldest_comment(end), end - timedelta(weeks=1)))):
+        grid = _Grid({cell: n for cell, n in sizes.items() if year.first <= cell[0] < year.end})
+        years[year] = grid, _replayed(grid, _comments_wanted(year, end, audiences), deep=True)
+
+    def may_tell(window: Window) -> bool:
+        part, weeks = window
+        found = [
+            (grid.inside(part, inside)[1], (part, inside) in told)
+            for year, (grid, told) in years.items()
+            if (inside := weeks.within(year)).weeks
+        ]
+        return sum(n for n, _ in found) >= SUPPRESS_BELOW and all(told or not n for n, told in found)
+
+    return may_tell
+
+
+def _comments_wanted(year: WeekRange, end: date, audiences: Sequence[tuple[Part, Every]]) -> Iterator[Window]:
+    """What digests up to a Monday tell of a year's comments. That something grew is taken to be told each week."""
+    last = min(end, year.end + timedelta(weeks=ROLLING_WEEKS))
+    for back in range((last - year.first).days // 7 - 1, -1, -1):
+        week = WeekRange(last - timedelta(weeks=back + 1), 1)
+        for part, every in audiences:
+            period = week if every == "week" else month_ending_by(week.end).weeks
+            if period.end == week.end:
+                for row in windows_of_comments(period):
+                    yield from ((part, inside) for window in row if (inside := window.within(year)).weeks)
 
 
 def _remembered(end: date) -> list[WeekRange]:
@@ -198,24 +228,18 @@ def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
     """
     ends = [end - timedelta(weeks=back) for back in range(REMEMBERED_WEEKS - 1, -1, -1)]
     years = [(EVERYBODY, WeekRange(day, 0).before(YEAR_WEEKS)) for day in ends]
-    told = _replayed(_Grid({(monday, "", ""): n for monday, n in sizes.items()}), [[year] for year in years])
-    return years[-1] in told
+    return years[-1] in _replayed(_Grid({(monday, "", ""): n for monday, n in sizes.items()}), years)
 
 
-def _replayed(grid: _Grid, wanted: Iterable[Sequence[Window]]) -> frozenset[Window]:
-    """What was told: each window is judged when a digest first wants it, and none that stands beside a refused one."""
-    ledger = Ledger(grid.sizes, watched=grid.named_sums())
+def _replayed(grid: _Grid, wanted: Iterable[Window], *, deep: bool = False) -> frozenset[Window]:
+    """What was told: each window is judged when a digest first wants it."""
+    ledger = Ledger(grid.sizes, watched=grid.named_sums(), deep=deep)
     judged: dict[Window, bool] = {}
-
-    def may(window: Window) -> bool:
-        if window not in judged:
-            cells, n = grid.inside(*window)
-            judged[window] = n >= SUPPRESS_BELOW and ledger.admit(cells)
-        return judged[window]
-
-    for row in wanted:
-        all(may(window) for window in row)
-    return frozenset(window for window, may_tell in judged.items() if may_tell)
+    for told in wanted:
+        if told not in judged:
+            cells, n = grid.inside(*told)
+            judged[told] = n >= SUPPRESS_BELOW and ledger.admit(cells)
+    return frozenset(told for told, may in judged.items() if may)
 
 
 class _Grid:
@@ -433,24 +457,28 @@ class TellingOfComments:
         named = (*digests, rule)
 
         @cache
-        def told(question: Question) -> frozenset[Window]:
-            audiences = [audience_of_comments(*one) for one in _audiences(named, question[2])]
-            return told_until(period.end, sizes[question], audiences)
+        def told(question: Question) -> Callable[[Window], bool]:
+            return comments_told_until(period.end, sizes[question], _audiences(named, question[2]))
 
-        self._told: Callable[[Question], frozenset[Window]] = told
+        self._told: Callable[[Question], Callable[[Window], bool]] = told
 
     def may_tell(self, instrument: str, stratum: Stratum) -> tuple[bool, bool]:
         """Whether the topics of the digest's window may be told, and those of its last week beside the four weeks
         before."""
         told = self._told((instrument, stratum.survey_kind, stratum.touchpoint, stratum.wording_id, stratum.lang))
-        window, grown = (all((self._part, one) in told for one in row) for row in windows_of_comments(self._period))
+        window, grown = (all(told((self._part, one)) for one in row) for row in windows_of_comments(self._period))
         return window, grown
 
 
 def weeks_of_comments(end: date) -> WeekRange:
-    """The weeks of which comments are counted to know what may be told of them up to a Monday: half a year, and what
-    the oldest digest looks back on."""
-    return WeekRange(end, 0).before(REMEMBERED_WEEKS + ROLLING_WEEKS)
+    """The weeks of which comments are counted to know what may be told of them up to a Monday: from the beginning of
+    the year in which the oldest comments of the last digest were written."""
+    first = year_of(_oldest_comment(end)).first
+    return WeekRange(first, (end - first).days // 7)
+
+
+def _oldest_comment(end: date) -> date:
+    return end - timedelta(weeks=ROLLING_WEEKS + 1)
 
 
 def _told_later(parts: set[Part], end: date) -> Iterator[tuple[Part, WeekRange]]:

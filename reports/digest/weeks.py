@@ -55,6 +55,11 @@ class WeekRange:
         """The weeks one by one."""
         return [WeekRange(self.first + timedelta(weeks=later), 1) for later in range(self.weeks)]
 
+    def within(self, other: WeekRange) -> WeekRange:
+        """Those of these weeks that are among others; none of them is a range of no weeks."""
+        first, end = max(self.first, other.first), min(self.end, other.end)
+        return WeekRange(first, max(0, (end - first).days // 7))
+
     def instants(self, tz: ZoneInfo) -> tuple[int, int]:
         """[start, end) in milliseconds."""
         return midnight_ms(self.first, tz), midnight_ms(self.end, tz)
@@ -164,3 +169,15 @@ def month_ending_by(monday: date) -> Period:
     first = monday.replace(day=1)
     month = _month(first)
     return month if month.weeks.end <= monday else _month((first - timedelta(days=1)).replace(day=1))
+
+
+def year_of(monday: date) -> WeekRange:
+    """The year that a week belongs to, as long as its twelve months: from the week that holds New Year's Day up to that
+    which holds the next one.
+
+    >>> year_of(date(2026, 12, 28)).first.isoformat(), year_of(date(2026, 12, 21)).first.isoformat()
+    ('2026-12-28', '2025-12-29')
+    """
+    year = (monday + timedelta(days=6)).year
+    first, end = _monday(date(year, 1, 1)), _monday(date(year + 1, 1, 1))
+    return WeekRange(first, (end - first).days // 7)
