@@ -17,8 +17,12 @@ import numpy as np
 from flows.days import local_date, midnight_ms
 from flows.state import State
 from reports.event_tables import LOOK_BACK_MS, EventTables, RawEvents
+from reports.kpi_figures import KpiSettings, Window
+from reports.kpi_lifetime import lifetime_values
+from reports.kpi_reach import drop_off
+from reports.kpi_support import SATISFACTION
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
-from reports.kpis import SATISFACTION, KpiSettings, Window, drop_off, kpis, lifetime_values
+from reports.kpis import kpis
 from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Linkage, Said, compare_all, given_answers
 from reports.look_back import AnswerWeeks, Cell, PerCell, deed_of, latest_answers, read_events
 from reports.metrics import InstrumentSpec, Result, parse_value

@@ -19,7 +19,8 @@ from flows.days import local_date
 from reports import procedures
 from reports.disclosure import told_again
 from reports.event_tables import EventTables, behaviours
-from reports.kpis import margins, sampled
+from reports.kpi_customers import margins
+from reports.kpi_figures import sampled
 from reports.metrics import Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.segments import DAY_MS, LOOK_BACK_MS, PSY_INSTRUMENTS, Given, attitudes, segments

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from reports import kpis, procedures
+from reports import procedures
 from reports.digest.response import rate
 from reports.digest.weeks import WeekRange
 from reports.disclosure import told_again
+from reports.kpi_figures import sampled
 from reports.metrics import Result, Span, record, sibling
 from storage.records import Case
 from storage.store import Tx
@@ -109,7 +110,7 @@ def _taken_back(case: Case) -> bool:
 
 def _first_reply(cases: list[Case], span: Span) -> Result:
     hours = [(case.replied_ms - case.opened_ms) / 3_600_000 for case in cases if case.replied_ms is not None]
-    found = kpis.sampled(hours, "median")
+    found = sampled(hours, "median")
     return record(
         "case_first_reply_h", "median", found, len(hours), form="hours", window=span, unit="per_event"
     ).shown()

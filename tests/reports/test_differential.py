@@ -17,7 +17,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from statsmodels.tools import add_constant
 
-from reports import kpis, linkage, procedures
+from reports import kpi_support, linkage, procedures
 from reports.drivers import lmg, rank_correlations
 from tests.examples import of_each_hundred
 
@@ -259,7 +259,7 @@ def test_the_parts_of_the_drivers_add_up_to_least_squares_on_ranks(drivers: int,
 def test_a_rank_correlation_is_scipys_with_ties(pairs: list[tuple[int, int]]) -> None:
     x, y = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
     assume(np.ptp(x) > 0 and np.ptp(y) > 0)
-    assert kpis.spearman(x, y).score == pytest.approx(stats.spearmanr(x, y).statistic, **LOOSE)
+    assert kpi_support.spearman(x, y).score == pytest.approx(stats.spearmanr(x, y).statistic, **LOOSE)
 
 
 @settings(deadline=None, max_examples=25)

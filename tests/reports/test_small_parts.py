@@ -19,7 +19,7 @@ from report_history import DAY_MS, TOKYO, History, digest_of, monday_ms, weeks_a
 from shop_events import MAY, bought, tables
 
 from reports.digest import DigestRule
-from reports.kpis import spending
+from reports.kpi_customers import spending
 from reports.linkage import FOLLOW_UP_MS, Said, compare_all, group_of
 from reports.metrics import Span
 from reports.portfolio import Account, portfolio_lines, portfolio_of
