@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -12,11 +13,13 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from reports.digest import DigestContext, DigestRule, Shop, gather
+from reports.digest import DigestContext, DigestRule, Shop, gather, parse_period, with_texts
+from reports.digest.comments import gather_commented
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
+from reports.reading import Readers
 from reports.render import render_slack, render_thread, render_voices
-from storage.records import Answer, Case, Customer, Digest, Event, Invitation, Job, Session
+from storage.records import Address, Answer, Case, Customer, Digest, Event, Invitation, Job, Session
 from storage.store import Tx, open_store
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -50,6 +53,7 @@ class History:
     invitations: list[Invitation] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     given_up: list[Job] = field(default_factory=list)
@@ -171,6 +175,13 @@ class History:
             )
         )  # fmt: skip
 
+    def bought(self, customer: str, at_ms: int, *, amount: int, linked: bool = True) -> None:
+        """A purchase; the first one of a customer makes them known, in LINE if `linked`."""
+        data = json.dumps({"order": f"o{next(self.numbers):06}", "amount": amount})
+        if linked and not any(event.customer_id == customer for event in self.events):
+            self.addresses.append(Address("line", "w", customer, customer, "chat", "linked", "ja", at_ms))
+        self.events.append(Event(f"e{next(self.numbers):06}", "purchase", at_ms, at_ms, customer, data))
+
     def case(
         self,
         *,
@@ -194,8 +205,11 @@ class History:
         everyone = {answer.customer_id for answer in self.answers}
         everyone |= {invitation.customer_id for invitation in self.invitations}
         everyone |= {case.customer_id for case in self.cases}
+        everyone |= {address.customer_id for address in self.addresses}
         for customer in sorted(everyone):
             tx.put_customer(Customer(customer, "", "ja", monday_ms()))
+        for address in self.addresses:
+            tx.put_address(address)
         for invitation in self.invitations:
             tx.put_invitation(invitation)
         for session in self.sessions:
@@ -228,12 +242,18 @@ async def digest_of(
     now_ms: int = NOW_MS,
     tz: ZoneInfo = TOKYO,
     trials: Sequence[Trial] = (),
+    comments: bool = False,
 ) -> DigestContext:
-    """The digest of a history, through a real database file."""
+    """The digest of a history, through a real database file; its words and topics if `comments`."""
     store = await open_store(f"sqlite:///{folder / 'koe.db'}", now_ms=now_ms)
     try:
         await store.write(history.store)
         specs = specs_of(bundled_instruments())
+        commented = None
+        if comments:
+            commented = await store.read(
+                lambda tx: gather_commented(tx, shop=shop, digest_rule=rule, period=parse_period(week), tz=tz)
+            )
         gathered = await store.read(
             lambda tx: gather(
                 tx,
@@ -248,4 +268,4 @@ async def digest_of(
         )
     finally:
         await store.close()
-    return gathered.computed()
+    return gathered.computed() if commented is None else with_texts(gathered.computed(), commented.texts(Readers()))

@@ -37,15 +37,37 @@ from reports.digest.care import business_days_later
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Stratum
-from reports.render import render_json, render_slack, render_text, render_thread
+from reports.render import render_json, render_slack, render_text, render_thread, render_voices, render_voices_text
 from storage.records import Digest
 
 STORED = Path(__file__).parent / "digests"
 
 
 def normal(h: History) -> None:
-    h.nps(180, 80, 400)
-    h.nps(100, 100, 400, monday=weeks_ago(1))
+    """Every part of a weekly digest has something to say: comments, cases and purchases beside the scores."""
+    h.nps(130, 40, 310)
+    h.nps(70, 70, 340, monday=weeks_ago(1))
+    for monday, rating, words, times in (
+        (MONDAY, 9, "包装がとてもていねいでした。", 24),
+        (MONDAY, 9, "すぐに届いて助かりました。", 16),
+        (MONDAY, 9, "スタッフの方の説明が親切でした。", 10),
+        (MONDAY, 5, "届くのが予定より遅れました。", 24),
+        (MONDAY, 5, "送料が高いと感じました。", 16),
+        (weeks_ago(1), 9, "すぐに届いて助かりました。", 20),
+        (weeks_ago(1), 9, "スタッフの方の説明が親切でした。", 10),
+        (weeks_ago(1), 5, "届くのが予定より遅れました。", 12),
+        (weeks_ago(1), 5, "送料が高いと感じました。", 18),
+    ):
+        for _ in range(times):
+            h.comment(words, rating, monday=monday)
+    for n in range(14):
+        opened = monday_ms() + n * 8 * HOUR_MS
+        settled = {"settled_ms": opened + 30 * HOUR_MS, "replied_ms": opened + (2 + n) * HOUR_MS} if n < 11 else {}
+        h.case(opened_ms=opened, due_ms=opened + 2 * DAY_MS, after="solved" if n < 10 else "", **settled)
+    for week in range(8):  # six new customers each
+        for n in range(6 * week, 6 * week + 40 + 2 * week):
+            at_ms = monday_ms(weeks_ago(7 - week)) + DAY_MS + n
+            h.bought(f"b{n:03}", at_ms, amount=4_000 + 100 * (n % 20), linked=n % 8 != 0)
     h.scores("sat5", {5: 60, 4: 100, 3: 30, 2: 10, 1: 5})
     h.scores("sat5", {5: 30, 4: 100, 3: 50, 2: 10, 1: 5}, monday=weeks_ago(1))
     h.scores("affinity", {5: 20, 4: 20, 3: 16, 2: 4})
@@ -156,10 +178,12 @@ def scene(name: str) -> History:
 
 @pytest.mark.parametrize("name", list(SCENES))
 async def test_the_digest_reads_as_stored_and_is_a_message_that_slack_takes(name: str, tmp_path: Path) -> None:
-    context = await digest_of(scene(name), tmp_path)
+    context = await digest_of(scene(name), tmp_path, comments=True)
     for language in ("ja", "en"):
         in_language = replace(context, language=language, brand=SHOP.brand[language])  # type: ignore[arg-type]
         text = render_text(in_language)
+        if render_voices(in_language) is not None:
+            text += "\n" + render_voices_text(in_language)
         stored = STORED / f"{name.replace(' ', '_').replace('=', '')}.{language}.txt"
         if os.environ.get("REWRITE_DIGESTS"):
             stored.parent.mkdir(exist_ok=True)
