@@ -17,6 +17,7 @@ from datetime import date, timedelta, tzinfo
 
 from flows.days import local_date, midnight_ms
 from reports.answers_file import Row, instant_ms
+from reports.careless import Careless, acquiescence, indices_without, score_without
 from reports.drivers import DriverAnalysis, analyse, is_touchpoint, is_wanted
 from reports.event_tables import EventTables, behaviours
 from reports.file_quality import Suspects
@@ -28,6 +29,7 @@ from reports.metrics import (
     INTERVAL_BOUND,
     SUPPRESS_BELOW,
     InstrumentSpec,
+    Key,
     Result,
     Span,
     Stratum,
@@ -39,19 +41,9 @@ from reports.metrics import (
     record,
     sibling,
 )
-from reports.quality import (
-    SATISFACTION,
-    Careless,
-    Key,
-    Quality,
-    Shape,
-    acquiescence,
-    channel_consistency,
-    indices_without,
-    score_without,
-    shapes,
-)
+from reports.quality import Quality
 from reports.respondents import Respondents
+from reports.scale_use import SATISFACTION, Shape, channel_consistency, shapes
 from reports.segments import (
     PSY_INSTRUMENTS,
     Given,

@@ -26,7 +26,7 @@ from reports.metrics import (
     Span,
     Stratum,
 )
-from reports.quality import sentences as quality_sentences
+from reports.quality_words import sentences as quality_sentences
 from reports.segments import (
     group_name,
     group_variant,

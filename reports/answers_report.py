@@ -40,9 +40,7 @@ from reports.metrics import (
     measure,
     off_interval,
 )
-from reports.quality import (
-    Quality,
-)
+from reports.quality import Quality
 from reports.reading import Readers
 from reports.segments import (
     DAY_MS,

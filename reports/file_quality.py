@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from reports.answers_file import Row
+from reports.careless import MS_PER_QUESTION, SAME_ITEMS
 from reports.metrics import InstrumentSpec
-from reports.quality import MS_PER_QUESTION, SAME_ITEMS
 from reports.sittings import Together, together
 
 

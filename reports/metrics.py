@@ -21,6 +21,8 @@ from reports.values import Parsed, parse_multi, parse_scale, parse_yes_no
 SPEC_VERSION = "1.0"
 SUPPRESS_BELOW = 10
 CAUTION_BELOW = 30
+CHECK_ALPHA = 0.05
+"""How often a check of the data finds a difference where there is none."""
 CLUSTERED_ABOVE = 0.10
 """Share of customers with several answers above which these are no independent sample."""
 
@@ -105,6 +107,10 @@ class Stratum:
     wording_id: str = ""
     label_set: str = ""
     lang: str = ""
+
+
+Key = tuple[str, Stratum]
+"""Instrument, and what is never pooled; `lang` is left out of it."""
 
 
 @dataclass(frozen=True, slots=True)

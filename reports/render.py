@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from reports import drivers, kpi_report, quality
+from reports import drivers, kpi_report, quality_words
 from reports.benchmarks import sentence
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.digest.history import foremost
@@ -156,7 +156,7 @@ class _Parts:
     def checks(self) -> str:
         """Whether the answers can be trusted; "" where every check is fine."""
         context = self._context
-        return self.part("quality", pieces=quality.sentences(context.quality, context.specs, context.language))
+        return self.part("quality", pieces=quality_words.sentences(context.quality, context.specs, context.language))
 
     def notes(self) -> str:
         """What to know when reading the numbers, the corrections that did not stand under the headline, what is not

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reports.benchmarks import Benchmark, Standing
+from reports.careless import Careless
 from reports.digest import Comparison, DigestContext, IndexLine, IndexRow, LineMessages, Row
 from reports.digest.care import Care
 from reports.digest.context import Missing
@@ -27,7 +28,7 @@ from reports.linkage import Compared, Linkage
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, Tally, difference, measure, record, statistics_of
 from reports.portfolio import Portfolio
 from reports.procedures import Difference, Estimate, mean, share
-from reports.quality import Careless, Quality
+from reports.quality import Quality
 from reports.trust import BEHAVIOURS
 from reports.views import EVERYBODY, HeatRow, Point, Scope, Trend, View, Views
 from reports.vocabulary import Topic

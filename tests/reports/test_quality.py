@@ -15,25 +15,14 @@ from msgspec import structs
 from report_history import DAY_MS, HOUR_MS, SHOP, WEEKLY, History, digest_of, monday_ms, weeks_ago
 from scipy import stats
 
+from reports.careless import acquiescence, is_straightline, people_of, score_without
 from reports.event_tables import event_tables
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span, Stratum, Tally, measure
-from reports.quality import (
-    Profile,
-    acquiescence,
-    channel_consistency,
-    early_and_late,
-    is_straightline,
-    nonresponse,
-    people_of,
-    places_of,
-    profiles_of,
-    score_without,
-    sentences,
-    shapes,
-    standardised_difference,
-)
+from reports.nonresponse import Profile, early_and_late, nonresponse, profiles_of, standardised_difference
+from reports.quality_words import sentences
 from reports.render import render_json, render_text, render_thread
+from reports.scale_use import channel_consistency, places_of, shapes
 from reports.segments import Deed
 from reports.sittings import Reply, Sitting, Words
 from storage.records import Event, Invited, RollupCell
