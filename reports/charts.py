@@ -632,6 +632,12 @@ def heat_map(
     foot = top + tall * len(rows) - (4 if beside else 24) + 12
     swatch = 22 if beside else 14
     start = right - swatch * _STEPS - 40
+    legend = say["heat_legend"].format(value="%" if form == "share" else say["value"])
+    if any(cell.value == "–" for row in drawn for cell in row.cells):
+        legend += say["heat_hidden"]
+    room = start - 16 - text_width(_tick_label(low), 11.5)
+    # below the scale where there is no room beside it
+    legend_y = foot + 10 if 12 + text_width(legend, 11.5) < room else foot + 30
     last = len(rows[0].points) - 1
     parts = {
         "rows": drawn,
@@ -639,15 +645,14 @@ def heat_map(
             SimpleNamespace(x=round(min(left + gap * (w + 0.5) - 1.5, right - text_width(day, 11.5) / 2), 1), label=day)
             for w, day in enumerate(days) if (last - w) % step_day == 0
         ],
-        "left": 12 if beside else 2, "swatch": swatch,
-        "legend": say["heat_legend"].format(value="%" if form == "share" else say["value"]),
+        "left": 12 if beside else 2, "swatch": swatch, "legend": legend, "legend_y": legend_y,
         "steps": [SimpleNamespace(css=f"k-h{step}", x=start + swatch * step) for step in range(_STEPS)],
         "foot": foot, "low_name": _tick_label(low), "high_name": _tick_label(high),
     }  # fmt: skip
     named = f"・{whose}" if whose and lang == "ja" else f", {whose}" if whose else ""
     title = say["heat"].format(metric=words.metric(spec), whose=named, weeks=len(days))
     table = Table((say["touchpoint"], *days), tuple(lines))
-    return Chart(title, say["heat_desc"], lang, width, int(foot + 24), table, "heat", parts)
+    return Chart(title, say["heat_desc"], lang, width, int(legend_y + 14), table, "heat", parts)
 
 
 def _step(score: float, low: float, high: float) -> int:
@@ -782,7 +787,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "drivers": "要因の優先度（n={n}）",
         "drivers_desc": "横軸は重要度、縦軸は評価です。番号は優先順です。",
         "heat": "接点と週：{metric}{whose}（{weeks}週）",
-        "heat_legend": "上：{value}　下：n　–：表示なし",
+        "heat_legend": "上：{value}　下：n",
+        "heat_hidden": "　–：表示なし",
         "value": "値",
         "heat_desc": "行は接点、列は週です。濃いほど値が高いことを示します。",
         "spark": "{name}の推移（{weeks}週）",
@@ -827,7 +833,8 @@ _SAY: dict[Language, dict[str, str]] = {
         "drivers": "What to work on first (n={n})",
         "drivers_desc": "Importance to the right, rating upwards. Numbers are the order of priority.",
         "heat": "Touchpoints by week: {metric}{whose} ({weeks} weeks)",
-        "heat_legend": "Above: {value}, below: n, –: not shown",
+        "heat_legend": "Above: {value}, below: n",
+        "heat_hidden": ", –: not shown",
         "value": "value",
         "heat_desc": "Rows are touchpoints, columns are weeks. Darker is higher.",
         "spark": "{name} week by week ({weeks} weeks)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from datetime import date
 from itertools import combinations
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, measure, record, tally
 from reports.page import CHART_AT
 from reports.procedures import share
-from reports.views import EVERYBODY
+from reports.views import EVERYBODY, HeatRow, Point, Trend
+from reports.words import Language
 
 NPS = specs_of(bundled_instruments())["nps"]
 
@@ -210,3 +212,32 @@ def test_axes_cover_what_they_show(low: float, high: float) -> None:
 def test_long_names_are_cut_to_their_place() -> None:
     assert charts.fitting("渋谷駅前スクランブル交差点店", 100) == "渋谷駅前スク…"
     assert charts.text_width(charts.fitting("x" * 500, 100)) <= 100
+
+
+def week_of(place: int, promoters: int) -> Point:
+    result, *_ = measure(NPS, tally(NPS, [("9", promoters), ("3", 40 - promoters)]))
+    return Point(date(2026, 10, 5 + 7 * place), "", result)
+
+
+@pytest.mark.parametrize("last", [10, 30])
+def test_the_label_of_the_last_week_stands_where_its_line_does_not_come_from(last: int) -> None:
+    chart = charts.trend(Trend(EVERYBODY, (week_of(0, 20), week_of(1, 20), week_of(2, last))), NPS, "ja")
+    assert chart is not None
+    point = chart.parts["points"][-1]
+    assert (point.label_y > point.y) is (last < 20)
+    assert 0 < point.label_y < chart.parts["bottom"]
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+@pytest.mark.parametrize("width", [charts.WIDTH, charts.NARROW])
+def test_what_a_heat_map_s_cells_say_keeps_off_its_scale(lang: Language, width: int) -> None:
+    few = Point(date(2026, 10, 19), "few")
+    row = HeatRow(Stratum("transactional", "purchase"), (week_of(0, 20), week_of(1, 35), few))
+    chart = charts.heat_map([row], NPS, lang, width=width)
+    assert chart is not None
+    parts = chart.parts
+    assert ("表示なし" if lang == "ja" else "not shown") in parts["legend"]
+    ends = parts["left"] + charts.text_width(parts["legend"], 11.5)
+    scale = parts["steps"][0].x - 8 - charts.text_width(parts["low_name"], 11.5)
+    assert ends < scale or parts["legend_y"] > parts["foot"] + 24
+    assert parts["legend_y"] < chart.height
