@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from flows.flow import Rules
@@ -41,6 +41,9 @@ def builtin_library(
     Raises:
         DefinitionErrors: with every problem of the shop's files.
     """
+    rules = rules or Rules()
+    if not (deck or instruments or blocks):
+        return _as_it_comes(rules).over(flows)
     base = builtin_definitions()
     replaced = {source.data.get("id") for source in flows}
     return load_library(
@@ -48,8 +51,15 @@ def builtin_library(
         instruments=(*_without(base.instruments, instruments), *instruments),
         blocks=(*_without(base.blocks, blocks), *blocks),
         flows=(*(source for source in base.flows if source.data.get("id") not in replaced), *flows),
-        rules=rules or Rules(),
+        rules=rules,
     )
+
+
+@lru_cache(maxsize=4)
+def _as_it_comes(rules: Rules) -> Library:
+    """Ours alone; most shops have texts and instruments of ours, and are read more than once by a command."""
+    base = builtin_definitions()
+    return load_library(deck=base.deck, instruments=base.instruments, blocks=base.blocks, flows=base.flows, rules=rules)
 
 
 def _without(sources: Sequence[Source], over: Sequence[Source]) -> list[Source]:

@@ -137,6 +137,20 @@ class Library:
             raise DefinitionErrors(problems)
         return flow
 
+    def over(self, flows: Sequence[Source]) -> Library:
+        """This library with the flows of these files, each in place of one that has its id.
+
+        Raises:
+            DefinitionErrors: with every problem of the files.
+        """
+        problems: list[Problem] = []
+        built = _load_flows(flows, self, problems)
+        if problems:
+            raise DefinitionErrors(problems)
+        replaced = {str(source.data.get("id")) for source in flows}
+        kept = {flow_id: flow for flow_id, flow in self.flows.items() if flow_id not in replaced}
+        return replace(self, flows=kept | built)
+
     def flow_from(self, definition: str) -> Flow:
         """The flow of a stored revision, exactly as it was asked (sentences around the questions are today's).
 
@@ -166,25 +180,31 @@ def load_library(
     problems: list[Problem] = []
     texts = _load_deck(deck, problems)
     known = _load_instruments(instruments, texts, problems)
-    built: dict[str, Flow] = {}
-    library = Library(built, known, _load_blocks(blocks, known, problems), texts, rules)
+    library = Library({}, known, _load_blocks(blocks, known, problems), texts, rules)
     missing = [text_id for text_id in NEEDED_TEXTS if not texts.has(text_id)]
     if missing:
         where = deck[0].name if deck else "copy deck"
         problems.append(Problem(where, 0, f"the copy deck lacks {', '.join(missing)}"))
+    built = _load_flows(flows, None if missing else library, problems)
+    if problems:
+        raise DefinitionErrors(problems)
+    return replace(library, flows=built)
+
+
+def _load_flows(sources: Sequence[Source], library: Library | None, problems: list[Problem]) -> dict[str, Flow]:
+    """Flows by id; without a library to read them with, only ids that stand twice are looked for."""
+    built: dict[str, Flow] = {}
     seen: dict[str, Source] = {}
-    for source in flows:
+    for source in sources:
         flow_id = str(source.data.get("id"))
         if flow_id in seen:
             problems.append(source.problem(("id",), f"flow `{flow_id}` is also defined in {seen[flow_id].name}"))
             continue
         seen[flow_id] = source
-        flow = _load_flow(source, library, problems) if not missing else None
+        flow = _load_flow(source, library, problems) if library is not None else None
         if flow is not None:
             built[flow.id] = flow
-    if problems:
-        raise DefinitionErrors(problems)
-    return library
+    return built
 
 
 def _load_flow(

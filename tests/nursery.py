@@ -27,8 +27,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from flows.builtin import builtin_definitions
-
 ROOT = Path(__file__).resolve().parents[1]
 
 Program = Literal["koe", "reports"]
@@ -339,8 +337,12 @@ def _serve(modules: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in modules:
         importlib.import_module(name)
-    # Koe's own flows and texts, the same for every process
-    builtin_definitions()
+    # Koe's own flows and texts, the same for every process of a shop without rules of its own
+    from bot.config import Unhappy
+    from bot.loading import rules_of
+    from flows.builtin import builtin_library
+
+    builtin_library(rules_of(Unhappy()))
     if "reports.__main__" in modules:
         _read_for_reports()
     gc.freeze()
