@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -23,18 +23,18 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 
 from reports import charts, drivers
-from reports.charts import Chart, between, why
-from reports.digest import Comparison, DigestContext, Row
+from reports.charts import Chart, why
+from reports.digest import DigestContext, Row
 from reports.figures import kpi_figures
-from reports.formulas import figure_formula
 from reports.kpi_report import metric_name
 from reports.kpi_words import kpi_flag, kpi_variant
-from reports.metrics import Form, InstrumentSpec, Result, Span, statistics_of
+from reports.metrics import Result, Span
 from reports.page_how import How, Terms
-from reports.procedures import BOOTSTRAP_ROUNDS
+from reports.page_labels import BLOCK_TITLES, LABELS, WHOLES
+from reports.page_numbers import Number, Numbers
 from reports.render import page_words
 from reports.templating import BOLD_OFF, BOLD_ON, PAGE, SCRIPT, STYLE, clean, file_text, html_templates
-from reports.views import EVERYBODY, Scope, View, Views
+from reports.views import EVERYBODY, Scope, Views
 from reports.words import Language, Words
 
 CHART_AT: Final = 3
@@ -114,8 +114,9 @@ class _Page:
         self._context = context
         self._views = views
         self._lang: Language = context.language
-        self._say = _SAY[context.language]
+        self._say = LABELS[context.language]
         self._words = Words(context.language, limits=context.limits)
+        self._numbers = Numbers(self._words)
         self._how = How(context, self._say)
         self._figures = 0
 
@@ -170,7 +171,7 @@ class _Page:
         window = self._words.window(first, context.week_end)
         if part == "kpis" and kpis is not None:
             window = self._words.span(kpis)
-        return _WHOLE[self._lang][part].format(window=window)
+        return WHOLES[self._lang][part].format(window=window)
 
     def _figured(self, *draws: Callable[..., Chart | None], how: Terms | None = None) -> list[SimpleNamespace]:
         """Each chart, drawn for a desk and for a phone; those without anything to draw are left out."""
@@ -191,7 +192,7 @@ class _Page:
         for view in self._views.views:
             place = self._views.scopes.index(view.scope)
             spec = self._views.spec
-            number = self._view_number(self._whose(view.scope), view, spec, big=True)
+            number = self._numbers.of_view(self._whose(view.scope), view, spec, big=True)
             drawn = (charts.shares, charts.distribution) if view.results else ()
             figures = self._figured(*(partial(draw, view.results, spec, self._lang) for draw in drawn), how=number.how)
             first, end = date.fromisoformat(view.window.start), date.fromisoformat(view.window.end)
@@ -209,20 +210,13 @@ class _Page:
             )
         return panels
 
-    def _view_number(self, name: str, view: View, spec: InstrumentSpec, *, big: bool = False) -> SimpleNamespace:
-        if view.results:
-            return self._number(name, view.results[0], spec, big=big)
-        how = self._unmade(view.hidden, spec)
-        score = why(view.hidden, self._lang)
-        return SimpleNamespace(name=name, big=big, off=True, score=score, around=[], how=how, notes=[])
-
     def _trends(self) -> list[SimpleNamespace]:
         found = []
         for place, scope in enumerate(self._views.scopes):
             whose = "" if scope == EVERYBODY else self._whose(scope)
             line = self._views.trend(scope)
             chart = partial(charts.trend, line, self._views.spec, self._lang, whose=whose)
-            how = self._how.points(self._plain_formula(self._views.spec), line.points)
+            how = self._how.points(self._numbers.formula(self._views.spec), line.points)
             found.append(SimpleNamespace(scope=place, first=place == 0, figures=self._figured(chart, how=how)))
         return found
 
@@ -235,17 +229,10 @@ class _Page:
         for place, scope in enumerate(views.scopes):
             rows = views.heat if scope == EVERYBODY else [row for row in views.heat_parts if row.scope == scope]
             whose = "" if scope == EVERYBODY else self._whose(scope)
-            how = self._how.points(self._plain_formula(spec), [point for row in rows for point in row.points])
+            how = self._how.points(self._numbers.formula(spec), [point for row in rows for point in row.points])
             figures = self._figured(partial(charts.heat_map, rows, spec, self._lang, whose=whose), how=how)
             found.append(SimpleNamespace(scope=place, first=place == 0, figures=figures))
         return found if any(heat.figures for heat in found) else []
-
-    def _plain_formula(self, spec: InstrumentSpec) -> str:
-        """The formula of an instrument's leading statistic, without the counts of one window."""
-        leading = statistics_of(spec)[0]
-        banded = spec.kind == "scale" and leading.form == "share" and leading.positive
-        formula = self._say["plain_top" if banded else f"plain_{leading.form}"]
-        return formula.format(good=_codes(leading.positive, self._lang), bad=_codes(leading.negative, self._lang))
 
     def _whose(self, scope: Scope) -> str:
         match scope.dimension:
@@ -284,7 +271,7 @@ class _Page:
                     metric=self._words.metric(self._views.spec), weeks=self._period(weeks)
                 )
                 how = self._how.numbers(
-                    self._plain_formula(self._views.spec), [row[1] for row in rows], [v.hidden for v in chosen]
+                    self._numbers.formula(self._views.spec), [row[1] for row in rows], [v.hidden for v in chosen]
                 )
                 figures = self._figured(partial(charts.intervals, title, rows, self._views.spec, self._lang), how=how)
                 if figures:
@@ -325,7 +312,7 @@ class _Page:
                     first=False,
                     window=self._words.span(lead.window),
                     whose=self._whose(lead.scope),
-                    numbers=[self._view_number(self._name(row), view, row.spec) for row, view in seen],
+                    numbers=[self._numbers.of_view(self._name(row), view, row.spec) for row, view in seen],
                 )
             )
         return found
@@ -344,11 +331,11 @@ class _Page:
             name += f" [{' '.join(part for part in (at.wording_id, at.label_set) if part)}]"
         return name
 
-    def _row(self, row: Row) -> SimpleNamespace:
-        number = self._number(self._name(row), row.result, row.spec)
+    def _row(self, row: Row) -> Number:
+        number = self._numbers.of(self._name(row), row.result, row.spec)
         if row.target is not None:
             number.notes.append(self._say["target"].format(value=self._words.value(row.target, row.result.form)))
-        number.how += self._moved(row.change, row.result)
+        number.how += self._numbers.moved(row.change, row.result)
         if row.change.verdict != "none" and row.change.delta is not None:
             number.notes.append(
                 self._say["verdict"].format(
@@ -357,11 +344,11 @@ class _Page:
             )
         return number
 
-    def _indices(self) -> list[SimpleNamespace]:
+    def _indices(self) -> list[Number]:
         from reports.indices import own_label, variant_name
 
         return [
-            self._number(
+            self._numbers.of(
                 f"{own_label(row.battery, self._lang)} {variant_name(row.battery, line.result.variant, self._lang)}",
                 line.result,
                 None,
@@ -369,121 +356,6 @@ class _Page:
             for row in self._context.indices
             for line in row.lines
         ]
-
-    def _number(self, name: str, result: Result, spec: InstrumentSpec | None, *, big: bool = False) -> SimpleNamespace:
-        say, words = self._say, self._words
-        if result.status in ("suppressed", "no_data"):
-            hidden = "few" if result.status == "suppressed" else "none"
-            if "sibling" in result.flags:
-                hidden = "derivable"
-            return SimpleNamespace(
-                name=name, big=big, off=True, score=why(hidden, self._lang), around=[], notes=[],
-                how=self._unmade(hidden, spec, form=result.form, figure=self._figure_formula(result)),
-            )  # fmt: skip
-        if result.score is None:
-            return SimpleNamespace(
-                name=name, big=big, off=True, score=say["no_score"], around=[], notes=[], how=self._made(result, spec)
-            )
-        around = [f"{say['ci']} {between(result, words)}"] if between(result, words) else []
-        around.append(f"n={words.count(result.n_valid)}")
-        if result.status == "caution":
-            around.append(say["reference"])
-        return SimpleNamespace(
-            name=name,
-            big=big,
-            off=False,
-            score=words.score(result),
-            around=around,
-            notes=[_first_up(words.basis(spec, result))] if spec is not None else [],
-            how=self._made(result, spec),
-        )
-
-    def _unmade(
-        self, hidden: str, spec: InstrumentSpec | None, *, form: Form = "share", figure: str = ""
-    ) -> list[tuple[str, str]]:
-        """How a number that is not there would be made, and why it is not; never of how many answers."""
-        say = self._say
-        n = say[f"n_{hidden}"]
-        plain = figure or say.get(f"formula_{form}_plain", say["formula_plain"]).format(n=n)
-        return [
-            (say["formula"], plain if spec is None else self._plain_formula(spec)),
-            (say["in_out"], say["counts_hidden"].format(n=n)),
-            (say["not_shown"], say[f"why_{hidden}"]),
-        ]
-
-    def _made(self, result: Result, spec: InstrumentSpec | None) -> list[tuple[str, str]]:
-        """Formula, counts in and out, what was left out and why."""
-        say, words = self._say, self._words
-        terms = [(say["formula"], self._formula(result, spec))]
-        if result.window.start and result.window.end:
-            first, end = date.fromisoformat(result.window.start), date.fromisoformat(result.window.end)
-            terms.append((say["window"], words.window(first, end)))
-        terms.append((say["unit"], say[f"unit_{result.unit}"]))
-        figure = bool(self._figure_formula(result))
-        counted = say["counts_figure" if figure else "counts"].format(
-            n=words.count(result.n_valid),
-            missing=words.count(result.n_missing),
-            invalid=words.count(result.n_invalid),
-            superseded=words.count(result.n_superseded),
-        )
-        terms.append((say["in_out"], counted))
-        method = _METHODS[self._lang].get(result.ci_method, "").format(rounds=BOOTSTRAP_ROUNDS)
-        if result.ci_low is not None and method:
-            terms.append((say["ci"], method))
-        elif result.ci_low is None:
-            terms.append((say["ci"], say["no_ci_count" if result.form == "count" else "no_ci"]))
-        terms.append((say["not_shown"], say["all_shown"] if result.status == "ok" else say["why_caution"]))
-        return terms
-
-    def _formula(self, result: Result, spec: InstrumentSpec | None) -> str:
-        say, words = self._say, self._words
-        if spec is not None and result.counts and spec.kind == "scale" and result.form in ("net", "share"):
-            good = [code for code in range(spec.low, spec.high + 1) if code in spec.positive]
-            bad = [code for code in range(spec.low, spec.high + 1) if code in spec.negative]
-            up = sum(result.counts.get(str(code), 0) for code in good)
-            down = sum(result.counts.get(str(code), 0) for code in bad)
-            numbers = {
-                "good": _codes(good, self._lang),
-                "bad": _codes(bad, self._lang),
-                "up": words.count(up),
-                "down": words.count(down),
-                "n": words.count(result.n_valid),
-                "score": words.score(result),
-            }
-            if result.form == "net":
-                return say["formula_net"].format(**numbers)
-            if result.variant == "top2":
-                return say["formula_share"].format(**numbers)
-        if spec is not None and spec.kind == "yes_no" and result.counts:
-            return say["formula_yes"].format(
-                up=words.count(result.counts["yes"]), n=words.count(result.n_valid), score=words.score(result)
-            )
-        n = words.count(result.n_valid)
-        if figure := self._figure_formula(result):
-            yes = result.counts.get("yes") if result.form == "share" else None
-            shown = None if yes is None else say["formula_counts"].format(
-                up=words.count(yes), n=n, score=words.score(result)
-            )  # fmt: skip
-            return figure if shown is None else f"{figure}{say['colon']}{shown}"
-        return say.get(f"formula_{result.form}_plain", say["formula_plain"]).format(n=n)
-
-    def _figure_formula(self, result: Result) -> str:
-        return _first_up(figure_formula(result.metric, result.variant, self._lang))
-
-    def _moved(self, change: Comparison, result: Result) -> list[tuple[str, str]]:
-        say, words = self._say, self._words
-        if change.delta is None or change.low is None or change.high is None or change.p is None:
-            reason = f"moved_{change.why_not}"
-            return [(say["change"], say[reason])] if reason in say else []
-        told = say["moved"].format(
-            verdict=say[change.verdict],
-            delta=words.delta(change.delta, result.form),
-            interval=words.interval(change.low, change.high, result.form, change=True),
-            p=words.p_value(change.p),
-        )
-        if change.p_adjusted is not None:
-            told += say["adjusted"].format(p=words.p_value(change.p_adjusted))
-        return [(say["change"], told)]
 
     # ------------------------------------------------------------------------------------------------------ the rest
 
@@ -517,13 +389,13 @@ class _Page:
                 found.append((name, variant, result, weeks))
         return found
 
-    def _sparks(self) -> list[SimpleNamespace]:
+    def _sparks(self) -> list[Number]:
         """The figures of the shop that there are, each with its last weeks."""
-        found: list[SimpleNamespace] = []
+        found: list[Number] = []
         for name, variant, result, weeks in self._kpis():
             if result.status != "no_data":
                 whole_name = self._say["figure_of"].format(name=name, what=variant) if variant else name
-                number = self._number(whole_name, result, None)
+                number = self._numbers.of(whole_name, result, None)
                 number.short, number.what = name, variant
                 if result.score is None and result.status in ("caution", "ok"):
                     number.notes = [said for flag in result.flags if (said := kpi_flag(flag, self._lang))]
@@ -558,7 +430,7 @@ class _Page:
             "numbers": [("response_rate", context.response.rate), ("completion_rate", context.response.completion)],
         }
         found = []
-        for name, title in _BLOCKS[self._lang].items():
+        for name, title in BLOCK_TITLES[self._lang].items():
             if texts.get(name):
                 counted = [(n, r) for n, r in numbers.get(name, ()) if r.status != "no_data"]
                 found.append(
@@ -569,9 +441,9 @@ class _Page:
                         name=title,
                         lines=_lines(texts[name], title),
                         how=self._how.of(name),
-                        numbers=[self._number(self._say[n], r, None) for n, r in counted],
+                        numbers=[self._numbers.of(self._say[n], r, None) for n, r in counted],
                         cuts=self._answering() if name == "numbers" else [],
-                        whole=self._whole(name) if name in _WHOLE[self._lang] else "",
+                        whole=self._whole(name) if name in WHOLES[self._lang] else "",
                     )
                 )
         return found
@@ -586,7 +458,7 @@ class _Page:
                     window=self._words.window(self._context.week_start, self._context.week_end),
                 ),
                 numbers=[
-                    self._number(self._say[result.metric], result, None) for result in (part.rate, part.completion)
+                    self._numbers.of(self._say[result.metric], result, None) for result in (part.rate, part.completion)
                 ],
             )
             for part in self._views.answering
@@ -617,276 +489,3 @@ def _strong(line: str) -> Markup:
     for bold, _, after in marked:
         said += Markup("<strong>{}</strong>{}").format(clean(bold), clean(after))
     return said
-
-
-def _first_up(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _codes(codes: Iterable[int], lang: Language) -> str:
-    ends = sorted(codes)
-    return ("〜" if lang == "ja" else "–").join(map(str, sorted({ends[0], ends[-1]}))) if ends else ""
-
-
-# ----------------------------------------------------------------------------------------------------------- words
-
-_METHODS: dict[Language, dict[str, str]] = {
-    "ja": {
-        "add3": "調整Wald法（架空の3件を加えて計算）の95%信頼区間です。",
-        "wilson": "Wilson法の95%信頼区間です。",
-        "t": "t分布による95%信頼区間です。尺度の両端で打ち切ります。",
-        "bootstrap": "ブートストラップ法（{rounds:,}回）の95%信頼区間です。",
-        "cluster_bootstrap": "お客さま単位のブートストラップ法（{rounds:,}回）の95%信頼区間です。",
-    },
-    "en": {
-        "add3": "95% interval by the adjusted Wald method, with three imaginary answers added.",
-        "wilson": "95% interval by Wilson's method.",
-        "t": "95% interval by Student's t, cut at the ends of the scale.",
-        "bootstrap": "95% interval by bootstrap, {rounds:,} rounds.",
-        "cluster_bootstrap": "95% interval by bootstrap over customers, {rounds:,} rounds.",
-    },
-}
-_BLOCKS: dict[Language, dict[str, str]] = {
-    "ja": {
-        "numbers": "回答の状況",
-        "benchmarks": "公表された値との比較",
-        "segments": "お客さまの層",
-        "trust": "信頼残高",
-        "linkage": "KPIとの関連",
-        "experiments": "A/Bテスト",
-        "topics": "言葉と話題",
-        "care": "ご不満への対応",
-        "reach": "届く範囲",
-        "checks": "データの質",
-        "notes": "補足",
-    },
-    "en": {
-        "numbers": "Response",
-        "benchmarks": "Beside published figures",
-        "segments": "Customers in groups",
-        "trust": "Trust balance",
-        "linkage": "Link with KPIs",
-        "experiments": "A/B tests",
-        "topics": "Words and topics",
-        "care": "Unhappy customers",
-        "reach": "Reach",
-        "checks": "Data quality",
-        "notes": "Notes",
-    },
-}
-_WHOLE: dict[Language, dict[str, str]] = {
-    "ja": {
-        "lead": "このレポートの見出しです。絞り込みにかかわらず、全体・{window} の値です。",
-        "kpis": "全体・{window} の値です。業務の記録には、アンケートのセグメントと経路がありません。",
-        "drivers": "全体の値です。分けると、計算に必要な人数に足りなくなります。",
-        "numbers": "期間の選択によらず、{window} の値です。重なる期間を並べると、10件未満の値が引き算で分かります。",
-        "benchmarks": "全体の値です。公表された値は、お客さま全体についてのものです。",
-        "topics": "全体の値です。コメントは件数が少なく、分けると書いた方が推測されるおそれがあります。",
-        "segments": "全体の値です。1年分の回答と購入をお客さまごとに合わせ、セグメントや経路は1つに決まりません。",
-        "trust": "全体の値です。残高はお客さまごとの記録で、セグメントや経路は1つに決まりません。",
-        "linkage": "全体の値です。回答後の購入は、アンケートのセグメントや経路では分かれません。",
-        "experiments": "全体の値です。分けると、無作為の割り付けと登録した件数が保たれません。",
-        "care": "全体・{window} の値です。件数が少なく、分けるとお客さまが推測されるおそれがあります。",
-        "reach": "全体・{window} の値です。LINEの通数と購入の記録は、アンケートのセグメントでは分かれません。",
-        "checks": "全体・直近4週の値です。分けると、確認に必要な件数に足りなくなります。",
-    },
-    "en": {
-        "lead": "The headline of this report, whatever is chosen: everybody, {window}.",
-        "kpis": "Everybody, {window}: business records do not carry a survey's segments and channels.",
-        "drivers": "Everybody: parts would have fewer customers than the computation needs.",
-        "numbers": "Invitations of {window}, whatever period is chosen: overlapping periods could be subtracted from "
-        "each other, down to fewer than 10.",
-        "benchmarks": "Everybody: published figures are about all customers.",
-        "topics": "Everybody: comments are few, and in parts it could be guessed who wrote them.",
-        "segments": "Everybody: a year of answers and purchases by customer, who may belong to several segments.",
-        "trust": "Everybody: balances are kept by customer, who may belong to several segments and channels.",
-        "linkage": "Everybody: what was bought after an answer does not follow a survey's segments and channels.",
-        "experiments": "Everybody: parts would neither be drawn at random nor have the planned number.",
-        "care": "Everybody, {window}: cases are few, and in parts it could be guessed whose they are.",
-        "reach": "Everybody, {window}: LINE's own count and purchases do not follow a survey's segments.",
-        "checks": "Everybody, last 4 weeks: parts would have too few answers to be checked.",
-    },
-}
-"""What a part that cannot be cut says when a segment, a channel or another period is chosen."""
-_SAY: dict[Language, dict[str, str]] = {
-    "ja": {
-        "skip": "本文へ進む",
-        "computed": "集計：{at}",
-        "theme": "明るさを切り替え",
-        "filters": "表示の絞り込み",
-        "whose": "対象",
-        "period": "期間",
-        "week": "直近1週",
-        "weeks": "直近{weeks}週",
-        "everybody": "全体",
-        "segment": "セグメント",
-        "channel": "回答の経路",
-        "segments": "{metric}：セグメント別（{weeks}）",
-        "channels": "{metric}：回答の経路別（{weeks}）",
-        "panel": "{whose}（{window}）",
-        "no_trend": "推移を描ける週が2つありません。",
-        "derivable_note": "「非表示（逆算防止）」の値を出すと、ほかの値との引き算で10件未満の値が分かります。",
-        "left_out": "表示できる値のないセグメントと経路が{n}件あります。",
-        "metrics": "指標",
-        "metrics_left_out": "ほか{n}の指標は、絞り込みの対象外です（全体・このレポートの期間のみ）。",
-        "heat_whole": "期間の選択によらず、12週を表示しています。",
-        "kpi_window": "{window}・折れ線は直近8週",
-        "metrics_of": "{whose}・{window}",
-        "no_metrics": "この期間の指標はありません。",
-        "figure_of": "{name}（{what}）",
-        "no_numbers": "表示できる値がありません。",
-        "touchpoints": "接点ごとの推移",
-        "kpis": "KPI",
-        "no_kpis": "この期間の記録がない項目：{names}",
-        "list": "、",
-        "formula_count_plain": "期間内の件数（対象 {n}）",
-        "formula_money_plain": "金額の平均または中央値（対象 {n}）",
-        "formula_days_plain": "日数の平均または中央値（対象 {n}）",
-        "formula_hours_plain": "時間の平均または中央値（対象 {n}）",
-        "as_table": "表で見る",
-        "how": "計算方法",
-        "how_of": "：{name}",
-        "target": "目標 {value}",
-        "formula": "計算式",
-        "window": "期間",
-        "unit": "数え方",
-        "unit_latest_per_customer": "お客さま1人につき、期間内の最新の有効な回答1件を数えます。",
-        "unit_per_event": "1回の出来事ごとに1件を数えます。",
-        "unit_per_customer": "お客さま1人を1件と数えます。",
-        "in_out": "件数",
-        "counts": "有効 {n}・無回答 {missing}・無効 {invalid}・同じ方の以前の回答 {superseded}（有効のみ計算に使用）",
-        "counts_figure": "対象 {n}・必要な項目がなく除外 {missing}",
-        "no_ci_count": "数えた値のため、区間はありません。",
-        "ci": "95%信頼区間",
-        "no_ci": "区間は計算できません（件数が少ないか、回答がすべて同じです）。",
-        "not_shown": "非表示の扱い",
-        "all_shown": "30件以上のため、そのまま表示しています。",
-        "why_caution": "10〜29件のため、参考値として表示しています。",
-        "why_few": "10件未満のため、値・区間・内訳を表示しません。ファイルにも含めていません。",
-        "why_derivable": "ほかの値との引き算で10件未満の値が分かるため、表示しません。ファイルにも含めていません。",
-        "why_none": "この期間の回答はありません。",
-        "n_few": "10未満",
-        "n_derivable": "非表示",
-        "n_none": "0",
-        "counts_hidden": "有効 {n}",
-        "no_score": "計算できません",
-        "reference": "参考値",
-        "plain_net": "100 ×（{good}の件数 − {bad}の件数）÷ 有効な回答",
-        "plain_top": "100 ×（{good}の件数）÷ 有効な回答",
-        "plain_share": "100 ×（当てはまる回答の件数）÷ 有効な回答",
-        "plain_mean": "有効な回答の平均",
-        "formula_net": "100 ×（{good}の件数 {up} − {bad}の件数 {down}）÷ 有効 {n} = {score}",
-        "formula_share": "100 ×（{good}の件数 {up}）÷ 有効 {n} = {score}",
-        "formula_counts": "100 × {up} ÷ {n} = {score}",
-        "colon": "：",
-        "formula_yes": "100 ×（「はい」の件数 {up}）÷ 有効 {n} = {score}",
-        "formula_mean_plain": "有効な回答 {n}件の平均",
-        "formula_share_plain": "100 × 当てはまる件数 ÷ 全体 {n}",
-        "formula_index_plain": "{n}人の指数（0〜100）の平均",
-        "formula_plain": "{n}件から計算",
-        "change": "増減の判定",
-        "moved": "{verdict}（差 {delta}、95%信頼区間 {interval}、{p}）",
-        "adjusted": "。同時に調べた比較の数を調整した後は {p}",
-        "verdict": "前の期間から：{verdict}（{delta}）",
-        "rise": "有意に上昇",
-        "fall": "有意に低下",
-        "noise": "誤差の範囲",
-        "moved_no_earlier": "比べる期間の回答がありません。",
-        "moved_few_earlier": "比べる期間が10件未満のため、比べません。",
-        "moved_few_now": "10件未満のため、比べません。",
-        "moved_no_variance": "回答にばらつきがないため、判定できません。",
-        "response_rate": "回答率",
-        "completion_rate": "完了率",
-        "comma": "・",
-    },
-    "en": {
-        "skip": "Skip to the report",
-        "computed": "Computed {at}",
-        "theme": "Light or dark",
-        "filters": "What is shown",
-        "whose": "Whose answers",
-        "period": "Period",
-        "week": "last week",
-        "weeks": "last {weeks} weeks",
-        "everybody": "Everybody",
-        "segment": "Segments",
-        "channel": "Channels",
-        "segments": "{metric} by segment ({weeks})",
-        "channels": "{metric} by channel ({weeks})",
-        "panel": "{whose} ({window})",
-        "no_trend": "There are no two weeks to draw a line through.",
-        "derivable_note": "“Hidden (derivable)”: a number under ten could be computed from it by subtraction.",
-        "left_out": "Segments and channels without a number that may be shown: {n}.",
-        "metrics": "Metrics",
-        "metrics_left_out": "The choice above does not reach {n} more metrics: everybody, period of this report only.",
-        "heat_whole": "Twelve weeks, whatever period is chosen.",
-        "kpi_window": "{window}; the lines are of 8 weeks",
-        "metrics_of": "{whose}, {window}",
-        "no_metrics": "No metrics in this period.",
-        "figure_of": "{name} ({what})",
-        "no_numbers": "No number that may be shown.",
-        "touchpoints": "Touchpoints week by week",
-        "kpis": "KPIs",
-        "no_kpis": "Nothing recorded in this period: {names}",
-        "list": ", ",
-        "formula_count_plain": "Count in the period, out of {n}",
-        "formula_money_plain": "Mean or median amount of {n}",
-        "formula_days_plain": "Mean or median days of {n}",
-        "formula_hours_plain": "Mean or median hours of {n}",
-        "as_table": "As a table",
-        "how": "How is this computed?",
-        "how_of": " {name}",
-        "target": "Target {value}",
-        "formula": "Formula",
-        "window": "Period",
-        "unit": "Counting",
-        "unit_latest_per_customer": "One answer per customer: the latest valid one in the period.",
-        "unit_per_event": "One for each event.",
-        "unit_per_customer": "One for each customer.",
-        "in_out": "In and out",
-        "counts": "Valid {n}; skipped {missing}, invalid {invalid}, replaced by a later one {superseded} (not counted)",
-        "counts_figure": "Counted {n}; left out for want of a field {missing}",
-        "no_ci_count": "A count: it has no interval.",
-        "ci": "95% CI",
-        "no_ci": "No interval: too few answers, or all of them equal.",
-        "not_shown": "What is hidden",
-        "all_shown": "30 or more: shown plainly.",
-        "why_caution": "10 to 29: shown for reference only.",
-        "why_few": "Fewer than 10: score, interval and breakdown are not shown, and not in this file.",
-        "why_derivable": "With this number, one under ten could be computed by subtraction. It is not in this file.",
-        "why_none": "No answers in this period.",
-        "n_few": "fewer than 10",
-        "n_derivable": "(hidden)",
-        "n_none": "0",
-        "counts_hidden": "Valid {n}",
-        "no_score": "cannot be computed",
-        "reference": "for reference only",
-        "plain_net": "100 × (answers {good} − answers {bad}) ÷ valid answers",
-        "plain_top": "100 × answers {good} ÷ valid answers",
-        "plain_share": "100 × answers that match ÷ valid answers",
-        "plain_mean": "Mean of the valid answers",
-        "formula_net": "100 × (answers {good}: {up} − answers {bad}: {down}) ÷ valid {n} = {score}",
-        "formula_share": "100 × (answers {good}: {up}) ÷ valid {n} = {score}",
-        "formula_counts": "100 × {up} ÷ {n} = {score}",
-        "colon": ": ",
-        "formula_yes": "100 × (yes: {up}) ÷ valid {n} = {score}",
-        "formula_mean_plain": "Mean of {n} valid answers",
-        "formula_share_plain": "100 × those that match ÷ all {n}",
-        "formula_index_plain": "Mean of the index (0 to 100) of {n} respondents",
-        "formula_plain": "Computed from {n}",
-        "change": "Did it move",
-        "moved": "{verdict} (difference {delta}, 95% CI {interval}, {p})",
-        "adjusted": "; {p} after adjusting for the comparisons made together",
-        "verdict": "Against the period before: {verdict} ({delta})",
-        "rise": "significant rise",
-        "fall": "significant fall",
-        "noise": "within noise",
-        "moved_no_earlier": "No answers in the period before.",
-        "moved_few_earlier": "Not compared: fewer than 10 answers in the period before.",
-        "moved_few_now": "Not compared: fewer than 10 answers.",
-        "moved_no_variance": "Cannot be tested: all answers are equal.",
-        "response_rate": "Response rate",
-        "completion_rate": "Completion rate",
-        "comma": ", ",
-    },
-}

@@ -15,7 +15,7 @@ from PIL import Image
 from report_pages import busy_shop, views_of
 
 from bot.standins.blocks import validate_message
-from reports import charts, page
+from reports import charts, page, page_labels
 from reports.charts import DARK, LIGHT, Chart
 from reports.drivers import Driver, DriverAnalysis
 from reports.instruments import bundled_instruments, specs_of
@@ -60,7 +60,7 @@ async def test_japanese_titles_are_drawn_and_not_left_blank(tmp_path: Path) -> N
 
 def test_the_font_has_every_character_that_a_chart_or_a_page_can_say() -> None:
     known = set(TTFont(charts.font_file()).getBestCmap())
-    said = json.dumps([charts._SAY, charts._GROUPS, page._SAY, page._BLOCKS], ensure_ascii=False)
+    said = json.dumps([charts._SAY, charts._GROUPS, page_labels.LABELS, page_labels.BLOCK_TITLES], ensure_ascii=False)
     assert not {char for char in said if ord(char) not in known}
     # and of a shop's own words: every kanji of everyday and of names in JIS X 0208
     for row in range(16, 84):
