@@ -25,9 +25,9 @@ from reports.free_text import (
     analyse_comments,
     choose,
     distinctive_words,
-    free_text_lines,
     log_odds,
 )
+from reports.free_text_lines import free_text_lines
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span
 from reports.reading import Readers, Reading
