@@ -9,7 +9,6 @@ Source: docs/metrics.md ("Words and topics"); distinctive words: Monroe, Colares
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,11 +18,12 @@ from typing import Any, Literal
 import scipy
 
 from reports import procedures
+from reports.chosen_comments import SIDES, Chosen, choose, side_of
 from reports.comments import Comment, Weeks
 from reports.disclosure import side_by_side
 from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, Stratum, sibling, status_of
 from reports.procedures import Estimate
-from reports.reading import ExtraMissing, Reader, Readers, Reading
+from reports.reading import ExtraMissing, Reader, Readers, Reading, speaking_of
 from reports.vocabulary import Topic
 from reports.words import Language
 
@@ -37,11 +37,6 @@ LEAST_ZETA = 1.96
 MOST_WORDS = 10
 LEAST_VALIDITY = 0.3
 """Spearman's ρ of polarity and rating below which the polarity is not shown."""
-CHOSEN_PER_SIDE = 2
-_READABLE = range(8, 201)
-"""Characters of a comment that may be chosen: neither a shout nor an essay."""
-
-Side = Literal["promoter", "detractor"]
 
 
 # ----------------------------------------------------------------------------------------------- what comes back
@@ -108,32 +103,6 @@ class GrownTopic:
     high: float
     p: float
     p_adjusted: float
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A comment that may be shown inside the company, and why this one."""
-
-    side: Side
-    text: str
-    """Masked; data in every sink."""
-    why: Literal["topic", "drawn"]
-    """It speaks of a topic that its side names most, or was drawn from what is left."""
-    topic: Topic | None
-    quote_ok: bool
-
-    def reason(self, lang: Language) -> str:
-        """Why it was chosen, as a sentence."""
-        ja = lang == "ja"
-        side = {"promoter": "推奨者", "detractor": "批判者"}[self.side] if ja else f"{self.side}s"
-        if self.topic is not None:
-            name = self.topic.names[lang]
-            return (
-                f"{side}のコメントに多い「{name}」から選びました。"
-                if ja
-                else f"Drawn from comments of {side} on “{name}”, a topic they name often."
-            )
-        return f"{side}のコメントから無作為に選びました。" if ja else f"Drawn at random from comments of {side}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +388,7 @@ def _measured(
     if base.n < SUPPRESS_BELOW:
         return base
     readings = [read.of(comment) for comment in said]
-    sides = {side: [r for c, r in zip(said, readings, strict=True) if _side(c) == side] for side in _SIDES}
+    sides = {side: [r for c, r in zip(said, readings, strict=True) if side_of(c) == side] for side in SIDES}
     record = _recorder(base, segment)
     polar = [(reading.polarity, comment.rating) for comment, reading in zip(said, readings, strict=True)]
     rho, pairs = _validity(polar)
@@ -437,15 +406,6 @@ def _measured(
         detractor_words=dislikes,
         chosen=choose(list(zip(said, readings, strict=True)), reader.topics, seed=seed),
     )
-
-
-_SIDES: tuple[Side, ...] = ("promoter", "detractor")
-
-
-def _side(comment: Comment) -> Side | None:
-    if comment.rating is None:
-        return None
-    return "promoter" if comment.rating >= 9 else "detractor" if comment.rating <= 6 else None
 
 
 # -------------------------------------------------------------------------------------------- topics and polarity
@@ -469,7 +429,7 @@ def _recorder(base: FreeText, segment: str) -> _Record:
 def _topics(
     said: Sequence[Comment], readings: Sequence[Reading], topics: Mapping[str, Topic], record: _Record
 ) -> tuple[TopicShare, ...]:
-    named = _speaking(readings)
+    named = speaking_of(readings)
     names = sorted(named, key=lambda name: (-named[name], name))
     # who rated, by all the topics they speak of: from the ratings of all and of some topics those of a few might follow
     rated = Counter(
@@ -588,12 +548,8 @@ def _grown(
     now: Sequence[Reading], earlier: Sequence[Reading], topics: Mapping[str, Topic]
 ) -> tuple[GrownTopic, ...] | None:
     """The same of topics."""
-    risen = _risen(_speaking(now), len(now), _speaking(earlier), len(earlier))
+    risen = _risen(speaking_of(now), len(now), speaking_of(earlier), len(earlier))
     return None if risen is None else tuple(GrownTopic(topics[key], *rise) for key, rise in risen)
-
-
-def _speaking(readings: Iterable[Reading]) -> Counter[str]:
-    return Counter(topic for reading in readings for topic in reading.topics)
 
 
 _Rise = tuple[int, int, int, int, float, float, float, float, float]
@@ -622,57 +578,3 @@ def _risen(now: Counter[str], now_of: int, earlier: Counter[str], earlier_of: in
         if verdict.kept and found.delta > 0
     ]  # fmt: skip
     return sorted(risen, key=lambda pair: (pair[1][7], pair[0]))
-
-
-# ------------------------------------------------------------------------------------------------ chosen comments
-
-
-def choose(said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], *, seed: str) -> tuple[Chosen, ...]:
-    """As many comments of promoters as of detractors, at most two of each: of a side's most frequent topics one each,
-    else drawn. The same comments and seed give the same choice, in whatever order they come.
-
-    None at all unless either side has ten comments: with its side beside it, a comment is a cell of that side.
-    """
-    sides = {side: [pair for pair in said if _side(pair[0]) == side] for side in _SIDES}
-    if min(len(pairs) for pairs in sides.values()) < SUPPRESS_BELOW:
-        return ()
-    picked: dict[Side, list[Chosen]] = {}
-    for side in _SIDES:
-        # the same words from both sides say nothing about either
-        said_before = {comment.text for chosen in picked.values() for comment in chosen}
-        picked[side] = _pick(side, sides[side], topics, seed, last=said_before)
-    count = min(len(chosen) for chosen in picked.values())
-    return tuple(chosen for side in _SIDES for chosen in picked[side][:count])
-
-
-def _pick(
-    side: Side, said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], seed: str, *, last: set[str]
-) -> list[Chosen]:
-    def lot(pair: tuple[Comment, Reading]) -> bytes:
-        # a lot of its own for each comment: one more comment does not shuffle the others
-        return hashlib.sha256(f"{seed}\0{pair[0].text}".encode()).digest()
-
-    left = sorted(((_on_a_line(c), c, r) for c, r in said), key=lambda entry: lot((entry[1], entry[2])))
-    left = [entry for entry in left if len(entry[0]) in _READABLE]
-    left.sort(key=lambda entry: entry[0] in last)
-    named = _speaking(reading for _, reading in said)
-    out: list[Chosen] = []
-    texts: set[str] = set()
-    for name, _ in sorted(named.items(), key=lambda pair: (-pair[1], pair[0])):
-        if len(out) == CHOSEN_PER_SIDE:
-            break
-        found = next((e for e in left if name in e[2].topics and e[0] not in texts | last), None)
-        if found is not None:
-            texts.add(found[0])
-            out.append(Chosen(side, found[0], "topic", topics[name], found[1].quote_ok))
-    for text, comment, _ in left:
-        if len(out) == CHOSEN_PER_SIDE:
-            break
-        if text not in texts:
-            texts.add(text)
-            out.append(Chosen(side, text, "drawn", None, comment.quote_ok))
-    return out
-
-
-def _on_a_line(comment: Comment) -> str:
-    return " ".join(comment.text.split())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,6 +71,11 @@ class Reading:
         """(positive - negative) / (positive + negative), -1…1; None without a word that has a polarity."""
         hits = self.positive + self.negative
         return (self.positive - self.negative) / hits if hits else None
+
+
+def speaking_of(readings: Iterable[Reading]) -> Counter[str]:
+    """Topic → readings that speak of it."""
+    return Counter(topic for reading in readings for topic in reading.topics)
 
 
 class _Phrases(Generic[T]):

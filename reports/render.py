@@ -19,11 +19,12 @@ from typing import Any, Literal
 
 from reports import drivers, kpi_report, quality_words
 from reports.benchmarks import sentence
+from reports.chosen_comments import Chosen
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.digest.history import foremost
 from reports.digest.todo import grown_topics, todo_of
 from reports.figures import Figures, kpi_figures, linkage_figures, segment_figures
-from reports.free_text import Chosen, FreeTexts
+from reports.free_text import FreeTexts
 from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
 from reports.portfolio import portfolio_lines

@@ -16,6 +16,7 @@ from report_history import NOW_MS, SHOP, TOKYO, WEEK, History, weeks_ago
 from reports.__main__ import Request, make_digest
 from reports.answers_render import render_json, render_table
 from reports.answers_report import Measured, measure_file
+from reports.chosen_comments import choose
 from reports.comments import Comment, Gathered
 from reports.digest import DigestRule, WeekRange, gather_commented, parse_period, week_name
 from reports.digest.weeks import Period, month_ending_by
@@ -23,7 +24,6 @@ from reports.free_text import (
     FreeText,
     FreeTexts,
     analyse_comments,
-    choose,
     distinctive_words,
     log_odds,
 )
