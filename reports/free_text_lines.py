@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.free_text import LEAST_SIDE, FreeText, TopicShare
+from reports.compared_words import LEAST_SIDE
+from reports.free_text import FreeText, TopicShare
 from reports.metrics import Result
 from reports.rounding import rounded
 from reports.words import Language, Words, number

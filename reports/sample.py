@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from reports.benchmarks import Benchmark, Standing
 from reports.careless import Careless
 from reports.chosen_comments import Chosen
+from reports.compared_words import DistinctiveWord, FreshWord, GrownTopic
 from reports.digest import Comparison, DigestContext, IndexLine, IndexRow, LineMessages, Row
 from reports.digest.care import Care
 from reports.digest.context import Missing
@@ -21,7 +22,7 @@ from reports.digest.reach import Reach
 from reports.digest.response import Counts, Response, rate
 from reports.drivers import Driver, DriverAnalysis
 from reports.experiments import ArmPlan, ArmResult, Contrast, ExperimentReport, Trial
-from reports.free_text import DistinctiveWord, FreeText, FreeTexts, FreshWord, GrownTopic, TopicShare
+from reports.free_text import FreeText, FreeTexts, TopicShare
 from reports.instruments import bundled_instruments, specs_of
 from reports.kpi_figures import Window
 from reports.kpi_report import Hint, KpiReport

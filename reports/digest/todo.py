@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from reports.compared_words import GrownTopic
 from reports.digest.context import DigestContext
-from reports.free_text import GrownTopic
 from reports.kpi_report import Hint
 from reports.metrics import Result, Span
 

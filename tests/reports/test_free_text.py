@@ -18,14 +18,13 @@ from reports.answers_render import render_json, render_table
 from reports.answers_report import Measured, measure_file
 from reports.chosen_comments import choose
 from reports.comments import Comment, Gathered
+from reports.compared_words import distinctive_words, log_odds
 from reports.digest import DigestRule, WeekRange, gather_commented, parse_period, week_name
 from reports.digest.weeks import Period, month_ending_by
 from reports.free_text import (
     FreeText,
     FreeTexts,
     analyse_comments,
-    distinctive_words,
-    log_odds,
 )
 from reports.free_text_lines import free_text_lines
 from reports.instruments import bundled_instruments, specs_of
