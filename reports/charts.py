@@ -1,33 +1,23 @@
-"""Charts: one drawing for the page (SVG) and for Slack (a PNG of the same SVG), with the table behind it.
+"""The charts: what is reckoned of each, where its parts stand, and the table with the same numbers.
 
-Geometry is reckoned here, templates/charts/ draws. Colours are classes, so that one drawing serves light, dark and
-print; blue and orange stay apart for every kind of colour vision, and no chart says something by colour alone. The PNG
-is made with a font of our own that has the Japanese glyphs: a font of the machine may print blanks without an error.
-No sending, no "today"; the serving process never loads this module's renderer.
+No chart says something by colour alone. No sending, no "today".
 
 Source: docs/decisions/0018-one-drawing.md.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from reports.chart_labels import GROUPS, LABELS, why
+from reports.drawing import Chart, Table, fitting, text_width, ticks
 from reports.drivers import DriverAnalysis, name_of
 from reports.metrics import Form, InstrumentSpec, Result
 from reports.rounding import rounded
-from reports.templating import clean
 from reports.views import HeatRow, Point, Trend
 from reports.words import Language, Words
 
@@ -35,147 +25,9 @@ WIDTH = 680
 NARROW = 340
 """On a phone: the same chart drawn anew, for one that is shrunk cannot be read."""
 SPARK_WIDTH = 180
-PNG_SCALE = 2.0
-FONT_FAMILY = "IPAexGothic"
 SLACK_LABEL = 20
 SLACK_TITLE = 50
 _STEPS = 6
-
-Colours = Mapping[str, str]
-LIGHT: Colours = {
-    "paper": "#ffffff", "plot": "#f6f8fb", "ink": "#1b2430", "mute": "#515c6b", "grid": "#dfe4ea", "axis": "#8a94a3",
-    "accent": "#1d5fa6", "band": "#c9dcf2", "warm": "#b3530a", "pale": "#c3cad4", "on": "#ffffff", "off": "#eceff3",
-    "h0": "#eaf1fa", "h1": "#cadcf1", "h2": "#a2c3e6", "h3": "#6f9fd4", "h4": "#3a75b8", "h5": "#17508f",
-}  # fmt: skip
-"""Name → colour on white paper. Text reaches 4.5:1 on what it stands on; the browser test measures it."""
-DARK: Colours = {
-    "paper": "#14181e", "plot": "#1b2129", "ink": "#eef2f7", "mute": "#aab4c2", "grid": "#2b333e", "axis": "#7b8696",
-    "accent": "#7db4f0", "band": "#24405f", "warm": "#f0a35e", "pale": "#55606e", "on": "#10151b", "off": "#222932",
-    "h0": "#1d2b3b", "h1": "#20405f", "h2": "#235585", "h3": "#34699f", "h4": "#7db4f0", "h5": "#b4d6fa",
-}  # fmt: skip
-_RULES = """
-.chart text{font-family:%(font)s;font-size:13px;fill:%(ink)s}
-.chart .k-mute{fill:%(mute)s}.chart .k-small{font-size:11.5px}.chart .k-strong{font-weight:600}
-.chart .k-title{font-size:16px;font-weight:600}
-.chart .k-on{fill:%(on)s}
-.k-mid{text-anchor:middle}.k-end{text-anchor:end}
-.k-grid{stroke:%(grid)s;stroke-width:1}.k-axis{stroke:%(axis)s;stroke-width:1}.k-dash{stroke-dasharray:4 4}
-.k-plot{fill:%(plot)s}.k-band{fill:%(band)s}
-.k-line{fill:none;stroke:%(accent)s;stroke-width:2;stroke-linejoin:round}
-.k-dot{fill:%(accent)s;stroke:%(paper)s;stroke-width:1.5}.k-dot-open{fill:%(paper)s;stroke:%(accent)s;stroke-width:2}
-.k-bar{stroke:%(accent)s;stroke-width:3;stroke-linecap:round}.k-whisker{stroke:%(axis)s;stroke-width:1}
-.k-accent{fill:%(accent)s}.k-warm{fill:%(warm)s}.k-pale{fill:%(pale)s}.k-off{fill:%(off)s}
-.k-h0{fill:%(h0)s}.k-h1{fill:%(h1)s}.k-h2{fill:%(h2)s}.k-h3{fill:%(h3)s}.k-h4{fill:%(h4)s}.k-h5{fill:%(h5)s}
-"""
-
-
-def style(colours: Colours, *, font: str) -> str:
-    """The style sheet of every chart in one set of colours; the values may be CSS variables."""
-    return _RULES % {**colours, "font": font}
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What a chart shows, in words: for those who do not see it, and for copying."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawing that is not yet placed: the same chart may stand on a page and in Slack."""
-
-    title: str
-    desc: str
-    """What somebody reads instead of seeing it."""
-    lang: Language
-    width: int
-    height: int
-    table: Table
-    kind: str
-    parts: Mapping[str, Any] = field(repr=False)
-
-    def svg(self, id: str, *, heading: bool = False) -> Markup:  # noqa: A002 - what it becomes in the document
-        """The drawing; `id` is unique on the page, `heading` writes the title above it."""
-        templates = _templates()
-        body = Markup(templates.get_template(f"{self.kind}.svg.j2").render(**self.parts))  # noqa: S704 - autoescaped
-        drawn = templates.get_template("frame.svg.j2").render(c=self, body=body, id=id, heading=heading)
-        return Markup(drawn)  # noqa: S704 - our own template, autoescaped
-
-    def png(self) -> bytes:
-        """The same drawing on white paper with its title, twice as many pixels as units."""
-        import resvg_py
-
-        drawn: bytes = resvg_py.svg_to_bytes(
-            svg_string=str(self.svg("c", heading=True)),
-            style_sheet=style(LIGHT, font=FONT_FAMILY),
-            background=LIGHT["paper"],
-            skip_system_fonts=True,
-            font_files=[str(font_file())],
-            font_family=FONT_FAMILY,
-            sans_serif_family=FONT_FAMILY,
-            zoom=PNG_SCALE,
-        )
-        return bytes(drawn)
-
-
-def font_file() -> Path:
-    """IPAexGothic (IPA Font License), of the package that carries it; the package itself is not loaded."""
-    spec = importlib.util.find_spec("matplotlib_fontja")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("matplotlib-fontja is not installed: run `make` again, or install requirements/run.txt")
-    return Path(spec.origin).parent / "fonts" / "ipaexg.ttf"
-
-
-def _finalize(value: object) -> object:
-    """XML has no control characters, not even escaped; a half of a surrogate pair is no character."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return clean(value)
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("reports", "templates/charts"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-
-
-# -------------------------------------------------------------------------------------------------------- measures
-
-
-def text_width(text: str, size: float = 13.0) -> float:
-    """About how wide a text is: full-width characters one em, others a little over half of one."""
-    return size * sum(1.0 if unicodedata.east_asian_width(char) in "WFA" else 0.56 for char in text)
-
-
-def fitting(text: str, width: float, size: float = 13.0) -> str:
-    """The text, cut with an ellipsis where it is wider than that."""
-    text = clean(text).replace("\n", " ")
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text + "…"
-
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers that cover [low, high], at most so many and one more at either end.
-
-    >>> ticks(-12, 33)
-    [-20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 40.0]
-    """
-    span = max(high - low, 1e-6)
-    size = 10.0 ** math.floor(math.log10(span / most))
-    step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= most)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 10) for place in range(first, last + 1)]
 
 
 def _limits(form: Form, spec: InstrumentSpec) -> tuple[float, float]:
@@ -209,12 +61,9 @@ def _runs(points: Sequence[Point]) -> Iterable[list[int]]:
         yield run
 
 
-# ---------------------------------------------------------------------------------------------------------- charts
-
-
 def trend(found: Trend, spec: InstrumentSpec, lang: Language, *, whose: str = "", width: int = WIDTH) -> Chart | None:
     """A score week by week with the band of its interval and its n; None below two weeks with a number."""
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     shown = [point.result for point in found.points if point.result is not None and point.result.score is not None]
     if len(shown) < 2:
         return None
@@ -323,7 +172,7 @@ def _date(day: date, lang: Language) -> str:
 
 def _from_to(first: Result, last: Result, words: Words) -> str:
     """What a line of weeks says to somebody who cannot see it."""
-    return _SAY[words.lang]["trend_desc"].format(
+    return LABELS[words.lang]["trend_desc"].format(
         first=words.score(first),
         of=words.count(first.n_valid),
         last=words.score(last),
@@ -332,7 +181,7 @@ def _from_to(first: Result, last: Result, words: Words) -> str:
 
 
 def _weeks_table(points: Sequence[Point], words: Words) -> Table:
-    say = _SAY[words.lang]
+    say = LABELS[words.lang]
     rows = []
     for point in points:
         r = point.result
@@ -350,11 +199,6 @@ def between(result: Result, words: Words) -> str:
     return words.interval(result.ci_low, result.ci_high, result.form)
 
 
-def why(hidden: str, lang: Language) -> str:
-    """The sentence in place of a number that is not shown."""
-    return _SAY[lang][f"hidden_{hidden}"] if hidden else ""
-
-
 def group_css(spec: InstrumentSpec, code: int) -> str:
     """The class of a code of a scale: its good end, its bad end, what lies between."""
     if code in spec.positive:
@@ -366,7 +210,7 @@ def distribution(
     results: Sequence[Result], spec: InstrumentSpec, lang: Language, *, width: int = WIDTH
 ) -> Chart | None:
     """How many gave which answer, as shares of the valid ones; None for a result without counts."""
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     lead = results[0]
     if lead.status not in ("caution", "ok") or spec.kind == "multi":
         return None
@@ -404,7 +248,7 @@ def distribution(
 
 def _groups(spec: InstrumentSpec, lang: Language) -> list[tuple[str, str]]:
     """(name with its codes, class) of the good end, the middle and the bad end, those that there are."""
-    names = _GROUPS[lang].get(spec.id, _GROUPS[lang][""])
+    names = GROUPS[lang].get(spec.id, GROUPS[lang][""])
     middle = tuple(c for c in range(spec.low, spec.high + 1) if c not in spec.positive and c not in spec.negative)
     found = []
     for name, codes, css in zip(
@@ -431,7 +275,7 @@ def _keys(named: Sequence[tuple[str, str]], left: float, right: float, top: floa
 
 def shares(results: Sequence[Result], spec: InstrumentSpec, lang: Language, *, width: int = WIDTH) -> Chart | None:
     """The two ends and the middle of a scale as parts of one bar, with their intervals in the table."""
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     lead = results[0]
     if lead.status not in ("caution", "ok") or spec.kind != "scale" or not spec.negative:
         return None
@@ -480,7 +324,7 @@ def intervals(
     Args:
         rows: (name, result, why there is none).
     """
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     shown = [r for _, r, _ in rows if r is not None and r.score is not None]
     if not shown:
         return None
@@ -531,7 +375,7 @@ def driver_map(
     ys = [d.performance for d in found.drivers if d.performance is not None]
     if not ys or found.hidden:
         return None
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     beside = width >= WIDTH  # else the names stand below the map
     left, right, top, bottom = (58.0, 430.0, 34.0, 330.0) if beside else (40.0, width - 20.0, 34.0, 300.0)
     high = max([d.share for d in found.drivers] + [d.high or 0.0 for d in found.drivers])
@@ -589,7 +433,7 @@ def heat_map(
     rows: Sequence[HeatRow], spec: InstrumentSpec, lang: Language, *, whose: str = "", width: int = WIDTH
 ) -> Chart | None:
     """Touchpoints by week, darker is higher, each cell with its number and n; None where no cell has one."""
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     shown = [p.result for row in rows for p in row.points if p.result is not None and p.result.score is not None]
     if not shown:
         return None
@@ -674,7 +518,7 @@ def _short_count(n: int, room: float) -> str:
 def sparkline(results: Sequence[Result], name: str, lang: Language) -> Chart | None:
     """The last weeks of one figure with the band of its interval, without axes: its numbers stand beside it. None below
     two of them."""
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     values = [(place, r) for place, r in enumerate(results) if r.status in ("caution", "ok") and r.score is not None]
     if len(values) < 2:
         return None
@@ -734,7 +578,7 @@ def native(found: Trend, spec: InstrumentSpec, lang: Language) -> dict[str, Any]
 
     Source: https://docs.slack.dev/reference/block-kit/blocks/data-visualization-block (title 50, labels 20 characters).
     """
-    say, words = _SAY[lang], Words(lang)
+    say, words = LABELS[lang], Words(lang)
     weeks = [(_day(p, lang), p.result) for p in found.points if p.result is not None and p.result.score is not None]
     if len(weeks) < 2:
         return None
@@ -756,115 +600,3 @@ def native(found: Trend, spec: InstrumentSpec, lang: Language) -> dict[str, Any]
             ],
         },
     }
-
-
-# ----------------------------------------------------------------------------------------------------------- words
-
-_GROUPS: dict[Language, dict[str, tuple[str, str, str]]] = {
-    "ja": {
-        "nps": ("批判者", "中立者", "推奨者"),
-        "nrs": ("離脱者", "中立者", "継続者"),
-        "ces_effort": ("手間が多い", "どちらでもない", "手間が少ない"),
-        "": ("低い評価", "中間", "高い評価"),
-    },
-    "en": {
-        "nps": ("Detractors", "Passives", "Promoters"),
-        "nrs": ("Leavers", "Neutral", "Repeaters"),
-        "ces_effort": ("Much effort", "In between", "Little effort"),
-        "": ("Low", "In between", "High"),
-    },
-}
-_SAY: dict[Language, dict[str, str]] = {
-    "ja": {
-        "trend": "{metric}の推移{whose}（{weeks}週）",
-        "trend_desc": "最初の週は {first}（n={of}）、最後の週は {last}（n={n}）です。週ごとの値は表にあります。",
-        "trend_band": "帯：95%信頼区間",
-        "trend_open": "白丸：参考値（n=10〜29）",
-        "trend_hidden": "–：非表示",
-        "distribution": "{metric}の回答の分布（n={n}）",
-        "distribution_desc": "最も多い回答は {top} です。",
-        "shares": "{metric}の内訳（n={n}）",
-        "drivers": "要因の優先度（n={n}）",
-        "drivers_desc": "横軸は重要度、縦軸は評価です。番号は優先順です。",
-        "heat": "接点と週：{metric}{whose}（{weeks}週）",
-        "heat_legend": "上：{value}　下：n",
-        "heat_hidden": "　–：表示なし",
-        "value": "値",
-        "heat_desc": "行は接点、列は週です。濃いほど値が高いことを示します。",
-        "spark": "{name}の推移（{weeks}週）",
-        "intervals_desc": "{k}件の値と95%信頼区間です。",
-        "with_n": "{score}（n={n}）",
-        "hidden_none": "回答なし",
-        "hidden_few": "n<10 のため非表示",
-        "hidden_derivable": "非表示（逆算防止）",
-        "week_of": "週のはじめ",
-        "score": "値",
-        "ci": "95%信頼区間",
-        "ci_low": "95%区間の下限",
-        "ci_high": "95%区間の上限",
-        "answer": "回答",
-        "count": "件数",
-        "share": "割合",
-        "group": "区分",
-        "name": "対象",
-        "touchpoint": "接点",
-        "driver": "要因",
-        "importance": "重要度（説明への寄与）",
-        "performance": "評価（0〜100）",
-        "reading": "読み方",
-        "place_improve": "最優先で改善",
-        "place_keep": "強みとして維持",
-        "place_watch": "様子見",
-        "place_overdone": "過剰の可能性",
-        "undecided": "（判定保留）",
-        "yes": "はい",
-        "no": "いいえ",
-        "comma": "、",
-    },
-    "en": {
-        "trend": "{metric} week by week{whose} ({weeks} weeks)",
-        "trend_desc": "{first} in the first week (n={of}), {last} in the last (n={n}). The table has every week.",
-        "trend_band": "Band: 95% CI",
-        "trend_open": "Open circle: for reference only (n=10 to 29)",
-        "trend_hidden": "–: hidden",
-        "distribution": "{metric}: who answered what (n={n})",
-        "distribution_desc": "The most frequent answer is {top}.",
-        "shares": "{metric}: groups (n={n})",
-        "drivers": "What to work on first (n={n})",
-        "drivers_desc": "Importance to the right, rating upwards. Numbers are the order of priority.",
-        "heat": "Touchpoints by week: {metric}{whose} ({weeks} weeks)",
-        "heat_legend": "Above: {value}, below: n",
-        "heat_hidden": ", –: not shown",
-        "value": "value",
-        "heat_desc": "Rows are touchpoints, columns are weeks. Darker is higher.",
-        "spark": "{name} week by week ({weeks} weeks)",
-        "intervals_desc": "{k} values, each with its 95% CI.",
-        "with_n": "{score} (n={n})",
-        "hidden_none": "no answers",
-        "hidden_few": "hidden because n<10",
-        "hidden_derivable": "hidden (derivable)",
-        "week_of": "Week of",
-        "score": "Value",
-        "ci": "95% CI",
-        "ci_low": "95% CI, lower",
-        "ci_high": "95% CI, upper",
-        "answer": "Answer",
-        "count": "Count",
-        "share": "Share",
-        "group": "Group",
-        "name": "Whose",
-        "touchpoint": "Touchpoint",
-        "driver": "Driver",
-        "importance": "Importance (share of what is explained)",
-        "performance": "Rating (0 to 100)",
-        "reading": "Reading",
-        "place_improve": "improve first",
-        "place_keep": "keep as a strength",
-        "place_watch": "watch",
-        "place_overdone": "possibly overdone",
-        "undecided": " (undecided)",
-        "yes": "Yes",
-        "no": "No",
-        "comma": ", ",
-    },
-}

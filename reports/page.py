@@ -22,9 +22,10 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from reports import charts, drivers
-from reports.charts import Chart, why
+from reports import charts, drawing, drivers
+from reports.chart_labels import why
 from reports.digest import DigestContext, Row
+from reports.drawing import Chart
 from reports.figures import kpi_figures
 from reports.kpi_report import metric_name
 from reports.kpi_words import kpi_flag, kpi_variant
@@ -89,11 +90,11 @@ def _hashed(text: str) -> str:
 
 
 def _style(sheet: str) -> str:
-    def variables(colours: charts.Colours) -> str:
+    def variables(colours: drawing.Colours) -> str:
         return "".join(f"--{name}:{value};" for name, value in colours.items())
 
-    light, dark = variables(charts.LIGHT), variables(charts.DARK)
-    named = {name: f"var(--{name})" for name in charts.LIGHT}
+    light, dark = variables(drawing.LIGHT), variables(drawing.DARK)
+    named = {name: f"var(--{name})" for name in drawing.LIGHT}
     return "\n".join(
         (
             f":root{{color-scheme:light;{light}}}",
@@ -101,7 +102,7 @@ def _style(sheet: str) -> str:
             f":root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}",
             f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}",
             sheet,
-            charts.style(named, font=_FONT).strip(),
+            drawing.style(named, font=_FONT).strip(),
         )
     )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import SimpleNamespace
 
-from reports.charts import between, why
+from reports.chart_labels import why
+from reports.charts import between
 from reports.digest import Comparison
 from reports.formulas import figure_formula
 from reports.metrics import Form, InstrumentSpec, Result, statistics_of

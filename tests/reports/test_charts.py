@@ -15,8 +15,8 @@ from PIL import Image
 from report_pages import busy_shop, views_of
 
 from bot.standins.blocks import validate_message
-from reports import charts, page, page_labels
-from reports.charts import DARK, LIGHT, Chart
+from reports import chart_labels, charts, drawing, page, page_labels
+from reports.drawing import DARK, LIGHT, Chart
 from reports.drivers import Driver, DriverAnalysis
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, measure, record, tally
@@ -59,8 +59,10 @@ async def test_japanese_titles_are_drawn_and_not_left_blank(tmp_path: Path) -> N
 
 
 def test_the_font_has_every_character_that_a_chart_or_a_page_can_say() -> None:
-    known = set(TTFont(charts.font_file()).getBestCmap())
-    said = json.dumps([charts._SAY, charts._GROUPS, page_labels.LABELS, page_labels.BLOCK_TITLES], ensure_ascii=False)
+    known = set(TTFont(drawing.font_file()).getBestCmap())
+    said = json.dumps(
+        [chart_labels.LABELS, chart_labels.GROUPS, page_labels.LABELS, page_labels.BLOCK_TITLES], ensure_ascii=False
+    )
     assert not {char for char in said if ord(char) not in known}
     # and of a shop's own words: every kanji of everyday and of names in JIS X 0208
     for row in range(16, 84):
@@ -100,7 +102,7 @@ def seen(colour: str, kind: str) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_can_be_read_and_told_apart_without_red_and_green(colours: charts.Colours) -> None:
+def test_colours_can_be_read_and_told_apart_without_red_and_green(colours: drawing.Colours) -> None:
     for paper in ("paper", "plot"):
         for text in ("ink", "mute", "accent"):
             assert contrast(colours[text], colours[paper]) >= 4.5, (text, paper)
@@ -203,15 +205,15 @@ def test_a_figure_s_weeks_have_the_band_of_their_intervals_and_each_its_n() -> N
 
 @pytest.mark.parametrize(("low", "high"), [(-100, 100), (0, 0.001), (3.2, 3.9), (-3, 41), (0, 100)])
 def test_axes_cover_what_they_show(low: float, high: float) -> None:
-    marks = charts.ticks(low, high)
+    marks = drawing.ticks(low, high)
     assert marks[0] <= low
     assert marks[-1] >= high
     assert 2 <= len(marks) <= 8
 
 
 def test_long_names_are_cut_to_their_place() -> None:
-    assert charts.fitting("渋谷駅前スクランブル交差点店", 100) == "渋谷駅前スク…"
-    assert charts.text_width(charts.fitting("x" * 500, 100)) <= 100
+    assert drawing.fitting("渋谷駅前スクランブル交差点店", 100) == "渋谷駅前スク…"
+    assert drawing.text_width(drawing.fitting("x" * 500, 100)) <= 100
 
 
 def week_of(place: int, promoters: int) -> Point:
@@ -237,7 +239,7 @@ def test_what_a_heat_map_s_cells_say_keeps_off_its_scale(lang: Language, width: 
     assert chart is not None
     parts = chart.parts
     assert ("表示なし" if lang == "ja" else "not shown") in parts["legend"]
-    ends = parts["left"] + charts.text_width(parts["legend"], 11.5)
-    scale = parts["steps"][0].x - 8 - charts.text_width(parts["low_name"], 11.5)
+    ends = parts["left"] + drawing.text_width(parts["legend"], 11.5)
+    scale = parts["steps"][0].x - 8 - drawing.text_width(parts["low_name"], 11.5)
     assert ends < scale or parts["legend_y"] > parts["foot"] + 24
     assert parts["legend_y"] < chart.height

@@ -23,9 +23,9 @@ from report_history import slack_messages
 from report_pages import page_in
 from test_small_cells import drawn_shop, shop_on_trial
 
-from reports import charts
-from reports.charts import Chart
+from reports import chart_labels, charts
 from reports.digest import DigestContext
+from reports.drawing import Chart
 from reports.metrics import Result
 from reports.page import digest_chart
 from reports.render import render_json, render_text
@@ -305,7 +305,7 @@ def test_a_line_has_a_point_for_each_week_that_is_told_and_its_band_is_that_of_t
             assert len(weeks) == len(line.points)
             for point, row in zip(line.points, chart.table.rows, strict=True):
                 if point.result is None:
-                    assert row[1:] == (charts.why(point.hidden, "ja"), "", "")
+                    assert row[1:] == (chart_labels.why(point.hidden, "ja"), "", "")
     assert hidden > 10
 
 
@@ -329,7 +329,7 @@ def test_a_heat_map_shades_and_names_only_what_is_told(models: list[Model]) -> N
                     hidden = point.result is None
                     assert (found[place][1]["class"] == "k-off", found[place + 1][2] == "–") == (hidden, hidden)
                     if hidden:
-                        assert text == charts.why(point.hidden, "ja")
+                        assert text == chart_labels.why(point.hidden, "ja")
                         # nothing stands below the dash: the next text is that of another row or cell
                         assert found[place + 1][1]["class"] == "k-mute k-mid"
     assert looked > 50
@@ -381,7 +381,9 @@ def test_a_small_line_has_a_point_for_each_week_that_is_told() -> None:
     order = sorted(range(len(ys)), key=lambda place: -ys[place])
     assert [kept[place] for place in order] == sorted(kept)
     assert len(ys) == len(kept)
-    assert [row[1] for row in chart.table.rows if not row[3]] == [charts.why("few", "ja")] * (len(told) - len(kept))
+    assert [row[1] for row in chart.table.rows if not row[3]] == [chart_labels.why("few", "ja")] * (
+        len(told) - len(kept)
+    )
 
 
 def test_slacks_own_chart_has_the_weeks_that_are_told_and_no_others(models: list[Model]) -> None:
@@ -414,7 +416,7 @@ def test_the_place_of_a_hidden_number_says_why_and_nothing_else(models: list[Mod
             body = body.split("</div>\n<div data-scope")[0].split('<div data-scope="')[0]
             said = _DATE.sub(" ", said_by("<div " + body.split("</section>")[0]))
             assert [unescape(found) for found in re.findall(r'class="big"[^>]*>([^<]*)<', body)] == [
-                charts.why(view.hidden, lang)
+                chart_labels.why(view.hidden, lang)
             ]
             assert "<svg" not in body
             rest = _NUMBER.findall(said.replace("n<10", "").replace("n&lt;10", ""))
