@@ -189,11 +189,11 @@ endings: [{{when: unhappy, say: end.apology}}, {{say: end.middle}}]
     return LIBRARY.read_flow(parse_yaml(text.encode(), "alone.yaml"))
 
 
-@pytest.mark.parametrize("instrument", sorted(LIBRARY.instruments))
-def test_every_instrument_can_be_asked_and_answered_in_both_languages(instrument: str) -> None:
-    flow = alone(instrument)
-    for lang in LANGS:
-        assert answered(flow, lang) == ["it"]
+def test_every_instrument_can_be_asked_and_answered_in_both_languages() -> None:
+    for instrument in LIBRARY.instruments:
+        flow = alone(instrument)
+        for lang in LANGS:
+            assert answered(flow, lang) == ["it"], (instrument, lang)
 
 
 def test_every_instrument_but_the_other_versions_of_one_is_asked_by_a_flow_or_a_block() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,24 +163,24 @@ SEVERAL: list[tuple[str, Reading]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "reading"), NUMBERS)
-def test_a_number_on_a_scale_of_0_to_10(text: str, reading: Reading) -> None:
-    assert NPS.read(text) == reading
+def test_a_number_on_a_scale_of_0_to_10() -> None:
+    for text, reading in NUMBERS:
+        assert NPS.read(text) == reading, text
 
 
-@pytest.mark.parametrize(("text", "reading"), LABELS)
-def test_the_words_of_a_labelled_scale(text: str, reading: Reading) -> None:
-    assert SAT.read(text) == reading
+def test_the_words_of_a_labelled_scale() -> None:
+    for text, reading in LABELS:
+        assert SAT.read(text) == reading, text
 
 
-@pytest.mark.parametrize(("text", "reading"), WORDS)
-def test_yes_and_no(text: str, reading: Reading) -> None:
-    assert YES_NO.read(text) == reading
+def test_yes_and_no() -> None:
+    for text, reading in WORDS:
+        assert YES_NO.read(text) == reading, text
 
 
-@pytest.mark.parametrize(("text", "reading"), SEVERAL)
-def test_several_choices(text: str, reading: Reading) -> None:
-    assert FEELINGS.read(text, SHOWN) == reading
+def test_several_choices() -> None:
+    for text, reading in SEVERAL:
+        assert FEELINGS.read(text, SHOWN) == reading, text
 
 
 def test_there_are_many_spellings() -> None:
@@ -206,9 +205,8 @@ def test_one_choice_is_named_by_its_words() -> None:
     assert WHY.read("贈り物じゃない") == Doubtful()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_commands_are_whole_messages() -> None:
+    for text, expected in [
         ("戻る", "back"),
         ("もどる", "back"),
         ("back", "back"),
@@ -238,10 +236,8 @@ def test_one_choice_is_named_by_its_words() -> None:
         ("担当者が親切でした", None),
         ("9", None),
         ("", None),
-    ],
-)
-def test_commands_are_whole_messages(text: str, expected: str | None) -> None:
-    assert command(text) == expected
+    ]:
+        assert command(text) == expected, text
 
 
 def test_nothing_to_say_is_not_a_comment() -> None:
@@ -266,14 +262,14 @@ NO_REQUESTS = each(
 )
 
 
-@pytest.mark.parametrize("text", REQUESTS)
-def test_a_request_inside_a_comment_is_heard(text: str) -> None:
-    assert is_request(text, ("交換", "返品", "届かない"))
+def test_a_request_inside_a_comment_is_heard() -> None:
+    for text in REQUESTS:
+        assert is_request(text, ("交換", "返品", "届かない")), text
 
 
-@pytest.mark.parametrize("text", NO_REQUESTS)
-def test_praise_is_not_a_request(text: str) -> None:
-    assert not is_request(text, ("交換", "返品", "届かない"))
+def test_praise_is_not_a_request() -> None:
+    for text in NO_REQUESTS:
+        assert not is_request(text, ("交換", "返品", "届かない")), text
 
 
 def test_the_shops_own_words_make_a_request() -> None:
