@@ -147,7 +147,8 @@ class _Parts:
         if texts is not None:
             for number, found in enumerate(texts.found):
                 yield self.part("topics", text=found, first=number == 0)
-            yield texts.note(self._context.language)
+            if texts.unread:
+                yield self.part("unread", note=texts.note(self._context.language), first=not texts.found)
 
     def _care(self) -> Iterator[str]:
         yield self.part("care")
