@@ -104,7 +104,13 @@ def kpi_figures(report: KpiReport, specs: Mapping[str, InstrumentSpec], words: W
 
 
 def _with(name: str, about: str, words: Words) -> str:
-    return name if not about else f"{name}（{about}）" if words.lang == "ja" else f"{name} ({about})"
+    """A name and what is meant by it: in brackets, unless that has brackets of its own."""
+    ja = words.lang == "ja"
+    if not about:
+        return name
+    if ("（" if ja else "(") in about:
+        return f"{name}・{about}" if ja else f"{name}, {about}"
+    return f"{name}（{about}）" if ja else f"{name} ({about})"
 
 
 def linkage_figures(linkages: Sequence[Linkage], words: Words) -> list[Figures]:
