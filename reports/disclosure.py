@@ -170,7 +170,10 @@ def told_again(spans: Iterable[tuple[int, int]], times: Sequence[int]) -> bool:
 
 
 def told_as_it_grows(
-    recorded: Iterable[Collection[tuple[Cell, int]]], wanted: Mapping[str, Collection[Cell]], times: int
+    recorded: Collection[Collection[tuple[Cell, int]]],
+    wanted: Mapping[str, Collection[Cell]],
+    times: int,
+    begins: Sequence[int] = (0,),
 ) -> frozenset[str]:
     """Which totals may be told at the last of some times, of what is only ever added to and was told at each of them as
     far as it may be: those from which nothing under ten follows, neither by the time nor by the kind.
@@ -180,18 +183,31 @@ def told_as_it_grows(
             before that.
         wanted: name → the kinds that a total is made of, what matters most first.
         times: how many.
+        begins: the times with which an account begins; told is what all of them admit.
     """
+    found = frozenset(wanted)
+    for begin in begins:
+        found &= _told_since(begin, recorded, wanted, times)
+    return found
+
+
+def _told_since(
+    begin: int, recorded: Iterable[Collection[tuple[Cell, int]]], wanted: Mapping[str, Collection[Cell]], times: int
+) -> frozenset[str]:
     sizes: Counter[tuple[Cell, int]] = Counter()
     known: Counter[tuple[str, int]] = Counter()
     for mine in recorded:
-        sizes.update(mine)
+        cells = {(kind, max(place, begin)) for kind, place in mine}
+        sizes.update(cells)
         for name, kinds in wanted.items():
-            if first := [place for kind, place in mine if kind in kinds]:
+            if first := [place for kind, place in cells if kind in kinds]:
                 known[name, min(first)] += 1
     told: dict[tuple[str, int], list[tuple[Cell, int]]] = {}
-    for place in range(times):
+    reached: Counter[str] = Counter()
+    for place in range(begin, times):
         for name, kinds in wanted.items():
-            if sum(known[name, before] for before in range(place + 1)) >= SUPPRESS_BELOW:
+            reached[name] += known[name, place]
+            if reached[name] >= SUPPRESS_BELOW:
                 told[name, place] = [cell for cell in sizes if cell[0] in kinds and cell[1] <= place]
     may = dict(zip(told, side_by_side(sizes, told.values()), strict=True))
     return frozenset(name for name in wanted if may.get((name, times - 1), False))

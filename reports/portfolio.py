@@ -96,14 +96,15 @@ def gather_portfolio(
     tz: tzinfo,
     window: Span | None = None,
     told_ms: Sequence[int] = (),
+    begins: Sequence[int] = (0,),
 ) -> Portfolio:
-    """The portfolio of [start, end), read from the store.
+    """The portfolio of [start, end), read from the store; for `told_ms` and `begins` see `portfolio_of`.
 
     Walks over the customers page by page and reads what each has within the horizon of the rules: time grows with the
     number of relevant events and answers, memory with the number of customers (some numbers for each).
     """
     accounts = _accounts(tx, start_ms, end_ms, rules, tz)
-    return portfolio_of(accounts, window=window or Span(), told_ms=(*told_ms, end_ms))
+    return portfolio_of(accounts, window=window or Span(), told_ms=told_ms, begins=begins)
 
 
 def _accounts(tx: Tx, start_ms: int, end_ms: int, rules: trust.Rules, tz: tzinfo) -> Iterator[Account]:
@@ -125,12 +126,16 @@ def _accounts(tx: Tx, start_ms: int, end_ms: int, rules: trust.Rules, tz: tzinfo
                 yield Account(trust.ledger(entries, start_ms - 1, rules).balance, at_end)
 
 
-def portfolio_of(accounts: Iterable[Account], *, window: Span, told_ms: Sequence[int] = ()) -> Portfolio:
+def portfolio_of(
+    accounts: Iterable[Account], *, window: Span, told_ms: Sequence[int] = (), begins: Sequence[int] = (0,)
+) -> Portfolio:
     """The records of these accounts; the order in which they come decides the resamples of S7 (by customer id).
 
     Args:
-        told_ms: when balances are told, the oldest first and the end of the window last. All are suppressed (flag
-            `sibling`) where one to nine have had something recorded since: everything else fades as is known.
+        told_ms: when balances are told, the oldest first and the end of the window last; () where nothing was told
+            before. What would give away the one to nine who have had something recorded since, all of it or of one
+            kind, is suppressed (flag `sibling`): everything else fades as is known.
+        begins: places in it with which an account of what was told begins.
     """
     balances: list[float] = []
     crossed = 0
@@ -157,7 +162,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span, told_ms: Sequence
         recorded.append(mine)
     n = len(balances)
     below = sum(balance < 0 for balance in balances)
-    may_tell = _may_tell(recorded, len(told_ms)) if told_ms else None
+    may_tell = _may_tell(recorded, len(told_ms), begins) if told_ms else None
     found_together = Portfolio(
         mean=record(METRIC, "mean", _centre(balances, "mean"), n, form="mean", window=window, unit="per_customer"),
         median=record(
@@ -190,7 +195,7 @@ def portfolio_of(accounts: Iterable[Account], *, window: Span, told_ms: Sequence
     return found_together if may_tell is None else found_together.told(may_tell)
 
 
-def _may_tell(recorded: Collection[Collection[tuple[str, int]]], times: int) -> frozenset[str]:
+def _may_tell(recorded: Collection[Collection[tuple[str, int]]], times: int, begins: Sequence[int]) -> frozenset[str]:
     """The variants that may be told at the last of some times.
 
     Args:
@@ -201,7 +206,7 @@ def _may_tell(recorded: Collection[Collection[tuple[str, int]]], times: int) -> 
     for kind in kinds - {""}:
         of[f"sum_{trust.behaviour_of(kind) or kind.removesuffix(_DEPOSITS)}"].add(kind)
     withdrawals = {f"withdrawal_{kind}": {kind} for kind in sorted(kinds) if kind and not kind.endswith(_DEPOSITS)}
-    return told_as_it_grows(recorded, {"mean": kinds, **dict(sorted(of.items())), **withdrawals}, times)
+    return told_as_it_grows(recorded, {"mean": kinds, **dict(sorted(of.items())), **withdrawals}, times, begins)
 
 
 def _centre(balances: list[float], which: Literal["mean", "median"]) -> Estimate:

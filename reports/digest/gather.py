@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from flows.days import midnight_ms
@@ -34,8 +33,8 @@ from reports.digest.scores import (
     row_of,
 )
 from reports.digest.shop import DigestRule, Shop
-from reports.digest.telling import REMEMBERED_WEEKS, Telling, weeks_of_comments
-from reports.digest.weeks import ROLLING_WEEKS, Period, WeekRange, parse_period
+from reports.digest.telling import Telling, weeks_of_comments
+from reports.digest.weeks import REMEMBERED_WEEKS, ROLLING_WEEKS, Period, WeekRange, parse_period, remembered
 from reports.event_tables import EventTables
 from reports.experiments import ExperimentReport, Trial, reports_of
 from reports.free_text import FreeTexts, beside
@@ -345,7 +344,8 @@ class _Gathering:
             rules=self.trust_rules,
             tz=tz,
             window=weeks.span(),
-            told_ms=[midnight_ms(weeks.end - timedelta(weeks=back), tz) for back in range(REMEMBERED_WEEKS, 0, -1)],
+            told_ms=[midnight_ms(week.end, tz) for week in remembered(weeks.end)],
+            begins=(0, REMEMBERED_WEEKS),
         ).shown()
 
     def _rated(self, window: WeekRange) -> dict[tuple[str, str], tuple[int, ...]]:

@@ -2,9 +2,9 @@
 
 The digest of each week tells four weeks that share three with those told before: the difference of the two is one week
 against another, and where all other weeks are known, one week alone. So what was told is worked out anew, week by week
-from half a year ago (of comments from the beginning of the year), and a window is told only when no sum or difference
-with the others is under ten. It follows from the numbers of answers alone: a digest that was never posted, or is asked
-for again, gets the same reply.
+from the beginning of the half year before (of comments from the beginning of the year), and a window is told only when
+no sum or difference with the others is under ten. It follows from the numbers of answers alone: a digest that was never
+posted, or is asked for again, gets the same reply.
 
 Source: docs/decisions/0019-digests-side-by-side.md.
 """
@@ -16,20 +16,27 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from reports.digest.shop import DigestRule
-from reports.digest.weeks import ROLLING_WEEKS, Every, WeekRange, month_ending_by, year_of
+from reports.digest.weeks import (
+    REMEMBERED_WEEKS,
+    ROLLING_WEEKS,
+    Every,
+    WeekRange,
+    month_ending_by,
+    remembered,
+    week_number,
+    year_of,
+)
 from reports.disclosure import Ledger, Place, side_by_side
 from reports.look_back import Written
 from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Stratum, parse_value
 from storage.store import Tx
 
-REMEMBERED_WEEKS: Final = 26
-"""Digests this long ago are taken to be known."""
 LONGEST_WEEKS: Final = 12
 """Of a window that begins before the period: the page's longest, and its line of weeks."""
 YEAR_WEEKS: Final = 53
@@ -43,7 +50,6 @@ Part = tuple[str, str]
 EVERYBODY: Final[Part] = ("", "")
 Cell = tuple[date, str, str]
 """Monday, segment and channel."""
-_ANY_MONDAY: Final = date(1970, 1, 5)
 _OTHERS: Final = -1
 """The number of those who are in none of the groups."""
 Sizes = Mapping[Cell, int]
@@ -117,7 +123,7 @@ class Audience:
     part: Part
     every: Every
     pages: Mapping[WeekRange, Sequence[Window]]
-    """Week of a digest → what its page tells of smaller parts that no earlier one did."""
+    """Week of a digest → what its page tells of smaller parts."""
 
 
 def audience(
@@ -131,15 +137,12 @@ def audience(
         part: what their digests are narrowed to.
         every: "month" where they get those of months only.
     """
-    known: set[Window] = set()
     found: dict[WeekRange, list[Window]] = {}
-    for week in _remembered(end):
+    for week in remembered(end):
         if every == "month" and month_ending_by(week.end).weeks.end != week.end:
             continue
         windows = list(windows_of_part(week))
-        wanted = [(one, window) for one in parts(week) for window in windows]
-        found[week] = [told for told in wanted if told not in known]
-        known.update(found[week])
+        found[week] = [(one, window) for one in parts(week) for window in windows]
     return Audience(part, every, found)
 
 
@@ -150,26 +153,43 @@ def _audiences(digests: Iterable[DigestRule], touchpoint: str) -> list[tuple[Par
     return list(dict.fromkeys([(EVERYBODY, "week"), *mine]))
 
 
-def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> frozenset[Window]:
+class Told(NamedTuple):
+    """What became of the windows of a question."""
+
+    may: frozenset[Window]
+    """What may be told."""
+    known: frozenset[Window]
+    """What is taken to be known: all of this, and what digests may have told before that may not be told again."""
+
+
+def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> Told:
     """What may be told of a question up to the last of some digests.
 
     Args:
         end: the Monday after the last week.
-        sizes: cell → answers, of REMEMBERED_WEEKS + LONGEST_WEEKS weeks.
+        sizes: cell → answers, of the weeks that are remembered and LONGEST_WEEKS before.
         audiences: those who are told, in the order in which it matters: everybody's first. Somebody may read what is
             meant for all of them.
     """
     grid = _Grid(sizes)
 
-    def wanted() -> Iterator[Window]:
-        for week in _remembered(end):
+    def wanted(weeks: Iterable[WeekRange]) -> Iterator[Window]:
+        for week in weeks:
             for told in audiences:
                 n = grid.inside(told.part, week)[1]
                 yield from ((told.part, window) for window in windows_of(week, n, every=told.every))
             for told in audiences:
                 yield from told.pages.get(week, ())
 
-    return _replayed(grid, wanted())
+    return _told_on_both(grid, wanted, end)
+
+
+def _told_on_both(grid: _Grid, wanted: Callable[[Iterable[WeekRange]], Iterable[Window]], end: date) -> Told:
+    """What both accounts of the digests that are remembered admit."""
+    weeks = remembered(end)
+    known = frozenset(window for window, may in _judged(grid, wanted(weeks)).items() if may)
+    lately = _judged(grid, wanted(weeks[REMEMBERED_WEEKS:]))
+    return Told(frozenset(window for window in known if lately.get(window, True)), known)
 
 
 def comments_told_until(end: date, sizes: Sizes, audiences: Sequence[tuple[Part, Every]]) -> Callable[[Window], bool]:
@@ -187,7 +207,8 @@ def comments_told_until(end: date, sizes: Sizes, audiences: Sequence[tuple[Part,
     years: dict[WeekRange, tuple[_Grid, frozenset[Window]]] = {}
     for year in dict.fromkeys(map(year_of, (_oldest_comment(end), end - timedelta(weeks=1)))):
         grid = _Grid({cell: n for cell, n in sizes.items() if year.first <= cell[0] < year.end})
-        years[year] = grid, _replayed(grid, _comments_wanted(year, end, audiences), deep=True)
+        judged = _judged(grid, _comments_wanted(year, end, audiences), deep=True)
+        years[year] = grid, frozenset(window for window, may in judged.items() if may)
 
     def may_tell(window: Window) -> bool:
         part, weeks = window
@@ -213,11 +234,6 @@ def _comments_wanted(year: WeekRange, end: date, audiences: Sequence[tuple[Part,
                     yield from ((part, inside) for window in row if (inside := window.within(year)).weeks)
 
 
-def _remembered(end: date) -> list[WeekRange]:
-    """The weeks of the digests that are taken to be known, the oldest first."""
-    return [WeekRange(end - timedelta(weeks=back), 1) for back in range(REMEMBERED_WEEKS, 0, -1)]
-
-
 def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
     """Whether what is known of the customers of a year may be told at the end of it: not while fewer than ten of them
     have said anything since it was told last.
@@ -226,20 +242,23 @@ def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
         end: a Monday.
         sizes: Monday → customers whose latest answer is of that week.
     """
-    ends = [end - timedelta(weeks=back) for back in range(REMEMBERED_WEEKS - 1, -1, -1)]
-    years = [(EVERYBODY, WeekRange(day, 0).before(YEAR_WEEKS)) for day in ends]
-    return years[-1] in _replayed(_Grid({(monday, "", ""): n for monday, n in sizes.items()}), years)
+    grid = _Grid({(monday, "", ""): n for monday, n in sizes.items()})
+
+    def years(weeks: Iterable[WeekRange]) -> Iterator[Window]:
+        return ((EVERYBODY, week.last(YEAR_WEEKS)) for week in weeks)
+
+    return (EVERYBODY, WeekRange(end, 0).before(YEAR_WEEKS)) in _told_on_both(grid, years, end).may
 
 
-def _replayed(grid: _Grid, wanted: Iterable[Window], *, deep: bool = False) -> frozenset[Window]:
-    """What was told: each window is judged when a digest first wants it."""
+def _judged(grid: _Grid, wanted: Iterable[Window], *, deep: bool = False) -> dict[Window, bool]:
+    """Whether each window may be told: it is judged when a digest first wants it."""
     ledger = Ledger(grid.sizes, watched=grid.named_sums(), deep=deep)
     judged: dict[Window, bool] = {}
     for told in wanted:
         if told not in judged:
             cells, n = grid.inside(*told)
             judged[told] = n >= SUPPRESS_BELOW and ledger.admit(cells)
-    return frozenset(told for told, may in judged.items() if may)
+    return judged
 
 
 class _Grid:
@@ -310,7 +329,7 @@ class Telling:
         *,
         digests: Iterable[DigestRule] = (),
     ) -> None:
-        first = end - timedelta(weeks=REMEMBERED_WEEKS + LONGEST_WEEKS)
+        first = remembered(end)[0].before(LONGEST_WEEKS).first
         self._part: Part = (rule.segment, rule.channel)
         self._sizes: defaultdict[Question, Counter[Cell]] = defaultdict(Counter)
         self._last = WeekRange(end, 0).before(1)
@@ -342,15 +361,15 @@ class Telling:
         named = (*digests, rule)
 
         @cache
-        def told(question: Question) -> frozenset[Window]:
+        def told(question: Question) -> Told:
             return told_until(end, self._sizes[question], [told_to(*one) for one in _audiences(named, question[2])])
 
         self._parts: Callable[[Part, WeekRange], list[Part]] = parts
-        self._told: Callable[[Question], frozenset[Window]] = told
+        self._told: Callable[[Question], Told] = told
 
     def may_tell(self, instrument: str, stratum: Stratum, window: WeekRange, *, part: Part = EVERYBODY) -> bool:
         """Whether the answers of a window may be told as one number: those the digest is about, or a part of them."""
-        return (_narrowed(self._part, part), window) in self._told(_question(instrument, stratum))
+        return (_narrowed(self._part, part), window) in self._told(_question(instrument, stratum)).may
 
     def may_tell_beside(self, groups: Sequence[Mapping[Place, int]]) -> list[bool]:
         """Of each group of answers, such as those of an arm, whether they may be told as one number: beside all windows
@@ -366,7 +385,7 @@ class Telling:
         )
         totals: list[list[tuple[Place, int]]] = []
         for question in sorted({place[:5] for place in inside}):
-            answers, told = self._sizes[question], self._told(question)
+            answers, told = self._sizes[question], self._told(question).known
             cells: dict[Cell, list[tuple[Place, int]]] = {}
             for where, n in answers.items():
                 place = Place(*question, *where)
@@ -399,7 +418,7 @@ class Telling:
             window: the weeks they are of.
         """
         full = [self._is_full(groups, week.first) for week in window.each()]
-        once = not any(full) and (window.end - _ANY_MONDAY).days // 7 % window.weeks == 0
+        once = not any(full) and week_number(window.end) % window.weeks == 0
         return (full[-1] or once) and all(self.may_tell_beside(groups))
 
     def _is_full(self, groups: Sequence[Mapping[Place, int]], monday: date) -> bool:
@@ -426,7 +445,7 @@ class Telling:
                 if window.first <= cell[0] < window.end and _has(self._part, cell)
             )
             most, asked = max((most, asked), (n, question))
-        return (self._part, window) in self._told(asked)
+        return (self._part, window) in self._told(asked).may
 
 
 class TellingOfComments:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,17 @@ from report_history import MONDAY, TOKYO, History, digest_of, weeks_ago
 
 from flows.days import midnight_ms
 from reports.digest import DigestRule, week_name
-from reports.digest.telling import TellingOfComments, audience, may_tell_year, told_until, windows_of_comments
-from reports.digest.weeks import WeekRange, month_ending_by
+from reports.digest.telling import (
+    TellingOfComments,
+    audience,
+    may_tell_year,
+    told_until,
+    windows_of,
+    windows_of_comments,
+    windows_of_part,
+)
+from reports.digest.weeks import REMEMBERED_WEEKS, WeekRange, month_ending_by, remembered
+from reports.disclosure import told_as_it_grows
 from reports.look_back import Written
 from reports.metrics import SUPPRESS_BELOW, Stratum
 from reports.render import render_json, render_text
@@ -33,7 +44,7 @@ def weekly(counts: list[int]) -> dict[date, int]:
 
 def told_of(end: date, sizes: dict[date, int]) -> frozenset[WeekRange]:
     cells = {(monday, "", ""): n for monday, n in sizes.items()}
-    return frozenset(window for _, window in told_until(end, cells, [audience(end, lambda _: [])]))
+    return frozenset(window for _, window in told_until(end, cells, [audience(end, lambda _: [])]).may)
 
 
 def sums_that_follow(sizes: dict[date, int], told: frozenset[WeekRange]) -> list[tuple[date, ...]]:
@@ -118,7 +129,7 @@ def test_a_part_is_told_beside_the_whole_when_the_rest_holds_ten() -> None:
     week = WeekRange(MONDAY, 1)
     for n, told in ((9, False), (10, True)):
         everybody = audience(END, lambda _: [("渋谷店", ""), ("新宿店", "")])
-        found = told_until(END, {store: 40, other: n}, [everybody])
+        found = told_until(END, {store: 40, other: n}, [everybody]).may
         assert (("", ""), week) in found
         # the whole less the one store is the other
         assert ((("渋谷店", ""), week) in found) is told
@@ -214,3 +225,56 @@ def test_a_shop_with_ten_comments_in_every_place_and_week_may_tell_all_topics() 
     shop = commented(random.Random(1), date(2026, 2, 16), 18, [10, 11], places=len(_PLACES))
     digests = [DigestRule("weekly"), *(rule for rule in _COMMENTED if rule.touchpoint != "support")]
     assert all(told for *_, told in told_of_comments(shop, digests, last=14))
+
+
+# --------------------------------------------------------------- each digest works out anew what was told before it
+
+
+@pytest.mark.parametrize("seed", [20, 38, 84])
+def test_digests_that_look_back_from_different_mondays_give_nothing_away_together(seed: int) -> None:
+    chance = random.Random(seed)
+    last = END - timedelta(weeks=seed % 24)
+    usual, odd = chance.randint(1, 12), chance.choice([0, 0.2, 1.0])
+    sizes = {
+        last - timedelta(weeks=back): chance.choice([usual, usual, chance.randint(0, 9)])
+        if chance.random() < odd
+        else usual
+        for back in range(1, 91)
+    }
+    totals = []
+    for back in range(11, -1, -1):
+        end = last - timedelta(weeks=back)
+        week = WeekRange(end, 0).before(1)
+        of_digest = {*windows_of(week, sizes[week.first]), *windows_of_part(week)}
+        told = told_of(end, {monday: n for monday, n in sizes.items() if monday < end}) & of_digest
+        assert told
+        totals += [
+            frozenset((m, n) for m, size in sizes.items() if one.first <= m < one.end for n in range(size))
+            for one in told
+        ]
+    assert worked_out(totals) == []
+
+
+def mondays_told(new: int, may: Callable[[date, dict[date, int]], bool]) -> list[int]:
+    """Of a year of Mondays in a shop that had thirty customers at once and then so many new ones a week, which tell."""
+    first = END - timedelta(weeks=60)
+    sizes = {first + timedelta(weeks=later): new if later else 30 for later in range(51)}
+    ends = [first + timedelta(weeks=later) for later in range(1, 51)]
+    return [
+        place for place, end in enumerate(ends) if may(end, {monday: n for monday, n in sizes.items() if monday < end})
+    ]
+
+
+@pytest.mark.parametrize("new", [1, 2, 4, 5, 7, 12])
+def test_what_only_grows_is_told_when_ten_have_come_whichever_monday_one_looks_from(new: int) -> None:
+    def may_tell_sum(end: date, sizes: dict[date, int]) -> bool:
+        times = [week.end for week in remembered(end)]
+        recorded = [
+            {("", bisect_left(times, monday + timedelta(weeks=1)))} for monday, n in sizes.items() for _ in range(n)
+        ]
+        return bool(told_as_it_grows(recorded, {"sum": [""]}, len(times), begins=(0, REMEMBERED_WEEKS)))
+
+    for may in (may_tell_year, may_tell_sum):
+        told = mondays_told(new, may)
+        assert len(told) > 1
+        assert min((later - earlier) * new for earlier, later in pairwise(told)) >= SUPPRESS_BELOW
