@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ Places = Sequence[int] | Integers
 _TRIED = 300_000
 """Combinations looked at for one total: sums of more cells than fit are looked at only where they are watched."""
 _ZERO = 1e-8
+_ANY_MONDAY = date(1970, 1, 5)
 
 
 class Place(NamedTuple):
@@ -142,6 +143,24 @@ class Ledger:
         rests: Floats = np.stack([np.bincount(alike, row) for row in left]).astype(np.float64)
         counts: Integers = sizes[few].astype(np.int64)
         return _some_sum(rests[:, few], counts, deep=self._deep)
+
+
+def week_number(monday: date) -> int:
+    """Weeks since a fixed Monday, for what happens every so many weeks."""
+    return (monday - _ANY_MONDAY).days // 7
+
+
+def mondays_known(monday: date, *, block: int) -> list[date]:
+    """When the digests were told that are taken to be known, the oldest first and `monday` last: those of its block of
+    so many weeks, which begins at place `block`, and of the block before.
+
+    What was told is worked out anew for every digest. From a beginning that moves with the digest each would come to
+    something else: of five new answers a week all digests would say that they are the second of two. From a fixed one
+    all come to the same. At the change of blocks it is another; so what both accounts admit is told, that of two blocks
+    and that of this one: any two digests of neighbouring blocks were then judged on one account.
+    """
+    back = (week_number(monday) - 1) % block + block
+    return [monday - timedelta(weeks=weeks) for weeks in range(back, -1, -1)]
 
 
 def gives_few_away(parts: Iterable[int]) -> bool:

@@ -6,9 +6,14 @@ Source: docs/metrics.md ("Figures from business events").
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from reports.event_tables import EventTables
+import numpy as np
+import pandas as pd
+
+from reports.disclosure import side_by_side
+from reports.event_tables import LOOK_BACK_MS, EventTables
 from reports.kpi_customers import churn_rate, margins, named_orders, orders_in, spent_and_bought
 from reports.kpi_figures import (
     KpiSettings,
@@ -16,7 +21,7 @@ from reports.kpi_figures import (
     figure,
     sampled,
 )
-from reports.metrics import Result
+from reports.metrics import SUPPRESS_BELOW, Result
 from reports.procedures import Estimate
 
 
@@ -125,3 +130,47 @@ def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) 
         figure(window, "ltv", variant, found, spent.size, form="money", unit="per_customer")
         for variant, found in made.items()
     )
+
+
+def may_tell_lifetime(tables: EventTables, weeks: Sequence[Window], begins: Sequence[int] = (0,)) -> bool:
+    """Whether lifetime values of the 365 days before the end of the last week may be told, beside what the orders of
+    each week came to, and those values at the ends of the weeks before as far as they might be: not where what one to
+    nine customers or guests paid would follow, in a week that came, left, or is hidden itself.
+
+    Args:
+        tables: what happened in all of these years.
+        weeks: those of which orders were told, the oldest first.
+        begins: places among them from which on an account of the years is kept.
+    """
+    priced = tables.purchases[tables.purchases["amount"].notna()]
+    years = [(week.end_ms - LOOK_BACK_MS, week.end_ms) for week in weeks[min(begins) :]]
+    edges = np.unique([edge for span in (*years, *((week.start_ms, week.end_ms) for week in weeks)) for edge in span])
+    found = pd.DataFrame(
+        {
+            "place": np.searchsorted(edges, priced["at_ms"].to_numpy(), side="right"),
+            "who": priced["customer"].astype("str").to_numpy(),
+        }
+    )
+    guest = found["who"] == ""
+    people = found[~guest].groupby("place")["who"].nunique()
+    orders = found[guest].groupby("place").size()
+    sizes: dict[tuple[int, bool], int] = {
+        (place, guests): n
+        for guests, counted in ((False, people), (True, orders))
+        for place, n in zip(counted.index.tolist(), counted.tolist(), strict=True)
+    }
+
+    def total(start_ms: int, end_ms: int, *, guests: bool = False) -> list[tuple[int, bool]]:
+        first, last = np.searchsorted(edges, (start_ms, end_ms), side="right").tolist()
+        mine = [cell for cell in sizes if first <= cell[0] < last and (guests or not cell[1])]
+        return mine if sum(sizes[cell] for cell in mine) >= SUPPRESS_BELOW else []
+
+    def admitted(begin: int) -> bool:
+        totals = []
+        for place, week in enumerate(weeks):
+            totals += [total(week.start_ms, week.end_ms, guests=guests) for guests in (True, False)]
+            if place >= begin:
+                totals.append(total(week.end_ms - LOOK_BACK_MS, week.end_ms))
+        return side_by_side(sizes, totals)[-1]
+
+    return all(map(admitted, begins))

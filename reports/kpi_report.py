@@ -16,16 +16,17 @@ import numpy as np
 
 from flows.days import local_date, midnight_ms
 from flows.state import State
+from reports.disclosure import mondays_known
 from reports.event_tables import LOOK_BACK_MS, EventTables, RawEvents
 from reports.kpi_figures import KpiSettings, Window
-from reports.kpi_lifetime import lifetime_values
+from reports.kpi_lifetime import lifetime_values, may_tell_lifetime
 from reports.kpi_reach import drop_off
 from reports.kpi_support import SATISFACTION
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
 from reports.kpis import kpis
 from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Linkage, Said, compare_all, given_answers
 from reports.look_back import AnswerWeeks, Cell, PerCell, deed_of, latest_answers, read_events
-from reports.metrics import InstrumentSpec, Result, parse_value
+from reports.metrics import InstrumentSpec, Result, parse_value, sibling
 from reports.segments import PSY_INSTRUMENTS
 from reports.words import Language, Words
 from storage.store import Tx
@@ -33,6 +34,9 @@ from storage.store import Tx
 SERIES_WEEKS = 8
 """Events may arrive late: this many weeks are computed anew each time."""
 _MONTHS_REMEMBERED = 12
+_WEEKS_REMEMBERED = 26
+_YEARS_BLOCK = SERIES_WEEKS // 2
+"""Years up to a Monday are known of two such blocks of weeks: of those the events are read."""
 SAID = (*PSY_INSTRUMENTS, "nrs", *SATISFACTION)
 """The instruments whose answers meet behaviour."""
 _OLDER_AT_MOST = 10_000
@@ -172,7 +176,8 @@ def kpi_report(
     this = reading.windows[-1]
     found = kpis(tables, this, own, given=given_answers(reading.rated), lifetime=False)
     if len(tables.purchases):
-        found += lifetime_values(tables, replace(this, start_ms=this.end_ms - LOOK_BACK_MS), own)
+        values = lifetime_values(tables, replace(this, start_ms=this.end_ms - LOOK_BACK_MS), own)
+        found += values if _may_tell_lifetime(tables, this) else map(sibling, values)
     found += reading.drop_offs
     results = tuple(result.shown() for result in found)
     weekly = [kpis(tables, before, own, lifetime=False) for before in reading.windows[:-1]]
@@ -192,6 +197,17 @@ def kpi_report(
         hints_of(results, targets or {}),
         tables.incomplete,
     )
+
+
+def _may_tell_lifetime(tables: EventTables, this: Window) -> bool:
+    """Whether the lifetime values of the year up to the end of this week may be told beside those of the weeks before,
+    as far back as events are read."""
+    end = local_date(this.end_ms, this.tz)
+    years = len(mondays_known(end, block=_YEARS_BLOCK))
+    mondays = [end - timedelta(weeks=back) for back in range(_WEEKS_REMEMBERED, 0, -1)]
+    weeks = [_week(monday, this.as_of_ms, this.tz) for monday in mondays]
+    begin = len(weeks) - years
+    return may_tell_lifetime(tables, weeks, begins=(begin, begin + _YEARS_BLOCK))
 
 
 def _first_of_months(as_of_ms: int, tz: tzinfo) -> list[int]:

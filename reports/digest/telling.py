@@ -29,10 +29,9 @@ from reports.digest.weeks import (
     WeekRange,
     month_ending_by,
     remembered,
-    week_number,
     year_of,
 )
-from reports.disclosure import Ledger, Place, side_by_side
+from reports.disclosure import Ledger, Place, side_by_side, week_number
 from reports.look_back import Written
 from reports.metrics import CAUTION_BELOW, SUPPRESS_BELOW, InstrumentSpec, Stratum, parse_value
 from storage.store import Tx

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from flows.days import midnight_ms
+from reports.disclosure import mondays_known
 from reports.metrics import Span
 
 Every = Literal["week", "month"]
@@ -17,7 +18,6 @@ ROLLING_WEEKS: Final = 4
 
 REMEMBERED_WEEKS: Final = 24
 """Digests this long ago are taken to be known, at least."""
-_ANY_MONDAY: Final = date(1970, 1, 5)
 
 _WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
@@ -69,22 +69,10 @@ class WeekRange:
         return midnight_ms(self.first, tz), midnight_ms(self.end, tz)
 
 
-def week_number(monday: date) -> int:
-    """Weeks since a fixed Monday, for what happens every so many weeks."""
-    return (monday - _ANY_MONDAY).days // 7
-
-
-def remembered(end: date, *, block: int = REMEMBERED_WEEKS) -> list[WeekRange]:
-    """The weeks of the digests that are taken to be known, the oldest first and the one before `end` last: of the block
-    of so many weeks before this one, and of this one, which begins at place `block`.
-
-    What was told is worked out anew for every digest. From a beginning that moves with the digest each would come to
-    something else: of five new answers a week all digests would say that they are the second of two. From a fixed one
-    all come to the same. At the change of blocks it is another; so what both accounts admit is told, that of two blocks
-    and that of this one: any two digests of neighbouring blocks were then judged on one account.
-    """
-    number = week_number(end) - 1
-    return [WeekRange(end - timedelta(weeks=back + 1), 1) for back in range(number % block + block, -1, -1)]
+def remembered(end: date) -> list[WeekRange]:
+    """The weeks of the digests that are taken to be known (`mondays_known`), the oldest first and the one before `end`
+    last; this half year begins at place REMEMBERED_WEEKS."""
+    return [WeekRange(monday, 0).before(1) for monday in mondays_known(end, block=REMEMBERED_WEEKS)]
 
 
 @dataclass(frozen=True, slots=True)

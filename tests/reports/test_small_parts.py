@@ -18,6 +18,7 @@ from pencil import Known, digests_of, question_of, worked_out
 from report_history import DAY_MS, TOKYO, History, digest_of, monday_ms, weeks_ago
 from shop_events import MAY, bought, tables
 
+from flows.days import midnight_ms
 from reports.digest import DigestRule
 from reports.kpi_customers import spending
 from reports.linkage import FOLLOW_UP_MS, Said, compare_all, group_of
@@ -160,6 +161,52 @@ def test_what_a_handful_paid_does_not_follow_from_the_figures_of_orders(seed: in
         return len({(customer or n, product) for n, customer, product in group})
 
     assert worked_out(told, size=people) == []
+
+
+def told_of_orders(found: dict[str, Any], orders: list[tuple[str, str, int]]) -> list[Units]:
+    """The orders of each figure of money in the JSON of the shop's figures, however deep."""
+    told: list[Units] = []
+
+    def read(value: Any) -> None:
+        if isinstance(value, list):
+            for part in value:
+                read(part)
+        elif isinstance(value, dict):
+            figure = (value.get("metric"), value.get("variant"))
+            if figure in (("aov", "mean"), ("spend_per_customer", "mean"), ("ltv", "ltv_simple")) and value["n_valid"]:
+                begin, end = (midnight_ms(date.fromisoformat(value["window"][at]), TOKYO) for at in ("start", "end"))
+                guests = figure[0] == "aov"
+                mine = frozenset(order for order in orders if begin <= order[2] < end and (order[1] or guests))
+                assert value["n_valid"] == (len(mine) if guests else len({who for _, who, _ in mine}))
+                if value["score"] is not None:
+                    told.append(mine)
+            for part in value.values():
+                read(part)
+
+    read(found)
+    return told
+
+
+@pytest.mark.parametrize("seed", [0, 5, 6, 10])
+async def test_what_a_handful_paid_in_a_week_does_not_follow_from_lifetime_values_of_a_year_that_moves_on(
+    seed: int, tmp_path: Path
+) -> None:
+    chance, history = random.Random(seed), History()
+    usual, weeks, people = chance.choice([3, 6, 12]), chance.choice([6, 10, 20, 70]), chance.choice([10, 1000])
+    orders: list[tuple[str, str, int]] = []
+    for back in range(weeks):
+        for n in range(chance.choice([usual, usual, chance.randint(0, 9), 2 * usual])):
+            at_ms = monday_ms(weeks_ago(back)) + chance.randrange(7 * DAY_MS)
+            who = f"b{chance.randrange(people)}" if chance.random() < 0.95 else ""
+            orders.append((f"{back}-{n}", who, at_ms))
+            data = json.dumps({"order": f"{back}-{n}", "amount": 100})
+            history.events.append(Event(f"e{back}-{n}", "purchase", at_ms, at_ms, who, data))
+    history.nps(10, 10, 30)
+    told: list[Units] = []
+    for context, _ in await digests_of(history, tmp_path, back=(5, 4, 3, 2, 1, 0)):
+        told += told_of_orders(render_json(context)["kpis"], orders)
+    assert told
+    assert worked_out(told, size=lambda group: len({who or order for order, who, _ in group})) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
