@@ -24,7 +24,7 @@ from bot.conversation import Conversation, Indigestible, WakePayload
 from bot.digests import Digests, ReportPage, Reports, in_a_process, read_page
 from bot.events.business import BusinessEvent, store_event
 from bot.invitations import Invitations, overridable
-from bot.outbox import Outbox
+from bot.outbox import Outbox, Units
 from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
@@ -123,6 +123,7 @@ class Koe:
             budget=self.line_budget,
             reports=reports,
         )
+        self.units = Units(store, clock, chance, owner, queued=lambda outbox: self.worker.take(outbox))
         voice = self.voice = Voice(library=config.library, shop=config.shop, channels=channels)
         self.conversation = Conversation(
             store=store,
@@ -132,7 +133,7 @@ class Koe:
             clock=clock,
             chance=chance,
             owner=owner,
-            on_queued=lambda outbox: self.worker.take(outbox),
+            on_queued=self.units.queued,
             relay=config.settings.line_relay_url is not None,
         )
         self.invitations = Invitations(
@@ -147,18 +148,15 @@ class Koe:
             voice=voice,
             cases=self.conversation.cases,
             shop=config.shop,
-            store=store,
             clock=clock,
-            outbox=lambda: self.worker.outbox(),
-            on_queued=lambda outbox: self.worker.take(outbox),
+            units=self.units,
             may_show_words=self._may_show_words,
         )
         self.trust = TrustWatch(
             shop=config.shop,
             store=store,
             cases=self.conversation.cases,
-            outbox=lambda: self.worker.outbox(),
-            on_queued=lambda outbox: self.worker.take(outbox),
+            units=self.units,
         )
         relay = Relay(
             url=config.settings.line_relay_url or "",
@@ -432,16 +430,14 @@ class Koe:
 
     async def schedule(self) -> None:
         """See to it that digests, `every` rules, the nightly clearing and the look at balances have their next job."""
-        outbox = self.worker.outbox()
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx, outbox: Outbox) -> None:
             self.digests.schedule(tx, outbox)
             self.invitations.schedule_every(tx, outbox)
             self.trust.schedule(tx, outbox)
             self._next_night(tx, outbox)
 
-        await self.store.write(unit)
-        self.worker.take(outbox)
+        await self.units.write(unit)
 
     async def stop(self) -> None:
         """Not ready first, then no new work, then everything closed in reverse order; within 10 s."""
@@ -566,10 +562,7 @@ class Koe:
             return [FlowOption(flow.id, flow.name_in(lang)) for flow in self.library.flows.values()]
 
         async def start(request: SurveyRequest) -> object:
-            outbox = self.worker.outbox()
-            outcome = await self.store.write(lambda tx: self.invitations.start_by_staff(tx, request, outbox))
-            self.worker.take(outbox)
-            return outcome
+            return await self.units.write(lambda tx, outbox: self.invitations.start_by_staff(tx, request, outbox))
 
         return SurveyPorts(
             flows=flows,
@@ -724,9 +717,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         channel.call,
         channel.respond,
         failure=SlackError,
-        store=koe.store,
-        outbox=koe.worker.outbox,
-        on_queued=koe.worker.take,
+        units=koe.units,
     )
     koe.access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
     desk = SurveyDesk(
@@ -760,8 +751,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         store=koe.store,
         clock=koe.clock,
         tz=koe.shop.tz,
-        outbox=koe.worker.outbox,
-        on_queued=koe.worker.take,
+        units=koe.units,
     )
     koe.command_desk = CommandDesk(
         channel.respond,
@@ -778,8 +768,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         config=koe.config,
         store=koe.store,
         clock=koe.clock,
-        outbox=koe.worker.outbox,
-        on_queued=koe.worker.take,
+        units=koe.units,
     )
     if koe.shop.alerts is not None:
         koe.case_desk = CaseDesk(
@@ -793,8 +782,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
             shop=koe.shop,
             store=koe.store,
             clock=koe.clock,
-            outbox=koe.worker.outbox,
-            on_queued=koe.worker.take,
+            units=koe.units,
         )
 
     async def note(inbound: SlackInbound) -> bool:

@@ -11,7 +11,7 @@ from bot.cases import Cases
 from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.invitations import occasion_of
-from bot.outbox import Outbox
+from bot.outbox import Outbox, Units
 from bot.staff.card import (
     WORDED,
     CardFacts,
@@ -29,7 +29,7 @@ from flows.texts import item_name
 from reports import trust, trust_words
 from reports.trust_entries import RELEVANT_TYPES, read_entries
 from storage.records import Answer, Case, CaseEvent, Job, Session
-from storage.store import Store, Tx
+from storage.store import Tx
 
 if TYPE_CHECKING:
     from bot.config import Shop
@@ -61,32 +61,26 @@ class Cards:
         voice: Voice,
         cases: Cases,
         shop: Shop,
-        store: Store,
         clock: Clock,
-        outbox: Callable[[], Outbox],
-        on_queued: Callable[[Outbox], None],
+        units: Units,
         may_show_words: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._voice = voice
         self._cases = cases
         self._shop = shop
-        self._store = store
         self._clock = clock
-        self._outbox = outbox
-        self._on_queued = on_queued
+        self._units = units
         self._may_show_words = may_show_words
 
     async def due(self, job: Job) -> None:
         """An "alert" job: show a case, or an entry of its history in the card's thread. Words and names only go where
         everybody may read them."""
         alerts = self._shop.alerts
-        outbox = self._outbox()
         if alerts is None:
-            await self._store.write(lambda tx: tx.finish_job(job, state="done", at_ms=outbox.now_ms))
+            await self._units.write(lambda tx, outbox: tx.finish_job(job, state="done", at_ms=outbox.now_ms))
             return
         with_words = await self._may_show_words(alerts.channel)
-        await self._store.write(lambda tx: self._show(tx, job, alerts.channel, with_words, outbox))
-        self._on_queued(outbox)
+        await self._units.write(lambda tx, outbox: self._show(tx, job, alerts.channel, with_words, outbox))
 
     def _show(self, tx: Tx, job: Job, channel: str, with_words: bool, outbox: Outbox) -> None:
         wanted = json.loads(job.payload)

@@ -1,16 +1,20 @@
-"""Jobs queued by one unit of work, to be handed to the worker once they are durable."""
+"""Jobs queued by a unit of work, to be handed to the worker once they are durable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
 from bot.channel import JsonObject
-from bot.clock import Chance
+from bot.clock import Chance, Clock
 from flows.state import State
 from storage.records import Job, Session
-from storage.store import Tx
+from storage.store import Store, Tx
+
+T = TypeVar("T")
 
 LEASE_MS = 60_000
 """Longer than any call may take (15 s), short enough that a dead process is noticed within a minute."""
@@ -100,3 +104,26 @@ class Outbox:
         """Something will be due then."""
         if self.next_due_ms is None or due_ms < self.next_due_ms:
             self.next_due_ms = due_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Units of work that may queue jobs, each with an outbox of its own.
+
+    Args:
+        owner: the process to which due jobs come leased.
+        queued: told of what a unit queued, as soon as it is durable.
+    """
+
+    store: Store
+    clock: Clock
+    chance: Chance
+    owner: str
+    queued: Callable[[Outbox], None]
+
+    async def write(self, unit: Callable[[Tx, Outbox], T]) -> T:
+        """What the unit came to; its time is that of its outbox."""
+        outbox = Outbox(owner=self.owner, now_ms=self.clock.now_ms(), chance=self.chance)
+        found = await self.store.write(lambda tx: unit(tx, outbox))
+        self.queued(outbox)
+        return found

@@ -3,7 +3,7 @@ customer since. Reads in short units beside the serving loop; writes only what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from functools import partial
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bot.cases import Cases
-from bot.outbox import Outbox
+from bot.outbox import Outbox, Units
 from flows.exchange import OpenCase
 from reports import trust
 from reports.trust_entries import RELEVANT_TYPES, due_ms, longest_wait_ms, read_entries
@@ -40,15 +40,13 @@ class TrustWatch:
         shop: Shop,
         store: Store,
         cases: Cases,
-        outbox: Callable[[], Outbox],
-        on_queued: Callable[[Outbox], None],
+        units: Units,
     ) -> None:
         self._shop = shop
         self._rules = shop.trust.rules
         self._store = store
         self._cases = cases
-        self._outbox = outbox
-        self._on_queued = on_queued
+        self._units = units
 
     def schedule(self, tx: Tx, outbox: Outbox) -> None:
         """See to it that the next night has its job; none while falls are not reported."""
@@ -62,20 +60,19 @@ class TrustWatch:
 
     async def due(self, job: Job) -> None:
         """A "trust" job. Done again from the start after a crash: what was kept before is not kept twice."""
-        outbox = self._outbox()
         if self._rules.drop_points is not None:
-            customers = await self._touched(outbox.now_ms)
+            now_ms = self._units.clock.now_ms()
+            customers = await self._touched(now_ms)
             for start in range(0, len(customers), _CUSTOMERS_AT_ONCE):
                 some = customers[start : start + _CUSTOMERS_AT_ONCE]
-                for customer_id, drop in await self._store.read(partial(self._look, some, now_ms=outbox.now_ms)):
+                for customer_id, drop in await self._store.read(partial(self._look, some, now_ms=now_ms)):
                     await self._keep(customer_id, drop)
 
-        def end(tx: Tx) -> None:
+        def end(tx: Tx, outbox: Outbox) -> None:
             tx.finish_job(job, state="done", at_ms=outbox.now_ms)
             self.schedule(tx, outbox)
 
-        await self._store.write(end)
-        self._on_queued(outbox)
+        await self._units.write(end)
 
     async def _touched(self, now_ms: int) -> list[str]:
         """Whose balance can have fallen: customers to whom something happened, or a deadline passed, of late."""
@@ -106,9 +103,7 @@ class TrustWatch:
         return found
 
     async def _keep(self, customer_id: str, drop: trust.Drop) -> None:
-        outbox = self._outbox()
-
-        def unit(tx: Tx) -> str | None:
+        def unit(tx: Tx, outbox: Outbox) -> str | None:
             last_ms = tx.last_trust_drop_ms(customer_id)
             if tx.erased_ms(customer_id) is not None or (last_ms is not None and last_ms >= drop.withdrawals[-1].at_ms):
                 return None
@@ -116,10 +111,9 @@ class TrustWatch:
             tx.note_trust_drop(TrustDrop(customer_id, drop.at_ms, drop.high, drop.balance, case_id))
             return case_id
 
-        case_id = await self._store.write(unit)
+        case_id = await self._units.write(unit)
         if case_id is not None:
             log.info("trust_drop", fall=round(drop.high - drop.balance, 2), case=case_id)
-        self._on_queued(outbox)
 
     def _case(self, tx: Tx, customer_id: str, drop: trust.Drop, outbox: Outbox) -> str:
         """The id of the case that opens; "" when one is open, when one was opened after the last of what happened –

@@ -19,7 +19,7 @@ import structlog
 
 from bot.channel import JsonObject, Refused
 from bot.clock import Clock
-from bot.outbox import Outbox
+from bot.outbox import Outbox, Units
 from bot.slack import blocks as kit
 from bot.slack.channel import SlackError
 from bot.slack.words import cut, escape, storable
@@ -283,8 +283,7 @@ class BulkDesk:
         store: Store,
         clock: Clock,
         tz: tzinfo,
-        outbox: Callable[[], Outbox],
-        on_queued: Callable[[Outbox], None],
+        units: Units,
     ) -> None:
         self._call = call
         self._download = download
@@ -298,8 +297,7 @@ class BulkDesk:
         self._store = store
         self._clock = clock
         self._tz = tz
-        self._outbox = outbox
-        self._on_queued = on_queued
+        self._units = units
 
     # -------------------- the window
 
@@ -327,9 +325,9 @@ class BulkDesk:
             return {"response_action": "errors", "errors": {"flow": _say("missing", lang)}}
         if not file_id:
             return {"response_action": "errors", "errors": {"file": _say("missing", lang)}}
-        outbox = self._outbox()
+        now_ms = self._clock.now_ms()
         batch = Batch(
-            id=outbox.new_id(),
+            id=self._units.chance.new_id(now_ms),
             flow_id=flow_id,
             channel=channel if channel in ("line", "slack") else "",
             note=storable(note)[:_NOTE_LIMIT] if isinstance(note, str) else "",
@@ -338,15 +336,14 @@ class BulkDesk:
             workspace=team_id,
             lang=lang,
             state="reading",
-            created_ms=outbox.now_ms,
+            created_ms=now_ms,
         )
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx, outbox: Outbox) -> None:
             if self._queue(tx, outbox, BulkJob(batch.id, "read"), key=f"bulk-read:{view.get('id')}"):
                 tx.put_batch(batch)
 
-        await self._store.write(unit)
-        self._on_queued(outbox)
+        await self._units.write(unit)
         told = kit.modal(
             f"{VIEW}.told", _say("title", lang), [kit.words((_say("reading", lang), False))], close=_say("close", lang)
         )
@@ -368,14 +365,12 @@ class BulkDesk:
             team_id=team_id,
             url=str(body.get("response_url") or ""),
         )
-        outbox = self._outbox()
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx, outbox: Outbox) -> None:
             if tx.note_inbound("slack", workspace, key, outbox.now_ms):
                 self._queue(tx, outbox, wanted)
 
-        await self._store.write(unit)
-        self._on_queued(outbox)
+        await self._units.write(unit)
         return True
 
     # -------------------- done by the worker
@@ -403,15 +398,13 @@ class BulkDesk:
 
     async def _change(self, job: Job, batch: Batch, step: Callable[[Tx, Batch, Outbox], None]) -> None:
         """Finish the job and do its step on the batch as it is by then, in one transaction."""
-        outbox = self._outbox()
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx, outbox: Outbox) -> None:
             now = tx.find_batch(batch.id)
             if tx.finish_job(job, state="done", at_ms=outbox.now_ms) and now is not None:
                 step(tx, now, outbox)
 
-        await self._store.write(unit)
-        self._on_queued(outbox)
+        await self._units.write(unit)
 
     async def _read(self, job: Job, batch: Batch) -> None:
         if batch.state != "reading":

@@ -16,7 +16,7 @@ import structlog
 from bot.cases import CaseRequest, Cases, Colleague, Refusal, Verb
 from bot.channel import JsonObject
 from bot.clock import Clock
-from bot.outbox import Outbox
+from bot.outbox import Outbox, Units
 from bot.slack import blocks as kit
 from bot.slack.words import storable
 from bot.staff.access import Access, acting_person, permission_of, window_private, window_told
@@ -160,8 +160,7 @@ class CaseDesk:
         shop: Shop,
         store: Store,
         clock: Clock,
-        outbox: Callable[[], Outbox],
-        on_queued: Callable[[Outbox], None],
+        units: Units,
     ) -> None:
         self._call = call
         self._access = access
@@ -173,8 +172,7 @@ class CaseDesk:
         self._shop = shop
         self._store = store
         self._clock = clock
-        self._outbox = outbox
-        self._on_queued = on_queued
+        self._units = units
 
     # -------------------- stored before it is acknowledged
 
@@ -203,10 +201,9 @@ class CaseDesk:
     async def _keep(
         self, wanted: CaseRequest, key: str, workspace: str, *, window: _Window | None, body: Mapping[str, Any]
     ) -> JsonObject | str:
-        outbox = self._outbox()
         view_id = "" if window is None else str(_dict(body.get("view")).get("id") or key)
 
-        def unit(tx: Tx) -> tuple[Refusal | None, str]:
+        def unit(tx: Tx, outbox: Outbox) -> tuple[Refusal | None, str]:
             if not tx.note_inbound("slack", workspace, key, outbox.now_ms):
                 return None, ""
             case = tx.find_case(wanted.case_id)
@@ -224,8 +221,7 @@ class CaseDesk:
                 )
             return refused, "" if case is None else case.assignee_name
 
-        refused, assignee = await self._store.write(unit)
-        self._on_queued(outbox)
+        refused, assignee = await self._units.write(unit)
         if window is None:
             return ""
         if refused is not None:
@@ -290,17 +286,15 @@ class CaseDesk:
             if unfit is not None:
                 await self._refuse(job, wanted, _say("heir", person.lang))
                 return
-        outbox = self._outbox()
 
-        def unit(tx: Tx) -> tuple[Refusal | None, Case | None]:
+        def unit(tx: Tx, outbox: Outbox) -> tuple[Refusal | None, Case | None]:
             if not tx.finish_job(job, state="done", at_ms=outbox.now_ms):
                 return None, None
             case = tx.find_case(wanted.case_id)
             to = None if heir is None else _colleague(heir)
             return self._cases.carry_out(tx, wanted, _colleague(person), outbox, to=to), case
 
-        late, case = await self._store.write(unit)
-        self._on_queued(outbox)
+        late, case = await self._units.write(unit)
         if late is not None:
             sentence = _say(late, person.lang, staff="" if case is None else case.assignee_name)
             if wanted.text and late not in ("erased", "gone"):
@@ -336,9 +330,9 @@ class CaseDesk:
 
     async def opened(self, body: Mapping[str, Any], person: Person) -> str:
         """Show somebody who may read comments what the card leaves out; "" or the sentence to say instead."""
-        case_id, outbox = str(_first_action(body).get("value") or ""), self._outbox()
+        case_id = str(_first_action(body).get("value") or "")
 
-        def unit(tx: Tx) -> list[JsonObject] | str:
+        def unit(tx: Tx, outbox: Outbox) -> list[JsonObject] | str:
             case = tx.find_case(case_id)
             if case is None or not case.customer_id:
                 return _say("gone", person.lang)
@@ -347,7 +341,7 @@ class CaseDesk:
             self._cases.audit(tx, person.id, "read", case, outbox)
             return self._in_full(tx, case, person.lang)
 
-        shown = await self._store.write(unit)
+        shown = await self._units.write(unit)
         if isinstance(shown, str):
             return shown
         lang = person.lang

@@ -16,7 +16,7 @@ from bot.channel import JsonObject
 from bot.clock import Clock
 from bot.digests import DigestFailed, results_request
 from bot.dry_run import DryRun, dry_run, lines_of
-from bot.outbox import Outbox
+from bot.outbox import Outbox, Units
 from bot.slack import blocks as kit
 from bot.slack.words import cut, storable
 from bot.staff.access import Access, acting_person, permission_of
@@ -256,8 +256,7 @@ class CommandDesk:
         config: Config,
         store: Store,
         clock: Clock,
-        outbox: Callable[[], Outbox],
-        on_queued: Callable[[Outbox], None],
+        units: Units,
     ) -> None:
         self._respond = respond
         self._failure = failure
@@ -275,8 +274,7 @@ class CommandDesk:
         self._library = config.library
         self._store = store
         self._clock = clock
-        self._outbox = outbox
-        self._on_queued = on_queued
+        self._units = units
 
     def help_text(self, lang: str) -> str:
         """What can be typed."""
@@ -479,14 +477,12 @@ class CommandDesk:
             return False
         user_id, team_id = acting_person(body)
         wanted = CommandWanted(user_id, team_id, text, str(body.get("response_url") or ""))
-        outbox = self._outbox()
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx, outbox: Outbox) -> None:
             if tx.note_inbound("slack", workspace, key, outbox.now_ms):
                 outbox.queue(tx, "command", wanted)
 
-        await self._store.write(unit)
-        self._on_queued(outbox)
+        await self._units.write(unit)
         return True
 
     async def run(self, job: Job) -> None:
@@ -531,10 +527,9 @@ class CommandDesk:
         flow_id = self._flow(rest)
         if flow_id is None:
             return _say("flow.unknown", lang, name=cut(rest, 60), known=known)
-        outbox = self._outbox()
         actor = f"slack:{wanted.team_id}:{wanted.user_id}"
 
-        def unit(tx: Tx) -> bool | None:
+        def unit(tx: Tx, outbox: Outbox) -> bool | None:
             if not tx.finish_job(job, state="done", at_ms=outbox.now_ms, forget=True):
                 return None
             pausing = word == "pause"
@@ -543,7 +538,7 @@ class CommandDesk:
                 tx.audit(AuditEntry(outbox.new_id(), outbox.now_ms, actor, f"survey.{word}", flow_id, ""))
             return changed
 
-        changed = await self._store.write(unit)
+        changed = await self._units.write(unit)
         key = "paused" if word == "pause" else "resumed"
         return _say(key if changed is not False else f"{key}.already", lang, name=self._name(flow_id, lang))
 
@@ -581,17 +576,15 @@ class CommandDesk:
         if not posting:
             head = kit.small_plain(_say("digest.shown", lang, week=week))
             return _Answer(_say("digest.shown", lang, week=week), (head, *computed["slack"]["blocks"])[:50])
-        outbox = self._outbox()
 
-        def unit(tx: Tx) -> bool:
+        def unit(tx: Tx, outbox: Outbox) -> bool:
             actor = f"slack:{wanted.team_id}:{wanted.user_id}"
             queued = self._digests.queue_post(tx, rule, week, computed, outbox)
             if queued:
                 tx.audit(AuditEntry(outbox.new_id(), now_ms, actor, "digest.post", f"{rule.id} {week}", ""))
             return queued
 
-        queued = await self._store.write(unit)
-        self._on_queued(outbox)
+        queued = await self._units.write(unit)
         return _Answer(_say("digest.posted" if queued else "digest.again", lang, week=week))
 
     # -------------------- names

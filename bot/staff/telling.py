@@ -9,11 +9,10 @@ from typing import Final
 import structlog
 
 from bot.channel import JsonObject
-from bot.outbox import Outbox
+from bot.outbox import Units
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape
 from bot.staff.people import Call
-from storage.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +39,12 @@ class Teller:
         respond: Respond,
         *,
         failure: type[Exception],
-        store: Store,
-        outbox: Callable[[], Outbox],
-        on_queued: Callable[[Outbox], None],
+        units: Units,
     ) -> None:
         self._call = call
         self._respond = respond
         self._failure = failure
-        self._store = store
-        self._outbox = outbox
-        self._on_queued = on_queued
+        self._units = units
 
     async def tell(
         self,
@@ -86,11 +81,10 @@ class Teller:
             sentence, shown = otherwise, _shown(otherwise)
         message: JsonObject = {"text": _notice(sentence), "blocks": list(shown), "parse": "none"}
         told: JsonObject = {"method": "chat.postMessage", "args": message, "open": user_id}
-        outbox, lane = self._outbox(), f"slack:dm:{user_id}"
-        await self._store.write(
-            lambda tx: outbox.queue(tx, "send", told, lane=lane, channel="slack", customer_id=customer_id)
+        lane = f"slack:dm:{user_id}"
+        await self._units.write(
+            lambda tx, outbox: outbox.queue(tx, "send", told, lane=lane, channel="slack", customer_id=customer_id)
         )
-        self._on_queued(outbox)
 
 
 def _shown(sentence: str) -> tuple[JsonObject, ...]:

@@ -9,7 +9,7 @@ from bot.clock import Chance, StoryClock
 from bot.config import Config
 from bot.digests import Digests
 from bot.loading import load
-from bot.outbox import Outbox
+from bot.outbox import Units
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff.access import Access
 from bot.staff.commands import CommandDesk
@@ -27,8 +27,9 @@ def example_config() -> Config:
     return load(environ={"KOE_CONFIG": str(ROOT / "koe.example.yaml")}, env_file=None)
 
 
-def outbox_of(now_ms: int) -> Callable[[], Outbox]:
-    return lambda: Outbox(owner="", now_ms=now_ms, chance=_CHANCE)
+def units_of(store: Store, now_ms: int) -> Units:
+    """Units whose jobs nobody does: they stay in the store."""
+    return Units(store, StoryClock(now_ms), _CHANCE, "", queued=lambda outbox: None)
 
 
 def teller_of(channel: SlackChannel, *, store: Store, now_ms: int) -> Teller:
@@ -37,9 +38,7 @@ def teller_of(channel: SlackChannel, *, store: Store, now_ms: int) -> Teller:
         channel.call,
         channel.respond,
         failure=SlackError,
-        store=store,
-        outbox=outbox_of(now_ms),
-        on_queued=lambda outbox: None,
+        units=units_of(store, now_ms),
     )
 
 
@@ -72,6 +71,5 @@ def command_desk(
         config=config,
         store=store,
         clock=clock,
-        outbox=outbox_of(now_ms),
-        on_queued=lambda outbox: None,
+        units=units_of(store, now_ms),
     )
