@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from datetime import datetime, timedelta
-from datetime import time as time_of_day
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,23 +16,24 @@ from bot import experiments, measures, signatures
 from bot.cards import Cards
 from bot.channel import Channel, Ignored, Inbound, JsonObject
 from bot.clock import Chance, Clock
-from bot.conversation import Conversation, Indigestible, WakePayload
+from bot.conversation import Conversation, WakePayload
 from bot.digests import Digests, ReportPage, Reports, in_a_process, read_page
-from bot.events.business import BusinessEvent, store_event
+from bot.events.intake import EventIntake
 from bot.invitations import Invitations, overridable
 from bot.outbox import Outbox, Units
 from bot.pacing import Pacer
 from bot.promises import Promises
 from bot.relay import Relay
 from bot.reports import ReportLinks
-from bot.staff.home import WINDOW_DAYS, Health, HomeCase, HomeDesk, HomeFacts, Running
-from bot.staff.survey import Budget, FlowOption, SurveyPorts, SurveyRequest
+from bot.retention import Retention
+from bot.staff.glance import Glance, LineBudget
+from bot.staff.home import HomeDesk
+from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
 from bot.trust import TrustWatch
 from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker
 from flows.triggers import CHANNELS, next_open_ms
-from storage.errors import StoreError
-from storage.records import AuditEntry, Event, Job
+from storage.records import AuditEntry, Job
 from storage.store import Store, Tx, open_store
 
 if TYPE_CHECKING:
@@ -47,6 +44,7 @@ if TYPE_CHECKING:
     from bot.slack.app import SlackApp, SlackInbound
     from bot.slack.channel import SlackChannel
     from bot.staff.access import Access
+    from bot.staff.audience import Audience
     from bot.staff.bulk import BulkDesk
     from bot.staff.cases import CaseDesk
     from bot.staff.commands import CommandDesk
@@ -85,6 +83,7 @@ class Koe:
         closing: AsyncExitStack,
         session: aiohttp.ClientSession,
         reports: Reports,
+        line: LineChannel | None = None,
     ) -> None:
         self.config = config
         self.settings = config.settings
@@ -98,19 +97,18 @@ class Koe:
         self.stopping = False
         self.slack: SlackApp | None = None
         self.slack_channel: SlackChannel | None = None
-        self.line_channel: LineChannel | None = None
+        self.line_channel = line
         self.access: Access | None = None
         self.case_desk: CaseDesk | None = None
         self.command_desk: CommandDesk | None = None
         self.bulk_desk: BulkDesk | None = None
         self.line_secrets = [secret.get_secret_value() for secret in config.settings.line_channel_secrets]
         self.event_secrets = [secret.get_secret_value() for secret in config.settings.events_secrets]
-        self._match_key = config.settings.secret_key.get_secret_value().encode()
         self._closing = closing
         self._running: asyncio.Task[None] | None = None
         self.home: HomeDesk | None = None
-        self._home_facts: tuple[float, HomeFacts] | None = None
-        self._budget: tuple[int, Budget] | None = None
+        self.audience: Audience | None = None
+        self.line_budget = LineBudget(line)
         promises = self.promises = Promises(config.shop)
         owner = chance.new_id(clock.now_ms())
         settings = config.settings
@@ -120,7 +118,7 @@ class Koe:
             store=store,
             clock=clock,
             links=self.report_links,
-            budget=self.line_budget,
+            budget=self.line_budget.fetch,
             reports=reports,
         )
         self.units = Units(store, clock, chance, owner, queued=lambda outbox: self.worker.take(outbox))
@@ -150,13 +148,28 @@ class Koe:
             shop=config.shop,
             clock=clock,
             units=self.units,
-            may_show_words=self._may_show_words,
+            may_show_words=self._may_read_words,
         )
         self.trust = TrustWatch(
             shop=config.shop,
             store=store,
             cases=self.conversation.cases,
             units=self.units,
+        )
+        self.events = EventIntake(
+            invitations=self.invitations,
+            units=self.units,
+            workspaces=workspaces,
+            match_key=settings.secret_key.get_secret_value().encode(),
+            rewarded=config.shop.rewards_referrals,
+        )
+        self.retention = Retention(shop=config.shop, store=store, units=self.units)
+        self.glance = Glance(
+            store=store,
+            clock=clock,
+            library=config.library,
+            budget=self.line_budget,
+            paused=lambda: self.worker.paused(),
         )
         relay = Relay(
             url=config.settings.line_relay_url or "",
@@ -176,11 +189,11 @@ class Koe:
                 "remind": self.invitations.remind,
                 "every": self.invitations.run_every,
                 "inbound": self.conversation.replay,
-                "event": self._event_again,
+                "event": self.events.again,
                 "case": self.conversation.cases.due,
                 "wake": self._wake,
                 "expire": self._expire,
-                "retain": self._retain,
+                "retain": self.retention.retain,
             },
             tasks={
                 "alert": self.cards.due,
@@ -190,8 +203,8 @@ class Koe:
                 "digest": self._digest,
                 "voices": self._voices,
                 "relay": relay.pass_on,
-                "compact": self._compact,
-                "tidy": self._tidy,
+                "compact": self.retention.compact,
+                "tidy": self.retention.tidy,
                 "trust": self.trust.due,
             },
             on_sent=self._sent,
@@ -215,66 +228,6 @@ class Koe:
             measures.repeated.labels(inbound.channel).inc()
         return fresh
 
-    async def take_event(self, event: BusinessEvent, occurred_ms: int) -> bool:
-        """One business event: stored and its rules applied, in one transaction. False when its id is known.
-
-        An event on which our own rules fail is stored all the same, with a dead job that applies them when replayed.
-        """
-        outbox = self.worker.outbox()
-        reason = ""
-
-        def unit(tx: Tx) -> bool:
-            stored = store_event(
-                tx,
-                event,
-                occurred_ms,
-                outbox,
-                workspaces=self.workspaces,
-                match_key=self._match_key,
-                rewarded=self.shop.rewards_referrals,
-            )
-            if stored is None:
-                return False
-            if reason:
-                tx.put_job(self._dead_event(stored, reason, outbox))
-                return True
-            try:
-                self.invitations.take_event(tx, stored, outbox)
-            except StoreError:
-                raise
-            except Exception as bug:
-                raise Indigestible(bug) from bug
-            return True
-
-        try:
-            fresh = await self.store.write(unit)
-        except Indigestible as bug:
-            log.error("event_not_digested", id=event.id, type=event.type, where=bug.where)
-            measures.dead_jobs.labels("event").inc()
-            reason, outbox = str(bug), self.worker.outbox()
-            fresh = await self.store.write(unit)
-        self.worker.take(outbox)
-        return fresh
-
-    def _dead_event(self, event: Event, reason: str, outbox: Outbox) -> Job:
-        return Job(
-            id=outbox.new_id(),
-            kind="event",
-            due_ms=outbox.now_ms,
-            payload=msgspec.json.encode({"event": event.id}).decode(),
-            customer_id=event.customer_id,
-            created_ms=outbox.now_ms,
-            state="dead",
-            error=reason,
-        )
-
-    def _event_again(self, tx: Tx, job: Job, outbox: Outbox) -> None:
-        """An "event" job that somebody replayed: apply the rules to the stored event now."""
-        event = tx.find_event(msgspec.json.decode(job.payload)["event"])
-        if event is not None:
-            self.invitations.take_event(tx, event, outbox)
-        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
-
     # ------------------------------------------------------------------------------------------------- jobs
 
     def _wake(self, tx: Tx, job: Job, outbox: Outbox) -> None:
@@ -290,29 +243,8 @@ class Koe:
         if session is not None and session.status == "open":
             self.conversation.elapsed(tx, session, "expire", outbox, reply_to=NO_REPLY)
 
-    async def _may_show_words(self, channel: str) -> bool:
-        """Whether customers' words and names may stand in a Slack channel: it is private, and when koe.yaml lists who
-        may read comments, everybody in it is one of them. Asked each time it matters – a channel can be made public,
-        people join – and answered no when Slack does not say, or the channel is too large to look through."""
-        if self.slack_channel is None or self.access is None:
-            return False
-        from bot.slack.channel import SlackError
-
-        try:
-            answer = await self.slack_channel.call("conversations.info", {"channel": channel}, harmless=True)
-            if not answer.get("channel", {}).get("is_private"):
-                return False
-            if self.shop.staff.may_read_comments is None:
-                return True
-            asked = {"channel": channel, "limit": _MOST_READERS}
-            answer = await self.slack_channel.call("conversations.members", asked, harmless=True)
-        except SlackError as error:
-            log.warning("slack_channel_unknown", channel=channel, reason=str(error))
-            return False
-        if (answer.get("response_metadata") or {}).get("next_cursor"):
-            return False
-        members = [str(user) for user in answer.get("members") or ()]
-        return not await self.access.those_who_may_not("read_comments", members)
+    async def _may_read_words(self, channel: str) -> bool:
+        return self.audience is not None and await self.audience.may_read_words(channel)
 
     async def _digest(self, job: Job) -> None:
         outbox = self.worker.outbox()
@@ -322,51 +254,7 @@ class Koe:
     async def _voices(self, job: Job) -> None:
         if self.slack_channel is None:
             raise RuntimeError("Slack is off: set its tokens, then replay")
-        await self.digests.speak(job, slack=self.slack_channel, may_show_words=self._may_show_words)
-
-    def _retain(self, tx: Tx, job: Job, outbox: Outbox) -> None:
-        """Keep what customers are told: answers older than `retention` go, some at a time, every night."""
-        before_ms = outbox.now_ms - self.shop.retention_days * _DAY_MS
-        forgotten = tx.forget_before(before_ms, outbox.now_ms, limit=_FORGET_AT_ONCE)
-        tx.finish_job(job, state="done", at_ms=outbox.now_ms)
-        if forgotten:
-            log.info("answers_past_retention", conversations=forgotten)
-            more = "retain" if forgotten == _FORGET_AT_ONCE else "compact"
-            due_ms = outbox.now_ms + _READING_MS
-            outbox.queue(tx, more, due_ms=due_ms)
-        if job.key:
-            # the first of a night, not one that goes on
-            due_ms = outbox.now_ms + _READING_MS
-            outbox.queue(tx, "tidy", due_ms=due_ms)
-        self._next_night(tx, outbox)
-
-    def _next_night(self, tx: Tx, outbox: Outbox) -> None:
-        now = datetime.fromtimestamp(outbox.now_ms / 1000, self.shop.tz)
-        night = datetime.combine(now.date() + timedelta(days=1), time_of_day(3), self.shop.tz)
-        outbox.queue(tx, "retain", due_ms=int(night.timestamp() * 1000), key=f"retain:{night.date().isoformat()}")
-
-    async def _tidy(self, job: Job) -> None:
-        """Ids of platform events and messages that were sent go after two months, in short units: the platforms have
-        long stopped sending again. Repeated after a crash it finds less to do."""
-        before_ms = self.clock.now_ms() - _TRAFFIC_KEPT_MS
-        for forget in (Tx.forget_inbound, Tx.forget_done):
-            after = await self.store.write(partial(forget, before_ms=before_ms, after=(), limit=_TIDIED_AT_ONCE))
-            while after:
-                after = await self.store.write(partial(forget, before_ms=before_ms, after=after, limit=_TIDIED_AT_ONCE))
-        at_ms = self.clock.now_ms()
-        await self.store.write(lambda tx: tx.finish_job(job, state="done", at_ms=at_ms))
-
-    async def _compact(self, job: Job) -> None:
-        """Empty the database's log; somebody who is reading just now is waited for."""
-        emptied = await self.store.compact()
-        now_ms = self.clock.now_ms()
-        if emptied:
-            await self.store.write(lambda tx: tx.finish_job(job, state="done", at_ms=now_ms))
-        else:
-            outbox = self.worker.outbox()
-            outbox.expect(now_ms + _READING_MS)
-            await self.store.write(lambda tx: tx.put_back_job(job, due_ms=now_ms + _READING_MS, error="being read"))
-            self.worker.take(outbox)
+        await self.digests.speak(job, slack=self.slack_channel, may_show_words=self._may_read_words)
 
     def _sent(self, tx: Tx, job: Job, ref: str, outbox: Outbox) -> None:
         """What follows when a message was accepted."""
@@ -435,7 +323,7 @@ class Koe:
             self.digests.schedule(tx, outbox)
             self.invitations.schedule_every(tx, outbox)
             self.trust.schedule(tx, outbox)
-            self._next_night(tx, outbox)
+            self.retention.schedule(tx, outbox)
 
         await self.units.write(unit)
 
@@ -463,75 +351,9 @@ class Koe:
     # ------------------------------------------------------------------------------------------------- staff
 
     def _home_may_differ(self) -> None:
-        self._home_facts = None
+        self.glance.changed()
         if self.home is not None:
             self.home.changed()
-
-    async def home_facts(self) -> HomeFacts:
-        """What App Home shows, at most two seconds old (of real time: the demo's clock stands still)."""
-        now_ms, now_s = self.clock.now_ms(), time.monotonic()
-        known = self._home_facts
-        if known is not None and now_s - known[0] < _GLANCE_S:
-            return known[1]
-
-        def look(tx: Tx) -> HomeFacts:
-            counts_by_kind = tx.job_counts()
-            overdue, oldest_due_ms = tx.overdue_jobs(now_ms - _HARDLY_DUE_MS)
-            cases = []
-            for case in tx.open_cases(limit=_CASES_AT_A_GLANCE):
-                customer = tx.find_customer(case.customer_id)
-                name = "" if customer is None else customer.name
-                cases.append(HomeCase(case.customer_id, name, case.opened_ms, case.due_ms, case.assignee))
-            digests = [(json.loads(job.payload)["digest"], job.due_ms) for job in tx.jobs(kind="digest", state="ready")]
-            return HomeFacts(
-                now_ms=now_ms,
-                cases=tuple(cases),
-                surveys=tuple(
-                    Running(*self._names_of(flow_id), *counts)
-                    for flow_id, *counts in tx.responses_by_flow(now_ms - WINDOW_DAYS * _DAY_MS, now_ms)
-                ),
-                paused=tuple((*self._names_of(pause.flow_id), pause.at_ms) for pause in tx.pauses()),
-                planned=counts_by_kind.get(("invite", "ready"), 0),
-                digests=tuple(sorted(digests, key=lambda post: post[1])),
-                health=Health(
-                    overdue=overdue,
-                    oldest_due_ms=oldest_due_ms,
-                    dead=sum(count for (_, state), count in counts_by_kind.items() if state == "dead"),
-                    uncertain=sum(count for (_, state), count in counts_by_kind.items() if state == "uncertain"),
-                    paused=self.worker.paused(),
-                ),
-            )
-
-        facts, budget = await asyncio.gather(self.store.read(look), self.line_budget(now_ms))
-        facts = replace(facts, budget=budget)
-        self._home_facts = now_s, facts
-        return facts
-
-    def _names_of(self, flow_id: str) -> tuple[str, str]:
-        """A survey's name in ja and en; its id when it is no longer offered."""
-        flow = self.library.flows.get(flow_id)
-        return (flow_id, flow_id) if flow is None else (flow.name_in("ja"), flow.name_in("en"))
-
-    def line_budget_known(self) -> Budget | str | None:
-        """LINE's messages as they were last told; "unknown" before that."""
-        if self.line_channel is None:
-            return None
-        return "unknown" if self._budget is None else self._budget[1]
-
-    async def line_budget(self, now_ms: int) -> Budget | str | None:
-        """LINE's messages of this month, asked every ten minutes; None when LINE is off."""
-        if self.line_channel is None:
-            return None
-        from bot.line import LineError
-
-        if self._budget is None or abs(now_ms - self._budget[0]) >= _BUDGET_MS:
-            try:
-                quota = await self.line_channel.fetch_quota()
-            except LineError as error:
-                log.warning("line_quota_unknown", reason=str(error))
-                return "unknown"
-            self._budget = now_ms, Budget(quota.used, quota.limit)
-        return self._budget[1]
 
     async def report_page(self, digest_id: str, period: str) -> ReportPage | None:
         """The page that was stored with a digest; None without one."""
@@ -573,8 +395,8 @@ class Koe:
                 lambda tx: self.invitations.eligibility(tx, request, self.clock.now_ms())
             ),
             overridable=overridable,
-            budget=lambda: self.line_budget(self.clock.now_ms()),
-            budget_known=self.line_budget_known,
+            budget=lambda: self.line_budget.fetch(self.clock.now_ms()),
+            budget_known=self.line_budget.known,
             start=start,  # type: ignore[arg-type]
         )
 
@@ -632,8 +454,8 @@ async def build(config: Config, *, clock: Clock, chance: Chance, reports: Report
             session=session,
             closing=kept,
             reports=reports,
+            line=line,
         )
-        koe.line_channel = line
         if slack_channel is not None:
             koe.slack_channel = slack_channel
             koe.slack = _slack_app(koe, slack_channel)
@@ -698,6 +520,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     from bot.slack.app import SlackApp
     from bot.slack.channel import SlackError
     from bot.staff.access import Access
+    from bot.staff.audience import Audience
     from bot.staff.bulk import BulkDesk
     from bot.staff.cases import CaseDesk
     from bot.staff.commands import CommandDesk
@@ -720,6 +543,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         units=koe.units,
     )
     koe.access = Access(people, koe.shop.staff, note_refused=koe.note_refused)
+    koe.audience = Audience(channel, koe.access, koe.shop.staff)
     desk = SurveyDesk(
         channel.call,
         failure=SlackError,
@@ -732,7 +556,7 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
     koe.home = HomeDesk(
         channel.call,
         access=koe.access,
-        facts=koe.home_facts,
+        facts=koe.glance.facts,
         preview=koe.preview_digest,
         tz=koe.shop.tz,
         failure=SlackError,
@@ -760,10 +584,10 @@ def _slack_app(koe: Koe, channel: SlackChannel) -> SlackApp:
         access=koe.access,
         survey=desk,
         bulk=koe.bulk_desk,
-        facts=koe.home_facts,
+        facts=koe.glance.facts,
         find=koe.invitations.find,
         channels=tuple(koe.channels),
-        budget=lambda: koe.line_budget(koe.clock.now_ms()),
+        budget=lambda: koe.line_budget.fetch(koe.clock.now_ms()),
         digests=koe.digests,
         config=koe.config,
         store=koe.store,

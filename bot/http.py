@@ -153,7 +153,7 @@ def make_app(koe: Koe) -> Web:
         except BadEvent as bad:
             measures.refused.labels("events", "body").inc()
             return error(400, "bad_event", str(bad))
-        fresh = await koe.take_event(event, occurred_ms)
+        fresh = await koe.events.take(event, occurred_ms)
         measures.received.labels("events").inc()
         hit("http.before_answer")
         return JSONResponse({"id": event.id}, 202 if fresh else 200)

@@ -16,6 +16,8 @@ from bot.standins.workspace import SlackMessage
 
 SHOP = PURCHASE_SHOP | {"staff": {"managers": ["U0MANAGER"], "may_trigger": ["U0STAFF"]}}
 BOSS = "U0MANAGER"
+ASKED_AGAIN_MS = 10 * 60_000
+"""After so long LINE is asked again how many messages are left."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -175,12 +177,12 @@ async def test_a_preview_that_nobody_confirms_is_forgotten_after_a_day(world: Wo
 async def test_a_list_that_costs_more_than_is_left_cannot_be_sent(world: World) -> None:
     persons = await customers(world, 2)
     before, world.line.api.quota = world.line.api.quota, world.line.api.usage + 1
-    world.koe._budget = None
+    await world.advance(ASKED_AGAIN_MS)
     told = await drops(world, a_list(persons))
     assert "残り通数が足りない" in told
     assert "[送る]" not in told
     world.line.api.quota = before
-    world.koe._budget = None
+    await world.advance(ASKED_AGAIN_MS)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ async def test_the_digest_is_shown_to_this_person_alone_and_posted_nowhere(world
     with pytest.raises(LookupError):
         await world.slack.clicks_home("U0STAFF", home.DIGEST)
     await world.koe.schedule()
-    world.koe._home_facts = None  # a glance is believed for two seconds
+    world.koe.glance.changed()  # a glance is believed for two seconds
     await world.slack.clicks_home("U0STAFF", home.REFRESH)
     await home_of(world, "U0STAFF", "weekly")
     assert (await world.slack.clicks_home("U0STAFF", home.DIGEST)).ok

@@ -137,7 +137,7 @@ async def test_the_same_event_is_surveyed_once(world: World) -> None:
     await buys(world, person, "#once")
     delivered = (await world.koe.store.read(lambda tx: tx.events_of(person.customer_id, types=("delivery",))))[0]
     assert delivered
-    assert not await world.koe.take_event(_again(delivered.id, person), delivered.occurred_ms)
+    assert not await world.koe.events.take(_again(delivered.id, person), delivered.occurred_ms)
     await world.advance(DAY_MS)
     assert len(await person.invitations()) == 1
 
