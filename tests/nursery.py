@@ -56,7 +56,7 @@ COMMANDS = (
     "bot.events.answers",
     "bot.events.files",
     "bot.exports",
-    "bot.talk",
+    "bot.talk.loop",
     "holidays.countries",
     "reports.__main__",
     "reports.answers_render",

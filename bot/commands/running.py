@@ -124,7 +124,8 @@ def talk(
 
     from bot.clock import SystemClock
     from bot.loading import ConfigErrors
-    from bot.talk import CannotTalk, parse_given, run, scene
+    from bot.talk.loop import run
+    from bot.talk.scene import CannotTalk, parse_given, scene
 
     if record is not None and record.exists():
         raise fail(f"{record} exists already; remove it or record to another file.")

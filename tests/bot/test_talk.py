@@ -18,8 +18,8 @@ import yaml
 from rich.console import Console
 
 from bot.clock import SystemClock
-from bot.talk import run as hold
-from bot.talk import scene
+from bot.talk.loop import run as hold
+from bot.talk.scene import scene
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "flows"))
