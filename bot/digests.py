@@ -43,6 +43,8 @@ _COMPUTE_WITHIN_S = 1_800
 _VOICES_AFTER_MS = 6_000
 """The rest of the thread comes first: a message a second and channel."""
 _HOLIDAYS_AT_MOST = 31
+_LOOK_BACK_DAYS = 100
+"""Longer than a case is followed in a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +341,7 @@ class Digests:
             "primary_metric": rule.primary_metric or shop.primary_metric,
             "digest": _told(rule, shop),
             "digests": [_told(one, shop) for one in shop.digests],
+            "closed": self._closed(now_ms),
             "line": {"used": line.used, "limit": line.limit} if isinstance(line, Budget) else None,
             "kpis": _kpi_settings(shop),
             "templates": None if templates is None else str(templates.resolve()),
@@ -362,6 +365,12 @@ class Digests:
                 name: found.model_dump(mode="json") for name, found in self._config.library.instruments.items()
             },
         }
+
+    def _closed(self, now_ms: int) -> list[str]:
+        """The days without anybody there among those for which cases are looked back."""
+        today = datetime.fromtimestamp(now_ms / 1000, self._tz).date()
+        days = (today - timedelta(days=back) for back in range(_LOOK_BACK_DAYS))
+        return [day.isoformat() for day in days if not self._promises.is_working(day)]
 
 
 def _told(rule: DigestRule, shop: Shop) -> dict[str, Any]:

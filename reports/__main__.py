@@ -22,6 +22,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -127,6 +128,8 @@ class Request(_Model):
     experiments: tuple[Trial, ...] = ()
     free_text: FreeTextSettings = FreeTextSettings()
     kpis: KpiSettings = KpiSettings()
+    closed: frozenset[date] | None = None
+    """Days of the last hundred without anybody there; null = Saturdays and Sundays."""
     line: LineMessages | None = None
     """LINE's count of this month's messages; null when LINE is off or was not asked."""
     templates: str | None = None
@@ -206,6 +209,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
         benchmarks=request.benchmarks,
         repeat_interval_ms=request.repeat_interval_ms,
         kpis=request.kpis,
+        closed=request.closed,
         line=request.line,
         blocks=bundled_blocks() if request.blocks is None else request.blocks,
         digests=tuple(map(_rule_of, request.digests)),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from reports import procedures
@@ -34,7 +34,7 @@ class Care:
     open_now: int
     overdue: int
     unattended: int
-    """Open without a reply two business days (Monday to Friday) after the answer."""
+    """Open without a reply two business days after the answer."""
     closed_loop: Result
     """Answered or settled within 48 hours / opened in the week at least 48 hours ago and not taken back."""
     first_reply: Result
@@ -46,8 +46,9 @@ class Care:
     cases settled within CASES_BACK_MS; suppressed (flag `sibling`) while one to nine came or went since it was told."""
 
 
-def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
-    """The cases of these weeks, and those that wait at `now_ms`."""
+def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo, *, closed: Collection[date] | None = None) -> Care:
+    """The cases of these weeks, and those that wait at `now_ms`; `closed` are the days without anybody there before
+    it, None = Saturdays and Sundays."""
     start_ms, end_ms = week.instants(tz)
     begins = [one.instants(tz)[0] for one in week.each()]
     span = week.span()
@@ -65,7 +66,9 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
         open_now=len(waiting),
         overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < now_ms),
         unattended=sum(
-            1 for case in waiting if case.replied_ms is None and business_days_later(case.opened_ms, tz) < now_ms
+            1
+            for case in waiting
+            if case.replied_ms is None and business_days_later(case.opened_ms, tz, closed=closed) < now_ms
         ),
         closed_loop=rate(
             "closed_loop_rate",
@@ -80,20 +83,27 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo) -> Care:
     )
 
 
-def business_days_later(at_ms: int, tz: ZoneInfo) -> int:
-    """The same time of the day two business days later; from a weekend, reckoned from the end of it.
+def business_days_later(at_ms: int, tz: ZoneInfo, *, closed: Collection[date] | None = None) -> int:
+    """The same time of the day two business days later; from a day without anybody there, reckoned from the end of it.
+
+    Args:
+        closed: days without anybody there; None = Saturdays and Sundays.
 
     >>> friday = datetime(2026, 11, 20, 10, tzinfo=ZoneInfo("Asia/Tokyo"))
     >>> later = business_days_later(int(friday.timestamp() * 1000), ZoneInfo("Asia/Tokyo"))
     >>> datetime.fromtimestamp(later / 1000, ZoneInfo("Asia/Tokyo")).isoformat()
     '2026-11-24T10:00:00+09:00'
     """
+
+    def is_closed(day: date) -> bool:
+        return day.weekday() in _WEEKEND if closed is None else day in closed
+
     at = datetime.fromtimestamp(at_ms / 1000, tz)
-    if at.weekday() in _WEEKEND:
-        at = datetime.combine(at.date() + timedelta(days=7 - at.weekday()), time(), tz)
+    while is_closed(at.date()):
+        at = datetime.combine(at.date() + timedelta(days=1), time(), tz)
     for _ in range(BUSINESS_DAYS):
         at += timedelta(days=1)
-        while at.weekday() in _WEEKEND:
+        while is_closed(at.date()):
             at += timedelta(days=1)
     return int(at.timestamp() * 1000)
 

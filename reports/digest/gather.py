@@ -252,7 +252,7 @@ class _Gathering:
             kpis=None,
             reach=reach_of(tx, weeks, now_ms, tz, line=shop.line),
             quality=Quality(),
-            care=care_of(tx, weeks, now_ms, tz),
+            care=care_of(tx, weeks, now_ms, tz, closed=shop.closed),
             late=self._late(),
             first=first,
             revisions=revisions_of(tx, rule, period, source=self.source, specs=self.specs),

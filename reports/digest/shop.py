@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from reports.benchmarks import Benchmark
 from reports.digest.reach import LineMessages
@@ -46,6 +47,8 @@ class Shop:
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=bundled_blocks)
     """Touchpoints that are asked about together."""
     kpis: KpiSettings = field(default_factory=KpiSettings)
+    closed: frozenset[date] | None = None
+    """Days of the last months without anybody there; None = Saturdays and Sundays."""
     line: LineMessages | None = None
     """As LINE counts them; None when LINE is off or did not say."""
     digests: tuple[DigestRule, ...] = ()

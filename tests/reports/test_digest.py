@@ -559,6 +559,28 @@ def test_two_business_days_pass_over_the_weekend(opened: str, due: str) -> None:
     assert business_days_later(int(at), ZoneInfo("Asia/Tokyo")) == wanted
 
 
+def test_a_holiday_and_the_shop_s_own_days_are_no_business_days() -> None:
+    closed = {date(2026, 11, day) for day in (18, 22, 23)}  # open on Saturdays
+    friday, saturday, due = (
+        int(datetime.fromisoformat(f"2026-11-{text}+09:00").timestamp() * 1000)
+        for text in ("20T10:00", "21T10:00", "24T10:00")
+    )
+    tokyo = ZoneInfo("Asia/Tokyo")
+    assert business_days_later(friday, tokyo, closed=closed) == due
+    assert business_days_later(saturday, tokyo, closed=closed) == due + DAY_MS
+
+
+async def test_on_a_holiday_nobody_is_late(tmp_path: Path) -> None:
+    h = scene("first week")
+    h.case(opened_ms=NOW_MS - 3 * DAY_MS)  # Friday morning; two business days are over on Tuesday
+    week = await digest_of(h, tmp_path, now_ms=NOW_MS + DAY_MS + HOUR_MS)
+    assert week.care.unattended == 1
+    (tmp_path / "x").mkdir()
+    closed = frozenset(date(2026, 11, day) for day in (21, 22, 23))
+    shop = replace(SHOP, closed=closed)
+    assert (await digest_of(h, tmp_path / "x", shop=shop, now_ms=NOW_MS + DAY_MS + HOUR_MS)).care.unattended == 0
+
+
 async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> None:
     h = scene("first week")
     start = monday_ms()

@@ -52,6 +52,8 @@ async def test_after_a_holiday_it_comes_a_day_later_corrects_the_week_before_and
         history = History()
         history.nps(24, 16, 60, monday=before)
         history.nps(33, 9, 60)
+        for day in (18, 20):  # of Friday's, two business days are over on Wednesday
+            history.case(opened_ms=int(datetime(2026, 11, day, 8, tzinfo=TOKYO).timestamp() * 1000))
         headline = {"metric": "nps", "survey_kind": "transactional", "touchpoint": "purchase", "wording_id": "nps.1",
                     "label_set": "", "score": 16.7, "n_valid": 57,
                     "window": {"start": "2026-11-09", "end": "2026-11-16"}}  # fmt: skip
@@ -63,6 +65,8 @@ async def test_after_a_holiday_it_comes_a_day_later_corrects_the_week_before_and
         (digest,) = first_ones(world, "C0DIGEST")
         assert "11/16〜11/22" in said_in(digest)
         assert "訂正：前週の +16.7 は、遅れて届いた3件を加えて +13.3（n=60）になりました。" in said_in(digest)
+        thread = [said_in(message) for message in world.slack.messages("C0DIGEST") if message.thread_ts]
+        assert "対応中 2件・2営業日を過ぎて未返信 1件" in " ".join(thread)
         (button,) = [e for b in digest.blocks for e in b.get("elements", ()) if e.get("value") == "weekly:2026-W46"]
         assert (await world.slack.clicks(STAFF, "C0DIGEST", digest.ts, button["action_id"], value=button["value"])).ok
         changed = asyncio.Event()
