@@ -239,10 +239,11 @@ class DriverAnalysis:
     def without_performance(self) -> DriverAnalysis:
         """What goes with the rating, and not how any touchpoint was rated: the rating of one would follow from those
         of the others and the line that cuts the map."""
+        if self.constant or self.why_not == "constant_outcome":
+            # that everybody gave the same rating is a score, too, and would follow from the touchpoint that is missing
+            return replace(self, drivers=(), r2=None, constant=(), why_not="not_explained", told=(), places={})
         drivers = tuple(replace(driver, performance=None, priority=None) for driver in self.drivers)
-        # that everybody gave the same rating is a score, too
-        why_not: WhyNot = "not_explained" if self.why_not == "constant_outcome" else self.why_not
-        return replace(self, drivers=drivers, constant=(), why_not=why_not, told=(), places={})
+        return replace(self, drivers=drivers, told=(), places={})
 
     def results(self) -> tuple[Result, ...]:
         """Result records: `{block}.r2`, then `{block}.{driver}`, the share of each in order of priority, 0–100."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from flows.days import midnight_ms
@@ -12,7 +12,7 @@ from reports.digest.shop import DigestRule, Shop
 from reports.digest.telling import Telling
 from reports.digest.weeks import Period
 from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
-from reports.metrics import InstrumentSpec, Span
+from reports.metrics import SUPPRESS_BELOW, InstrumentSpec, Span
 from reports.sittings import Sitting
 from storage.store import Tx
 
@@ -28,11 +28,27 @@ class Driven:
     _specs: Mapping[str, InstrumentSpec]
     _blocks: Mapping[str, tuple[str, ...]]
     _tz: ZoneInfo
+    _told_until: date | None
+    """Up to which Monday a digest of months has told the quarter already."""
 
     def analysed(self) -> tuple[DriverAnalysis, ...]:
-        """An analysis of each block of touchpoints, without what its scores would give away."""
+        """An analysis of each block of touchpoints, without what its scores would give away, or those days of the
+        quarter that a digest of months did not wait for."""
         found = analyse(self._sittings, self._specs, blocks=self._blocks, window=self._quarter, tz=self._tz)
-        return beside_scores(found, self._telling.may_tell_beside)
+        told = beside_scores(found, self._telling.may_tell_beside)
+        return tuple(
+            one.without_performance() if self._few_since(counted) else one
+            for counted, one in zip(found, told, strict=True)
+        )
+
+    def _few_since(self, analysis: DriverAnalysis) -> bool:
+        if self._told_until is None:
+            return False
+        monday = self._told_until
+        return any(
+            0 < sum(n for place, n in places.items() if place.monday >= monday) < SUPPRESS_BELOW
+            for places in analysis.places.values()
+        )
 
 
 def read_driven(
@@ -44,6 +60,7 @@ def read_driven(
         return None
     last = quarter[1] - timedelta(days=1)
     week_over = last - timedelta(days=last.weekday()) + timedelta(weeks=1)
+    by_month = period.every == "week" and any(one.every == "month" and not one.narrowed for one in shop.digests)
     return Driven(
         Span(*(day.isoformat() for day in quarter)),
         driver_sittings(tx, *(midnight_ms(day, tz) for day in quarter), specs=specs),
@@ -51,4 +68,6 @@ def read_driven(
         specs,
         shop.blocks,
         tz,
+        # its weeks are over before that which holds the first day of the next quarter
+        quarter[1] - timedelta(days=quarter[1].weekday()) if by_month else None,
     )

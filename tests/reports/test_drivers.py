@@ -464,6 +464,22 @@ def test_that_everybody_said_the_same_is_not_told_where_a_handful_more_answered(
     assert beside_scores([found], lambda groups: [True] * len(groups)) == (found,)
 
 
+@pytest.mark.parametrize("alike", [{"exp_info": 4}, {"exp_info": 4, "exp_price": 4}])
+def test_a_touchpoint_that_is_missing_for_being_answered_alike_does_not_say_so_where_a_handful_more_answered(
+    alike: dict[str, int | None],
+) -> None:
+    def change(row: int, replies: dict[str, int | None]) -> None:
+        replies |= alike
+
+    (found,) = analyse(customers(200, change=change), SPECS, blocks=bundled_blocks(), window=WEEKS, tz=UTC)
+    assert found.constant == tuple(name for name in ("exp_price", "exp_info") if name in alike)
+    hidden = found.without_performance()
+    assert (hidden.why_not, hidden.constant, hidden.drivers, hidden.r2) == ("not_explained", (), (), None)
+    for lang in ("ja", "en"):
+        text = " ".join(sentences(hidden, SPECS, lang))  # type: ignore[arg-type]
+        assert not any(SPECS[name].names[lang] in text for name in alike)
+
+
 def test_rows_that_name_neither_session_nor_customer_belong_to_nobody(tmp_path: Path) -> None:
     file = tmp_path / "answers.csv"
     file.write_text("instrument,value\nnps,9\nexp_price,4\nexp_info,5\n", "utf-8")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 from pencil import Known, digests_of, question_of, worked_out
-from report_history import DAY_MS, TOKYO, History, digest_of, monday_ms, weeks_ago
+from report_history import DAY_MS, SHOP, TOKYO, WEEKLY, History, digest_of, monday_ms, weeks_ago
 from shop_events import MAY, bought, tables
 
 from flows.days import midnight_ms
@@ -411,6 +411,44 @@ async def test_what_the_few_said_who_did_not_answer_the_whole_block_does_not_fol
     assert [performance is not None for performance in performances] == [shown, shown]
     for question, totals in known.totals.items():
         assert worked_out(totals) == [], question
+
+
+def rated(history: History, told: list[dict[str, Any]]) -> list[Units]:
+    """Whose answers the performances of an analysis are of: those of everybody who has answered until then."""
+    return [
+        frozenset(answer.id for answer in history.answers if answer.instrument == record["driver"]["instruments"][0])
+        for record in told
+        if "driver" in record and record["driver"]["performance"] is not None
+    ]
+
+
+@pytest.mark.parametrize(("since", "shown"), [(0, True), (4, False), (12, True)])
+async def test_what_the_few_said_whom_a_digest_of_months_did_not_wait_for_does_not_follow_from_the_next_of_weeks(
+    since: int, shown: bool, tmp_path: Path
+) -> None:
+    chance, history = random.Random(since), History()
+
+    def rate(n: int, *, at_ms: int) -> None:
+        price, product = chance.randint(1, 5), chance.randint(1, 5)
+        sat(history, {"nps": price + product, "exp_price": price, "exp_product": product}, at_ms=at_ms + n)
+
+    for back in range(20, 8, -1):
+        for n in range(12):
+            rate(n, at_ms=monday_ms(weeks_ago(back)) + 2 * DAY_MS)
+    monthly = DigestRule("monthly", every="month")
+    shop = replace(SHOP, digests=(WEEKLY, monthly))
+    told: list[Units] = []
+    # the weeks of September are over on the 28th, its quarter two days later
+    for rule, back in ((monthly, 8), (WEEKLY, 7)):
+        (tmp_path / rule.id).mkdir()
+        if rule is WEEKLY:
+            for n in range(since):
+                rate(n, at_ms=monday_ms(weeks_ago(7)) + DAY_MS)
+        ((context, _),) = await digests_of(history, tmp_path / rule.id, back=(back,), rule=rule, shop=shop)
+        found = rated(history, render_json(context)["drivers"])
+        assert bool(found) == (shown or rule is monthly)
+        told += found
+    assert worked_out(told) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- the mix
