@@ -471,6 +471,26 @@ def _mark(content: object) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:6]
 
 
+def _own_scale(question: QuestionFile) -> list[str]:
+    """What tells the scale of an own question from another one's."""
+    parts = (question.low, question.high, question.labels or None, question.anchors, question.choices or None)
+    return [str(part) for part in parts]
+
+
+def _marks_of(question: QuestionFile, base: Instrument, variant: Variant | None) -> tuple[str, str]:
+    """Wording and label set of a question made of an instrument: what answers are never pooled across."""
+    wording = base.wording or base.id
+    if variant is not None and question.variant:
+        wording = f"{base.id}.{question.variant}"
+    if question.text or question.anchors or question.note:
+        wording += "." + _mark(
+            [_both(words) for words in (question.text, question.note) if words] + [str(question.anchors)]
+        )
+    if question.labels:
+        return wording, "own." + _mark({str(code): _both(label) for code, label in question.labels.items()})
+    return wording, base.label_set
+
+
 class _Resolver:
     """Makes the resolved definition of one flow file, noting what it refers to in vain."""
 
@@ -578,13 +598,6 @@ class _Resolver:
                 said = question.text or Text(ja="？", en="?")
                 stand_in = {"type": "text", "instrument": None, "variant": None, "text": said, "choices": ()}
                 return self._question(question.model_copy(update=stand_in), path)
-        own_scale = (
-            question.low,
-            question.high,
-            question.labels or None,
-            question.anchors,
-            question.choices or None,
-        )
         if base and any(part is not None for part in (question.low, question.high, question.choices or None)):
             self._note(
                 path,
@@ -612,19 +625,9 @@ class _Resolver:
                 _check_texts(words, self._source, (*path, key), self._problems)
         kind: QuestionKind = base.kind if base else cast("QuestionKind", question.type)
         if base is None:
-            wording = f"{question.id}.{_mark([_both(text), [str(part) for part in own_scale]])}"
-            label_set = ""
+            wording, label_set = f"{question.id}.{_mark([_both(text), _own_scale(question)])}", ""
         else:
-            wording = base.wording or base.id
-            if variant is not None and question.variant:
-                wording = f"{base.id}.{question.variant}"
-            if question.text or question.anchors or question.note:
-                wording += "." + _mark(
-                    [_both(w) for w in (question.text, question.note) if w] + [str(question.anchors)]
-                )
-            label_set = base.label_set
-            if question.labels:
-                label_set = "own." + _mark({str(code): _both(label) for code, label in question.labels.items()})
+            wording, label_set = _marks_of(question, base, variant)
         other = question.other or (base.other if base else "")
         resolved: dict[str, Plain] = {
             "id": question.id,
@@ -654,13 +657,15 @@ class _Resolver:
             "follows": "",
             **({"part": question.part} if question.part > 1 else {}),
         }
-        if not other:
-            return [resolved]
-        # 「その他」 asks for words: a text question of its own, right behind, only when it was chosen.
-        follow_up: dict[str, Plain] = {
+        return [resolved, self._follow_up(resolved, path)] if other else [resolved]
+
+    def _follow_up(self, resolved: Mapping[str, Plain], path: Path) -> dict[str, Plain]:
+        """「その他」 asks for words: a text question of its own, right behind, only when it was chosen."""
+        question_id = cast("str", resolved["id"])
+        return {
             **resolved,
-            "id": f"{question.id}.other",
-            "instrument": f"{base.id}.other" if base else "",
+            "id": f"{question_id}.other",
+            "instrument": f"{resolved['instrument']}.other" if resolved["instrument"] else "",
             "kind": "text",
             "text": self._words("multi.other", path),
             "note": None,
@@ -676,12 +681,11 @@ class _Resolver:
             "feelings": False,
             "wording": "multi.other",
             "name": self._words("multi.other", path),
-            "when": {question.id: other},
+            "when": {question_id: resolved["other"]},
             "weeks": None,
             "vars": {},
-            "follows": question.id,
+            "follows": question_id,
         }
-        return [resolved, follow_up]
 
     def _vars(self, question: QuestionFile, path: Path) -> dict[str, Plain]:
         found: dict[str, Plain] = {}
