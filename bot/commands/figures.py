@@ -74,7 +74,12 @@ async def _digest(config: Config, rule: DigestRule, week: str, form: str, post: 
     try:
         links = ReportLinks(config.settings.public_url, config.settings.secret_key.get_secret_value())
         digests = Digests(config=config, store=store, clock=clock, links=links)
-        period = week or digests.latest_period(rule, now_ms)
+        latest = digests.latest_period(rule, now_ms)
+        period = week or latest
+        if period > latest:
+            if post:  # it would take the place of the one that comes when the period is over
+                raise DigestFailed(f"{period} is not over yet: post it when it is; the latest is {latest}.")
+            echo(f"{period} is not over yet: its numbers will change. The latest that is over is {latest}.", err=True)
         computed = await digests.compute(rule, period, now_ms, page=post or form == "html")
         if post:
             outbox = Outbox(owner="", now_ms=now_ms, chance=Chance())

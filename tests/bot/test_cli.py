@@ -122,6 +122,20 @@ def test_a_bad_configuration_starts_nothing(tmp_path: Path, command: tuple[str, 
     assert not (tmp_path / "koe.db").exists()
 
 
+def test_a_week_that_is_not_over_is_shown_with_a_word_and_never_posted(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("id,type,occurred_at,customer.id\na,purchase,2026-10-01,C1")
+    assert koe(tmp_path, "import", "events", "old.csv").returncode == 0
+    settings = environment(tmp_path, SLACK_BOT_TOKEN="xoxb-1-1-x", SLACK_SIGNING_SECRETS="a" * 32)
+    (tmp_path / "koe.yaml").write_text(SHOP + "digests: [{id: weekly, channel: C0DIGEST}]\n", encoding="utf-8")
+    shown, posted = (
+        run("digest", "--week", "2999-W01", *more, cwd=tmp_path, environ=settings) for more in ((), ("--post",))
+    )
+    assert (shown.returncode, posted.returncode) == (0, 1)
+    assert "2999-W01 is not over yet: its numbers will change." in shown.stderr
+    assert "週次レポート" in shown.stdout
+    assert "2999-W01 is not over yet: post it when it is" in posted.stderr
+
+
 @pytest.mark.parametrize("command", ["demo", "serve"])
 def test_a_port_that_is_taken_is_said_before_anything_begins(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
