@@ -9,7 +9,8 @@ from typing import Any
 
 from reports.answers_report import Measured
 from reports.benchmarks import Standing, sentence
-from reports.drivers import is_touchpoint, sentences, title
+from reports.drivers import is_touchpoint
+from reports.drivers_words import sentences, title
 from reports.free_text_lines import free_text_lines
 from reports.indices import own_label, owners, variant_name
 from reports.kpi_report import (

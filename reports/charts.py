@@ -15,7 +15,8 @@ from typing import Any
 
 from reports.chart_labels import GROUPS, LABELS, why
 from reports.drawing import Chart, Table, fitting, text_width, ticks
-from reports.drivers import DriverAnalysis, name_of
+from reports.drivers import DriverAnalysis
+from reports.drivers_words import name_of
 from reports.metrics import Form, InstrumentSpec, Result
 from reports.rounding import rounded
 from reports.views import HeatRow, Point, Trend

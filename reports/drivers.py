@@ -9,7 +9,6 @@ Grömping 2006; map: Martilla & James 1977.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,14 +20,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from reports.decomposition import lmg, rank_correlations, share_intervals
 from reports.disclosure import Place
 from reports.event_tables import local_days
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, status_of
-from reports.procedures import Floats, Ints, resamples
-from reports.rounding import rounded
+from reports.procedures import Floats
 from reports.sittings import Sitting, Words, sittings_of
-from reports.words import Language, number
-from reports.words import Words as Written
 from storage.store import Tx
 
 OUTCOME = "nps"
@@ -47,123 +44,9 @@ ASKED_OF_MOST = 0.8
 """A driver asked of fewer sittings may be given up when too few sittings are complete with it."""
 TOLERANCE = 1e-9
 
-_TINY = 1e-10
-_NUMBERS_AT_ONCE = 4_000_000
 
 WhyNot = Literal["", "few", "few_drivers", "many_drivers", "constant_outcome", "not_explained"]
 MapPlace = Literal["improve", "keep", "watch", "overdone"]
-
-
-# --------------------------------------------------------------------------------------------------- decomposition
-
-
-def explained(correlations: Floats) -> Floats:
-    """R² of the last variable by every subset of the others.
-
-    Args:
-        correlations: (…, p + 1, p + 1), symmetric, ones on the diagonal. A driver without variance has a row of zeros
-            and explains nothing; one that the others determine adds nothing to them.
-
-    Returns:
-        (…, 2^p); bit j of the place stands for driver j, so the last one is R² by all of them.
-    """
-    state = correlations[..., None, :, :]
-    for _ in range(correlations.shape[-1] - 1):
-        pivot = state[..., 0, 0]
-        inverse = np.divide(1.0, pivot, out=np.zeros_like(pivot), where=pivot > _TINY)
-        column = state[..., 1:, 0]
-        without = state[..., 1:, 1:]
-        given = without - column[..., :, None] * column[..., None, :] * inverse[..., None, None]
-        state = np.concatenate((without, given), axis=-3)
-    found: Floats = 1.0 - state[..., 0, 0]
-    return found
-
-
-def _orders(p: int) -> Floats:
-    """(2^p, p): R² of all subsets times this is each driver's average gain over all orders of entry."""
-    subsets = np.arange(2**p)
-    inside = ((subsets[:, None] >> np.arange(p)) & 1).astype(bool)
-    size = inside.sum(axis=1)
-    share = np.array([math.factorial(k) * math.factorial(p - 1 - k) / math.factorial(p) for k in range(p)])
-    joined, stayed_out = share[np.maximum(size - 1, 0)], share[np.minimum(size, p - 1)]
-    weights: Floats = np.where(inside, joined[:, None], -stayed_out[:, None])
-    return weights
-
-
-def lmg(with_outcome: Sequence[float] | Floats, among: Sequence[Sequence[float]] | Floats) -> tuple[Floats, float]:
-    """(each driver's part of R², R²), both 0…1; the parts add up to R².
-
-    Args:
-        with_outcome: rank correlation of each of p drivers with the outcome.
-        among: p × p rank correlations of the drivers.
-
-    >>> parts, r2 = lmg([0.6, 0.4], [[1.0, 0.5], [0.5, 1.0]])
-    >>> [round(float(part), 4) for part in parts], round(r2, 4)
-    ([0.2867, 0.0867], 0.3733)
-    """
-    drivers = np.asarray(among, dtype=np.float64)
-    last = np.append(np.asarray(with_outcome, dtype=np.float64), 1.0)
-    whole = np.empty((last.size, last.size))
-    whole[:-1, :-1] = drivers
-    whole[-1, :] = whole[:, -1] = last
-    parts, r2 = _parts(whole[None])
-    return parts[0], float(r2[0])
-
-
-def _parts(correlations: Floats) -> tuple[Floats, Floats]:
-    """(rounds, p) and (rounds,) of (rounds, p + 1, p + 1)."""
-    r2 = explained(correlations)
-    return np.maximum(r2 @ _orders(correlations.shape[-1] - 1), 0.0), r2[..., -1]
-
-
-def rank_correlations(columns: Sequence[Floats], index: Ints) -> Floats:
-    """(rounds, q, q) Spearman correlations with average ranks, ranked anew in every round; zeros in the row of a column
-    without variance.
-
-    Args:
-        columns: q columns of n numbers.
-        index: (rounds, n) rows drawn.
-    """
-    rounds, n = index.shape
-    ranks = np.empty((rounds, len(columns), n))
-    first = np.arange(rounds)[:, None]
-    for place, column in enumerate(columns):
-        levels, codes = np.unique(column, return_inverse=True)
-        drawn = codes[index]
-        counts = np.bincount((drawn + levels.size * first).ravel(), minlength=rounds * levels.size)
-        counts = counts.reshape(rounds, levels.size)
-        average = counts.cumsum(axis=1) - (counts - 1) / 2.0
-        ranks[:, place] = np.take_along_axis(average, drawn, axis=1)
-    ranks -= (n + 1) / 2.0
-    products = ranks @ ranks.transpose(0, 2, 1)
-    scale = np.sqrt(np.diagonal(products, axis1=1, axis2=2))
-    both = scale[:, :, None] * scale[:, None, :]
-    found: Floats = np.divide(products, both, out=np.zeros_like(products), where=both > 0)
-    return found
-
-
-def share_intervals(columns: Sequence[Floats]) -> tuple[Floats, Floats] | None:
-    """S7 over respondents: (lower, upper) bounds of each driver's share of R², 0…1. Every round ranks, correlates and
-    decomposes anew; the set of drivers stays. None when the outcome, the last column, varies in no round.
-
-    Time grows with n and with 2^p: 0.2 s for 5 drivers and 500 respondents, 1 s for 12 and 1,000, 5 s for 5 and 50,000
-    (one core).
-    """
-    n, q = columns[0].size, len(columns)
-    rows = max(1, _NUMBERS_AT_ONCE // (max(n, 2 ** (q - 1)) * q))
-    shares = []
-    for index in resamples(n, rows=rows):
-        parts, r2 = _parts(rank_correlations(columns, index))
-        # a round in which the outcome does not vary has nothing to share out
-        shares.append(parts[r2 > _TINY] / r2[r2 > _TINY, None])
-    drawn = np.concatenate(shares)
-    if not drawn.size:
-        return None
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    return low, high
-
-
-# -------------------------------------------------------------------------------------------------------- analysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,124 +476,3 @@ def _model_signs(drivers: Sequence[Floats], ratings: Floats) -> list[int] | None
     if not fitted.mle_retvals["converged"] or not np.isfinite(slopes).all():
         return None
     return [int(sign) for sign in np.sign(slopes)]
-
-
-# ----------------------------------------------------------------------------------------------------------- words
-
-
-def name_of(driver: Driver, specs: Mapping[str, InstrumentSpec], lang: Language) -> str:
-    """What a driver is called."""
-    written = Written(lang)
-    return _WORDS[lang]["and"].join(written.metric(specs[name]) for name in driver.instruments)
-
-
-def title(analysis: DriverAnalysis, lang: Language) -> str:
-    """What the analysis is of, with its n."""
-    words = _WORDS[lang]
-    block = words.get(f"block_{analysis.block}", analysis.block)
-    return words["title"].format(block=block, n=number(analysis.n))
-
-
-def sentences(analysis: DriverAnalysis, specs: Mapping[str, InstrumentSpec], lang: Language) -> list[str]:
-    """One line per driver in order of priority, then what a reader must know; the last sentence, that this is no
-    cause, stands below every list of drivers."""
-    words, written = _WORDS[lang], Written(lang)
-
-    def called(names: Iterable[str]) -> str:
-        return words["and"].join(written.metric(specs[name]) for name in names)
-
-    if analysis.why_not:
-        return [words[analysis.why_not].format(minimum=number(analysis.minimum), n=number(analysis.n))]
-    assert analysis.r2 is not None
-    lines = [_line(driver, called(driver.instruments), lang) for driver in analysis.drivers]
-    rated = words["hidden" if analysis.hidden else "scale"]
-    lines.append(words["r2"].format(r2=rounded(100.0 * analysis.r2, 1), rated=rated))
-    lines += [words["merged"].format(names=called(d.instruments)) for d in analysis.drivers if len(d.instruments) > 1]
-    if analysis.constant:
-        lines.append(words["constant"].format(names=called(analysis.constant)))
-    if analysis.thin:
-        lines.append(words["thin"].format(names=called(analysis.thin)))
-    if contested := [name for d in analysis.drivers if d.contested for name in d.instruments]:
-        lines.append(words["contested"].format(names=called(contested)))
-    return [*lines, words["no_cause"]]
-
-
-def _line(driver: Driver, name: str, lang: Language) -> str:
-    words = _WORDS[lang]
-    interval = ""
-    if driver.low is not None and driver.high is not None:
-        interval = words["interval"].format(low=rounded(driver.low, 1), high=rounded(driver.high, 1))
-    return words["driver"].format(
-        name=name,
-        share=rounded(driver.share, 1),
-        interval=interval,
-        rated="" if driver.performance is None else words["rated"].format(rated=rounded(driver.performance, 1)),
-        place=words[f"place_{driver.place}"] + (words["undecided"] if driver.undecided else ""),
-        opposite=words["opposite"] if driver.opposite else "",
-    )
-
-
-_WORDS: dict[Language, dict[str, str]] = {
-    "ja": {
-        "title": "推奨度に関わる体験（{block}、n={n}）",
-        "block_purchase": "ご購入",
-        "block_digital": "サイト・アプリ",
-        "block_support": "お問い合わせ",
-        "block_brand": "ブランド",
-        "block_other": "その他の組み合わせ",
-        "and": "・",
-        "driver": "{name}：重要度 {share}%{interval}{rated}・{place}{opposite}",
-        "rated": "・評価 {rated}",
-        "interval": "（95%信頼区間 {low}〜{high}%）",
-        "place_improve": "最優先で改善",
-        "place_keep": "強みとして維持",
-        "place_watch": "様子見",
-        "place_overdone": "過剰の可能性",
-        "undecided": "（判定保留）",
-        "opposite": "・逆方向",
-        "r2": "これらの体験で、推奨度の順位のばらつきの{r2}%を説明できます。{rated}",
-        "scale": "評価は0〜100です。",
-        "hidden": "評価の値は、差し引きで求められるため非表示です。",
-        "merged": "{names}は回答がほぼ同じため、平均して1つにまとめました。",
-        "constant": "{names}は全員の回答が同じため、除きました。",
-        "thin": "{names}はうかがった方が少ないため、除きました。",
-        "contested": "{names}は、ほかの体験も合わせたモデルでは向きが逆になります。",
-        "no_cause": "相関であり、因果関係ではありません。改善の効果はA/Bテストで確かめてください。",
-        "few": "要因の分析には、すべての項目に答えた方が{minimum}人以上必要です（今回 n={n}）。",
-        "few_drivers": "比べられる体験項目が2つ以上ないため、要因は分析できません。",
-        "many_drivers": "体験項目が12を超えるため、要因は分析できません。",
-        "constant_outcome": "推奨度が全員同じため、要因は分析できません。",
-        "not_explained": "今回の体験項目では説明できませんでした。",
-    },
-    "en": {
-        "title": "What goes with the recommendation ({block}, n={n})",
-        "block_purchase": "purchase",
-        "block_digital": "site and app",
-        "block_support": "support",
-        "block_brand": "brand",
-        "block_other": "other combination",
-        "and": " and ",
-        "driver": "{name}: importance {share}%{interval}{rated}, {place}{opposite}",
-        "rated": ", rated {rated}",
-        "interval": " (95% CI {low} to {high}%)",
-        "place_improve": "improve first",
-        "place_keep": "keep as a strength",
-        "place_watch": "watch",
-        "place_overdone": "possibly more than needed",
-        "undecided": " (undecided)",
-        "opposite": ", opposite direction",
-        "r2": "These touchpoints explain {r2}% of the variance of the ranked ratings. {rated}",
-        "scale": "They are rated from 0 to 100.",
-        "hidden": "How they are rated is hidden because other values would give it away.",
-        "merged": "{names} were answered almost alike and are taken together as their mean.",
-        "constant": "{names} left out: everybody answered the same.",
-        "thin": "{names} left out: too few were asked.",
-        "contested": "{names}: a model of all touchpoints together sees the opposite direction.",
-        "no_cause": "A correlation, not a cause. Confirm what an improvement does with an A/B test.",
-        "few": "Drivers need {minimum} people or more who answered every item (this time n={n}).",
-        "few_drivers": "Drivers need at least two touchpoints whose answers differ.",
-        "many_drivers": "Drivers cannot be told apart with more than 12 touchpoints.",
-        "constant_outcome": "Everybody gave the same rating, so there is nothing to explain.",
-        "not_explained": "The touchpoints asked about do not explain it this time.",
-    },
-}

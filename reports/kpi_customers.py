@@ -14,7 +14,8 @@ import pandas as pd
 
 from reports import procedures
 from reports.disclosure import side_by_side
-from reports.event_tables import LOOK_BACK_MS, SEVERAL, EventTables, local_days
+from reports.event_rows import SEVERAL
+from reports.event_tables import LOOK_BACK_MS, EventTables, local_days
 from reports.kpi_figures import (
     MOST_PARTS,
     KpiSettings,

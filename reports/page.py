@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from reports import charts, drawing, drivers
+from reports import charts, drawing, drivers_words
 from reports.chart_labels import why
 from reports.digest import DigestContext, Row
 from reports.drawing import Chart
@@ -365,12 +365,12 @@ class _Page:
         return [
             SimpleNamespace(
                 id=f"h-drivers-{place}",
-                title=drivers.title(found, lang),
+                title=drivers_words.title(found, lang),
                 figures=self._figured(
                     partial(charts.driver_map, found, context.specs, lang), how=self._how.drivers(found)
                 ),
-                lines=drivers.sentences(found, context.specs, lang),
-                name=drivers.title(found, lang),
+                lines=drivers_words.sentences(found, context.specs, lang),
+                name=drivers_words.title(found, lang),
                 how=self._how.drivers(found),
                 whole=self._whole("drivers"),
             )

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from reports import drivers, kpi_report, quality_words
+from reports import drivers_words, kpi_report, quality_words
 from reports.benchmarks import sentence
 from reports.chosen_comments import Chosen
 from reports.digest import Comparison, DigestContext, IndexRow, Row
@@ -115,8 +115,8 @@ class _Parts:
             yield from self._figures("kpis", kpi_figures(context.kpis, context.specs, words))
         yield from self.linkage()
         for analysis in context.drivers:
-            said = drivers.sentences(analysis, context.specs, context.language)
-            yield self.part("drivers", pieces=[(drivers.title(analysis, context.language), said)])
+            said = drivers_words.sentences(analysis, context.specs, context.language)
+            yield self.part("drivers", pieces=[(drivers_words.title(analysis, context.language), said)])
 
     def segments(self) -> Iterator[str]:
         """The groups that customers fall into."""

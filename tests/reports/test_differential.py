@@ -18,7 +18,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from statsmodels.tools import add_constant
 
 from reports import kpi_support, linkage, procedures
-from reports.drivers import lmg, rank_correlations
+from reports.decomposition import lmg, rank_correlations
 from tests.examples import of_each_hundred
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}

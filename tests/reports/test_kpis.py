@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from shop_events import MAY, NEAR, TOKYO, at, bought, happened, one, scored, tables, window
 
-from reports.event_tables import COLUMNS, SEVERAL, deadline_ms
+from reports.event_rows import COLUMNS, SEVERAL, deadline_ms
 from reports.kpi_customers import (
     REST,
     churn_rate,
