@@ -277,11 +277,11 @@ def gather_views(tx: Tx, gathered: Gathered, *, rule: DigestRule, shop: Shop, tz
     lead = page.question(context.primary_spec, context.primary.result.stratum)
     bound = INTERVAL_BOUND if shop.repeat_interval_ms is not None else frozenset[str]()
     seen = [row for row in context.rows if row.spec.id not in bound][:MOST_METRICS]
+    # of one touchpoint there is nothing to lay side by side
+    heat_spec, heat = (None, ()) if rule.touchpoint else _heat(context, page)
     if lead.spec.id in bound:
-        heat_spec, heat = _heat(context, page)
         return Views(lead.spec, (), (), (), heat_spec, heat, 0, why_not="off_interval")
     others = [page.question(row.spec, row.result.stratum) for row in seen]
-    heat_spec, heat = _heat(context, page)
     scopes = [EVERYBODY, *(_scope(part) for part in page.telling.parts())]
     views = {
         asked: tuple(asked.view(scope, weeks) for scope in scopes for weeks in page.spans) for asked in (lead, *others)

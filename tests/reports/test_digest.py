@@ -812,10 +812,14 @@ async def test_a_touchpoint_at_which_the_leading_question_is_not_asked_says_just
     h = History()
     h.nps(20, 10, 45)
     h.scores("ces_effort", {1: 25, 4: 15, 6: 10}, touchpoint="support")
+    h.case(opened_ms=monday_ms(), due_ms=monday_ms() + DAY_MS)
     support = DigestRule("support", touchpoint="support")
     context = await digest_of(h, tmp_path, rule=support)
     text = render_text(context)
     assert "\nNPS®：回答はありません\n11/16〜11/22・対象：お問い合わせ後\n" in text
+    assert "今週の確認：①期限超過 1件（お店全体）\n" in text
+    assert "\nご不満への対応（お店全体）\n" in text
+    assert "\n届く範囲（お店全体）\n" in text
     assert "今週の回答はありません" not in text
     assert "\n手間の指標　+30.0（" in text
     english = render_text(replace(context, language="en"))
