@@ -69,6 +69,8 @@ class Comment:
     """The NPS rating of the same session, 0–10."""
     quote_ok: bool = False
     """The customer agreed to be quoted outside the company."""
+    segment: str = ""
+    channel: str = ""
 
 
 class Gathered:
@@ -93,6 +95,8 @@ class Gathered:
         together: Together | None = None,
         rating: int | None = None,
         quote_ok: bool = False,
+        segment: str = "",
+        channel: str = "",
     ) -> None:
         """Take one as it was written.
 
@@ -106,8 +110,9 @@ class Gathered:
         respondent = self._respondents.setdefault(customer, number) if customer else number
         masked = mask(text).strip() if lang else ""
         comment = Comment(
-            instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, lang or "en", rating, quote_ok
-        )
+            instrument, survey_kind, touchpoint, wording_id, respondent, at_ms, masked, lang or "en",
+            rating, quote_ok, segment, channel,
+        )  # fmt: skip
         self._waiting.append((comment, together))
         if together is not None and masked:
             self._rated.add(together)
@@ -130,17 +135,15 @@ class Gathered:
         ]
 
 
-def gather_comments(
-    tx: Tx, window: Weeks, *, touchpoint: str = "", segment: str = "", channel: str = ""
-) -> list[Comment]:
+def gather_comments(tx: Tx, window: Weeks, *, touchpoint: str = "") -> list[Comment]:
     """What customers wrote in a window and in the weeks that its last week is compared with, masked, each with the
-    rating of the same session; of one touchpoint, segment and channel, or all ("").
+    rating of the same session; of one touchpoint, or all ("").
 
     Analysing a hundred thousand takes most of a minute: do that when the transaction is over.
     """
     gathered = Gathered()
     for row in tx.comments_between(min(window.start_ms, window.earlier_ms), window.end_ms, rated_by=RATED_BY):
-        if touchpoint in ("", row.touchpoint) and segment in ("", row.segment) and channel in ("", row.channel):
+        if touchpoint in ("", row.touchpoint):
             gathered.comment(
                 row.words,
                 instrument=row.instrument,
@@ -151,5 +154,7 @@ def gather_comments(
                 at_ms=row.answered_ms,
                 rating=parse_scale(row.rating, 0, 10).code,
                 quote_ok=row.quote_ok,
+                segment=row.segment,
+                channel=row.channel,
             )
     return gathered.comments()

@@ -161,7 +161,9 @@ def beside(texts: FreeTexts, rated: Mapping[tuple[str, str], Collection[int]]) -
             replace(topic, rating=sibling(topic.rating).shown()) if few(topic.rating.n_valid) else topic
             for topic in text.topics
         )
-        return replace(text, topics=topics, sides_told=text.rated >= SUPPRESS_BELOW and not few(text.rated))
+        return replace(
+            text, topics=topics, sides_told=text.sides_told and text.rated >= SUPPRESS_BELOW and not few(text.rated)
+        )
 
     return replace(texts, found=tuple(map(shown, texts.found)))
 
@@ -175,7 +177,9 @@ def analyse_comments(
     *,
     window: Weeks | Span,
     may_tell: Callable[[str, Stratum], tuple[bool, bool]] = lambda *_: (True, True),
+    may_rate: MayRate | None = None,
     segment: str = "",
+    channel: str = "",
     seed: str = "",
 ) -> FreeTexts:
     """The comments of a window, question by question; suppressed (flag `sibling`) where they may not be told beside
@@ -186,11 +190,15 @@ def analyse_comments(
         window: with its weeks, or a plain span: then all comments lie in it and no word is called new.
         may_tell: whether the comments on a question may be told in the window, and those of its last week beside the
             four weeks before.
-        segment: what they were narrowed to, for the records.
+        may_rate: whether the ratings of a group of those who wrote may be told; by default where they do not follow
+            from those of others in the window.
+        segment: what is reported, for the records, too.
+        channel: likewise.
         seed: what the choice of comments depends on beside the comments, such as digest and week.
     """
     read = _Read(readers)
     weeks, span = (window, window.span) if isinstance(window, Weeks) else (None, window)
+    everybody, comments = comments, [c for c in comments if segment in ("", c.segment) and channel in ("", c.channel)]
     inside = [c for c in comments if weeks is None or weeks.start_ms <= c.at_ms < weeks.end_ms]
     groups: dict[tuple[str, Stratum], list[Comment]] = {}
     kept, superseded = _latest(inside)
@@ -229,9 +237,17 @@ def analyse_comments(
                 fresh_words=fresh_words(of_week, before),
                 grown_topics=grown_topics(of_week, before, reader.topics),
             )
-        found.append(_measured(base, said, read, reader, segment, seed=seed))
+        told_of: Callable[[str], bool] | None = None
+        if may_rate is not None and base.n >= SUPPRESS_BELOW:
+            told_of = may_rate(stratum, [c for c in everybody if c.text and _group(c) == key], read.groups_of)
+        found.append(_measured(base, said, read, reader, segment, told_of=told_of, seed=seed))
     found.sort(key=lambda text: (-text.n, text.instrument, text.stratum.survey_kind, text.stratum.touchpoint))
     return FreeTexts(tuple(found), read.unread(kept))
+
+
+MayRate = Callable[[Stratum, Sequence[Comment], Callable[[Comment], frozenset[str]]], Callable[[str], bool]]
+"""(Question, the comments on it of everybody, the groups that each is in) → whether the ratings of a group may be told.
+A group is "rated", "toned" (with a polarity), a side, or `_about` a topic: those who speak of it and rated."""
 
 
 class _Read:
@@ -253,8 +269,20 @@ class _Read:
             found = self._known[id(comment)] = self._readers.of(comment.lang).read(comment.text)
         return found
 
+    def groups_of(self, comment: Comment) -> frozenset[str]:
+        reading = self.of(comment)
+        groups = {"toned"} if reading.polarity is not None else set()
+        if comment.rating is not None:
+            groups |= {"rated", side_of(comment) or "passive", *(_about(topic) for topic in reading.topics)}
+        return frozenset(groups)
+
     def unread(self, comments: Iterable[Comment]) -> int:
         return 0 if self.reader("ja") else sum(comment.lang == "ja" for comment in comments)
+
+
+def _about(topic: str) -> str:
+    """The group of those who speak of a topic: no topic of a shop is taken for another group."""
+    return f"topic:{topic}"
 
 
 def _asked(comment: Comment) -> tuple[str, str, str, str]:
@@ -293,6 +321,7 @@ def _measured(
     reader: Reader,
     segment: str,
     *,
+    told_of: Callable[[str], bool] | None,
     seed: str,
 ) -> FreeText:
     if base.n < SUPPRESS_BELOW:
@@ -302,15 +331,19 @@ def _measured(
     record = _recorder(base, segment)
     polar = [(reading.polarity, comment.rating) for comment, reading in zip(said, readings, strict=True)]
     rho, pairs = _validity(polar)
-    likes, dislikes = distinctive_words(sides["promoter"], sides["detractor"])
+    may = told_of or (lambda _: True)
+    likes, dislikes = distinctive_words(sides["promoter"], sides["detractor"]) if all(map(may, SIDES)) else ((), ())
+    if not (may("toned") and may("rated")):
+        rho = None
     return replace(
         base,
         rated=sum(comment.rating is not None for comment in said),
         promoters=len(sides["promoter"]),
         detractors=len(sides["detractor"]),
-        topics=_topics(said, readings, reader.topics, record),
+        topics=_topics(said, readings, reader.topics, record, told_of),
         polarity=_polarity(polar, record) if rho is not None and rho >= LEAST_VALIDITY else None,
         validity=rho,
+        sides_told=may("rated"),
         validity_n=pairs,
         promoter_words=likes,
         detractor_words=dislikes,
@@ -337,15 +370,24 @@ def _recorder(base: FreeText, segment: str) -> _Record:
 
 
 def _topics(
-    said: Sequence[Comment], readings: Sequence[Reading], topics: Mapping[str, Topic], record: _Record
+    said: Sequence[Comment],
+    readings: Sequence[Reading],
+    topics: Mapping[str, Topic],
+    record: _Record,
+    told_of: Callable[[str], bool] | None,
 ) -> tuple[TopicShare, ...]:
     named = speaking_of(readings)
     names = sorted(named, key=lambda name: (-named[name], name))
-    # who rated, by all the topics they speak of: from the ratings of all and of some topics those of a few might follow
-    rated = Counter(
-        frozenset(reading.topics) for comment, reading in zip(said, readings, strict=True) if comment.rating is not None
-    )
-    told = side_by_side(rated, [list(rated), *([about for about in rated if name in about] for name in names)])[1:]
+    if told_of is not None:
+        told = [told_of(_about(name)) for name in names]
+    else:
+        # who rated, by all the topics they speak of: from the ratings of all and of some topics a few might follow
+        rated = Counter(
+            frozenset(reading.topics)
+            for comment, reading in zip(said, readings, strict=True)
+            if comment.rating is not None
+        )
+        told = side_by_side(rated, [list(rated), *([about for about in rated if name in about] for name in names)])[1:]
     out = []
     for name, may in zip(names, told, strict=True):
         k = named[name]

@@ -472,11 +472,11 @@ class TellingOfComments:
             for where, n in customers.items():
                 question = (where.instrument, where.survey_kind, where.touchpoint, where.wording_id, where.lang)
                 sizes[question][monday, where.segment, where.channel] += n
-        named = (*digests, rule)
+        self._digests = (*digests, rule)
 
         @cache
         def told(question: Question) -> Callable[[Window], bool]:
-            return comments_told_until(period.end, sizes[question], _audiences(named, question[2]))
+            return comments_told_until(period.end, sizes[question], self.audiences(question[2]))
 
         self._told: Callable[[Question], Callable[[Window], bool]] = told
 
@@ -486,6 +486,10 @@ class TellingOfComments:
         told = self._told((instrument, stratum.survey_kind, stratum.touchpoint, stratum.wording_id, stratum.lang))
         window, grown = (all(told((self._part, one)) for one in row) for row in windows_of_comments(self._period))
         return window, grown
+
+    def audiences(self, touchpoint: str) -> list[tuple[Part, Every]]:
+        """Who is told of the comments at a touchpoint, everybody first."""
+        return _audiences(self._digests, touchpoint)
 
 
 def weeks_of_comments(end: date) -> WeekRange:

@@ -88,6 +88,12 @@ def test_the_ratings_of_a_handful_do_not_follow_from_those_of_topics(seed: int) 
     assert worked_out(told if len(rated) >= 10 else told[1:]) == []
 
 
+_WORD_OF = {
+    "delivery": ("delivery", "配送"),
+    "price": ("price", "価格"),
+    "product": ("quality", "品質"),
+    "site": ("website", "アプリ"),
+}
 _DIGESTS = (
     DigestRule("weekly"),
     DigestRule("monthly", every="month"),
@@ -103,10 +109,11 @@ def small_shop(seed: int) -> History:
     past = History()
     for back in range(15):
         for segment, channel in (("umeda", "line"), ("umeda", "slack"), ("namba", "line")):
-            for words in ("the {} was so", "{}のことです"):
+            for place, words in enumerate(("the {} was so", "{}のことです")):
                 for n in range(chance.choice(sizes)):
-                    about = "delivery" if back % 4 < 2 and n % 5 else chance.choice(_ABOUT)
-                    past.comment(words.format(about), 8, monday=weeks_ago(back), segment=segment, channel=channel)
+                    about = "delivery" if back % 4 < 2 and n % 5 else chance.choice(list(_WORD_OF))
+                    said, rating = words.format(_WORD_OF[about][place]), chance.choice([2, 8, 9])
+                    past.comment(said, rating, monday=weeks_ago(back), segment=segment, channel=channel)
     return past
 
 
@@ -114,8 +121,9 @@ def small_shop(seed: int) -> History:
 async def test_what_a_handful_spoke_of_does_not_follow_from_all_digests_of_a_quarter(seed: int, tmp_path: Path) -> None:
     past = small_shop(seed)
     told: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+    rated: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
 
-    def wrote(rule: DigestRule, lang: str, window: WeekRange) -> frozenset[str]:
+    def wrote(rule: DigestRule, lang: str, window: WeekRange, *about: str) -> frozenset[str]:
         return frozenset(
             answer.id
             for answer in past.answers
@@ -124,6 +132,7 @@ async def test_what_a_handful_spoke_of_does_not_follow_from_all_digests_of_a_qua
             and window.has(answer.week)
             and rule.segment in ("", answer.segment)
             and rule.channel in ("", answer.channel)
+            and (not about or any(word in answer.value for word in about))
         )
 
     store = await open_store(f"sqlite:///{tmp_path / 'koe.db'}", now_ms=NOW_MS)
@@ -138,16 +147,23 @@ async def test_what_a_handful_spoke_of_does_not_follow_from_all_digests_of_a_qua
                     continue
                 texts = await commented(store, rule, period)
                 for text in texts.to_json()["found"]:
-                    window = wrote(rule, text["lang"], period.weeks.last(max(4, period.weeks.weeks)))
-                    assert text["n_valid"] == len(window)
+                    lang, window = text["lang"], period.weeks.last(max(4, period.weeks.weeks))
+                    assert text["n_valid"] == len(wrote(rule, lang, window))
                     if text["results"]:
-                        told[text["lang"]].append(window)
+                        told[lang].append(wrote(rule, lang, window))
                     if text["grown_topics"] or text["fresh_words"]:
-                        told[text["lang"]] += [wrote(rule, text["lang"], one) for one in (week, week.before(4))]
+                        told[lang] += [wrote(rule, lang, one) for one in (week, week.before(4))]
+                    if text["promoters"] is not None:
+                        rated[lang].append(wrote(rule, lang, window))
+                    for result in text["results"]:
+                        topic = result["variant"].removeprefix("topic_").removesuffix("_rating")
+                        if result["variant"].endswith("_rating") and result["score"] is not None:
+                            rated[lang].append(wrote(rule, lang, window, *_WORD_OF[topic]))
+                            assert result["n_valid"] == len(rated[lang][-1])
     finally:
         await store.close()
-    assert all(len(told[lang]) > 5 for lang in ("ja", "en"))
-    assert [worked_out(totals) for totals in told.values()] == [[], []]
+    assert all(len(told[lang]) > 5 and len(rated[lang]) > 5 for lang in ("ja", "en"))
+    assert [worked_out(totals) for totals in (*told.values(), *rated.values())] == [[], [], [], []]
 
 
 async def commented(
