@@ -21,7 +21,7 @@ from reports.kpi_figures import (
     figure,
     sampled,
 )
-from reports.metrics import SUPPRESS_BELOW, Result
+from reports.metrics import SUPPRESS_BELOW, Result, sibling
 from reports.procedures import Estimate
 
 
@@ -102,7 +102,11 @@ def ltv_net_total(
 
 def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) -> tuple[Result, ...]:
     """The four variants of ltv, in yen, from one window; `ltv_simple` has the interval of the spend per customer, which
-    it equals, the others none. The margin is that of the orders that carry a cost, else the shop's own figure."""
+    it equals, the others none. The margin is that of the orders that carry a cost, else the shop's own figure.
+
+    Variants made of the margin of one to nine customers, or of their cancellations, would tell these beside the others:
+    they are suppressed (flag `sibling`).
+    """
     named = named_orders(orders_in(tables, window))
     named = named[named["amount"].notna()]
     spent, bought = spent_and_bought(named)
@@ -114,7 +118,10 @@ def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) 
     margin = settings.gross_margin
     if revenue > 0:
         margin = max(0.0, float(margins(known).sum()) / revenue)
-    churn = churn_rate(tables, window).score
+    churn = churn_rate(tables, window)
+    hidden = {"ltv_churn"} if churn.status == "suppressed" else set()
+    if 0 < known["customer"].nunique() < SUPPRESS_BELOW:
+        hidden |= {"ltv_churn", "ltv_net_split", "ltv_net_total"}
     per_year = None if often is None else often * 365.0 / window.days
     costs = (settings.acquisition_cost, settings.retention_cost)
     cost = None if costs[0] is None or costs[1] is None else costs[0] + costs[1]
@@ -122,14 +129,15 @@ def lifetime_values(tables: EventTables, window: Window, settings: KpiSettings) 
     split = ltv_net_split(price, margin, per_year, settings.years, acquisition_cost=costs[0], retention_cost=costs[1])
     made = {
         "ltv_simple": simple,
-        "ltv_churn": ltv_churn(spend.score, margin, None if churn is None else churn / 100.0),
+        "ltv_churn": ltv_churn(spend.score, margin, None if churn.score is None else churn.score / 100.0),
         "ltv_net_split": split,
         "ltv_net_total": ltv_net_total(price, margin, per_year, settings.years, cost=cost),
     }
-    return tuple(
-        figure(window, "ltv", variant, found, spent.size, form="money", unit="per_customer")
-        for variant, found in made.items()
-    )
+    found = {
+        variant: figure(window, "ltv", variant, value, spent.size, form="money", unit="per_customer")
+        for variant, value in made.items()
+    }
+    return tuple(sibling(one) if variant in hidden else one for variant, one in found.items())
 
 
 def may_tell_lifetime(tables: EventTables, weeks: Sequence[Window], begins: Sequence[int] = (0,)) -> bool:

@@ -6,6 +6,7 @@ Source: docs/metrics.md ("Attitudes and what came after").
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta, tzinfo
@@ -17,11 +18,11 @@ import scipy
 
 from flows.days import local_date
 from reports import procedures
-from reports.disclosure import told_again
+from reports.disclosure import side_by_side, told_again
 from reports.event_tables import EventTables, behaviours
 from reports.kpi_customers import margins
 from reports.kpi_figures import sampled
-from reports.metrics import Result, Span, Stratum, hide_siblings, record, sibling
+from reports.metrics import SUPPRESS_BELOW, Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.segments import DAY_MS, LOOK_BACK_MS, PSY_INSTRUMENTS, Given, attitudes, segments
 
@@ -185,7 +186,7 @@ def compare_all(
     """
     until = as_of_ms - FOLLOW_UP_MS
     given = given_answers(one for one in said if one.instrument in ("nps", "nrs") and one.at_ms <= until)
-    out: list[Linkage] = []
+    asked: defaultdict[Stratum, list[tuple[Compared, pd.DataFrame]]] = defaultdict(list)
     for (instrument, kind, touchpoint), part in given.groupby(["instrument", "survey_kind", "touchpoint"]):
         people = members(part, str(instrument), as_of_ms)
         by: Literal["nps", "nrs"] = "nps" if instrument == "nps" else "nrs"
@@ -196,7 +197,13 @@ def compare_all(
             if not told_again([(at + FOLLOW_UP_MS, at + KEPT_MS) for at in mine["at_ms"].tolist()], times)
         )
         of = Compared(by, Stratum(str(kind), str(touchpoint)), _span(people, until, tz), untold)
-        out += linkages(follow_up(people, tables), of, tables)
+        asked[of.stratum].append((of, follow_up(people, tables)))
+    out: list[Linkage] = []
+    for of, followed in sorted(
+        (one for both in asked.values() for one in both),
+        key=lambda one: (one[0].by, one[0].stratum.survey_kind, one[0].stratum.touchpoint),
+    ):
+        out += linkages(followed, of, tables, asked[of.stratum])
     for kind in sorted({one.survey_kind for one in said if one.instrument == "affinity" and one.at_ms < until}):
         people = segment_members((one for one in said if one.survey_kind == kind), tables, until)
         if len(people):
@@ -253,27 +260,57 @@ def follow_up(people: pd.DataFrame, tables: EventTables) -> pd.DataFrame:
     return out
 
 
-def linkages(followed: pd.DataFrame, of: Compared, tables: EventTables) -> list[Linkage]:
+def linkages(
+    followed: pd.DataFrame,
+    of: Compared,
+    tables: EventTables,
+    together: Sequence[tuple[Compared, pd.DataFrame]] = (),
+) -> list[Linkage]:
     """Every outcome that these events can tell, by group.
 
     Args:
         followed: of `follow_up`.
         of: whose groups they are.
         tables: which kinds of events there are: an outcome without any is left out.
+        together: all comparisons of those who were asked together, this one among them: two questions answered by
+            nearly the same customers part them twice, and what the few did who answered one only would follow.
     """
     parts = [followed[followed["group"] == name] for name in of.names]
+
+    def beside(column: str) -> Compared:
+        return replace(of, untold=of.untold | _untold_beside(of, column, together))
+
     out: list[Linkage] = []
     if len(tables.purchases):
         bought = [(part["bought"] > 0).to_numpy() for part in parts]
-        out.append(link_rates(of, "repeat_rate", bought))
+        out.append(link_rates(beside("bought"), "repeat_rate", bought))
         if tables.purchases["cost"].notna().any():
-            out.append(link_margins(of, [part["margin"].to_numpy(dtype=np.float64) for part in parts]))
+            margin = [part["margin"].to_numpy(dtype=np.float64) for part in parts]
+            out.append(link_margins(beside("margin"), margin))
     if len(tables.referrals):
-        out.append(link_referrals(of, [part["referred"].to_numpy(dtype=np.float64) for part in parts]))
+        referred = [part["referred"].to_numpy(dtype=np.float64) for part in parts]
+        out.append(link_referrals(beside("referred"), referred))
     if len(tables.contracts):
         churned = [part["churned"].dropna().to_numpy(dtype=np.float64) > 0 for part in parts]
-        out.append(link_rates(of, "churn_rate", churned))
+        out.append(link_rates(beside("churned"), "churn_rate", churned))
     return out
+
+
+def _untold_beside(of: Compared, column: str, together: Sequence[tuple[Compared, pd.DataFrame]]) -> frozenset[str]:
+    """The groups of which an outcome may not be told beside all groups of these comparisons."""
+    known = [followed[followed[column].notna()] for _, followed in together]
+    group_of_each = [dict(zip(some["customer"], some["group"], strict=True)) for some in known]
+    everybody = dict.fromkeys(customer for groups in group_of_each for customer in groups)
+    sizes = Counter(tuple(groups.get(customer, "") for groups in group_of_each) for customer in everybody)
+    wanted = {
+        (one.by, name): [cell for cell in sizes if cell[place] == name]
+        for place, (one, _) in enumerate(together)
+        for name in one.names
+        if name not in one.untold
+    }
+    enough = {key: cells for key, cells in wanted.items() if sum(sizes[cell] for cell in cells) >= SUPPRESS_BELOW}
+    told = dict(zip(enough, side_by_side(sizes, enough.values()), strict=True))
+    return frozenset(name for (by, name), may in told.items() if by == of.by and not may)
 
 
 def link_rates(of: Compared, outcome: Literal["repeat_rate", "churn_rate"], groups: Sequence[np.ndarray]) -> Linkage:

@@ -122,6 +122,11 @@ class Span:
     end: str = ""
 
 
+_TELLING = frozenset({"zero_variance", "infinite", "negative"})
+"""Flags that say what a hidden score is: that all answers were the same tells what each of them was to whoever knows
+one; that nobody cancelled, that customers cost more than they bring."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One statistic of one instrument in one window. Nets -100…100, shares 0…100, means on the scale."""
@@ -154,8 +159,7 @@ class Result:
         """The record as it may leave the machine: a suppressed cell keeps its n and loses everything else."""
         if self.status != "suppressed":
             return self
-        # that all answers were the same would tell what each of them was to whoever knows one
-        flags = tuple(flag for flag in self.flags if flag != "zero_variance")
+        flags = tuple(flag for flag in self.flags if flag not in _TELLING)
         return replace(self, score=None, ci_low=None, ci_high=None, counts={}, flags=flags)
 
     def to_json(self) -> dict[str, Any]:

@@ -16,11 +16,13 @@ import pytest
 from msgspec import structs
 from pencil import Known, digests_of, question_of, worked_out
 from report_history import DAY_MS, SHOP, TOKYO, WEEKLY, History, digest_of, monday_ms, weeks_ago
-from shop_events import MAY, bought, tables
+from shop_events import MAY, at, bought, happened, tables
 
 from flows.days import midnight_ms
 from reports.digest import DigestRule
-from reports.kpi_customers import spending
+from reports.kpi_customers import churn_rate, spending
+from reports.kpi_figures import KpiSettings
+from reports.kpi_lifetime import lifetime_values
 from reports.linkage import FOLLOW_UP_MS, Said, compare_all, group_of
 from reports.metrics import Span
 from reports.portfolio import Account, portfolio_lines, portfolio_of
@@ -209,6 +211,35 @@ async def test_what_a_handful_paid_in_a_week_does_not_follow_from_lifetime_value
     assert worked_out(told, size=lambda group: len({who or order for order, who, _ in group})) == []
 
 
+@pytest.mark.parametrize(("signed", "costed", "hidden"), [
+    (0, 0, set()),
+    (5, 0, {"ltv_churn"}),
+    (12, 0, set()),
+    (12, 4, {"ltv_churn", "ltv_net_split", "ltv_net_total"}),
+    (12, 12, set()),
+])  # fmt: skip
+@pytest.mark.parametrize("left", [0, 1])
+def test_who_of_a_handful_cancelled_or_what_they_brought_does_not_follow_from_lifetime_values(
+    signed: int, costed: int, hidden: set[str], left: int
+) -> None:
+    # 30 customers of 1,000 yen; of those with a cost it is 700
+    orders = [bought(f"c{n}", 3, order=f"{n}", amount=1000, **({"cost": 700} if n < costed else {})) for n in range(30)]
+    contracts = [happened(f"k{n}", "contract_start", at(-9)) for n in range(signed)]
+    contracts += [happened(f"k{n}", "contract_cancel", at(9)) for n in range(min(left, signed))]
+    own = KpiSettings(gross_margin=0.4, acquisition_cost=500, retention_cost=0, years=1)
+    events = tables(*orders, *contracts)
+    found = {result.variant: result.shown() for result in lifetime_values(events, MAY, own)}
+    assert {name for name, result in found.items() if result.status == "suppressed"} == hidden
+    assert all(found[name].score is None and found[name].flags == ("sibling",) for name in hidden)
+    assert found["ltv_simple"].score == 1000
+    churn = churn_rate(events, MAY).shown()
+    if (value := found["ltv_churn"].score) is not None:
+        # the margin of those with a cost, else the shop's own
+        assert 100 * 1000 * (0.3 if costed else 0.4) / value == pytest.approx(churn.score)
+    if "infinite" in found["ltv_churn"].flags:
+        assert churn.score == 0
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_what_a_handful_suffered_does_not_follow_from_the_balances_of_all(seed: int) -> None:
     chance = random.Random(seed)
@@ -321,6 +352,32 @@ def test_what_the_few_did_who_joined_a_group_since_last_month_does_not_follow(se
             assert result.n_valid == len(group)
             if result.status in ("caution", "ok"):
                 told.append(group)
+    assert told
+    assert worked_out(told) == []
+
+
+@pytest.mark.parametrize("seed", [13, 20, 33, 41])
+def test_what_the_few_did_who_answered_one_of_two_questions_does_not_follow_from_the_groups_of_both(seed: int) -> None:
+    chance, said = random.Random(seed), []
+    as_of_ms = int(datetime(2026, 11, 1, tzinfo=TOKYO).timestamp() * 1000)
+    people, left_out = chance.choice([40, 80, 160]), chance.choice([0, 0.03, 0.1, 0.4])
+    groups: dict[str, dict[str, str]] = {"nps": {}, "nrs": {}}
+    for n in range(people):
+        at_ms = as_of_ms - FOLLOW_UP_MS - DAY_MS + n
+        likely = chance.choice([10, 10, 8, 3])
+        alike = {10: 5, 8: 4, 3: 2}[likely]
+        stays = chance.choices([5, 4, 2], [4, 2, 1])[0] if chance.random() < 0.5 else alike
+        for name, code in (("nps", likely), ("nrs", stays)):
+            if name == "nps" or chance.random() >= left_out:
+                groups[name][f"c{n}"] = group_of(name, code)
+                said.append(Said(f"c{n}", name, code, at_ms))
+    told: list[Units] = []
+    for linkage in compare_all(said, tables(bought("x", 3)), as_of_ms, TOKYO):
+        for name, result in zip(linkage.of.names, linkage.groups, strict=True):
+            mine = frozenset(who for who, group in groups[linkage.of.by].items() if group == name)
+            assert result.n_valid == len(mine)
+            if result.status in ("caution", "ok"):
+                told.append(mine)
     assert told
     assert worked_out(told) == []
 
