@@ -26,9 +26,9 @@ from bot.promises import Promises
 from bot.relay import Relay
 from bot.reports import ReportLinks
 from bot.retention import Retention
+from bot.staff.asking import FlowOption, SurveyPorts, SurveyRequest
 from bot.staff.glance import Glance, LineBudget
 from bot.staff.home import HomeDesk
-from bot.staff.survey import FlowOption, SurveyPorts, SurveyRequest
 from bot.trust import TrustWatch
 from bot.voice import NO_REPLY, Voice
 from bot.worker import Worker

@@ -25,8 +25,8 @@ from bot.outbox import Outbox
 from bot.promises import Promises
 from bot.reports import ReportLinks
 from bot.slack.report import open_button
+from bot.staff.asking import Budget
 from bot.staff.home import digest_buttons
-from bot.staff.survey import Budget
 from storage.failpoints import hit
 from storage.records import Digest, Job
 from storage.store import Store, Tx

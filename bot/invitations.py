@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from bot.conversation import BY_CUSTOMER, Conversation
 from bot.outbox import Outbox
-from bot.staff.survey import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest, limited
+from bot.staff.asking import CustomerHit, Eligibility, NotAllowed, Planned, Started, SurveyRequest, limited
 from bot.voice import Voice
 from flows import experiments, triggers
 from flows.flow import Flow

@@ -125,7 +125,8 @@ async def _dry_run(config: Config, rule: TriggerRule, days: int, ids: bool) -> N
 
     from bot.clock import SystemClock
     from bot.dry_run import dry_run, lines_of
-    from bot.staff.survey import limited, reason_text
+    from bot.staff.asking import limited
+    from bot.staff.reasons import reason_text
     from flows.triggers import CHANNELS
     from storage.store import open_store
 

@@ -24,18 +24,9 @@ from bot.slack import blocks as kit
 from bot.slack.channel import SlackError
 from bot.slack.words import cut, escape, storable
 from bot.staff.access import Access, acting_person, permission_of, window_private
+from bot.staff.asking import Budget, Eligibility, FlowOption, NotAllowed, Planned, Started, SurveyRequest, limited
 from bot.staff.people import Call, Person
-from bot.staff.survey import (
-    Budget,
-    Eligibility,
-    FlowOption,
-    NotAllowed,
-    Planned,
-    Started,
-    SurveyRequest,
-    limited,
-    reason_phrase,
-)
+from bot.staff.reasons import reason_phrase
 from bot.staff.telling import Teller
 from flows.triggers import REASONS, RULES, ContactRules
 from storage.records import AuditEntry, Batch, Job

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from bot.channel import JsonObject
 from bot.slack import blocks as kit
 from bot.slack.words import cut, escape
-from bot.staff.survey import day_text, time_text
+from bot.staff.reasons import day_text, time_text
 from reports.rounding import signed
 
 Reason = Literal["unhappy", "undelivered", "unsolved", "request", "person", "contact", "photo", "trust_drop"]

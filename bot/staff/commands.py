@@ -20,20 +20,12 @@ from bot.outbox import Outbox, Units
 from bot.slack import blocks as kit
 from bot.slack.words import cut, storable
 from bot.staff.access import Access, acting_person, permission_of
+from bot.staff.asking import Budget, CustomerHit, limited
 from bot.staff.bulk import BulkDesk
 from bot.staff.home import WINDOW_DAYS, HomeFacts, Running, wilson
 from bot.staff.people import Person
-from bot.staff.survey import (
-    COMMAND,
-    Budget,
-    CustomerHit,
-    SurveyDesk,
-    day_text,
-    limited,
-    reason_phrase,
-    time_text,
-    who_text,
-)
+from bot.staff.reasons import day_text, reason_phrase, time_text, who_text
+from bot.staff.survey import COMMAND, SurveyDesk
 from bot.staff.telling import Respond, Teller
 from flows.triggers import DAY_MS, TriggerRule, parse_duration
 from storage.records import AuditEntry, Customer, Invitation, Job

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bot.clock import Clock
+from bot.staff.asking import Budget
 from bot.staff.home import WINDOW_DAYS, Health, HomeCase, HomeFacts, Running
-from bot.staff.survey import Budget
 from flows.survey import Library
 from storage.store import Store, Tx
 

@@ -18,8 +18,9 @@ from bot.channel import JsonObject
 from bot.slack import blocks as kit
 from bot.slack.words import cut
 from bot.staff.access import Access, Permission, acting_person
+from bot.staff.asking import Budget
 from bot.staff.people import Call, Person
-from bot.staff.survey import Budget, time_text
+from bot.staff.reasons import time_text
 
 log = structlog.get_logger(__name__)
 

@@ -1,11 +1,10 @@
-"""`/survey`: a member of staff asks one customer. The window, its checks, and why a survey may not be
-sent, in words."""
+"""`/survey`: a member of staff asks one customer. The window and its checks."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -16,8 +15,20 @@ from bot.channel import JsonObject
 from bot.slack import blocks as kit
 from bot.slack.words import cut, plain, storable
 from bot.staff.access import Access, acting_person, window_language, window_private
+from bot.staff.asking import (
+    Budget,
+    CustomerHit,
+    Eligibility,
+    FlowOption,
+    NotAllowed,
+    Planned,
+    Started,
+    SurveyPorts,
+    SurveyRequest,
+)
 from bot.staff.people import Call, Person
-from flows.triggers import DAY_MS, RULES, ContactRules
+from bot.staff.reasons import day_text, reason_text, time_text, who_text
+from flows.triggers import RULES
 
 log = structlog.get_logger(__name__)
 
@@ -36,127 +47,6 @@ _NAMED_LIMIT = 100
 _AHEAD_MS = 120 * 86_400_000
 _OFFERED = 20
 _VALUE_LIMIT = 75
-
-
-@dataclass(frozen=True, slots=True)
-class FlowOption:
-    """A survey that staff can start."""
-
-    id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class CustomerHit:
-    """A customer found by id, name or order number."""
-
-    id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SurveyRequest:
-    """What a member of staff asked for."""
-
-    request_id: str
-    """The same however often one window is sent with the same wish: it is one survey, or one refusal. Another customer,
-    survey or time in that window is another wish."""
-    flow_id: str
-    customer_id: str
-    at_ms: int | None
-    """None: now."""
-    note: str
-    requested_by: str
-    """Slack user id."""
-    workspace: str
-    channel: str = ""
-    """"line" or "slack"; "" is the first one the customer has."""
-    override_reason: str = ""
-    """Why it is to be sent past the contact cap; "" to keep to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The survey is on its way. `channel` is "line", "slack" or "" when not said."""
-
-    channel: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """The survey goes out at `due_ms` (asked for, or the end of quiet hours)."""
-
-    due_ms: int
-    channel: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NotAllowed:
-    """It may not be sent. `reason` is a code of the contact cap or of the look-up; `days` the limit it
-    names."""
-
-    reason: str
-    allowed_from_ms: int | None = None
-    days: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Eligibility:
-    """How things stand with a customer before a survey is sent to them."""
-
-    customer: CustomerHit
-    refused: NotAllowed | None
-    """What the contact cap says; None: it may be sent (when the hours allow it)."""
-    channel: str
-    """Where it would be sent; "" when the customer cannot be reached."""
-    last_invited_ms: int | None
-    invited_365d: int
-    per_year: int | None
-    opted_out: bool
-    open_case: bool
-    opens_ms: int
-    """The first time from `due_ms` on at which surveys may be sent."""
-    due_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """LINE messages of this month; `limit` None: no cap is set."""
-
-    used: int
-    limit: int | None
-
-    @property
-    def left(self) -> int | None:
-        """None without a cap."""
-        return None if self.limit is None else max(0, self.limit - self.used)
-
-
-@dataclass(frozen=True, slots=True)
-class SurveyPorts:
-    """What `/survey` needs of the rest.
-
-    Attributes:
-        flows: The surveys on offer in a language, first the most usual.
-        channels: Where customers can be asked.
-        find: Customers by id, name or order number, best first; an exact id or order number comes alone.
-        recognise: The one customer whose id or order number a text names.
-        eligibility: How things stand before it is sent. Changes nothing.
-        overridable: Whether a reason may be overruled at all.
-        budget: LINE's messages of this month; None: LINE is off; "unknown": it could not be asked.
-        budget_known: The same as it was last told, without asking.
-        start: Start it, if it may.
-    """
-
-    flows: Callable[[str], Sequence[FlowOption]]
-    channels: Sequence[str]
-    find: Callable[[str], Awaitable[Sequence[CustomerHit]]]
-    recognise: Callable[[str], Awaitable[CustomerHit | None]]
-    eligibility: Callable[[SurveyRequest], Awaitable[Eligibility | NotAllowed]]
-    overridable: Callable[[str], bool]
-    budget: Callable[[], Awaitable[Budget | str | None]]
-    budget_known: Callable[[], Budget | str | None]
-    start: Callable[[SurveyRequest], Awaitable[Started | Planned | NotAllowed]]
 
 
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -225,134 +115,17 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "ok": ("送れます。", "It may be sent."),
     "not": ("送れません。", "It may not be sent."),
     "rule": ("送れません（ルール{n}）。", "It may not be sent (rule {n})."),
-    "from": ("{date}から送れます。", " It may be sent from {date}."),
 }
-_REASONS: Final[Mapping[str, tuple[str, str]]] = {
-    "opted_out": ("アンケートの停止を希望されています。", "This customer has stopped surveys."),
-    "blocked": ("アカウントがブロックされているため、届きません。", "The customer has blocked the account."),
-    "open_case": ("対応中のご相談があるため、送れません。", "The customer has an open case."),
-    "open_ticket": (
-        "解決していないお問い合わせがあるため、送れません。",
-        "The customer has an open enquiry.",
-    ),
-    "after_complaint": (
-        "ご不満をいただいた直後のため、送れません。",
-        "The customer complained only recently.",
-    ),
-    "quiet_hours": (
-        "お送りできる時間帯ではありません。",
-        "It is outside the hours in which surveys may be sent.",
-    ),
-    "same_event": (
-        "同じご注文・お問い合わせについて、すでにうかがっています。",
-        "The customer was already asked about this.",
-    ),
-    "min_gap": (
-        "前回のご案内から{days}日たっていません。",
-        "Less than {days} days have passed since the last survey.",
-    ),
-    "per_year": ("この1年のご案内が上限に達しています。", "The limit of surveys within a year is reached."),
-    "relational_gap": (
-        "全体についてのアンケートから{days}日たっていません。",
-        "Less than {days} days have passed since the overall survey.",
-    ),
-    "relational_ahead": (
-        "まもなく全体についてのアンケートをお送りする予定です。",
-        "The overall survey is due to be sent soon.",
-    ),
-    "touchpoint_gap": (
-        "同じ場面のアンケートから{days}日たっていません。",
-        "Less than {days} days have passed since a survey of this kind.",
-    ),
-    "sampled_out": ("今回は抽出の対象外です。", "The customer is not in this sample."),
-    "unreachable": (
-        "LINEにもSlackにもつながっていないため、送れません。",
-        "The customer is connected to neither LINE nor Slack.",
-    ),
-    "expired": ("ご案内の期限を過ぎています。", "The invitation would come too late."),
-    "paused": (
-        "このアンケートは休止中です。再開するまで送れません。",
-        "This survey is paused. It can be sent once it is resumed.",
-    ),
-    "unknown_flow": ("このアンケートは、もうありません。", "This survey no longer exists."),
-    "unknown_customer": (
-        "お客さまが見つかりません。番号かお名前をお確かめください。",
-        "No such customer. Please check the id or name.",
-    ),
-}
-_UNTIL_SETTLED: Final = frozenset({"open_case", "open_ticket"})
-"""Reasons that end when somebody settles something; the time that comes with them is when Koe looks again."""
-_DAYS: Final[Mapping[str, int]] = {"min_gap": 14, "relational_gap": 90, "touchpoint_gap": 30}
 _VIA: Final[Mapping[str, tuple[str, str]]] = {
     "line": ("LINEで", " on LINE"),
     "slack": ("Slackで", " on Slack"),
     "": ("", ""),
 }
-_UNSAID = ("いまは送れません。", "It may not be sent now.")
 
 
 def _say(key: str, lang: str, **values: object) -> str:
     ja, en = _TEXTS[key]
     return (en if lang == "en" else ja).format(**values)
-
-
-def limited(contact: ContactRules, reason: str, allowed_from_ms: int | None = None) -> NotAllowed:
-    """A refusal of the contact cap with the limit that the shop has set."""
-    limits = {
-        "min_gap": contact.min_gap,
-        "touchpoint_gap": contact.touchpoint_gap,
-        "relational_gap": contact.relational_gap,
-        "relational_ahead": contact.relational_ahead,
-        "after_complaint": contact.after_complaint,
-    }
-    limit_ms = limits.get(reason)
-    return NotAllowed(reason, allowed_from_ms, None if limit_ms is None else limit_ms // DAY_MS)
-
-
-def reason_text(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
-    """Why a survey may not be sent, and from when it may.
-
-    >>> from zoneinfo import ZoneInfo
-    >>> reason_text(NotAllowed("min_gap", 1_796_000_400_000, 14), "ja", ZoneInfo("Asia/Tokyo"))
-    '前回のご案内から14日たっていません。11/30（月）から送れます。'
-    """
-    ja, en = _REASONS.get(refused.reason, _UNSAID)
-    days = refused.days or _DAYS.get(refused.reason, 0)
-    sentence = (en if lang == "en" else ja).format(days=days)
-    if refused.allowed_from_ms is None or refused.reason in _UNTIL_SETTLED:
-        return sentence
-    return sentence + _say("from", lang, date=day_text(refused.allowed_from_ms, lang, tz))
-
-
-def reason_phrase(refused: NotAllowed, lang: str, tz: tzinfo) -> str:
-    """`reason_text` without its full stop, for a list in which a number follows."""
-    return reason_text(refused, lang, tz).removesuffix("." if lang == "en" else "。")
-
-
-def day_text(at_ms: int, lang: str, tz: tzinfo) -> str:
-    """A day for staff: 「11/24（火）」, "Tue 24 Nov"."""
-    day = datetime.fromtimestamp(at_ms / 1000, tz)
-    if lang == "en":
-        return f"{_WEEKDAYS_EN[day.weekday()]} {day.day} {_MONTHS[day.month - 1]}"
-    return f"{day.month}/{day.day}（{_WEEKDAYS_JA[day.weekday()]}）"
-
-
-def time_text(at_ms: int, lang: str, tz: tzinfo) -> str:
-    """A time for staff: 「11/24（火）18:00」, "Tue 24 Nov 18:00"."""
-    at = datetime.fromtimestamp(at_ms / 1000, tz)
-    return f"{day_text(at_ms, lang, tz)}{' ' if lang == 'en' else ''}{at:%H:%M}"
-
-
-_WEEKDAYS_JA = "月火水木金土日"
-_WEEKDAYS_EN = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def who_text(customer: CustomerHit, lang: str) -> str:
-    """A customer for staff: 「田中様（C001）」, "Tanaka (C001)"; the id alone when nobody knows a name."""
-    if not customer.name:
-        return customer.id
-    return f"{customer.name} ({customer.id})" if lang == "en" else f"{customer.name}様（{customer.id}）"
 
 
 def render_survey_view(

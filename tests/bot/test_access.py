@@ -22,9 +22,10 @@ from bot.slack.app import SlackApp
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff import access
 from bot.staff.access import ANYTHING_ELSE, Access, Permission, Undeclared, acting_person, holders, permission_of
+from bot.staff.asking import SurveyPorts
 from bot.staff.home import HomeDesk
 from bot.staff.people import People, Refusal
-from bot.staff.survey import SurveyDesk, SurveyPorts
+from bot.staff.survey import SurveyDesk
 from bot.standins.wire import serve
 from flows.builtin import builtin_library
 from storage.store import open_store

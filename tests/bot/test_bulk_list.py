@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.staff.asking import FlowOption
 from bot.staff.bulk import FILE_LIMIT, ROWS_LIMIT, BadList, ListedRow, read_list, render_bulk_view
-from bot.staff.survey import FlowOption
 from bot.standins.blocks import validate_view
 
 

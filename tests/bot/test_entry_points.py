@@ -18,18 +18,10 @@ from bot.slack.app import SlackApp
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff import access
 from bot.staff.access import ANYTHING_ELSE, Access, Kind, Permission
+from bot.staff.asking import CustomerHit, FlowOption, NotAllowed, Started, SurveyPorts, SurveyRequest
 from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
-from bot.staff.survey import (
-    CustomerHit,
-    FlowOption,
-    NotAllowed,
-    Started,
-    SurveyDesk,
-    SurveyPorts,
-    SurveyRequest,
-    render_survey_view,
-)
+from bot.staff.survey import SurveyDesk, render_survey_view
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
 from flows.builtin import builtin_library

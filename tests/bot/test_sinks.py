@@ -38,10 +38,11 @@ from bot import logs, terminal
 from bot.channel import Turn
 from bot.line.messages import encode_messages, render_messages, validate_messages
 from bot.slack.messages import answer_view, render_turn
+from bot.staff.asking import CustomerHit, FlowOption
 from bot.staff.bulk import render_bulk_view
 from bot.staff.card import WORDED, CardFacts, NoteFacts, Rating, render_card, render_note
 from bot.staff.home import HomeCase, HomeFacts, Running, render_cases, render_home
-from bot.staff.survey import CustomerHit, FlowOption, render_survey_view
+from bot.staff.survey import render_survey_view
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
 from flows.exchange import Ask, Choice, Record, Say

@@ -26,18 +26,10 @@ from bot.slack import messages
 from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff.access import Access
+from bot.staff.asking import Budget, CustomerHit, Eligibility, FlowOption, Started, SurveyPorts, SurveyRequest
 from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
-from bot.staff.survey import (
-    Budget,
-    CustomerHit,
-    Eligibility,
-    FlowOption,
-    Started,
-    SurveyDesk,
-    SurveyPorts,
-    SurveyRequest,
-)
+from bot.staff.survey import SurveyDesk
 from flows.builtin import builtin_library
 from flows.exchange import Tap, Typed
 from flows.source import parse_yaml

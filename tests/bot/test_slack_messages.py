@@ -15,7 +15,7 @@ from bot.channel import Ignored, Turn
 from bot.slack import channel, messages, words
 from bot.slack.messages import parse_action, parse_event, render_turn
 from bot.slack.words import escape, plain
-from bot.staff import access, card, people, survey
+from bot.staff import access, card, people, reasons
 from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
 from flows.exchange import Ask, Choice, Media, Record, Say, Tap, Typed, Unsent
@@ -488,7 +488,7 @@ def test_a_shapeless_event_is_ignored_and_still_has_a_key(body: dict[str, Any]) 
     assert inbound.event_id
 
 
-@pytest.mark.parametrize("module", [words, channel, messages, access, people, survey, card])
+@pytest.mark.parametrize("module", [words, channel, messages, access, people, reasons, card])
 def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0
 

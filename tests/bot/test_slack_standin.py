@@ -24,19 +24,11 @@ from bot.slack import messages
 from bot.slack.app import SlackApp, SlackInbound
 from bot.slack.channel import SlackChannel, SlackError
 from bot.staff.access import Access
+from bot.staff.asking import CustomerHit, FlowOption, NotAllowed, Planned, Started, SurveyPorts, SurveyRequest
 from bot.staff.card import CardFacts, Rating, render_card
 from bot.staff.home import HomeDesk, HomeFacts
 from bot.staff.people import People
-from bot.staff.survey import (
-    CustomerHit,
-    FlowOption,
-    NotAllowed,
-    Planned,
-    Started,
-    SurveyDesk,
-    SurveyPorts,
-    SurveyRequest,
-)
+from bot.staff.survey import SurveyDesk
 from bot.standins.slack import SlackStandin
 from bot.standins.wire import serve
 from flows.builtin import builtin_library

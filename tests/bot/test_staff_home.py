@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.staff.access import Permission
+from bot.staff.asking import Budget
 from bot.staff.home import Health, HomeCase, HomeFacts, Running, render_cases, render_home, wilson
-from bot.staff.survey import Budget
 from bot.standins.blocks import validate_view
 from bot.standins.reading import block_words
 from reports.procedures import share

@@ -13,8 +13,7 @@ from bot.config import Staff
 from bot.invitations import overridable
 from bot.staff import people as people_module
 from bot.staff.access import Access
-from bot.staff.people import People, Person, refusal_text
-from bot.staff.survey import (
+from bot.staff.asking import (
     Budget,
     CustomerHit,
     Eligibility,
@@ -22,13 +21,12 @@ from bot.staff.survey import (
     NotAllowed,
     Planned,
     Started,
-    SurveyDesk,
     SurveyPorts,
     SurveyRequest,
-    card_lines,
-    reason_text,
-    render_survey_view,
 )
+from bot.staff.people import People, Person, refusal_text
+from bot.staff.reasons import reason_text
+from bot.staff.survey import SurveyDesk, card_lines, render_survey_view
 from bot.standins.blocks import validate_view
 from flows.triggers import REASONS
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bot.cli import app
 from bot.clock import SystemClock
-from bot.staff.survey import Started, SurveyRequest
+from bot.staff.asking import Started, SurveyRequest
 from bot.standins.demo import DAY_MS, HOUR_MS, PRESENT, TOKYO, Buyer, World
 from bot.standins.line_chats import ChatEntry
 from storage.records import Answer, Case, Invitation, Session
