@@ -84,15 +84,17 @@ def resolution(tables: EventTables, window: Window, given: pd.DataFrame | None =
     out = [made("median", median, n), made("mean", mean, n), made("p90", p90, n)]
     if given is not None:
         for instrument in SATISFACTION:
-            rated = _rated(solved, given[given["instrument"] == instrument])
+            about = given[(given["instrument"] == instrument) & given["touchpoint"].isin(["support", ""])]
+            rated = _rated(solved, about)
             if len(rated):
-                out += satisfaction_by_hours(rated["hours"].to_numpy(), rated["code"].to_numpy(), instrument, window)
+                hours, codes = rated["hours"].to_numpy(), rated["code"].to_numpy()
+                outside = about["customer"].nunique() - rated["customer"].nunique()
+                out += satisfaction_by_hours(hours, codes, instrument, window, outside=outside)
     return tuple(out)
 
 
-def _rated(solved: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+def _rated(solved: pd.DataFrame, about: pd.DataFrame) -> pd.DataFrame:
     """(hours, code) of each ticket with an answer; one answer belongs to one ticket, the latest resolved before it."""
-    about = answers[answers["touchpoint"].isin(["support", ""])]
     both = solved[solved["customer"] != ""].merge(about, on="customer", suffixes=("", "_answer"))
     wait = both["at_ms"] - both["resolved_ms"]
     both = both.assign(wait=wait)[(wait >= 0) & (wait <= CSAT_AFTER_MS)]
@@ -102,10 +104,20 @@ def _rated(solved: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def satisfaction_by_hours(
-    hours: Sequence[float] | Floats, codes: Sequence[float] | Floats, instrument: str, window: Window
+    hours: Sequence[float] | Floats,
+    codes: Sequence[float] | Floats,
+    instrument: str,
+    window: Window,
+    *,
+    outside: int = 0,
 ) -> tuple[Result, ...]:
     """Share of 4–5 among the tickets of each band (up to 1, 24, 72 hours, longer), and Spearman's ρ of hours and
-    rating (S7 over tickets): suppressed below thirty, none when all are equal."""
+    rating (S7 over tickets): suppressed below thirty, none when all are equal.
+
+    Args:
+        outside: customers who answered without such a ticket: with the bands they make up the score of everybody, so
+            they count as one more part of it.
+    """
     x, y = np.asarray(hours, dtype=np.float64), np.asarray(codes, dtype=np.float64)
     shares, floor = [], -math.inf
     for name, most in BANDS:
@@ -118,7 +130,8 @@ def satisfaction_by_hours(
     rho = figure(window, "resolution_h", f"spearman_{instrument}", spearman(x, y), int(x.size), form="rho")
     if 0 < x.size < ENOUGH_PAIRS:
         rho = replace(rho, status="suppressed")
-    return (*hide_siblings(shares), rho)
+    rest = share_figure(window, "resolution_h", 0, outside)
+    return (*hide_siblings([*shares, rest])[:-1], rho)
 
 
 def spearman(x: Floats, y: Floats) -> Estimate:

@@ -23,7 +23,8 @@ from reports.digest import DigestRule
 from reports.kpi_customers import churn_rate, spending
 from reports.kpi_figures import KpiSettings
 from reports.kpi_lifetime import lifetime_values
-from reports.linkage import FOLLOW_UP_MS, Said, compare_all, group_of
+from reports.kpi_support import resolution
+from reports.linkage import FOLLOW_UP_MS, Said, compare_all, given_answers, group_of
 from reports.metrics import Span
 from reports.portfolio import Account, portfolio_lines, portfolio_of
 from reports.render import render_json, render_text
@@ -238,6 +239,30 @@ def test_who_of_a_handful_cancelled_or_what_they_brought_does_not_follow_from_li
         assert 100 * 1000 * (0.3 if costed else 0.4) / value == pytest.approx(churn.score)
     if "infinite" in found["ltv_churn"].flags:
         assert churn.score == 0
+
+
+@pytest.mark.parametrize(("outside", "bands"), [(0, 2), (4, 1), (12, 2)])
+def test_how_content_the_few_without_a_ticket_are_does_not_follow_from_the_bands_of_hours(
+    outside: int, bands: int
+) -> None:
+    groups = {"le_1h": range(20), "le_24h": range(20, 45), "": range(45, 45 + outside)}
+    deeds, said = [], []
+    for band, people in groups.items():
+        for n in people:
+            if band:
+                deeds.append(happened(f"c{n}", "ticket_opened", at(3), ticket=f"t{n}"))
+                solved = at(3.02 if band == "le_1h" else 3.5)
+                deeds.append(happened(f"c{n}", "ticket_resolved", solved, ticket=f"t{n}"))
+            said.append(Said(f"c{n}", "csat5", 1 + n % 5, at(5), "transactional", "support"))
+    # everybody's score stands beside the bands
+    told: list[Units] = [frozenset(n for people in groups.values() for n in people)]
+    told += [
+        frozenset(groups[result.variant.removeprefix("csat5_")])
+        for result in resolution(tables(*deeds), MAY, given_answers(said))
+        if result.variant.startswith("csat5") and result.status in ("caution", "ok")
+    ]
+    assert len(told) == 1 + bands
+    assert worked_out(told) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
