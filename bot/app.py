@@ -313,7 +313,7 @@ class Koe:
             await self.schedule()
         self._running = asyncio.create_task(self.worker.run(), name="worker")
         app_token = self.settings.slack_app_token.get_secret_value()
-        if self.slack is not None and app_token and not await self.slack.start_socket(app_token):
+        if self.slack is not None and app_token and not await self.slack.socket.start(app_token):
             log.warning("slack_socket_not_connected", hint="it goes on trying; check SLACK_APP_TOKEN if this stays")
 
     async def schedule(self) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bot.commands.frame import EXIT_CONFIG, checked, fail, run
 from bot.terminal import echo
-
-if TYPE_CHECKING:
-    pass
 
 
 def show_person(

@@ -8,13 +8,11 @@ staff's is noted (a repeated delivery ends there) and then handled by a listener
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -23,6 +21,8 @@ from bot.slack import blocks as kit
 from bot.slack import messages, report
 from bot.slack.channel import SlackChannel, SlackError
 from bot.slack.messages import CHANGE, WRITE
+from bot.slack.payloads import Kind, is_payload, kind_of
+from bot.slack.socket_mode import CHECK_S, SILENCE_S, SocketMode
 from bot.staff import access, home
 from bot.staff.access import ANYTHING_ELSE, Access, acting_person
 from bot.staff.bulk import VIEW as BULK_VIEW
@@ -38,7 +38,6 @@ from storage.errors import StoreError
 from storage.failpoints import hit
 
 if TYPE_CHECKING:
-    from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
     from slack_bolt.async_app import AsyncApp
     from starlette.requests import Request
     from starlette.responses import Response
@@ -48,10 +47,6 @@ log = structlog.get_logger(__name__)
 BODY_LIMIT: Final = 1_048_576
 """Bytes of a request. Slack's own are far smaller; more is somebody else's."""
 
-_CHECK_S: Final = 15.0
-_SILENCE_S: Final = 1800.0
-"""A connection that brings nothing at all for so long is replaced, whatever it says of itself: after an idle
-reconnect events can stop without a sign (bolt-python issue 1529)."""
 
 _TOO_LATE: Final = frozenset(("expired_trigger_id", "trigger_expired", "exchanged_trigger_id", "invalid_trigger_id"))
 """A window can be opened for three seconds after the click, once.
@@ -63,7 +58,6 @@ _MALFORMED: Final = "The body is not a Slack payload."
 _NOT_STORED: Final = "not_stored"
 """Where a request's context keeps why the store did not take it: Bolt itself knows only 500."""
 
-Kind = Literal["event", "action", "view", "command", "shortcut", "other"]
 
 Handler = Callable[[JsonObject, Person], Awaitable[Any]]
 """What a member of staff's command, click or window does, once their permission is checked. A command returns the
@@ -89,8 +83,8 @@ class SlackApp:
 
     Args:
         channel: Sends, and knows the connection pool.
-        converse: Takes in one event of a customer's conversation in one transaction; notes its event id
-        itself. store: Notes anything else; True the first time.
+        converse: Takes in one event of a customer's conversation in one transaction; notes its event id itself.
+        store: Notes anything else; True the first time.
         desk: The window of `/survey`.
         commands: `/survey` with words behind it.
         bulk: Surveys to a list; None offers none.
@@ -99,10 +93,9 @@ class SlackApp:
         teller: Tells a person what is for them alone.
         access: Permissions of staff.
         home_desk: App Home.
-        verify: True when Slack signed this body (bot.signatures.verify_slack with secrets and the real
-        clock). now_ms: Koe's clock, for what Slack gives no time.
-        silence_s: Seconds without anything over Socket Mode after which the connection is replaced.
-        check_s: Seconds between two looks at the Socket Mode connection.
+        verify: True when Slack signed this body (bot.signatures.verify_slack with secrets and the real clock).
+        now_ms: Koe's clock, for what Slack gives no time.
+        silence_s, check_s: See SocketMode.
     """
 
     def __init__(
@@ -121,8 +114,8 @@ class SlackApp:
         now_ms: Callable[[], int],
         cases: CaseDesk | None = None,
         bulk: BulkDesk | None = None,
-        silence_s: float = _SILENCE_S,
-        check_s: float = _CHECK_S,
+        silence_s: float = SILENCE_S,
+        check_s: float = CHECK_S,
     ) -> None:
         self._channel = channel
         self._converse = converse
@@ -137,12 +130,8 @@ class SlackApp:
         self._home = home_desk
         self._verify = verify
         self._now_ms = now_ms
-        self._silence_s = silence_s
-        self._check_s = check_s
         self._bolt = self._build()
-        self._socket: AsyncSocketModeHandler | None = None
-        self._watchdog: asyncio.Task[None] | None = None
-        self._heard_s = 0.0
+        self.socket = SocketMode(self._bolt, client=lambda: channel.client(None), silence_s=silence_s, check_s=check_s)
 
     def _build(self) -> AsyncApp:
         from slack_bolt.async_app import AsyncApp
@@ -218,9 +207,9 @@ class SlackApp:
         from slack_bolt import BoltResponse
 
         done = BoltResponse(status=200, body="")
-        if not _is_payload(body):
+        if not is_payload(body):
             return BoltResponse(status=400, body={"error": "malformed", "message": _MALFORMED})
-        kind = _kind_of(body)
+        kind = kind_of(body)
         if kind is None:
             return await next()
         if not self._is_ours(body, kind):
@@ -414,7 +403,7 @@ class SlackApp:
 
     async def _on_error(self, error: Exception, body: JsonObject) -> None:
         """A listener failed: the log has the reason, the person a sentence that says what to do."""
-        log.error("slack_listener_failed", kind=_kind_of(body), exc_info=error)
+        log.error("slack_listener_failed", kind=kind_of(body), exc_info=error)
         if body.get("type") in ("view_submission", "block_suggestion"):
             return  # it was not acknowledged: Slack's own window says that something went wrong
         late = isinstance(error, SlackError) and error.code in _TOO_LATE
@@ -473,100 +462,11 @@ class SlackApp:
             raise not_stored
         return to_starlette_response(answer)
 
-    # -------------------- Socket Mode
-
-    async def start_socket(self, app_token: str, *, wait_s: float = 10.0) -> bool:
-        """Connect, and keep connected until `stop`. True when the connection stands within `wait_s`
-        seconds; otherwise it goes on trying behind the scenes."""
-        if self._watchdog is not None:
-            raise RuntimeError("Socket Mode is running already")
-        connected = asyncio.Event()
-        self._watchdog = asyncio.create_task(self._keep_connected(app_token, connected), name="slack-socket")
-        try:
-            async with asyncio.timeout(wait_s):
-                await connected.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    @property
-    def connected(self) -> bool:
-        """True while a Socket Mode connection stands."""
-        client = self._socket.client if self._socket else None
-        return client is not None and client.current_session is not None and not client.current_session.closed
-
     async def stop(self) -> None:
-        """Disconnect from Socket Mode. HTTP needs no stopping."""
-        watchdog, self._watchdog = self._watchdog, None
-        if watchdog is not None:
-            watchdog.cancel()
-            await asyncio.wait({watchdog})
-        await self._drop_socket()
+        """Disconnect from Socket Mode, and wait for what goes on behind the scenes. HTTP needs no stopping."""
+        await self.socket.stop()
         await self._home.stop()
         await self._people.stop()
-
-    async def _keep_connected(self, app_token: str, connected: asyncio.Event) -> None:
-        """Rebuild the connection whenever it is down at two looks in a row, or brings nothing for too
-        long: the SDK's own reconnecting can get stuck after a loss of network (python-slack-sdk issues
-        1446, 1701)."""
-        down = 0
-        while True:
-            if self._socket is None:
-                if await self._connect(app_token):
-                    connected.set()
-                down = 0
-            await asyncio.sleep(self._check_s)
-            socket = self._socket
-            alive = socket is not None and await socket.client.is_connected()
-            down = 0 if alive else down + 1
-            silent_s = time.monotonic() - self._heard_s
-            if down >= 2 or silent_s > self._silence_s:
-                log.warning("slack_socket_rebuilt", down=down, silent_s=round(silent_s))
-                await self._drop_socket()
-
-    async def _connect(self, app_token: str) -> bool:
-        from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
-
-        self._heard_s = time.monotonic()
-        socket = AsyncSocketModeHandler(
-            self._bolt,
-            app_token,
-            web_client=self._channel.client(None),
-            logger=logging.getLogger("koe.slack"),
-        )
-        self._socket = socket
-        socket.client.on_message_listeners.append(self._on_frame)
-        try:
-            # the SDK's connect() repeats for ever; the watchdog rather starts afresh
-            async with asyncio.timeout(max(self._check_s, 10.0)):
-                await socket.client.connect()  # type: ignore[no-untyped-call] # the SDK's
-        except TimeoutError:
-            log.warning("slack_socket_unreachable")
-            await self._drop_socket()
-            return False
-        return True
-
-    async def _on_frame(self, _: object) -> None:
-        self._heard_s = time.monotonic()
-
-    async def _drop_socket(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is None:
-            return
-        client = socket.client
-        tasks = (client.message_processor, client.current_session_monitor, client.message_receiver)
-        try:
-            await client.close()  # type: ignore[no-untyped-call] # the SDK's
-        except (OSError, RuntimeError) as failed:
-            # a connection that is already broken may refuse to be closed; what holds it goes all the same
-            log.info("slack_socket_not_closed", reason=type(failed).__name__)
-            await client.aiohttp_client_session.close()
-        running = {task for task in tasks if task is not None}
-        for task in running:
-            task.cancel()
-        if running:
-            # the SDK cancels without waiting
-            await asyncio.wait(running, timeout=5)
 
 
 def _response_url(body: Mapping[str, Any]) -> str:
@@ -603,58 +503,3 @@ def _refused(status: int, code: str, sentence: str) -> Response:
     from starlette.responses import JSONResponse
 
     return JSONResponse({"error": code, "message": sentence}, status_code=status)
-
-
-_OBJECTS: Final = ("view", "user", "team", "message", "container")
-_NAMES: Final = ("type", "command", "callback_id", "action_id", "block_id", "team_id", "user_id")
-
-
-def _is_payload(body: object) -> bool:
-    """Whether it has the shape on which Bolt and its listeners rely; Bolt itself fails on others."""
-    if not isinstance(body, dict) or not body:
-        return False
-    if not all(isinstance(body.get(name), dict | None) for name in _OBJECTS):
-        return False
-    if not all(isinstance(body.get(name), str | None) for name in _NAMES):
-        return False
-    grants = body.get("authorizations") or []
-    if not isinstance(grants, list) or not all(
-        isinstance(grant, dict) and isinstance(grant.get("team_id"), str | None) for grant in grants
-    ):
-        return False
-    match body.get("type"):
-        case "block_actions":
-            actions = body.get("actions")
-            return isinstance(actions, list) and bool(actions) and all(map(_is_action, actions))
-        case "view_submission" | "view_closed":
-            return isinstance((body.get("view") or {}).get("callback_id"), str)
-        case "shortcut" | "message_action":
-            return isinstance(body.get("callback_id"), str)
-        case "block_suggestion":
-            return _is_action(body)
-        case _:
-            return True
-
-
-def _is_action(action: object) -> bool:
-    return isinstance(action, dict) and all(isinstance(action.get(name), str) for name in ("action_id", "block_id"))
-
-
-def _kind_of(body: Mapping[str, Any]) -> Kind | None:
-    """What kind of payload it is; None for Slack's check of the address and for lookups that change
-    nothing."""
-    match body.get("type"):
-        case "url_verification":
-            return None
-        case "block_suggestion":
-            return None
-        case "event_callback" | "app_rate_limited":
-            return "event"
-        case "block_actions" | "interactive_message":
-            return "action"
-        case "view_submission" | "view_closed":
-            return "view"
-        case "shortcut" | "message_action":
-            return "shortcut"
-        case _:
-            return "command" if isinstance(body.get("command"), str) else "other"

@@ -199,7 +199,7 @@ async def started(transport: Transport, *, silence_s: float = 60.0, **changes: A
     slack.add_user("Hanako", id="U0HANAKO")
     slack.add_channel("alerts", private=True, members=("U0STAFF",), id="C0ALERTS")
     if transport == "socket":
-        assert await world.app.start_socket("xapp-1")
+        assert await world.app.socket.start("xapp-1")
     try:
         yield world
     finally:
@@ -396,14 +396,14 @@ async def test_socket_mode_comes_back_after_the_connection_is_lost() -> None:
         assert (await world.slack.says("U0HANAKO", world.slack.dm_of("U0HANAKO"), "8")).ok
 
         world.slack.to_bot.drop_connections()
-        await eventually(lambda: world.opened() >= 3 and world.app.connected)
+        await eventually(lambda: world.opened() >= 3 and world.app.socket.connected)
         assert (await world.slack.says("U0HANAKO", world.slack.dm_of("U0HANAKO"), "9")).ok
         assert [inbound.content for inbound in world.conversed] == [Typed("8"), Typed("9")]
 
 
 async def test_a_silent_connection_is_replaced() -> None:
     async with started("socket", silence_s=0.1) as world:
-        await eventually(lambda: world.opened() >= 3 and world.app.connected)
+        await eventually(lambda: world.opened() >= 3 and world.app.socket.connected)
         assert world.slack.to_bot.connections <= 2
 
 
@@ -417,6 +417,6 @@ async def eventually(condition: Callable[[], bool]) -> None:
 async def test_an_unreachable_slack_does_not_hold_up_the_start() -> None:
     async with started("http") as world:
         world.slack.fail_next("apps.connections.open", "ok_false:invalid_auth", 1000)
-        assert not await world.app.start_socket("xapp-bad", wait_s=0.1)
-        assert not world.app.connected
+        assert not await world.app.socket.start("xapp-bad", wait_s=0.1)
+        assert not world.app.socket.connected
         await world.app.stop()
