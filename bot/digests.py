@@ -43,8 +43,8 @@ _COMPUTE_WITHIN_S = 1_800
 _VOICES_AFTER_MS = 6_000
 """The rest of the thread comes first: a message a second and channel."""
 _HOLIDAYS_AT_MOST = 31
-_LOOK_BACK_DAYS = 100
-"""Longer than a case is followed in a digest."""
+_CLOSED_DAYS_BACK = 400
+"""A digest of a year ago, too, is told on which days of the quarter before nobody was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,9 +367,9 @@ class Digests:
         }
 
     def _closed(self, now_ms: int) -> list[str]:
-        """The days without anybody there among those for which cases are looked back."""
+        """The days of the last year or so without anybody there."""
         today = datetime.fromtimestamp(now_ms / 1000, self._tz).date()
-        days = (today - timedelta(days=back) for back in range(_LOOK_BACK_DAYS))
+        days = (today - timedelta(days=back) for back in range(_CLOSED_DAYS_BACK))
         return [day.isoformat() for day in days if not self._promises.is_working(day)]
 
 

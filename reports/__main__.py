@@ -129,7 +129,7 @@ class Request(_Model):
     free_text: FreeTextSettings = FreeTextSettings()
     kpis: KpiSettings = KpiSettings()
     closed: frozenset[date] | None = None
-    """Days of the last hundred without anybody there; null = Saturdays and Sundays."""
+    """Days before `now_ms` without anybody there; null = Saturdays and Sundays."""
     line: LineMessages | None = None
     """LINE's count of this month's messages; null when LINE is off or was not asked."""
     templates: str | None = None

@@ -47,9 +47,11 @@ class Care:
 
 
 def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo, *, closed: Collection[date] | None = None) -> Care:
-    """The cases of these weeks, and those that wait at `now_ms`; `closed` are the days without anybody there before
-    it, None = Saturdays and Sundays."""
+    """The cases of these weeks, and those that wait at `now_ms` – of weeks long over, as many weeks after their end, so
+    that their digest says what it would have said then; `closed` are the days without anybody there before it, None =
+    Saturdays and Sundays."""
     start_ms, end_ms = week.instants(tz)
+    at_ms = min(now_ms, end_ms + (end_ms - start_ms))
     begins = [one.instants(tz)[0] for one in week.each()]
     span = week.span()
     cases = [
@@ -60,15 +62,16 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo, *, closed: Colle
     in_week = [case for case in cases if start_ms <= case.opened_ms < end_ms]
     flagged = [case for case in in_week if not _taken_back(case)]
     ripe = [case for case in flagged if case.opened_ms + CLOSED_LOOP_MS <= now_ms]
-    waiting = [case for case in cases if case.state in ("open", "claimed")]
+    waiting = [case for case in tx.cases_between(at_ms - CASES_BACK_MS, at_ms + 1) if _waits(case, at_ms)]
     return Care(
         opened=len(in_week),
         open_now=len(waiting),
-        overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < now_ms),
+        overdue=sum(1 for case in waiting if case.due_ms is not None and case.due_ms < at_ms),
         unattended=sum(
             1
             for case in waiting
-            if case.replied_ms is None and business_days_later(case.opened_ms, tz, closed=closed) < now_ms
+            if (case.replied_ms is None or case.replied_ms > at_ms)
+            and business_days_later(case.opened_ms, tz, closed=closed) < at_ms
         ),
         closed_loop=rate(
             "closed_loop_rate",
@@ -106,6 +109,13 @@ def business_days_later(at_ms: int, tz: ZoneInfo, *, closed: Collection[date] | 
         while is_closed(at.date()):
             at += timedelta(days=1)
     return int(at.timestamp() * 1000)
+
+
+def _waits(case: Case, at_ms: int) -> bool:
+    """Somebody was to look after it at that time."""
+    if case.settled_ms is not None:
+        return case.opened_ms <= at_ms < case.settled_ms
+    return case.state in ("open", "claimed") and case.opened_ms <= at_ms
 
 
 def _closed_in_time(case: Case) -> bool:

@@ -48,7 +48,7 @@ class Shop:
     """Touchpoints that are asked about together."""
     kpis: KpiSettings = field(default_factory=KpiSettings)
     closed: frozenset[date] | None = None
-    """Days of the last months without anybody there; None = Saturdays and Sundays."""
+    """Days of the past without anybody there; None = Saturdays and Sundays."""
     line: LineMessages | None = None
     """As LINE counts them; None when LINE is off or did not say."""
     digests: tuple[DigestRule, ...] = ()

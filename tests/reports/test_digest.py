@@ -581,6 +581,14 @@ async def test_on_a_holiday_nobody_is_late(tmp_path: Path) -> None:
     assert (await digest_of(h, tmp_path / "x", shop=shop, now_ms=NOW_MS + DAY_MS + HOUR_MS)).care.unattended == 0
 
 
+async def test_an_old_week_tells_who_was_waiting_then(tmp_path: Path) -> None:
+    h = scene("first week")
+    h.case(opened_ms=monday_ms() + DAY_MS, due_ms=monday_ms() + 3 * DAY_MS, settled_ms=NOW_MS + 10 * DAY_MS)
+    h.case(opened_ms=NOW_MS + 9 * DAY_MS, due_ms=NOW_MS + 10 * DAY_MS)
+    care = (await digest_of(h, tmp_path, now_ms=NOW_MS + 28 * DAY_MS)).care
+    assert (care.opened, care.open_now, care.overdue, care.unattended) == (1, 1, 1, 1)
+
+
 async def test_unhappy_customers_are_counted_and_never_named(tmp_path: Path) -> None:
     h = scene("first week")
     start = monday_ms()
