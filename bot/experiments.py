@@ -25,8 +25,12 @@ from storage.records import Registration
 from storage.store import Tx
 
 _FORMS = {"net": "net", "top2": "share", "share": "share", "distribution": "share", "mean": "mean"}
-"""Leading statistic of an instrument → how two of its scores are compared."""
 _SPOKEN = {"net": "variance and change", "share": "from and to", "mean": "sd and change"}
+
+
+def form_of(instrument: Instrument) -> str:
+    """How two scores of an instrument are compared: as a net, a share or a mean, by its leading statistic."""
+    return _FORMS[instrument.statistic]
 
 
 def read_arms(
@@ -207,7 +211,7 @@ class _Reader:
             first, *others = read
             if first is None or None in others:
                 return
-            form = _FORMS[first.statistic]
+            form = form_of(first)
             for arm, other in zip(experiment.arms[1:], others, strict=True):
                 if other is not None and _comparable(other) != _comparable(first):
                     message = f"arm {arm.id}: {other.id} cannot be compared with {first.id}: another scale or score"
@@ -321,5 +325,11 @@ def _asked(flows: Mapping[str, Flow]) -> set[tuple[str, str, str]]:
 
 
 def _comparable(instrument: Instrument) -> tuple[object, ...]:
-    form = _FORMS[instrument.statistic]
-    return instrument.kind, form, instrument.low, instrument.high, set(instrument.positive), set(instrument.negative)
+    return (
+        instrument.kind,
+        form_of(instrument),
+        instrument.low,
+        instrument.high,
+        set(instrument.positive),
+        set(instrument.negative),
+    )

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.staff.asking import FlowOption
-from bot.staff.bulk import FILE_LIMIT, ROWS_LIMIT, BadList, ListedRow, read_list, render_bulk_view
+from bot.staff.bulk import render_bulk_view
+from bot.staff.customer_list import FILE_LIMIT, ROWS_LIMIT, BadList, ListedRow, read_list
 from bot.standins.blocks import validate_view
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bot.config import Config
-from bot.experiments import _FORMS, described
+from bot.experiments import described, form_of
 from bot.loading import ConfigErrors, load
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
@@ -138,4 +138,4 @@ def test_what_the_digest_is_told_of_an_experiment_is_what_it_reads(tmp_path: Pat
 def test_the_forms_of_all_instruments_are_those_that_scoring_gives_them() -> None:
     instruments = bundled_instruments()
     for name, spec in specs_of(instruments).items():
-        assert _FORMS[instruments[name].statistic] == statistics_of(spec)[0].form, name
+        assert form_of(instruments[name]) == statistics_of(spec)[0].form, name
