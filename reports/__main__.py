@@ -49,7 +49,7 @@ from reports.digest import (
 )
 from reports.experiments import Trial
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
-from reports.kpi_figures import KpiSettings
+from reports.kpi_window import KpiSettings
 from reports.look_back import keep_weeks
 from reports.reading import Readers
 from reports.render import (

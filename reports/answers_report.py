@@ -24,13 +24,13 @@ from reports.free_text import FreeTexts, analyse_comments, beside
 from reports.indices import indices_of
 from reports.instruments import bundled_blocks
 from reports.kpi_customers import usual_interval
-from reports.kpi_figures import KpiSettings, Window
 from reports.kpi_report import (
     Hint,
     KpiReport,
     hints_of,
     report_of,
 )
+from reports.kpi_window import KpiSettings, Window
 from reports.linkage import Said
 from reports.metrics import (
     InstrumentSpec,

@@ -16,7 +16,7 @@ from reports import procedures
 from reports.disclosure import side_by_side
 from reports.event_rows import SEVERAL
 from reports.event_tables import LOOK_BACK_MS, EventTables, local_days
-from reports.kpi_figures import (
+from reports.kpi_window import (
     MOST_PARTS,
     KpiSettings,
     Window,

@@ -15,7 +15,7 @@ import pandas as pd
 from reports.disclosure import side_by_side
 from reports.event_tables import LOOK_BACK_MS, EventTables
 from reports.kpi_customers import churn_rate, margins, named_orders, orders_in, spent_and_bought
-from reports.kpi_figures import (
+from reports.kpi_window import (
     KpiSettings,
     Window,
     figure,

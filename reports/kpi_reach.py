@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from reports.event_tables import EventTables
-from reports.kpi_figures import (
+from reports.kpi_window import (
     MOST_PARTS,
     Window,
     count_figure,

@@ -18,10 +18,10 @@ from flows.days import local_date, midnight_ms
 from flows.state import State
 from reports.disclosure import mondays_known
 from reports.event_tables import LOOK_BACK_MS, EventTables, RawEvents
-from reports.kpi_figures import KpiSettings, Window
 from reports.kpi_lifetime import lifetime_values, may_tell_lifetime
 from reports.kpi_reach import drop_off
 from reports.kpi_support import SATISFACTION
+from reports.kpi_window import KpiSettings, Window
 from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
 from reports.kpis import kpis
 from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Linkage, Said, compare_all, given_answers

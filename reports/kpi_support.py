@@ -16,7 +16,7 @@ import scipy
 
 from reports import procedures
 from reports.event_tables import EventTables
-from reports.kpi_figures import (
+from reports.kpi_window import (
     HOUR_MS,
     MOST_PARTS,
     KpiSettings,

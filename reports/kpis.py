@@ -1,4 +1,4 @@
-"""All figures that business events can give (`reports.kpi_figures` says what they share).
+"""All figures that business events can give (`reports.kpi_window` says what they share).
 
 Source: docs/metrics.md ("Figures from business events").
 """
@@ -22,13 +22,13 @@ from reports.kpi_customers import (
     return_rate,
     spending,
 )
-from reports.kpi_figures import (
-    KpiSettings,
-    Window,
-)
 from reports.kpi_lifetime import lifetime_values
 from reports.kpi_reach import click_through, page_dwell, posts, referrals, survey_rates
 from reports.kpi_support import first_response, promises_kept, resolution, self_resolution
+from reports.kpi_window import (
+    KpiSettings,
+    Window,
+)
 from reports.metrics import Result
 
 

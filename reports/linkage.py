@@ -21,7 +21,7 @@ from reports import procedures
 from reports.disclosure import side_by_side, told_again
 from reports.event_tables import EventTables, behaviours
 from reports.kpi_customers import margins
-from reports.kpi_figures import sampled
+from reports.kpi_window import sampled
 from reports.metrics import SUPPRESS_BELOW, Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.segments import DAY_MS, LOOK_BACK_MS, PSY_INSTRUMENTS, Given, attitudes, segments

@@ -24,8 +24,8 @@ from reports.drivers import Driver, DriverAnalysis
 from reports.experiments import ArmPlan, ArmResult, Contrast, ExperimentReport, Trial
 from reports.free_text import FreeText, FreeTexts, TopicShare
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_figures import Window
 from reports.kpi_report import Hint, KpiReport
+from reports.kpi_window import Window
 from reports.linkage import Compared, Linkage
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, Tally, difference, measure, record, statistics_of
 from reports.portfolio import Portfolio

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flows.definitions import Instrument
     from flows.source import Problem
     from flows.triggers import TriggerRule
-    from reports.kpi_figures import KpiSettings
+    from reports.kpi_window import KpiSettings
     from reports.metrics import Unit
     from reports.segments import Deed
 
@@ -273,7 +273,7 @@ def metrics(
 
 def _kpi_settings(shop: Shop) -> KpiSettings:
     """What only the shop knows, in the units of the figures."""
-    from reports.kpi_figures import KpiSettings
+    from reports.kpi_window import KpiSettings
 
     own, interval = shop.kpis, shop.repeat_interval_ms
     return KpiSettings(

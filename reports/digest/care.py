@@ -13,7 +13,7 @@ from reports import procedures
 from reports.digest.response import rate
 from reports.digest.weeks import WeekRange
 from reports.disclosure import told_again
-from reports.kpi_figures import sampled
+from reports.kpi_window import sampled
 from reports.metrics import Result, Span, record, sibling
 from storage.records import Case
 from storage.store import Tx

@@ -17,8 +17,8 @@ from reports import kpi_words as words
 from reports.answers_render import notes, render_json, render_table
 from reports.answers_report import Measured, measure_file
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_figures import KpiSettings, Window
 from reports.kpi_report import KpiReport, hints_of, kpi_report, linkage_sentences, read_kpis, report_of, to_json
+from reports.kpi_window import KpiSettings, Window
 from reports.kpis import kpis
 from reports.linkage import Compared, GroupTest, Linkage
 from reports.look_back import AnswerWeeks

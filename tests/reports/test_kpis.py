@@ -29,10 +29,10 @@ from reports.kpi_customers import (
     return_rate,
     spending,
 )
-from reports.kpi_figures import KpiSettings, sampled
 from reports.kpi_lifetime import lifetime_values, ltv_churn, ltv_net_split, ltv_net_total, ltv_simple
 from reports.kpi_reach import card_rate, click_through, page_dwell, posts, referrals, survey_rates
 from reports.kpi_support import BANDS, first_response, promises_kept, resolution, satisfaction_by_hours, self_resolution
+from reports.kpi_window import KpiSettings, sampled
 from reports.kpis import kpis
 from reports.linkage import Said, given_answers
 from reports.metrics import hide_siblings, record

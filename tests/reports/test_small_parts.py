@@ -21,9 +21,9 @@ from shop_events import MAY, at, bought, happened, tables
 from flows.days import midnight_ms
 from reports.digest import DigestRule
 from reports.kpi_customers import churn_rate, spending
-from reports.kpi_figures import KpiSettings
 from reports.kpi_lifetime import lifetime_values
 from reports.kpi_support import resolution
+from reports.kpi_window import KpiSettings
 from reports.linkage import FOLLOW_UP_MS, Said, compare_all, given_answers, group_of
 from reports.metrics import Span
 from reports.portfolio import Account, portfolio_lines, portfolio_of

@@ -1,4 +1,4 @@
-"""What every figure made of business events shares: its window, what only the shop knows, and the record it becomes.
+"""The window of a figure made of business events, what only the shop knows of it, and the record that it becomes.
 
 A figure is a function of the tables of `reports.event_tables` and a `Window` and gives result records whose `n_valid`
 is the denominator: customers (`unit` per_customer) or events. A share has its Wilson interval (S3); money, durations
