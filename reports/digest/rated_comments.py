@@ -11,7 +11,7 @@ Source: docs/decisions/0019-digests-side-by-side.md.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import cache
 from typing import NamedTuple
@@ -113,15 +113,19 @@ def _told(cells: Mapping[Wrote, int], wanted: Sequence[_Total], *, beside: Seque
     def n(places: Iterable[int]) -> int:
         return sum(sizes[place] for place in places)
 
-    # what is left of everybody when a part is taken away has a name, and may have many cells
-    rests = {(cell.segment, cell.channel) for cell in around} | {part for part, _, _ in wanted}
-    named = (
-        [place for place in inside(_Total(EVERYBODY, total.group, total.weeks)) if _is_of(around[place], rest) is of]
-        for total in dict.fromkeys(_Total(EVERYBODY, total.group, total.weeks) for total in wanted)
-        for rest in rests
-        for of in (True, False)
-    )
-    ledger = Ledger(sizes, watched=[places for places in named if 0 < n(places) < SUPPRESS_BELOW], deep=True)
+    # what is left of everybody when parts are taken away has a name, and may have many cells
+    parts = dict.fromkeys(part for part, _, _ in wanted)
+    watched: list[list[int]] = []
+    for total in dict.fromkeys(_Total(EVERYBODY, group, weeks) for _, group, weeks in wanted):
+        rests: defaultdict[Hashable, list[int]] = defaultdict(list)
+        for place in inside(total):
+            cell = around[place]
+            names: list[Hashable] = [("not", part) for part in parts if not _is_of(cell, part)]
+            names += [("in", cell.segment), ("on", cell.channel), ("at", cell.segment, cell.channel)]
+            for name in names:
+                rests[name].append(place)
+        watched += [places for places in rests.values() if 0 < n(places) < SUPPRESS_BELOW]
+    ledger = Ledger(sizes, watched=watched, deep=True)
     for total in beside:
         ledger.admit(inside(total))
     found: dict[_Total, bool] = {}

@@ -39,6 +39,8 @@ from storage.store import Tx
 LONGEST_WEEKS: Final = 12
 """Of a window that begins before the period: the page's longest, and its line of weeks."""
 YEAR_WEEKS: Final = 53
+_COMMENTED_WEEKS: Final = range(1, 6)
+"""How long what is told of comments may be: a month at most, and what lies of that in one of two years."""
 MOST_VALUES: Final = 8
 """Segments that a page tells apart, the largest first; and channels."""
 
@@ -185,9 +187,10 @@ def told_until(end: date, sizes: Sizes, audiences: Sequence[Audience]) -> Told:
 
 def _told_on_both(grid: _Grid, wanted: Callable[[Iterable[WeekRange]], Iterable[Window]], end: date) -> Told:
     """What both accounts of the digests that are remembered admit."""
-    weeks = remembered(end)
-    known = frozenset(window for window, may in _judged(grid, wanted(weeks)).items() if may)
-    lately = _judged(grid, wanted(weeks[REMEMBERED_WEEKS:]))
+    weeks, watched = remembered(end), list(grid.named_sums())
+    judged = _judged(grid, wanted(weeks), Ledger(grid.sizes, watched=watched))
+    known = frozenset(window for window, may in judged.items() if may)
+    lately = _judged(grid, wanted(weeks[REMEMBERED_WEEKS:]), Ledger(grid.sizes, watched=watched))
     return Told(frozenset(window for window in known if lately.get(window, True)), known)
 
 
@@ -206,7 +209,9 @@ def comments_told_until(end: date, sizes: Sizes, audiences: Sequence[tuple[Part,
     years: dict[WeekRange, tuple[_Grid, frozenset[Window]]] = {}
     for year in dict.fromkeys(map(year_of, (_oldest_comment(end), end - timedelta(weeks=1)))):
         grid = _Grid({cell: n for cell, n in sizes.items() if year.first <= cell[0] < year.end})
-        judged = _judged(grid, _comments_wanted(year, end, audiences), deep=True)
+        watched = [*grid.named_sums(_COMMENTED_WEEKS), *grid.rests([part for part, _ in audiences], _COMMENTED_WEEKS)]
+        ledger = Ledger(grid.sizes, watched=watched, deep=True)
+        judged = _judged(grid, _comments_wanted(year, end, audiences), ledger)
         years[year] = grid, frozenset(window for window, may in judged.items() if may)
 
     def may_tell(window: Window) -> bool:
@@ -249,9 +254,8 @@ def may_tell_year(end: date, sizes: Mapping[date, int]) -> bool:
     return (EVERYBODY, WeekRange(end, 0).before(YEAR_WEEKS)) in _told_on_both(grid, years, end).may
 
 
-def _judged(grid: _Grid, wanted: Iterable[Window], *, deep: bool = False) -> dict[Window, bool]:
+def _judged(grid: _Grid, wanted: Iterable[Window], ledger: Ledger) -> dict[Window, bool]:
     """Whether each window may be told: it is judged when a digest first wants it."""
-    ledger = Ledger(grid.sizes, watched=grid.named_sums(), deep=deep)
     judged: dict[Window, bool] = {}
     for told in wanted:
         if told not in judged:
@@ -297,12 +301,24 @@ class _Grid:
         places, begins, before = self._parts[part]
         return places[begins[begin] : begins[end]], before[end] - before[begin]
 
-    def named_sums(self) -> Iterator[npt.NDArray[np.int64]]:
-        """Each segment, channel, and segment's channel, of each week, four weeks and twelve, with one to nine answers
+    def rests(self, parts: Iterable[Part], lengths: Collection[int]) -> Iterator[npt.NDArray[np.int64]]:
+        """What is left of everybody in each window of so many weeks when a part is taken away, with one to nine answers
         in several cells."""
+        for part in parts:
+            for week in self._asked:
+                for weeks in lengths:
+                    (places, n), (inside, taken) = (self._between(one, week, week + weeks) for one in (EVERYBODY, part))
+                    if 0 < n - taken < SUPPRESS_BELOW and len(places) > len(inside) + 1:
+                        yield np.setdiff1d(places, inside)
+
+    def named_sums(
+        self, lengths: Collection[int] = (1, ROLLING_WEEKS, LONGEST_WEEKS)
+    ) -> Iterator[npt.NDArray[np.int64]]:
+        """Each segment, channel, and segment's channel, of each window of so many weeks, with one to nine answers in
+        several cells."""
         for part in self._parts:
             for week in self._asked:
-                for weeks in (1, ROLLING_WEEKS, LONGEST_WEEKS):
+                for weeks in lengths:
                     places, n = self._between(part, week, week + weeks)
                     if n < SUPPRESS_BELOW and len(places) > 1:
                         yield places

@@ -375,7 +375,9 @@ async def test_comments_of_a_store_are_hidden_where_a_handful_wrote_of_the_other
     for user in range(20):
         past.comment("配送が早くて助かりました", 10, segment="渋谷店", customer=f"P{user}")
     for user in range(others):
-        past.comment("箱が破損していました", 2, segment="新宿店", customer=f"D{user}")
+        # one in each store and week, which no digest tells apart
+        at = {"segment": f"{user % 3}号店", "monday": weeks_ago(user // 3)}
+        past.comment("箱が破損していました", 2, customer=f"D{user}", **at)
     (text,) = (await gathered(tmp_path, past, segment="渋谷店")).found
     assert (text.n, text.status, text.topics == ()) == (20, "suppressed" if hidden else "caution", hidden)
     assert (text.flags == ("sibling",), text.chosen == ()) == (hidden, True)

@@ -278,3 +278,30 @@ def test_what_only_grows_is_told_when_ten_have_come_whichever_monday_one_looks_f
         told = mondays_told(new, may)
         assert len(told) > 1
         assert min((later - earlier) * new for earlier, later in pairwise(told)) >= SUPPRESS_BELOW
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_stores_topics_wait_while_a_handful_wrote_of_the_others_however_they_are_spread(seed: int) -> None:
+    chance = random.Random(seed)
+    places = [("umeda", "line"), *(place for place in _PLACES if place[0] != "umeda")]
+    shop = {
+        END - timedelta(weeks=back): {
+            Written("reason", "transactional", "purchase", "w", "ja", *place): 30
+            if place[0] == "umeda"
+            else int(chance.random() < 0.45)
+            for place in places
+        }
+        for back in range(12, 0, -1)
+    }
+    found = told_of_comments(shop, [DigestRule("weekly"), DigestRule("umeda", segment="umeda")], last=9)
+    told = {(rule.id, window) for rule, row, may in found if may for window in row}
+    assert len(told) > 9
+    for rule, window in told:
+        others = sum(
+            n
+            for monday, written in shop.items()
+            if window.first <= monday < window.end
+            for where, n in written.items()
+            if where.segment != "umeda"
+        )
+        assert rule == "weekly" or ("weekly", window) not in told or not 0 < others < SUPPRESS_BELOW
