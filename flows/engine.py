@@ -2,7 +2,7 @@
 
 Nothing here waits, sends, stores, draws lots or asks for the time: inputs carry their time, outputs are the complete
 list of what the world must do. `step` is total: a late button, a stale timer, a sticker where a number was asked are
-ordinary inputs.
+ordinary inputs. Which questions come is worked out by `flows.path`, what is shown of them by `flows.speech`.
 """
 
 from __future__ import annotations
