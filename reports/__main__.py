@@ -198,22 +198,7 @@ async def make_digest(request: Request) -> dict[str, Any]:
         StoreError: the database could not be read.
     """
     tz = ZoneInfo(request.timezone)
-    limits = Limits(**{name: value for name, value in request.contact.model_dump().items() if value is not None})
-    shop = Shop(
-        brand=request.brand,
-        language=request.language,
-        primary_metric=request.primary_metric,
-        targets=request.targets,
-        limits=limits,
-        country=request.country,
-        benchmarks=request.benchmarks,
-        repeat_interval_ms=request.repeat_interval_ms,
-        kpis=request.kpis,
-        closed=request.closed,
-        line=request.line,
-        blocks=bundled_blocks() if request.blocks is None else request.blocks,
-        digests=tuple(map(_rule_of, request.digests)),
-    )
+    shop = _shop_of(request)
     rule = _rule_of(request.digest)
     instruments = specs_of(request.instruments if request.instruments is not None else bundled_instruments())
     period = request.period or last_complete_period(request.now_ms, tz, rule.every)
@@ -270,6 +255,25 @@ async def make_digest(request: Request) -> dict[str, Any]:
         said = error.message if isinstance(error, TemplateSyntaxError) else error
         message = f"a template of the digest cannot be used: {said} ({where}); `koe check` tries them all"
         raise RequestError(message) from error
+
+
+def _shop_of(request: Request) -> Shop:
+    limits = Limits(**{name: value for name, value in request.contact.model_dump().items() if value is not None})
+    return Shop(
+        brand=request.brand,
+        language=request.language,
+        primary_metric=request.primary_metric,
+        targets=request.targets,
+        limits=limits,
+        country=request.country,
+        benchmarks=request.benchmarks,
+        repeat_interval_ms=request.repeat_interval_ms,
+        kpis=request.kpis,
+        closed=request.closed,
+        line=request.line,
+        blocks=bundled_blocks() if request.blocks is None else request.blocks,
+        digests=tuple(map(_rule_of, request.digests)),
+    )
 
 
 def _rule_of(rule: Rule) -> DigestRule:
