@@ -164,7 +164,17 @@ _Latest = tuple[int, Cell, int | tuple[str, ...]]
 
 
 class FileCounts:
-    """Rows in, counts out."""
+    """Rows in, counts out; and what is made of the counts because it needs to know whose answer was whose.
+
+    The first look takes every row, the second (`looks_again`, `take_again`) what can only be told when all are known.
+
+    Args:
+        specs: instrument → how it is scored.
+        tz: of times without an offset, and of the days that bound the window.
+        blocks: block → touchpoints that are asked about together.
+        since_ms: an earlier instant from which loyalty is looked at as well.
+        meets_behaviour: whether there are events to hold answers against (`said`).
+    """
 
     def __init__(
         self,
@@ -174,6 +184,7 @@ class FileCounts:
         *,
         blocks: Mapping[str, tuple[str, ...]],
         since_ms: int | None = None,
+        meets_behaviour: bool = False,
     ) -> None:
         self._specs = specs
         self._tz = tz
@@ -182,10 +193,10 @@ class FileCounts:
         self._respondents = Respondents(specs)
         self._blocks = blocks
         self._sittings = Sittings(is_touchpoint, is_wanted)
-        self.said: list[Said] | None = None
+        self.said: list[Said] | None = [] if meets_behaviour else None
         """Named and dated answers that meet behaviour; None where there is none to meet."""
-        self.earlier: dict[_Group, dict[str, _Latest]] = {}
-        """As `latest`, of the answers before `since_ms` that loyalty is made of."""
+        self._earlier: dict[_Group, dict[str, _Latest]] = {}
+        """As `_latest`, of the answers before `since_ms` that loyalty is made of."""
         self._parsed: dict[tuple[str, str], Parsed] = {}
         self.cells: dict[Key, dict[str, Cell]] = {}
         """By channel: answers are put together over channels, and compared between them."""
@@ -194,19 +205,19 @@ class FileCounts:
         """Respondents of batteries, by the names they have in `_respondents`."""
         self._careless_seen: set[tuple[int, str]] = set()
         self._by_key: dict[tuple[str, ...], Cell] = {}
-        self.latest: dict[_Group, dict[str, _Latest]] = {}
-        self.first_ms: int | None = None
-        self.last_ms: int | None = None
+        self._latest: dict[_Group, dict[str, _Latest]] = {}
+        self._first_ms: int | None = None
+        self._last_ms: int | None = None
         self.any_customer = False
 
     def instant(self, row: Row) -> int | None:
         """When it was answered, None when nothing tells; the window grows to hold it."""
         at_ms = instant_ms(row.answered_at, self._tz) if row.answered_at else None
         if at_ms is not None:
-            if self.first_ms is None or at_ms < self.first_ms:
-                self.first_ms = at_ms
-            if self.last_ms is None or at_ms > self.last_ms:
-                self.last_ms = at_ms
+            if self._first_ms is None or at_ms < self._first_ms:
+                self._first_ms = at_ms
+            if self._last_ms is None or at_ms > self._last_ms:
+                self._last_ms = at_ms
         return at_ms
 
     def take(self, row: Row, instrument: str) -> bool:
@@ -250,7 +261,7 @@ class FileCounts:
     def _is_latest(self, row: Row, instrument: str, latest: _Latest) -> bool:
         """Of two answers at one time, or both without, the later row is the later answer."""
         at_ms, cell, _ = latest
-        customers = self.latest.setdefault((instrument, row.survey_kind, row.touchpoint), {})
+        customers = self._latest.setdefault((instrument, row.survey_kind, row.touchpoint), {})
         before = customers.get(row.customer)
         if before is not None and before[0] > at_ms:
             cell.superseded += 1
@@ -263,7 +274,7 @@ class FileCounts:
 
     def _remember(self, row: Row, instrument: str, latest: _Latest) -> None:
         if instrument in PSY_INSTRUMENTS:
-            customers = self.earlier.setdefault((instrument, row.survey_kind, row.touchpoint), {})
+            customers = self._earlier.setdefault((instrument, row.survey_kind, row.touchpoint), {})
             before = customers.get(row.customer)
             if before is None or before[0] <= latest[0]:
                 customers[row.customer] = latest
@@ -278,9 +289,9 @@ class FileCounts:
 
     def window(self) -> Span:
         """From the day of the first answer to the day after the last."""
-        if self.first_ms is None or self.last_ms is None:
+        if self._first_ms is None or self._last_ms is None:
             return Span()
-        return Span(self._day(self.first_ms, 0), self._day(self.last_ms, 1))
+        return Span(self._day(self._first_ms, 0), self._day(self._last_ms, 1))
 
     def _day(self, at_ms: int, later: int) -> str:
         return str(local_date(at_ms, self._tz) + timedelta(days=later))
@@ -294,7 +305,7 @@ class FileCounts:
         for times in bought.values():
             times.sort()
         out: Counter[int] = Counter()
-        for (instrument, _, _), customers in self.latest.items():
+        for (instrument, _, _), customers in self._latest.items():
             if instrument not in INTERVAL_BOUND:
                 continue
             for customer, (at_ms, cell, answer) in customers.items():
@@ -308,8 +319,8 @@ class FileCounts:
     def captive(self, window: Span) -> list[Result]:
         """repeat_intent with the share of those who would leave if that cost nothing, where both were asked."""
         out: list[Result] = []
-        for (instrument, kind, touchpoint), willing in self.latest.items():
-            free = self.latest.get(("repeat_intent_noswitch", kind, touchpoint))
+        for (instrument, kind, touchpoint), willing in self._latest.items():
+            free = self._latest.get(("repeat_intent_noswitch", kind, touchpoint))
             if instrument != "repeat_intent" or not free:
                 continue
             strata = self._strata(instrument)
@@ -353,7 +364,7 @@ class FileCounts:
         cell = self._by_key[_key(row, instrument)]
         answer = parsed.codes if parsed.code is None else parsed.code
         if self._unit == "latest_per_customer" and row.customer:
-            latest = self.latest[(instrument, row.survey_kind, row.touchpoint)][row.customer]
+            latest = self._latest[(instrument, row.survey_kind, row.touchpoint)][row.customer]
             if latest != (at_ms, cell, answer) or (id(cell), row.customer) in self._careless_seen:
                 return
             self._careless_seen.add((id(cell), row.customer))
@@ -408,8 +419,8 @@ class FileCounts:
     def recommending_and_staying(self, window: Span) -> list[Result]:
         """NPS × NRS of the customers with both."""
         out: list[Result] = []
-        for (instrument, kind, touchpoint), likely in self.latest.items():
-            staying = self.latest.get(("nrs", kind, touchpoint))
+        for (instrument, kind, touchpoint), likely in self._latest.items():
+            staying = self._latest.get(("nrs", kind, touchpoint))
             if instrument != "nps" or not staying:
                 continue
             strata = self._strata("nps") | self._strata("nrs")
@@ -430,8 +441,8 @@ class FileCounts:
         at_ms = NO_TIME + 1
         if window.end:
             at_ms = midnight_ms(date.fromisoformat(window.end), self._tz)
-        for kind in dict.fromkeys(kind for instrument, kind, _ in self.latest if instrument == "affinity"):
-            people = attitudes(_of_kind(self.latest, kind), at_ms)
+        for kind in dict.fromkeys(kind for instrument, kind, _ in self._latest if instrument == "affinity"):
+            people = attitudes(_of_kind(self._latest, kind), at_ms)
             if all(found.psy() is None for found in people.values()):
                 continue
             stratum = Stratum(kind)
@@ -440,7 +451,7 @@ class FileCounts:
                 continue
             before = None
             if self._since_ms is not None:
-                then = attitudes(_of_kind(self.earlier, kind), self._since_ms)
+                then = attitudes(_of_kind(self._earlier, kind), self._since_ms)
                 before = segments(then, behaviours(tables, self._since_ms))
             now = behaviours(tables, at_ms)
             out += segment_results(people, now, stratum=stratum, window=window, before=before)

@@ -154,8 +154,7 @@ def measure_file(
     """
     file = AnswersFile(path, progress)
     blocks = bundled_blocks() if blocks is None else blocks
-    counts = FileCounts(specs, tz, unit, blocks=blocks, since_ms=since_ms)
-    counts.said = None if deeds is None else []
+    counts = FileCounts(specs, tz, unit, blocks=blocks, since_ms=since_ms, meets_behaviour=deeds is not None)
     gathered = Gathered()
     out = Measured(unused=file.unused)
     _take_rows(file, counts, gathered, out, specs=specs, texts=frozenset(texts), unscored=frozenset(unscored))
