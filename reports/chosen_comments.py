@@ -14,7 +14,6 @@ from reports.comments import Comment
 from reports.metrics import SUPPRESS_BELOW
 from reports.reading import Reading, speaking_of
 from reports.vocabulary import Topic
-from reports.words import Language
 
 CHOSEN_PER_SIDE = 2
 _READABLE = range(8, 201)
@@ -42,19 +41,6 @@ class Chosen:
     """It speaks of a topic that its side names most, or was drawn from what is left."""
     topic: Topic | None
     quote_ok: bool
-
-    def reason(self, lang: Language) -> str:
-        """Why it was chosen, as a sentence."""
-        ja = lang == "ja"
-        side = {"promoter": "推奨者", "detractor": "批判者"}[self.side] if ja else f"{self.side}s"
-        if self.topic is not None:
-            name = self.topic.names[lang]
-            return (
-                f"{side}のコメントに多い「{name}」から選びました。"
-                if ja
-                else f"Drawn from comments of {side} on “{name}”, a topic they name often."
-            )
-        return f"{side}のコメントから無作為に選びました。" if ja else f"Drawn at random from comments of {side}."
 
 
 def choose(said: Sequence[tuple[Comment, Reading]], topics: Mapping[str, Topic], *, seed: str) -> tuple[Chosen, ...]:

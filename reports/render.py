@@ -28,7 +28,7 @@ from reports.free_text import FreeTexts
 from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
 from reports.portfolio import portfolio_lines
-from reports.templating import BOLD_OFF, BOLD_ON, printable, text_templates
+from reports.templating import BOLD_OFF, BOLD_ON, Sentences, printable, text_templates
 from reports.words import Language, Words
 
 SECTION_CHARS = 2900
@@ -55,13 +55,8 @@ class _Parts:
 
     def __init__(self, context: DigestContext, own: Path | None) -> None:
         self._context = context
-        self._own = own
         self._words = Words(context.language, limits=context.limits)
-
-    def part(self, name: str, **more: object) -> str:
-        template = text_templates(self._own).get_template(f"{self._context.language}/{name}.j2")
-        text = template.render(d=self._context, w=self._words, **more)
-        return "\n".join(line for line in (line.strip() for line in text.splitlines()) if line)
+        self.part = Sentences(context.language, own, d=context, w=self._words).said
 
     def lead(self) -> str:
         """What follows the headline: its interval, and whether it moved."""
@@ -290,7 +285,8 @@ def render_voices(context: DigestContext, *, templates: Path | None = None) -> d
     for comment in chosen:
         words = {"type": "text", "text": comment.text}
         blocks.append({"type": "rich_text", "elements": [{"type": "rich_text_quote", "elements": [words]}]})
-        blocks.append(_small(comment.reason(context.language)))
+        if why := parts.part("chosen", comment=comment):
+            blocks.append(_small(why))
     blocks.append(_small(parts.part("voices")))
     return _message(f"{parts.part('title')} {name}", blocks)
 
@@ -345,7 +341,8 @@ def render_voices_text(context: DigestContext, *, templates: Path | None = None)
     parts = _Parts(context, templates)
     quoted = "「{}」" if context.language == "ja" else "“{}”"
     lines = [
-        f"{quoted.format(printable(comment.text))}\n{printable(comment.reason(context.language))}" for comment in chosen
+        f"{quoted.format(printable(comment.text))}\n{parts.part('chosen', comment=comment)}".rstrip("\n")
+        for comment in chosen
     ]
     return _plain("\n\n".join([parts.part("part", which="voices"), *lines, parts.part("voices")])) + "\n"
 

@@ -54,6 +54,31 @@ def html_templates(own: Path | None) -> ImmutableSandboxedEnvironment:
     return _environment(own, html=True)
 
 
+class Sentences:
+    """What a digest and `koe metrics` say in one language: every sentence comes out of a template, the shop's own where
+    it has one."""
+
+    def __init__(self, lang: str, own: Path | None = None, **given: object) -> None:
+        """`given` are the names that every template knows: `w` (`reports.words.Words`), in a digest also `d`."""
+        self._lang = lang
+        self._templates = text_templates(own)
+        self._given = given
+
+    def said(self, template: str, /, **more: object) -> str:
+        """What a template says with bold marked, "care" for `{lang}/care.j2`: its lines without the blank ones, without
+        spaces at their ends; "" when it says nothing.
+
+        Raises:
+            UndefinedError: the template reads a name that it is not given.
+        """
+        return "\n".join(self.lines(template, **more))
+
+    def lines(self, template: str, /, **more: object) -> list[str]:
+        """The same line by line."""
+        text = self._templates.get_template(f"{self._lang}/{template}.j2").render(self._given, **more)
+        return [line for line in (line.strip() for line in text.splitlines()) if line]
+
+
 def file_text(own: Path | None, name: str) -> str:
     """A style sheet or script: the shop's own where there is one.
 

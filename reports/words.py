@@ -14,6 +14,7 @@ from flows.experiments import RESPONSE_RATE
 from reports.experiments import ExperimentReport
 from reports.metrics import Form, InstrumentSpec, Result, Span, Stratum, statistics_of
 from reports.rounding import rounded, signed
+from reports.templating import Sentences
 
 Language = Literal["ja", "en"]
 
@@ -337,3 +338,8 @@ class Words:
             relational_gap_days=limits.relational_gap_days,
             touchpoint_gap_days=limits.touchpoint_gap_days,
         )
+
+
+def sentences_in(lang: Language) -> Sentences:
+    """The sentences of a language in Koe's own words, for readers of anything but a digest."""
+    return Sentences(lang, w=Words(lang))

@@ -31,7 +31,7 @@ from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span
 from reports.reading import Readers, Reading
 from reports.vocabulary import FreeTextSettings, language_of
-from reports.words import Words
+from reports.words import Words, sentences_in
 from storage.store import Store, open_store
 from tests.nursery import run
 
@@ -302,8 +302,9 @@ def test_chosen_comments_are_balanced_say_why_and_do_not_depend_on_the_order() -
         ("topic", "delivery"),
         ("drawn", None),
     ]
-    assert chosen[0].reason("ja") == "推奨者のコメントに多い「梱包・開封時の印象」から選びました。"
-    assert chosen[3].reason("en") == "Drawn at random from comments of detractors."
+    ja, en = (sentences_in(lang).said("chosen", comment=chosen[at]) for lang, at in (("ja", 0), ("en", 3)))  # type: ignore[arg-type]
+    assert ja == "推奨者のコメントに多い「梱包・開封時の印象」から選びました。"
+    assert en == "Drawn at random from comments of detractors."
     shuffled = random.Random(3).sample(comments, len(comments))
     assert only(shuffled, seed="weekly 2026-W47").chosen == chosen
     assert any(only(comments, seed=str(seed)).chosen != chosen for seed in range(8))
