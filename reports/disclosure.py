@@ -188,6 +188,28 @@ def told_again(spans: Iterable[tuple[int, int]], times: Sequence[int]) -> bool:
     return side_by_side(cells, totals)[-1]
 
 
+def told_when_ten_are_new(new: Sequence[int], number: int, *, spans: Sequence[int] = (1, 3, 6, 12)) -> bool:
+    """Whether a total over a time that moves on may be told at a step: where ten and more came in this step; else in
+    every third, sixth, twelfth, where ten came in so many and it was told in none of those between.
+
+    No total told before holds those who came last, and ten of them stand or fall together in any sum. So none of fewer
+    follows however many are kept, and nothing older need be known.
+
+    Args:
+        new: how many came in each of the last steps, the latest last.
+        number: of the latest, from a fixed one on.
+        spans: steps, each a multiple of the one before.
+
+    >>> [told_when_ten_are_new([4] * 12, number) for number in range(6)]
+    [True, False, False, True, False, False]
+    """
+    for place, span in enumerate(spans):
+        if number % span == 0 and sum(new[-span:]) >= SUPPRESS_BELOW:
+            between = range(1, span)
+            return not any(told_when_ten_are_new(new[:-back], number - back, spans=spans[:place]) for back in between)
+    return False
+
+
 def told_as_it_grows(
     recorded: Collection[Collection[tuple[Cell, int]]],
     wanted: Mapping[str, Collection[Cell]],

@@ -6,6 +6,7 @@ Source: docs/metrics.md ("Attitudes and what came after").
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ import scipy
 
 from flows.days import local_date
 from reports import procedures
-from reports.disclosure import side_by_side, told_again
+from reports.disclosure import side_by_side, told_when_ten_are_new
 from reports.event_tables import EventTables, behaviours
 from reports.kpi_customers import margins
 from reports.kpi_window import sampled
@@ -181,8 +182,8 @@ def compare_all(
         tables: what happened.
         as_of_ms: until when it is known what happened.
         tz: of local days.
-        told_ms: when the groups of nps and nrs were told before, the oldest first: what would give away the few who
-            came or went since is suppressed (flag `sibling`).
+        told_ms: when the groups of nps and nrs were told before, once a month, the oldest first: one that would give
+            away the few who came since is suppressed (flag `sibling`).
     """
     until = as_of_ms - FOLLOW_UP_MS
     given = given_answers(one for one in said if one.instrument in ("nps", "nrs") and one.at_ms <= until)
@@ -190,11 +191,10 @@ def compare_all(
     for (instrument, kind, touchpoint), part in given.groupby(["instrument", "survey_kind", "touchpoint"]):
         people = members(part, str(instrument), as_of_ms)
         by: Literal["nps", "nrs"] = "nps" if instrument == "nps" else "nrs"
-        times = [*told_ms, as_of_ms]
         untold = frozenset(
             str(group)
             for group, mine in people.groupby("group")
-            if not told_again([(at + FOLLOW_UP_MS, at + KEPT_MS) for at in mine["at_ms"].tolist()], times)
+            if told_ms and not _may_tell(mine["at_ms"].tolist(), [*told_ms, as_of_ms], tz)
         )
         of = Compared(by, Stratum(str(kind), str(touchpoint)), _span(people, until, tz), untold)
         asked[of.stratum].append((of, follow_up(people, tables)))
@@ -210,6 +210,13 @@ def compare_all(
             of = Compared("psy_beh", Stratum(kind), _span(people, until, tz))
             out += linkages(follow_up(people, tables), of, tables)
     return out
+
+
+def _may_tell(answered_ms: Iterable[int], told_ms: Sequence[int], tz: tzinfo) -> bool:
+    """Whether a group may be told at the last of these times, one a month."""
+    came = Counter(bisect_left(told_ms, at_ms + FOLLOW_UP_MS) for at_ms in answered_ms)
+    day = local_date(told_ms[-1], tz)
+    return told_when_ten_are_new([came[place] for place in range(1, len(told_ms))], day.year * 12 + day.month)
 
 
 def _span(people: pd.DataFrame, until_ms: int, tz: tzinfo) -> Span:

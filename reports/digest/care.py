@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from reports import procedures
 from reports.digest.response import rate
 from reports.digest.weeks import WeekRange
-from reports.disclosure import told_again
+from reports.disclosure import mondays_known, told_again
 from reports.kpi_window import sampled
-from reports.metrics import Result, Span, record, sibling
+from reports.metrics import SUPPRESS_BELOW, Result, Span, record, sibling
 from storage.records import Case
 from storage.store import Tx
 
@@ -22,6 +23,7 @@ CASES_BACK_MS = 90 * 86_400_000
 CLOSED_LOOP_MS = 48 * 3_600_000
 BUSINESS_DAYS = 2
 _WEEK_MS = 7 * 86_400_000
+_CASE_WEEKS = -(-CASES_BACK_MS // _WEEK_MS)
 _WEEKEND = (5, 6)
 
 
@@ -82,7 +84,7 @@ def care_of(tx: Tx, week: WeekRange, now_ms: int, tz: ZoneInfo, *, closed: Colle
         ),
         first_reply=_first_reply(in_week, span),
         solved=_solved(cases, begins, end_ms, span),
-        recovered=_recovered(tx, cases, now_ms, span),
+        recovered=_recovered(tx, cases, now_ms, week.end, span),
     )
 
 
@@ -151,9 +153,34 @@ def _solved(cases: list[Case], begins: Sequence[int], end_ms: int, span: Span) -
     return rate("case_solved", solved, len(asked), span, each=_weekly((at_ms for at_ms, _ in asked), begins))
 
 
-def _recovered(tx: Tx, cases: list[Case], now_ms: int, span: Span) -> Result:
-    changes: list[float] = []
-    spans: list[tuple[int, int]] = []
+def _recovered(tx: Tx, cases: list[Case], now_ms: int, end: date, span: Span) -> Result:
+    again = list(_asked_again(tx, cases, now_ms))
+    found = procedures.mean_of([one.change for one in again], -10, 10)
+    result = record("case_recovered", "mean_change", found, len(again), form="mean", window=span, unit="per_event")
+    # where ten are new, no sum under ten can hold them, and so none can hold this mean
+    new = sum(one.again_ms > now_ms - _WEEK_MS for one in again)
+    may = result.status == "suppressed" or new >= SUPPRESS_BELOW or _may_tell_again(tx, now_ms, end)
+    return (result if may else sibling(result)).shown()
+
+
+def _may_tell_again(tx: Tx, now_ms: int, end: date) -> bool:
+    """Whether the mean may be told beside those of the digests that are known, of which no case is in two blocks."""
+    weeks = len(mondays_known(end, block=_CASE_WEEKS))
+    times = [now_ms - back * _WEEK_MS for back in range(weeks - 1, -1, -1)]
+    cases = [case for case in tx.cases_between(times[0] - CASES_BACK_MS, now_ms + 1) if case.state != "grace"]
+    spans = [(one.again_ms, one.opened_ms + CASES_BACK_MS) for one in _asked_again(tx, cases, now_ms)]
+    return all(told_again(spans, times[begin:]) for begin in (0, _CASE_WEEKS))
+
+
+class _AskedAgain(NamedTuple):
+    """A customer who said after a case how likely they are to recommend the shop."""
+
+    opened_ms: int
+    again_ms: int
+    change: float
+
+
+def _asked_again(tx: Tx, cases: Iterable[Case], now_ms: int) -> Iterator[_AskedAgain]:
     for case in cases:
         if case.settled_ms is None or not case.session_id or not case.customer_id:
             continue
@@ -162,9 +189,4 @@ def _recovered(tx: Tx, cases: list[Case], now_ms: int, span: Span) -> Result:
         later = [a for a in given if a.session_id != case.session_id and case.settled_ms < a.answered_ms <= now_ms]
         if before is not None and later:
             first = min(later, key=lambda a: a.answered_ms)
-            changes.append(float(first.value) - float(before.value))
-            spans.append((first.answered_ms, case.opened_ms + CASES_BACK_MS))
-    found = procedures.mean_of(changes, -10, 10)
-    result = record("case_recovered", "mean_change", found, len(changes), form="mean", window=span, unit="per_event")
-    mondays = [now_ms - back * _WEEK_MS for back in range(CASES_BACK_MS // _WEEK_MS, -1, -1)]
-    return (result if told_again(spans, mondays) else sibling(result)).shown()
+            yield _AskedAgain(case.opened_ms, first.answered_ms, float(first.value) - float(before.value))

@@ -126,8 +126,8 @@ async def test_what_customers_did_after_answering_comes_from_stored_answers(tmp_
     history = History()
     for i in range(60):
         rating = 10 if i < 30 else 3
-        history.answer("nps", rating, customer=f"p{i}", at_ms=week(20) + i, monday=weeks_ago(20))
-        history.answer("affinity", 5 if i < 30 else 1, customer=f"p{i}", at_ms=week(20) + i, monday=weeks_ago(20))
+        history.answer("nps", rating, customer=f"p{i}", at_ms=week(16) + i, monday=weeks_ago(16))
+        history.answer("affinity", 5 if i < 30 else 1, customer=f"p{i}", at_ms=week(16) + i, monday=weeks_ago(16))
     history.answer("nps", 10, customer="young", at_ms=week(2), monday=weeks_ago(2))
     deeds = [event for i in range(40) for event in (happened(f"p{i}", "purchase", week(15)),)]
     found = await gathered(tmp_path, deeds, history=history)

@@ -20,11 +20,12 @@ from shop_events import MAY, at, bought, happened, tables
 
 from flows.days import midnight_ms
 from reports.digest import DigestRule
+from reports.digest.care import CASES_BACK_MS
 from reports.kpi_customers import churn_rate, spending
 from reports.kpi_lifetime import lifetime_values
 from reports.kpi_support import resolution
 from reports.kpi_window import KpiSettings
-from reports.linkage import FOLLOW_UP_MS, Said, compare_all, given_answers, group_of
+from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Said, compare_all, given_answers, group_of
 from reports.metrics import Span
 from reports.portfolio import Account, portfolio_lines, portfolio_of
 from reports.render import render_json, render_text
@@ -381,6 +382,31 @@ def test_what_the_few_did_who_joined_a_group_since_last_month_does_not_follow(se
     assert worked_out(told) == []
 
 
+@pytest.mark.parametrize("seed", [7, 15, 18])
+def test_what_the_few_did_who_joined_or_left_a_group_does_not_follow_from_the_months_of_a_shop_of_years(
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    firsts = [
+        int(datetime(2023 + month // 12, month % 12 + 1, 1, tzinfo=TOKYO).timestamp() * 1000) for month in range(46)
+    ]
+    often, since = chance.choice([2, 4, 6, 12]), chance.choice([0, 6, 12])
+    said = [
+        Said(f"c{month}-{n}", "nps", 3, firsts[month] - FOLLOW_UP_MS - chance.randrange(28 * DAY_MS))
+        for month in range(since, 46)
+        for n in range(30 if month == since else chance.choice([often, often, 2 * often, 0]))
+    ]
+    told: list[Units] = []
+    for month in range(32, 46):
+        as_of = firsts[month]
+        there = [one for one in said if as_of - KEPT_MS <= one.at_ms <= as_of - FOLLOW_UP_MS]
+        (linkage,) = compare_all(there, tables(bought("x", 3)), as_of, TOKYO, told_ms=firsts[month - 12 : month])
+        if linkage.groups[2].status in ("caution", "ok"):
+            told.append(frozenset(one.customer for one in there))
+    assert told
+    assert worked_out(told) == []
+
+
 @pytest.mark.parametrize("seed", [13, 20, 33, 41])
 def test_what_the_few_did_who_answered_one_of_two_questions_does_not_follow_from_the_groups_of_both(seed: int) -> None:
     chance, said = random.Random(seed), []
@@ -428,6 +454,37 @@ async def test_the_recovery_of_the_few_who_answered_again_this_week_does_not_fol
         ("en", "\nHidden because other values would give it away: likelihood to recommend since\n"),
     ):
         assert (words in render_text(replace(context, language=language))) is not shown  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [2, 139])
+async def test_the_recovery_of_the_few_does_not_follow_from_digests_of_a_quarter(seed: int, tmp_path: Path) -> None:
+    chance, history = random.Random(seed), History()
+    often, since = chance.choice([1, 2, 3, 5, 8]), chance.choice([0, 20, 34])
+    first_ms = monday_ms(weeks_ago(50))
+    again: list[tuple[int, int]] = []
+    for week in range(since, 52):
+        for _ in range(chance.choice([often, often, 2 * often, 0])):
+            opened_ms = first_ms + (week * 7 + chance.randrange(7)) * DAY_MS
+            again_ms = opened_ms + chance.randrange(3, 60) * DAY_MS
+            who = f"k{len(again)}"
+            again.append((opened_ms, again_ms))
+            history.answer("nps", 3, customer=who, at_ms=opened_ms, monday=monday_of(opened_ms))
+            session = history.sessions[-1].id
+            history.case(opened_ms=opened_ms, settled_ms=opened_ms + DAY_MS, customer=who, session=session)
+            history.answer("nps", 8, customer=who, at_ms=again_ms, monday=monday_of(again_ms), touchpoint="support")
+    told: list[Units] = []
+    for context, _ in await digests_of(history, tmp_path, back=tuple(range(10, -1, -1))):
+        recovered, now_ms = context.care.recovered, context.computed_ms
+        mine = frozenset(
+            place
+            for place, (opened_ms, again_ms) in enumerate(again)
+            if now_ms - CASES_BACK_MS <= opened_ms and again_ms <= now_ms
+        )
+        assert recovered.n_valid == len(mine)
+        if recovered.score is not None:
+            told.append(mine)
+    assert told
+    assert worked_out(told) == []
 
 
 # ---------------------------------------------------------------------------------------- what moves the recommendation
