@@ -32,7 +32,7 @@ from reports.segments import (
     group_name,
     group_variant,
 )
-from reports.words import Language, Words, number
+from reports.words import Language, Words, number, sentences_in
 
 
 def render_json(measured: Measured, lang: Language = "ja") -> str:
@@ -351,8 +351,8 @@ def notes(measured: Measured, lang: Language) -> list[str]:
         out.append(own["unknown"].format(names=names(measured.unknown)))
     if measured.unscored:
         out.append(own["unscored"].format(names=names(measured.unscored)))
-    if note := measured.free_text.note(lang):
-        out.append(note)
+    if measured.free_text.unread:
+        out += sentences_in(lang).lines("unread", unread=measured.free_text.unread, first=False)
     if measured.unused:
         out.append(own["unused"].format(names=own["between"].join(measured.unused[:20])))
     if measured.own:

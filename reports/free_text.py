@@ -24,7 +24,6 @@ from reports.metrics import SPEC_VERSION, SUPPRESS_BELOW, Result, Span, Status, 
 from reports.procedures import Estimate
 from reports.reading import ExtraMissing, Reader, Readers, Reading, speaking_of
 from reports.vocabulary import Topic
-from reports.words import Language
 
 LEAST_VALIDITY = 0.3
 """Spearman's ρ of polarity and rating below which the polarity is not shown."""
@@ -126,20 +125,6 @@ class FreeTexts:
         """Plain JSON values: `found`, each question with its `results`, and `unread`. No comment is in it."""
         found = [{**text.to_json(), "results": [result.to_json() for result in text.results()]} for text in self.found]
         return {"found": found, "unread": self.unread}
-
-    def note(self, lang: Language) -> str:
-        """What is missing and how to get it; "" when nothing is."""
-        if not self.unread:
-            return ""
-        if lang == "ja":
-            return (
-                f"日本語のコメント{self.unread:,}件は集計していません。"
-                "追加パッケージ「ja」を入れると集計できます（docs/operations.md）。"
-            )
-        return (
-            f"Comments in Japanese, not analysed: {self.unread:,}. With the extra “ja” installed they are"
-            " (docs/operations.md)."
-        )
 
 
 def beside(texts: FreeTexts, rated: Mapping[tuple[str, str], Collection[int]]) -> FreeTexts:

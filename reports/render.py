@@ -143,7 +143,7 @@ class _Parts:
             for number, found in enumerate(texts.found):
                 yield self.part("topics", text=found, first=number == 0)
             if texts.unread:
-                yield self.part("unread", note=texts.note(self._context.language), first=not texts.found)
+                yield self.part("unread", unread=texts.unread, first=not texts.found)
 
     def _care(self) -> Iterator[str]:
         yield self.part("care")

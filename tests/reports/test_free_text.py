@@ -501,9 +501,9 @@ def test_without_the_extra_the_command_says_what_is_missing_and_english_is_still
 
 
 def test_the_missing_extra_is_named_in_both_languages() -> None:
-    assert FreeTexts((), 1234).note("ja").startswith("日本語のコメント1,234件は集計していません。")
-    assert FreeTexts((), 1234).note("en").startswith("Comments in Japanese, not analysed: 1,234.")
-    assert FreeTexts().note("ja") == ""
+    ja, en = (sentences_in(lang).said("unread", unread=1234, first=False) for lang in ("ja", "en"))  # type: ignore[arg-type]
+    assert ja.startswith("日本語のコメント1,234件は集計していません。")
+    assert en.startswith("Comments in Japanese, not analysed: 1,234.")
 
 
 def test_a_dictionary_that_is_not_installed_counts_as_missing() -> None:
