@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from reports.answers_report import Measured
-from reports.benchmarks import Standing, sentence
+from reports.benchmarks import Standing
 from reports.drivers import is_touchpoint
 from reports.drivers_words import sentences, title
 from reports.free_text_lines import free_text_lines
@@ -83,7 +83,7 @@ def _belongs(standing: Standing, result: Result) -> bool:
 
 def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: Language = "ja") -> str:
     """The records as a table for a terminal, a block per question and stratum, with the notes and notices below."""
-    words = Words(lang)
+    words, say = Words(lang), sentences_in(lang)
     own = _OWN[lang]
     blocks: list[str] = []
     shown: dict[tuple[str, Stratum], list[Result]] = {}
@@ -104,8 +104,9 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         )
         lines = [head, f"  {tallied}"]
         lines += _block(spec, results, words, own)
-        figures = [sentence(standing, lang) for standing in measured.benchmarks if _belongs(standing, first)]
-        lines += [f"  {figure}" for figure in figures if figure]
+        for standing in measured.benchmarks:
+            if _belongs(standing, first) and standing.told:
+                lines += [f"  {line}" for line in say.lines("benchmarks", standing=standing, first=False)]
         blocks.append("\n".join(lines))
     if measured.kpis is not None:
         blocks += _kpi_blocks(measured.kpis, words, own)

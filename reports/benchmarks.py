@@ -16,7 +16,6 @@ from typing import Any, Literal
 from reports import procedures
 from reports.metrics import InstrumentSpec, Result, Statistic, statistics_of
 from reports.procedures import Difference
-from reports.words import Language, Words, number
 
 STALE_MONTHS = 24
 TEST_ALPHA = 0.05
@@ -54,6 +53,11 @@ class Benchmark:
     """Published counts of good and bad answers among n."""
     bad: int | None = None
 
+    @property
+    def jcsi(self) -> bool:
+        """Of the JCSI, which allows no advertising with its figures."""
+        return "jcsi" in f"{self.source} {self.licence_note}".casefold()
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -74,6 +78,11 @@ class Standing:
     def comparable(self) -> bool:
         """Asked and counted as we ask and count, in the same country and kind of survey."""
         return not self.differing
+
+    @property
+    def told(self) -> bool:
+        """Our score may be shown, so there is something to say."""
+        return self.result.status not in ("suppressed", "no_data")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; our score is the record that this stands in."""
@@ -133,7 +142,7 @@ def _standing(
     flags = ("stale",) if is_stale(benchmark.year, on) else ()
     differing = _differing(result, benchmark, spec, country)
     standing = Standing(benchmark, spec, result, "none", differing, flags=flags)
-    if differing or result.status in ("suppressed", "no_data"):
+    if differing or not standing.told:
         return standing
     theirs = _difference(result, benchmark, leading)
     if theirs is not None:
@@ -195,91 +204,3 @@ def is_stale(year: str, on: date) -> bool:
     measured, _, month = year.partition("-")
     ended = int(measured) * 12 + int(month or 12)
     return on.year * 12 + on.month - 1 >= ended + STALE_MONTHS
-
-
-# ----------------------------------------------------------------------------------------------------------- words
-
-
-def sentence(standing: Standing, lang: Language) -> str:
-    """One figure and what our score is beside it; "" where our score may not be shown."""
-    b, result = standing.benchmark, standing.result
-    if result.status in ("suppressed", "no_data"):
-        return ""
-    words, own = Words(lang), _WORDS[lang]
-    form = result.form
-    published = words.value(b.value, form)
-    between = "" if b.ci is None else words.interval(*b.ci, form)
-    if between and b.n is not None:
-        published += own["ci_n"].format(interval=between, n=number(b.n))
-    elif between:
-        published += own["ci"].format(interval=between)
-    elif b.n is not None:
-        published += own["n"].format(n=number(b.n))
-    ours = " ".join(part for part in (words.touchpoint(result.stratum.touchpoint), words.score(result)) if part)
-    if result.ci_low is not None and result.ci_high is not None:
-        ours += own["ci_n"].format(
-            interval=words.interval(result.ci_low, result.ci_high, form), n=number(result.n_valid)
-        )
-    parts = [
-        own["figure"].format(
-            metric=words.metric(standing.spec), value=published, industry=b.industry, country=b.country, year=b.year,
-            source=b.source,
-        )
-    ]  # fmt: skip
-    if not standing.comparable:
-        parts.append(own["differs"].format(names=own["and"].join(own[name] for name in standing.differing), ours=ours))
-    elif standing.verdict != "none":
-        parts.append(own[standing.verdict].format(ours=ours))
-    else:
-        parts.append(own["no_interval"].format(ours=ours))
-    if "stale" in standing.flags:
-        parts.append(own["stale"])
-    if b.licence_note:
-        parts.append(own["licence"].format(note=b.licence_note))
-    if "jcsi" in f"{b.source} {b.licence_note}".casefold():
-        parts.append(own["jcsi"])
-    return own["join"].join(parts)
-
-
-_WORDS: dict[Language, dict[str, str]] = {
-    "ja": {
-        "figure": "{metric} {value}：{industry}、{country}、{year}年、{source}。",
-        "ci": "（95%信頼区間 {interval}）",
-        "n": "（n={n}）",
-        "ci_n": "（95%信頼区間 {interval}、n={n}）",
-        "above": "自社 {ours}：上回っている。",
-        "below": "自社 {ours}：下回っている。",
-        "not_distinguishable": "自社 {ours}：差があるとは言えない。",
-        "differs": "自社 {ours}：参考（条件が異なります）（{names}）。",
-        "scale": "尺度",
-        "cut_offs": "区分",
-        "country": "国",
-        "survey_kind": "調査の種類",
-        "no_interval": "自社 {ours}：区間がないため、比べていません。",
-        "stale": "2年以上前の値です。",
-        "licence": "利用条件：{note}。",
-        "jcsi": "公表されたJCSIの値は、許可なく広告に使えません。",
-        "and": "・",
-        "join": "",
-    },
-    "en": {
-        "figure": "{metric} {value}: {industry}, {country}, {year}, {source}.",
-        "ci": " (95% CI {interval})",
-        "n": " (n={n})",
-        "ci_n": " (95% CI {interval}, n={n})",
-        "above": "Ours is {ours}: above.",
-        "below": "Ours is {ours}: below.",
-        "not_distinguishable": "Ours is {ours}: no difference that can be told.",
-        "differs": "Ours is {ours}: for reference only, the conditions differ ({names}).",
-        "scale": "scale",
-        "cut_offs": "cut-offs",
-        "country": "country",
-        "survey_kind": "kind of survey",
-        "no_interval": "Ours is {ours}: without an interval they are not compared.",
-        "stale": "The figure is older than two years.",
-        "licence": "Terms of use: {note}.",
-        "jcsi": "Published JCSI figures may not be used in advertising without permission.",
-        "and": ", ",
-        "join": " ",
-    },
-}

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reports import drivers_words, kpi_report, quality_words
-from reports.benchmarks import sentence
 from reports.chosen_comments import Chosen
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.digest.history import foremost
@@ -93,9 +92,8 @@ class _Parts:
 
     def benchmarks(self) -> Iterator[str]:
         """Our scores beside published figures, one by one."""
-        figures = (sentence(standing, self._context.language) for standing in self._context.benchmarks)
-        for number, figure in enumerate(filter(None, figures)):
-            yield self.part("benchmarks", first=number == 0, figure=figure)
+        for number, standing in enumerate(found for found in self._context.benchmarks if found.told):
+            yield self.part("benchmarks", first=number == 0, standing=standing)
 
     def _indices(self, row: IndexRow) -> str:
         lang = self._context.language

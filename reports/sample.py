@@ -97,7 +97,7 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
             immature=True,
         ),
         mix=Mix(((("line", "purchase"), 320), (("slack", "support"), 80)), moved=True, standardised=21.4),
-        benchmarks=(_standing(nps),),
+        benchmarks=_standings(nps),
         drivers=(_drivers(),),
         segments=(record("psy_beh", "share_truly_loyal", share(30, 90), 90, form="share", window=_WEEK),),
         kpis=KpiReport(
@@ -259,12 +259,21 @@ def _index() -> IndexRow:
     return IndexRow("psy", (IndexLine(found, _change(replace(found, window=_BEFORE), None)),), ())
 
 
-def _standing(row: Row) -> Standing:
+def _standings(row: Row) -> tuple[Standing, ...]:
     figure = Benchmark(
         metric="nps", value=12.0, industry="retail", country="JP", year="2025", survey_kind="transactional",
         scale="0-10", source="Example survey", ci=(8.0, 16.0), n=900,
     )  # fmt: skip
-    return Standing(figure, row.spec, row.result, "above")
+    bare = replace(figure, ci=None, n=None, source="JCSI", licence_note="internal use")
+    flat = replace(row.result, ci_low=None, ci_high=None)
+    found = Standing(figure, row.spec, row.result, "above")
+    return (
+        found,
+        replace(found, benchmark=bare, verdict="below", flags=("stale",)),
+        replace(found, benchmark=replace(figure, ci=None), verdict="not_distinguishable"),
+        replace(found, benchmark=replace(figure, n=None), verdict="none", result=flat),
+        replace(found, verdict="none", differing=("scale", "cut_offs", "country", "survey_kind")),
+    )
 
 
 def _drivers() -> DriverAnalysis:

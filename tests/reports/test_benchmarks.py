@@ -15,11 +15,12 @@ from bot.cli import app
 from bot.config import Settings
 from reports.answers_render import render_json, render_table
 from reports.answers_report import measure_file
-from reports.benchmarks import Benchmark, Standing, is_stale, sentence, standings
+from reports.benchmarks import Benchmark, Standing, is_stale, standings
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, Tally, measure
 from reports.render import render_json as digest_json
 from reports.render import render_text, render_thread
+from reports.words import Language, sentences_in
 
 SPECS = specs_of(bundled_instruments())
 ON = date(2026, 11, 23)
@@ -32,6 +33,10 @@ FIGURE = Benchmark(
 def nps(promoters: int, detractors: int, n: int) -> Result:
     counted = Tally({9: promoters, 5: detractors, 8: n - promoters - detractors})
     return measure(SPECS["nps"], counted, stratum=Stratum("transactional", "purchase"), window=Span())[0]
+
+
+def sentence(standing: Standing, lang: Language) -> str:
+    return sentences_in(lang).said("benchmarks", standing=standing, first=False)
 
 
 def one(result: Result, figure: Benchmark = FIGURE, *, country: str = "JP", on: date = ON) -> Standing:
@@ -104,7 +109,7 @@ def test_published_counts_of_a_share_too() -> None:
 
 def test_what_may_not_be_shown_is_not_compared_either() -> None:
     few = one(nps(9, 0, 9))
-    assert (few.verdict, few.result.score, sentence(few, "ja"), sentence(few, "en")) == ("none", None, "", "")
+    assert (few.verdict, few.result.score, few.told) == ("none", None, False)
     counts = one(nps(9, 0, 9), replace(FIGURE, n=100, good=50, bad=20))
     assert (counts.verdict, counts.difference) == ("none", None)
 
