@@ -407,16 +407,16 @@ class Telling:
                 sizes[place, _OTHERS] = max(0, n - inside[place])
                 cells[where] = [(place, number) for number in range(_OTHERS, len(groups))]
             parts = {part for part, _ in told} | {EVERYBODY}
+            weekly: dict[Part, defaultdict[date, list[tuple[Place, int]]]] = {}
+            for part in parts:
+                weekly[part] = defaultdict(list)
+                for where, found in cells.items():
+                    if _has(part, where):
+                        weekly[part][where[0]] += found
             in_order = sorted(told, key=lambda of: (of[0], of[1].first, of[1].weeks))
             for part, window in (*in_order, *_told_later(parts, self._last.end)):
-                totals.append(
-                    [
-                        cell
-                        for where, found in cells.items()
-                        if window.first <= where[0] < window.end and _has(part, where)
-                        for cell in found
-                    ]
-                )
+                mine = weekly[part]
+                totals.append([cell for week in window.each() for cell in mine.get(week.first, ())])
         wanted = [[(place, number) for place in group] for number, group in enumerate(groups)]
         return side_by_side(sizes, [*totals, *wanted])[len(totals) :]
 
