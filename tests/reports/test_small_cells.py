@@ -183,6 +183,34 @@ def without_n_or_window(found: Any, *, path: str = "", n: bool = False, window: 
             yield from without_n_or_window(part, path=f"{path}.{name}", n=n, window=window)
 
 
+def told_of_hidden(found: Any, *, path: str = "") -> Iterator[str]:
+    """Paths of figures that stand in a hidden record, or beside one as what was made of it."""
+    if isinstance(found, list):
+        for place, part in enumerate(found):
+            yield from told_of_hidden(part, path=f"{path}[{place}]")
+    elif isinstance(found, dict):
+        hidden = [part for part in (found, *found.values()) if isinstance(part, dict)]
+        if any(part.get("status") == "suppressed" for part in hidden):
+            yield from (
+                f"{path}.{name}"
+                for name, value in found.items()
+                if (name in FIGURES and isinstance(value, (int, float))) or (name == "counts" and value)
+            )
+        for name, part in found.items():
+            yield from told_of_hidden(part, path=f"{path}.{name}")
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+async def test_neither_intervals_nor_tests_stand_beside_what_is_hidden(seed: int, tmp_path: Path) -> None:
+    # from whole numbers, an interval and n a share could be looked up
+    hidden = 0
+    for context, _ in [*await digests_of(drawn_shop(seed), tmp_path, back=(1, 0)), *samples()]:
+        told = render_json(context)
+        hidden += str(told).count("'suppressed'")
+        assert list(told_of_hidden(told)) == []
+    assert hidden
+
+
 def test_every_figure_of_a_digest_says_of_how_many_and_of_when() -> None:
     for context, _ in samples():
         told = render_json(context)
