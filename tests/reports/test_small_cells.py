@@ -200,11 +200,10 @@ def told_of_hidden(found: Any, *, path: str = "") -> Iterator[str]:
             yield from told_of_hidden(part, path=f"{path}.{name}")
 
 
-@pytest.mark.parametrize("seed", [0, 3])
-async def test_neither_intervals_nor_tests_stand_beside_what_is_hidden(seed: int, tmp_path: Path) -> None:
+async def test_neither_intervals_nor_tests_stand_beside_what_is_hidden(tmp_path: Path) -> None:
     # from whole numbers, an interval and n a share could be looked up
     hidden = 0
-    for context, _ in [*await digests_of(drawn_shop(seed), tmp_path, back=(1, 0)), *samples()]:
+    for context, _ in [*await digests_of(drawn_shop(0), tmp_path, back=(1, 0)), *samples()]:
         told = render_json(context)
         hidden += str(told).count("'suppressed'")
         assert list(told_of_hidden(told)) == []

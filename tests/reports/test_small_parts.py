@@ -191,7 +191,7 @@ def told_of_orders(found: dict[str, Any], orders: list[tuple[str, str, int]]) ->
     return told
 
 
-@pytest.mark.parametrize("seed", [0, 5, 6, 10])
+@pytest.mark.parametrize("seed", [0, 5])
 async def test_what_a_handful_paid_in_a_week_does_not_follow_from_lifetime_values_of_a_year_that_moves_on(
     seed: int, tmp_path: Path
 ) -> None:
@@ -382,7 +382,7 @@ def test_what_the_few_did_who_joined_a_group_since_last_month_does_not_follow(se
     assert worked_out(told) == []
 
 
-@pytest.mark.parametrize("seed", [7, 15, 18])
+@pytest.mark.parametrize("seed", [7, 15])
 def test_what_the_few_did_who_joined_or_left_a_group_does_not_follow_from_the_months_of_a_shop_of_years(
     seed: int,
 ) -> None:
@@ -456,7 +456,7 @@ async def test_the_recovery_of_the_few_who_answered_again_this_week_does_not_fol
         assert (words in render_text(replace(context, language=language))) is not shown  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seed", [2, 139])
+@pytest.mark.parametrize("seed", [2])
 async def test_the_recovery_of_the_few_does_not_follow_from_digests_of_a_quarter(seed: int, tmp_path: Path) -> None:
     chance, history = random.Random(seed), History()
     often, since = chance.choice([1, 2, 3, 5, 8]), chance.choice([0, 20, 34])
