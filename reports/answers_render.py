@@ -10,7 +10,6 @@ from typing import Any
 from reports.answers_report import Measured
 from reports.benchmarks import Standing
 from reports.drivers import is_touchpoint
-from reports.drivers_words import sentences, title
 from reports.free_text_lines import free_text_lines
 from reports.indices import own_label, owners, variant_name
 from reports.kpi_report import (
@@ -111,8 +110,9 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
     if measured.kpis is not None:
         blocks += _kpi_blocks(measured.kpis, words, own)
     for analysis in measured.drivers:
-        said = sentences(analysis, specs, lang)
-        blocks.append("\n".join([title(analysis, lang), *(f"  {line}" for line in said)]))
+        title = say.said("drivers_title", analysis=analysis)
+        lines = say.lines("drivers_lines", analysis=analysis, specs=specs)
+        blocks.append("\n".join([title, *(f"  {line}" for line in lines)]))
     blocks += ["\n".join(free_text_lines(text, words)) for text in measured.free_text.found]
     if checks := quality_sentences(measured.quality, specs, lang):
         blocks.append("\n".join([own["quality"], *(f"  {line}" for line in checks)]))

@@ -16,7 +16,6 @@ from typing import Any
 from reports.chart_labels import GROUPS, LABELS, why
 from reports.drawing import Chart, Table, fitting, text_width, ticks
 from reports.drivers import DriverAnalysis
-from reports.drivers_words import name_of
 from reports.metrics import Form, InstrumentSpec, Result
 from reports.rounding import rounded
 from reports.views import HeatRow, Point, Trend
@@ -395,7 +394,7 @@ def driver_map(
     step = min(30.0, (bottom - top) / len(found.drivers)) if beside else 22.0
     key_x, key_y = (right + 22, top + 10) if beside else (2.0, bottom + 60)
     for number, (driver, rated) in enumerate(zip(found.drivers, ys, strict=True), 1):
-        name = name_of(driver, specs, lang)
+        name = words.together(driver.instruments, specs)
         first = driver.place == "improve" and not driver.undecided
         points.append(
             SimpleNamespace(

@@ -119,6 +119,11 @@ class DriverAnalysis:
         """Whether performances are not told: beside the scores they would give those of a few away."""
         return any(driver.performance is None for driver in self.drivers)
 
+    @property
+    def contested(self) -> tuple[str, ...]:
+        """The questions that the model with all drivers sees the other way round."""
+        return tuple(name for driver in self.drivers if driver.contested for name in driver.instruments)
+
     def without_performance(self) -> DriverAnalysis:
         """What goes with the rating, and not how any touchpoint was rated: the rating of one would follow from those
         of the others and the line that cuts the map."""

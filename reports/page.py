@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from reports import charts, drawing, drivers_words
+from reports import charts, drawing
 from reports.chart_labels import why
 from reports.digest import DigestContext, Row
 from reports.drawing import Chart
@@ -33,8 +33,8 @@ from reports.metrics import Result, Span
 from reports.page_how import How, Terms
 from reports.page_labels import BLOCK_TITLES, LABELS, WHOLES
 from reports.page_numbers import Number, Numbers
-from reports.render import page_words
-from reports.templating import BOLD_OFF, BOLD_ON, PAGE, SCRIPT, STYLE, clean, file_text, html_templates
+from reports.render import page_words, sentences_of
+from reports.templating import BOLD_OFF, BOLD_ON, PAGE, SCRIPT, STYLE, Sentences, clean, file_text, html_templates
 from reports.views import EVERYBODY, Scope, Views
 from reports.words import Language, Words
 
@@ -77,7 +77,7 @@ def render_page(context: DigestContext, views: Views, *, tz: ZoneInfo, templates
         f"default-src 'none'; style-src '{_hashed(css)}'; script-src '{_hashed(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    made = _Page(context, views, tz).parts(page_words(context, templates=templates))
+    made = _Page(context, views, tz, sentences_of(context, templates)).parts(page_words(context, templates=templates))
     # our own two files, inlined as they are
     inlined = {"css": Markup(css), "script": Markup(script)}  # noqa: S704
     html = html_templates(templates).get_template(PAGE).render(**made, **inlined, csp=policy)
@@ -110,8 +110,9 @@ def _style(sheet: str) -> str:
 class _Page:
     """What the template is given. Each number is (name, score, what stands around it, how it was made)."""
 
-    def __init__(self, context: DigestContext, views: Views, tz: ZoneInfo) -> None:
+    def __init__(self, context: DigestContext, views: Views, tz: ZoneInfo, sentences: Sentences) -> None:
         self._tz = tz
+        self._sentences = sentences
         self._context = context
         self._views = views
         self._lang: Language = context.language
@@ -361,20 +362,21 @@ class _Page:
     # ------------------------------------------------------------------------------------------------------ the rest
 
     def _drivers(self) -> list[SimpleNamespace]:
-        context, lang = self._context, self._lang
+        specs, said = self._context.specs, self._sentences
+        titles = [said.said("drivers_title", analysis=found) for found in self._context.drivers]
         return [
             SimpleNamespace(
                 id=f"h-drivers-{place}",
-                title=drivers_words.title(found, lang),
+                title=title,
                 figures=self._figured(
-                    partial(charts.driver_map, found, context.specs, lang), how=self._how.drivers(found)
+                    partial(charts.driver_map, found, specs, self._lang), how=self._how.drivers(found)
                 ),
-                lines=drivers_words.sentences(found, context.specs, lang),
-                name=drivers_words.title(found, lang),
+                lines=said.lines("drivers_lines", analysis=found, specs=specs),
+                name=title,
                 how=self._how.drivers(found),
                 whole=self._whole("drivers"),
             )
-            for place, found in enumerate(context.drivers)
+            for place, (found, title) in enumerate(zip(self._context.drivers, titles, strict=True))
         ]
 
     def _kpis(self) -> list[tuple[str, str, Result, Sequence[Result]]]:

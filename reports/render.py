@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from reports import drivers_words, kpi_report, quality_words
+from reports import kpi_report, quality_words
 from reports.chosen_comments import Chosen
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.digest.history import foremost
@@ -49,13 +49,18 @@ def plain_template(template: str, /, **values: object) -> str:
     return _plain(text_templates(None).get_template(template).render(**values))
 
 
+def sentences_of(context: DigestContext, own: Path | None) -> Sentences:
+    """What the digest and its page say, in its language, from the shop's folder of templates first."""
+    return Sentences(context.language, own, d=context, w=Words(context.language, limits=context.limits))
+
+
 class _Parts:
     """The rendered pieces of one digest, as text with bold marks."""
 
     def __init__(self, context: DigestContext, own: Path | None) -> None:
         self._context = context
         self._words = Words(context.language, limits=context.limits)
-        self.part = Sentences(context.language, own, d=context, w=self._words).said
+        self.part = sentences_of(context, own).said
 
     def lead(self) -> str:
         """What follows the headline: its interval, and whether it moved."""
@@ -107,9 +112,7 @@ class _Parts:
         if context.kpis is not None:
             yield from self._figures("kpis", kpi_figures(context.kpis, context.specs, words))
         yield from self.linkage()
-        for analysis in context.drivers:
-            said = drivers_words.sentences(analysis, context.specs, context.language)
-            yield self.part("drivers", pieces=[(drivers_words.title(analysis, context.language), said)])
+        yield from (self.part("drivers", analysis=found, specs=context.specs) for found in context.drivers)
 
     def segments(self) -> Iterator[str]:
         """The groups that customers fall into."""

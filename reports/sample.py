@@ -20,7 +20,7 @@ from reports.digest.history import Revision
 from reports.digest.mix import Mix
 from reports.digest.reach import Reach
 from reports.digest.response import Counts, Response, rate
-from reports.drivers import Driver, DriverAnalysis
+from reports.drivers import Driver, DriverAnalysis, WhyNot
 from reports.experiments import ArmPlan, ArmResult, Contrast, ExperimentReport, Trial
 from reports.free_text import FreeText, FreeTexts, TopicShare
 from reports.instruments import bundled_instruments, specs_of
@@ -98,7 +98,7 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
         ),
         mix=Mix(((("line", "purchase"), 320), (("slack", "support"), 80)), moved=True, standardised=21.4),
         benchmarks=_standings(nps),
-        drivers=(_drivers(),),
+        drivers=_drivers(),
         segments=(record("psy_beh", "share_truly_loyal", share(30, 90), 90, form="share", window=_WEEK),),
         kpis=KpiReport(
             window,
@@ -276,16 +276,22 @@ def _standings(row: Row) -> tuple[Standing, ...]:
     )
 
 
-def _drivers() -> DriverAnalysis:
-    found = (("exp_delivery", 62.0, 52.0, "improve"), ("exp_packaging", 38.0, 78.0, "keep"))
+def _drivers() -> tuple[DriverAnalysis, ...]:
+    found = (("exp_delivery", 42.0, 52.0, "improve"), ("exp_packaging", 38.0, 78.0, "keep"))
     drivers = tuple(
         Driver((name,), share_ / 244, share_, share_ - 8, share_ + 8, 0.4, good, place, False, 20.0, 1)  # type: ignore[arg-type]
         for name, share_, good, place in found
     )
-    return DriverAnalysis(
+    alike = Driver(("exp_price", "exp_info"), 0.05, 12.0, None, None, 0.2, 50.0, "watch", True, 6.0, -1)
+    against = Driver(("exp_product",), 0.03, 8.0, 4.0, 12.0, -0.2, 80.0, "overdone", False, 1.6, 1)
+    full = DriverAnalysis(
         "purchase", _AT, Span("2026-07-01", "2026-10-01"), n=240, incomplete=12, minimum=100, why_not="", r2=0.41,
-        drivers=drivers,
+        drivers=(*drivers, alike, against), constant=("exp_support",), thin=("exp_community",),
     )  # fmt: skip
+    none = replace(full, block="other", drivers=(), constant=(), thin=())
+    whys: tuple[WhyNot, ...] = ("few", "few_drivers", "many_drivers", "constant_outcome", "not_explained")
+    hidden = replace(full, constant=()).without_performance()
+    return (full, hidden, *(replace(none, why_not=why) for why in whys))
 
 
 def _linkage() -> Linkage:

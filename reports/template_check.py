@@ -90,16 +90,22 @@ def _at_rest(own: Path, name: str) -> Iterator[TemplateProblem]:
         return
     if name not in our_names():
         return
+    for unknown in sorted(meta.find_undeclared_variables(tree) - _given(name)):
+        line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == unknown)
+        yield TemplateProblem(name, line, f"'{unknown}' is undefined; {_NAMES}")
+
+
+def _given(name: str) -> set[str]:
+    """The names that a template of ours is given, with those of the templates that it reads in its place."""
     ours = _environment(None, name)
     loader = ours.loader
     assert loader is not None
     original = ours.parse(loader.get_source(ours, name)[0])
     given = meta.find_undeclared_variables(original)
+    for read in meta.find_referenced_templates(original):
+        given |= _given(read) if read is not None else set()
     # a page has the macros of the one that it extends
-    given |= {macro.name for macro in original.find_all(nodes.Macro)} if name == PAGE else {"d", "w"}
-    for unknown in sorted(meta.find_undeclared_variables(tree) - given):
-        line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == unknown)
-        yield TemplateProblem(name, line, f"'{unknown}' is undefined; {_NAMES}")
+    return given | ({macro.name for macro in original.find_all(nodes.Macro)} if name == PAGE else {"d", "w"})
 
 
 def _used(own: Path, names: Iterable[str]) -> set[str]:

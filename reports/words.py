@@ -5,7 +5,7 @@ Source: docs/metrics.md ("How numbers are written").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -259,6 +259,10 @@ class Words:
     def metric(self, spec: InstrumentSpec) -> str:
         """The name of a metric; a shop's own instrument brings its name, or is called by its id."""
         return _NAMES[self.lang].get(spec.id) or spec.names.get(self.lang) or spec.id
+
+    def together(self, instruments: Iterable[str], specs: Mapping[str, InstrumentSpec]) -> str:
+        """The names of metrics that are told as one: "商品の質・価格", "Quality and Price"."""
+        return ("・" if self.lang == "ja" else " and ").join(self.metric(specs[name]) for name in instruments)
 
     def basis(self, spec: InstrumentSpec, result: Result) -> str:
         """What the number is, in a few words; the direction where it could be misread (CES always)."""

@@ -21,16 +21,21 @@ from reports.answers_render import render_json, render_table
 from reports.answers_report import measure_file
 from reports.decomposition import explained, lmg, share_intervals
 from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
-from reports.drivers_words import sentences, title
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.metrics import Span
 from reports.procedures import resamples
 from reports.sittings import Reply, Sitting, Words
+from reports.words import Language, sentences_in
 from storage.records import Answer
 from storage.store import Tx, open_store
 
 SPECS = specs_of(bundled_instruments())
 WEEKS = Span("2026-07-01", "2026-10-01")
+
+
+def sentences(found: DriverAnalysis, lang: Language) -> list[str]:
+    return sentences_in(lang).lines("drivers_lines", analysis=found, specs=SPECS)
+
 
 # -------------------------------------------------------------------------------------------------- decomposition
 
@@ -239,10 +244,8 @@ def test_the_map_has_four_places() -> None:
 def test_sixty_answers_are_not_enough_and_say_how_many_would_be() -> None:
     found = only(customers(60))
     assert (found.why_not, found.n, found.minimum, found.r2, found.drivers) == ("few", 60, 100, None, ())
-    assert sentences(found, SPECS, "en") == [
-        "Drivers need 100 people or more who answered every item (this time n=60)."
-    ]
-    assert sentences(found, SPECS, "ja") == ["要因の分析には、すべての項目に答えた方が100人以上必要です（今回 n=60）。"]
+    assert sentences(found, "en") == ["Drivers need 100 people or more who answered every item (this time n=60)."]
+    assert sentences(found, "ja") == ["要因の分析には、すべての項目に答えた方が100人以上必要です（今回 n=60）。"]
     (record,) = found.results()
     assert (record.score, record.n_valid, record.flags) == (None, 60, ("drivers_few",))
 
@@ -256,7 +259,7 @@ def test_a_driver_that_everybody_answers_alike_is_dropped_and_named() -> None:
     found = only(customers(200, change=lambda row, replies: replies.update(exp_info=4)))
     assert found.constant == ("exp_info",)
     assert {driver.name for driver in found.drivers} == {"exp_product", "exp_price"}
-    assert "商品情報・条件のわかりやすさは全員の回答が同じため、除きました。" in sentences(found, SPECS, "ja")
+    assert "商品情報・条件のわかりやすさは全員の回答が同じため、除きました。" in sentences(found, "ja")
 
 
 def test_with_one_driver_left_there_is_nothing_to_compare() -> None:
@@ -272,7 +275,7 @@ def test_two_touchpoints_answered_almost_alike_are_merged_and_named() -> None:
     (merged,) = [driver for driver in found.drivers if len(driver.instruments) > 1]
     assert merged.name == "exp_price+exp_info"
     assert len(found.drivers) == 2
-    assert any("taken together as their mean" in line for line in sentences(found, SPECS, "en"))
+    assert any("taken together as their mean" in line for line in sentences(found, "en"))
     alone = only(customers(300, names=("exp_product", "exp_price")))
     price = next(driver for driver in alone.drivers if driver.name == "exp_price")
     assert merged.share == pytest.approx(price.share, abs=3.0)
@@ -286,7 +289,7 @@ def test_what_explains_too_little_is_one_sentence() -> None:
     assert found.why_not == "not_explained"
     assert found.r2 is not None
     assert found.r2 < 0.10
-    assert sentences(found, SPECS, "ja") == ["今回の体験項目では説明できませんでした。"]
+    assert sentences(found, "ja") == ["今回の体験項目では説明できませんでした。"]
     assert found.drivers == ()
 
 
@@ -298,7 +301,7 @@ def test_a_touchpoint_that_goes_against_the_rating_is_marked() -> None:
     against = next(driver for driver in found.drivers if driver.name == "exp_product")
     assert against.opposite
     assert against.model_sign == -1
-    line = next(line for line in sentences(found, SPECS, "ja") if line.startswith("商品の質"))
+    line = next(line for line in sentences(found, "ja") if line.startswith("商品の質"))
     assert line.endswith("・逆方向")
 
 
@@ -372,16 +375,16 @@ def test_an_item_in_other_words_is_not_the_same_item() -> None:
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])
-def test_every_analysis_says_that_it_is_no_cause(lang: str) -> None:
+def test_every_analysis_says_that_it_is_no_cause(lang: Language) -> None:
     found = only(customers(150))
     assert (
-        sentences(found, SPECS, lang)[-1]
-        == {  # type: ignore[arg-type]
+        sentences(found, lang)[-1]
+        == {
             "ja": "相関であり、因果関係ではありません。改善の効果はA/Bテストで確かめてください。",
             "en": "A correlation, not a cause. Confirm what an improvement does with an A/B test.",
         }[lang]
     )
-    assert "n=150" in title(found, lang)  # type: ignore[arg-type]
+    assert "n=150" in sentences_in(lang).said("drivers_title", analysis=found)
 
 
 def test_the_records_carry_what_a_reader_of_json_needs() -> None:
@@ -468,7 +471,7 @@ def test_a_touchpoint_that_is_missing_for_being_answered_alike_does_not_say_so_w
     hidden = found.without_performance()
     assert (hidden.why_not, hidden.constant, hidden.drivers, hidden.r2) == ("not_explained", (), (), None)
     for lang in ("ja", "en"):
-        text = " ".join(sentences(hidden, SPECS, lang))  # type: ignore[arg-type]
+        text = " ".join(sentences(hidden, lang))  # type: ignore[arg-type]
         assert not any(SPECS[name].names[lang] in text for name in alike)
 
 

@@ -37,6 +37,7 @@ def test_the_samples_read_every_template_so_that_no_own_one_goes_untried(tmp_pat
 def test_a_folder_that_only_changes_words_has_no_problem(tmp_path: Path) -> None:
     put(tmp_path, "ja/title.j2", "{{ d.brand }}のお客さまの声 {{ w.window(d.week_start, d.week_end) }}")
     put(tmp_path, "en/head.j2", '{% include "koe/en/head.j2" %}')
+    put(tmp_path, "en/drivers.j2", 'n={{ analysis.n }}{% include "en/drivers_lines.j2" %}')
     put(
         tmp_path,
         "page/page.html.j2",
