@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
 from reports.disclosure import side_by_side
 from reports.event_tables import LOOK_BACK_MS, EventTables
@@ -150,23 +150,20 @@ def may_tell_lifetime(tables: EventTables, weeks: Sequence[Window], begins: Sequ
         weeks: those of which orders were told, the oldest first.
         begins: places among them from which on an account of the years is kept.
     """
-    priced = tables.purchases[tables.purchases["amount"].notna()]
+    orders = tables.purchases
     years = [(week.end_ms - LOOK_BACK_MS, week.end_ms) for week in weeks[min(begins) :]]
     edges = np.unique([edge for span in (*years, *((week.start_ms, week.end_ms) for week in weeks)) for edge in span])
-    found = pd.DataFrame(
-        {
-            "place": np.searchsorted(edges, priced["at_ms"].to_numpy(), side="right"),
-            "who": priced["customer"].astype("str").to_numpy(),
-        }
-    )
-    guest = found["who"] == ""
-    people = found[~guest].groupby("place")["who"].nunique()
-    orders = found[guest].groupby("place").size()
-    sizes: dict[tuple[int, bool], int] = {
-        (place, guests): n
-        for guests, counted in ((False, people), (True, orders))
-        for place, n in zip(counted.index.tolist(), counted.tolist(), strict=True)
-    }
+    priced = orders["amount"].notna().to_numpy()
+    guest = (orders["customer"] == "").to_numpy()
+    customers = orders["customer"].cat.codes.to_numpy()
+    # orders stand in order of time
+    cuts = [0, *np.searchsorted(orders["at_ms"].to_numpy(), edges).tolist(), len(orders)]
+    sizes: dict[tuple[int, bool], int] = {}
+    for place, (first, last) in enumerate(pairwise(cuts)):
+        by_guests = guest[first:last]
+        counted = priced[first:last]
+        sizes[place, False] = np.unique(customers[first:last][counted & ~by_guests]).size
+        sizes[place, True] = int((counted & by_guests).sum())
 
     def total(start_ms: int, end_ms: int, *, guests: bool = False) -> list[tuple[int, bool]]:
         first, last = np.searchsorted(edges, (start_ms, end_ms), side="right").tolist()
