@@ -14,13 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from reports import procedures, trust, trust_words
+from reports import procedures, trust
 from reports.disclosure import told_as_it_grows
 from reports.metrics import Result, Span, hide_siblings, record, sibling
 from reports.procedures import Estimate
-from reports.rounding import rounded, signed
 from reports.trust_entries import RELEVANT_TYPES, entries_of
-from reports.words import Language, number
+from reports.trust_words import behaviour_name, type_name
+from reports.words import Language
 from storage.store import Tx
 
 METRIC = "trust_balance"
@@ -250,87 +250,14 @@ def _heaviest(taken: Mapping[str, float], customers: Mapping[str, int], window: 
 # ----------------------------------------------------------------------------------------------------------- words
 
 
-def portfolio_lines(found: Portfolio, lang: Language) -> list[str]:
-    """The portfolio in words, one line each, ready for a template: never a hidden number, always what it is not."""
-    say = _EN if lang == "en" else _JA
-    if found.mean.status == "no_data":
-        return [say["none"]]
-    if found.mean.status == "suppressed":
-        return [say["sibling" if "sibling" in found.mean.flags else "few"]]
-    note = say["ref"].format(n=number(found.mean.n_valid)) if found.mean.status == "caution" else ""
-    lines = [
-        note
-        + say["head"].format(
-            mean=signed(found.mean.score or 0.0, 2),
-            mean_ci=_between(found.mean, say),
-            median=signed(found.median.score or 0.0, 2),
-            median_ci=_between(found.median, say),
-            n=number(found.mean.n_valid),
-        ),
-        say["overdrawn"].format(
-            share=rounded(found.overdrawn.score or 0.0, 1),
-            low=rounded(found.overdrawn.ci_low or 0.0, 1),
-            high=rounded(found.overdrawn.ci_high or 0.0, 1),
-            crossed=number(int(found.crossed.score or 0.0)),
-        ),
-    ]
-    sums = [
-        f"{trust_words.behaviour_name(behaviour, lang)} {_points(part, say)}"
-        for behaviour, part in zip(trust.BEHAVIOURS, found.behaviours, strict=True)
-        if part.status != "no_data"
-    ]
-    lines.append(say["behaviours"] + say["comma"].join(sums))
-    if found.withdrawals:
-        named = (part.variant.removeprefix("withdrawal_") for part in found.withdrawals)
-        heaviest = [
-            f"{trust_words.type_name(name, lang)} {_points(part, say)}"
-            for name, part in zip(named, found.withdrawals, strict=True)
-        ]
-        lines.append(say["withdrawals"] + say["comma"].join(heaviest))
-    return [*lines, trust_words.notice(lang)]
-
-
-def _between(result: Result, say: Mapping[str, str]) -> str:
-    if result.ci_low is None or result.ci_high is None:
-        return say["no_ci"]
-    return say["ci"].format(low=signed(result.ci_low, 2), high=signed(result.ci_high, 2))
-
-
-def _points(part: Result, say: Mapping[str, str]) -> str:
-    if part.status == "suppressed":
-        return say["derivable" if "sibling" in part.flags else "hidden"]
-    return say["points"].format(points=signed(part.score or 0.0, 1), n=number(part.n_valid))
-
-
-_JA = {
-    "none": "記録のあるお客さまはいません。",
-    "few": "n<10 のため非表示",
-    "sibling": "差し引きで求められるため非表示",
-    "ref": "参考値（n={n}） ",
-    "head": "平均 {mean}（{mean_ci}）・中央値 {median}（{median_ci}）・n={n}",
-    "ci": "95%信頼区間 {low}〜{high}",
-    "no_ci": "信頼区間なし",
-    "overdrawn": "赤字のお客さま {share}%（95%信頼区間 {low}〜{high}%）・この期間に0を下回った方 {crossed}人",
-    "behaviours": "行動別の合計：",
-    "withdrawals": "おもな引き出し：",
-    "comma": "、",
-    "hidden": "n<10 のため非表示",
-    "derivable": "差し引きで求められるため非表示",
-    "points": "{points}（{n}人）",
-}
-_EN = {
-    "none": "No customer with anything recorded.",
-    "few": "Hidden because n<10",
-    "sibling": "Hidden because other values would give it away",
-    "ref": "For reference only (n={n}): ",
-    "head": "Mean {mean} ({mean_ci}), median {median} ({median_ci}), n={n}",
-    "ci": "95% CI {low} to {high}",
-    "no_ci": "no CI",
-    "overdrawn": "Overdrawn customers {share}% (95% CI {low} to {high}%); fell below 0 in this period: {crossed}",
-    "behaviours": "Sum by behaviour: ",
-    "withdrawals": "Heaviest withdrawals: ",
-    "comma": ", ",
-    "hidden": "hidden because n<10",
-    "derivable": "hidden because other values would give it away",
-    "points": "{points} ({n} customers)",
-}
+def named(found: Portfolio, lang: Language) -> dict[str, object]:
+    """What the template `trust_lines` is given: `portfolio`, and (name, result) of its `behaviours` and `withdrawals`,
+    of behaviours those with anything recorded."""
+    sums = zip(trust.BEHAVIOURS, found.behaviours, strict=True)
+    return {
+        "portfolio": found,
+        "behaviours": [(behaviour_name(name, lang), part) for name, part in sums if part.status != "no_data"],
+        "withdrawals": [
+            (type_name(part.variant.removeprefix("withdrawal_"), lang), part) for part in found.withdrawals
+        ],
+    }

@@ -26,7 +26,7 @@ from reports.figures import Figures, kpi_figures, linkage_figures, segment_figur
 from reports.free_text import FreeTexts
 from reports.indices import own_label, owners, variant_name
 from reports.metrics import SPEC_VERSION
-from reports.portfolio import portfolio_lines
+from reports.portfolio import named
 from reports.templating import BOLD_OFF, BOLD_ON, Sentences, printable, text_templates
 from reports.words import Language, Words
 
@@ -121,7 +121,7 @@ class _Parts:
     def trust(self) -> str:
         """The trust balances; "" in a narrowed digest."""
         found = self._context.trust
-        return "" if found is None else self.part("trust", pieces=portfolio_lines(found, self._context.language))
+        return "" if found is None else self.part("trust", **named(found, self._context.language))
 
     def linkage(self) -> Iterator[str]:
         """What customers did after they answered; once a month."""

@@ -139,7 +139,7 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
         ),
         flags=("mixed_lang", "mix_shift", "several_wordings"),
         experiments=_experiments(specs),
-        trust=_trust(),
+        trust=_trust(80),
         rated={},
         texts=_texts(),
         pause="",
@@ -178,7 +178,7 @@ def _quiet(full: DigestContext, status: str, n: int) -> DigestContext:
         revisions=(),
         flags=(),
         experiments=(),
-        trust=None,
+        trust=_trust(n),
         rated={},
         texts=FreeTexts(unread=2),
         pause="pausing",
@@ -193,8 +193,9 @@ def _thin(full: DigestContext) -> DigestContext:
     week = measure(spec, Tally({9: 8, 4: 6}), stratum=_AT, window=_WEEK)[0]
     start = _END - timedelta(weeks=4)
     return replace(
-        full, mode="rolling", window_start=start, primary=row, week_result=week, show_week_result=True, pause="resumed"
-    )
+        full, mode="rolling", window_start=start, primary=row, week_result=week, show_week_result=True, pause="resumed",
+        trust=_trust(20),
+    )  # fmt: skip
 
 
 def _monthly(full: DigestContext) -> DigestContext:
@@ -302,12 +303,16 @@ def _linkage() -> Linkage:
     return Linkage(Compared("nps", _AT, _WEEK), "repeat_rate", groups, (), None, "few_expected")
 
 
-def _trust() -> Portfolio:
-    def of(variant: str, score: float) -> Result:
-        return record("trust_balance", variant, Estimate(score, score - 1, score + 1, "bootstrap"), 80, form="mean")
+def _trust(n: int) -> Portfolio:
+    def of(variant: str, score: float, n: int = n) -> Result:
+        found = Estimate(score, score - 1, score + 1, "bootstrap")
+        return record("trust_balance", variant, found, n, form="mean").shown()
 
-    behaviours = tuple(of(f"sum_{name}", 4.0) for name in BEHAVIOURS)
-    return Portfolio(of("mean", 12.0), of("median", 9.0), of("overdrawn", 8.0), of("crossed", 3.0), behaviours, ())
+    behaviours = tuple(of(f"sum_{name}", 4.0, max(0, n - 15 * place)) for place, name in enumerate(BEHAVIOURS))
+    return Portfolio(
+        of("mean", 12.0), of("median", 9.0), of("overdrawn", 8.0), of("crossed", 3.0), behaviours,
+        (of("withdrawal_late_delivery", -6.0),),
+    )  # fmt: skip
 
 
 def _experiments(specs: Mapping[str, InstrumentSpec]) -> tuple[ExperimentReport, ...]:

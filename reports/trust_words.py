@@ -88,12 +88,6 @@ _REASON_NAMES: dict[Reason, tuple[str, str]] = {
     "duplicate": ("重複のため計上なし", "a duplicate, not counted"),
     "unknown": ("種類が不明のため計上なし", "of an unknown type, not counted"),
 }
-_NOTICE = (
-    "記録された出来事から計算した、対応の優先順位を決めるための目安です。検証された心理尺度ではありません。"
-    "価格や利用条件の判断には使わないでください。",
-    "A rule of thumb made from recorded events, for deciding whom to look after first; not a validated scale. "
-    "Never use it for prices or eligibility.",
-)
 
 
 def type_name(type_: str, lang: Lang) -> str:
@@ -113,7 +107,10 @@ def band_name(band: Band, lang: Lang) -> str:
 
 def notice(lang: Lang) -> str:
     """What has to stand wherever a balance is shown."""
-    return _NOTICE[lang == "en"]
+    # the serving process names types and behaviours with this module, and says no sentence of a template
+    from reports.templating import Sentences
+
+    return Sentences(lang).said("trust_notice")
 
 
 def line_text(line: Line, at_ms: int, lang: Lang) -> str:

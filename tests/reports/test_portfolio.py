@@ -12,9 +12,10 @@ import pytest
 
 from reports import procedures
 from reports.metrics import Span
-from reports.portfolio import Account, gather_portfolio, portfolio_lines, portfolio_of
+from reports.portfolio import Account, Portfolio, gather_portfolio, named, portfolio_of
 from reports.trust import DAY_MS, Entry, ledger
 from reports.trust_words import notice
+from reports.words import Language, sentences_in
 from storage.records import Customer, Event
 from storage.store import Tx, open_store
 
@@ -23,6 +24,10 @@ TOKYO = ZoneInfo("Asia/Tokyo")
 START = 1_794_754_800_000
 """2026-11-16 00:00 in Tokyo."""
 END = START + 7 * DAY_MS
+
+
+def portfolio_lines(found: Portfolio, lang: Language) -> list[str]:
+    return sentences_in(lang).lines("trust_lines", **named(found, lang))
 
 
 def account(*entries: tuple[str, float]) -> Account:

@@ -27,10 +27,11 @@ from reports.kpi_support import resolution
 from reports.kpi_window import KpiSettings
 from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Said, compare_all, given_answers, group_of
 from reports.metrics import Span
-from reports.portfolio import Account, portfolio_lines, portfolio_of
+from reports.portfolio import Account, named, portfolio_of
 from reports.render import render_json, render_text
 from reports.segments import Deed
 from reports.trust import Entry, ledger
+from reports.words import sentences_in
 from storage.records import Event
 
 Units = frozenset[Hashable]
@@ -346,8 +347,10 @@ def test_what_the_few_answered_since_the_digest_before_does_not_follow_from_bala
         }
         told += [result.score for result in found.shown().withdrawals if result.variant == "withdrawal_nps"] or [None]
         if weeks == 2 and not shown:
-            assert portfolio_lines(found, "ja") == ["差し引きで求められるため非表示"]
-            assert portfolio_lines(found, "en") == ["Hidden because other values would give it away"]
+            assert sentences_in("ja").lines("trust_lines", **named(found, "ja")) == ["差し引きで求められるため非表示"]
+            assert sentences_in("en").lines("trust_lines", **named(found, "en")) == [
+                "Hidden because other values would give it away"
+            ]
     if shown:
         assert told[0] is not None
         assert told[1] is not None
