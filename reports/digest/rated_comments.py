@@ -113,15 +113,20 @@ def _told(cells: Mapping[Wrote, int], wanted: Sequence[_Total], *, beside: Seque
     def n(places: Iterable[int]) -> int:
         return sum(sizes[place] for place in places)
 
-    # what is left of everybody when parts are taken away has a name, and may have many cells
+    # a week, and what is left of everybody when parts are taken away, has a name, and may have many cells
     parts = dict.fromkeys(part for part, _, _ in wanted)
+    singles = [week for window in weeks for week in window.each()]
     watched: list[list[int]] = []
-    for total in dict.fromkeys(_Total(EVERYBODY, group, weeks) for _, group, weeks in wanted):
+    for total in (
+        _Total(EVERYBODY, group, window)
+        for group in dict.fromkeys(group for _, group, _ in wanted)
+        for window in dict.fromkeys((*(total.weeks for total in wanted), *singles))
+    ):
         rests: defaultdict[Hashable, list[int]] = defaultdict(list)
         for place in inside(total):
             cell = around[place]
             names: list[Hashable] = [("not", part) for part in parts if not _is_of(cell, part)]
-            names += [("in", cell.segment), ("on", cell.channel), ("at", cell.segment, cell.channel)]
+            names += ["all", ("in", cell.segment), ("on", cell.channel), ("at", cell.segment, cell.channel)]
             for name in names:
                 rests[name].append(place)
         watched += [places for places in rests.values() if 0 < n(places) < SUPPRESS_BELOW]
