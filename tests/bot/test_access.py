@@ -112,7 +112,25 @@ WHO_MAY: dict[Permission, set[str]] = {
     "erase": {"U0BOSS"},
     "manage": {"U0BOSS"},
 }
+SAID: dict[str, Permission] = {
+    "": "trigger",
+    "help": "member",
+    "status": "staff",
+    "results": "read_comments",
+    "digest": "read_comments",
+    "find": "trigger",
+    "dry-run": "trigger",
+    "bulk": "manage",
+    "pause": "manage",
+    "resume": "manage",
+    ANYTHING_ELSE: "member",
+}
+"""What may follow /survey, and what it asks for."""
 EVERYBODY = sorted({*WHO_MAY["member"], *USERS, "USLACKBOT"})
+
+
+def test_each_word_after_the_command_asks_for_its_permission() -> None:
+    assert access.COMMANDS == SAID
 
 
 def test_the_matrix_has_every_permission() -> None:

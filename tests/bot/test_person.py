@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -24,7 +26,7 @@ from flows.engine import new_state, step  # noqa: E402
 from flows.exchange import Begin  # noqa: E402
 from reports import trust_words  # noqa: E402
 from reports.look_back import keep_weeks  # noqa: E402
-from storage.records import RollupCell, TrustDrop  # noqa: E402
+from storage.records import Batch, RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402
 from tests.nursery import Done, run  # noqa: E402
 
@@ -109,6 +111,9 @@ def live_everywhere(tx: Tx) -> None:
     (done, *_) = tx.claim_jobs("w", NOW, limit=1, lease_until_ms=NOW + 60_000)
     tx.finish_job(done, state="dead", at_ms=NOW, error=f"refused {CANARY}", ref=CANARY)
     assert tx.note_trust_drop(TrustDrop(PERSON, NOW, 1.5, -4.25, "K1"))
+    tx.put_batch(Batch("B1", "after_purchase", "", "", "F1", "U0STAFF", "T1", "ja", "ready", NOW))
+    tx.put_batch_rows("B1", [(2, PERSON)])
+    tx.referral_code(PERSON, CANARY, NOW)
     tx.audit(rows.audit(action="survey.start", subject=PERSON, detail=f"after_purchase {CANARY}"))
     # somebody else
     tx.put_customer(rows.customer("C002"))
@@ -261,6 +266,21 @@ async def test_an_erased_customer_is_nowhere_on_the_disk_and_the_others_still_co
         assert {entry.action for entry in audit} == {"person.erase", "survey.start"}
         assert all(entry.subject.startswith("erased-") for entry in audit)
         assert len({entry.subject for entry in audit}) == 1
+
+
+async def test_the_customer_who_used_everything_stands_in_every_table_of_customers() -> None:
+    await (await lived()).close()
+    with closing(sqlite3.connect("koe.db")) as db:
+        of_customers = "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE c.name = 'customer_id'"
+        tables = {name for (name,) in db.execute(f"{of_customers} AND m.type = 'table'")}
+        # what no test puts the person into, no test can miss after an erasure
+        without = {
+            name
+            for name in tables
+            if not db.execute(f"SELECT 1 FROM {name} WHERE customer_id = ?", (PERSON,)).fetchone()
+        }
+    assert len(tables) > 10
+    assert without == set()
 
 
 async def test_a_late_webhook_revives_nothing() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bot.digests import ReportPage
 from bot.http import make_app
-from bot.reports import LIFE_S, ReportLinks
+from bot.reports import ReportLinks
 from bot.standins import serve
 
 KEY = "k" * 43
@@ -36,8 +36,9 @@ def test_a_link_stands_under_the_public_address_and_opens_its_own_page_for_thirt
     assert address.startswith("https://koe.example.com/koe/reports/weekly/2026-W47?token=")
     token = token_of(address)
     assert links().why_refused("weekly", "2026-W47", token) is None
-    assert links(now_s=NOW_S + LIFE_S - 1).why_refused("weekly", "2026-W47", token) is None
-    assert links(now_s=NOW_S + LIFE_S).why_refused("weekly", "2026-W47", token) == "expired"
+    end_s = NOW_S + 30 * 86_400
+    assert links(now_s=end_s - 1).why_refused("weekly", "2026-W47", token) is None
+    assert links(now_s=end_s).why_refused("weekly", "2026-W47", token) == "expired"
 
 
 @pytest.mark.parametrize(

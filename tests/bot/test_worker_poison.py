@@ -74,7 +74,7 @@ async def test_a_job_that_always_raises_is_given_up_with_its_reason_while_others
     assert any(entry["event"] == "job_failed" for entry in logged)
     given_up = await world.koe.store.read(lambda tx: tx.find_job(bad.id))
     assert given_up is not None
-    assert given_up.state == "dead"
+    assert (given_up.state, given_up.attempts) == ("dead", 12)
     assert "given up after" in given_up.error
     assert "JSONDecodeError" in given_up.error
 

@@ -51,6 +51,9 @@ async def test_nothing_is_sent_when_it_comes_between_claim_and_send(tmp_path: Pa
         await world.line.to_bot.settled()
         await world.event("return", buyer, order="#1", items=1)  # the customer and their address are known now
         await world.settle()
+        # an answer of ours leaves a connection open: with one, nothing is asked again before the request goes out
+        assert await world.line.says(buyer.line_user_id, "配信停止") == 200
+        await world.settle()
         # a decision like the worker's own, except that what it claimed is handed over later
         outbox: Outbox = koe.worker.outbox()
 

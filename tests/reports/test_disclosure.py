@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.disclosure import Ledger
+from reports.disclosure import Ledger, gives_few_away
 
 
 def test_a_total_of_fewer_than_ten_may_not_be_published_and_one_of_ten_may() -> None:
@@ -103,3 +103,10 @@ def test_whatever_is_published_no_sum_under_ten_is_a_combination_of_it(sizes: li
     for total in refused:
         # and nothing is refused without a reason: with it, some such sum could have been had
         assert any(can_be_computed([*shown, total], sum_, n) for sum_ in small)
+
+
+def test_a_total_gives_away_what_its_small_parts_sum_up_to_below_ten() -> None:
+    for small in ([1], [9], [4, 5], [1, 1, 7]):
+        assert gives_few_away([40, *small]), small
+    for enough in ([], [0], [10], [1, 9], [5, 5], [9, 9]):
+        assert not gives_few_away([40, *enough]), enough

@@ -156,6 +156,14 @@ def test_looks_share_the_level_and_are_made_with_the_data_of_their_day() -> None
     assert told(plan, early, weeks=8).look == 4
 
 
+def test_looks_end_without_a_difference_when_the_last_arm_has_its_number() -> None:
+    plan, alike = trial(looks=4, n_per_arm=60), {5: 30, 1: 30}
+    short = told(plan, people("A", alike) | people("B", {5: 29, 1: 30}), weeks=2)
+    assert (short.state, short.look, short.primary[0].real) == ("look", 1, False)
+    full = told(plan, people("A", alike) | people("B", alike), weeks=2)
+    assert (full.state, full.look, full.primary[0].real) == ("decided", 1, False)
+
+
 def test_several_treatments_are_adjusted_by_holm() -> None:
     everybody = people("A", {5: 50, 1: 50}) | people("B", {5: 66, 1: 34}) | people("C", {5: 62, 1: 38})
     found = told(trial("A", "B", "C"), everybody)
