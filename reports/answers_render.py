@@ -26,7 +26,6 @@ from reports.metrics import (
     Span,
     Stratum,
 )
-from reports.quality_words import sentences as quality_sentences
 from reports.segments import (
     group_name,
     group_variant,
@@ -114,7 +113,7 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         lines = say.lines("drivers_lines", analysis=analysis, specs=specs)
         blocks.append("\n".join([title, *(f"  {line}" for line in lines)]))
     blocks += ["\n".join(free_text_lines(text, words)) for text in measured.free_text.found]
-    if checks := quality_sentences(measured.quality, specs, lang):
+    if checks := say.lines("quality_lines", quality=measured.quality, specs=specs, index_name=variant_name):
         blocks.append("\n".join([own["quality"], *(f"  {line}" for line in checks)]))
     if not blocks:
         blocks.append(own["nothing"])

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from reports import kpi_report, quality_words
+from reports import kpi_report
 from reports.chosen_comments import Chosen
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.digest.history import foremost
@@ -154,7 +154,7 @@ class _Parts:
     def checks(self) -> str:
         """Whether the answers can be trusted; "" where every check is fine."""
         context = self._context
-        return self.part("quality", pieces=quality_words.sentences(context.quality, context.specs, context.language))
+        return self.part("quality", quality=context.quality, specs=context.specs, index_name=variant_name)
 
     def notes(self) -> str:
         """What to know when reading the numbers, the corrections that did not stand under the headline, what is not

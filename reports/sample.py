@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reports.benchmarks import Benchmark, Standing
-from reports.careless import Careless
+from reports.careless import Careless, Without
 from reports.chosen_comments import Chosen
 from reports.compared_words import DistinctiveWord, FreshWord, GrownTopic
 from reports.digest import Comparison, DigestContext, IndexLine, IndexRow, LineMessages, Row
@@ -28,9 +28,11 @@ from reports.kpi_report import Hint, KpiReport
 from reports.kpi_window import Window
 from reports.linkage import Compared, Linkage
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, Tally, difference, measure, record, statistics_of
+from reports.nonresponse import Timing
 from reports.portfolio import Portfolio
 from reports.procedures import Difference, Estimate, mean, share
 from reports.quality import Quality
+from reports.scale_use import Consistency
 from reports.trust import BEHAVIOURS
 from reports.views import EVERYBODY, HeatRow, Point, Scope, Trend, View, Views
 from reports.vocabulary import Topic
@@ -117,7 +119,7 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
             rate("linked_buyers", 152, 400, _WEEK),
             settled=False,
         ),
-        quality=Quality(careless=Careless(straightline=4, speeder=2)),
+        quality=_quality(nps, specs),
         care=Care(
             opened=16,
             open_now=4,
@@ -293,6 +295,29 @@ def _drivers() -> tuple[DriverAnalysis, ...]:
     whys: tuple[WhyNot, ...] = ("few", "few_drivers", "many_drivers", "constant_outcome", "not_explained")
     hidden = replace(full, constant=()).without_performance()
     return (full, hidden, *(replace(none, why_not=why) for why in whys))
+
+
+def _quality(nps: Row, specs: Mapping[str, InstrumentSpec]) -> Quality:
+    def flagged(variant: str, flag: str) -> Result:
+        found = record("checks", variant, Estimate(0.34, None, None, "smd"), 60, form="mean", flags=(flag,))
+        return replace(found, counts={"answered": 40, "silent": 30})
+
+    index = record("psy", "mean", Estimate(62.0, 58.0, 66.0, "t"), 60, form="index", stratum=_AT)
+    items = [spec for spec in specs.values() if spec.item]
+    pair = [next(spec.id for spec in items if spec.item and spec.item.reverse is way) for way in (False, True)]
+    channels = {
+        name: record("csat5", "top2", share(k, 40), 40, form="share") for name, k in (("line", 30), ("web", 10))
+    }
+    return Quality(
+        nonresponse=tuple(
+            flagged(name, "nonresponse_bias")
+            for name in ("orders_365d", "tenure_days", "last_order_value", "open_ticket", "channel_line")
+        ),
+        timing=(Timing(nps.spec, nps.result, nps.result, Difference(-12.0, -20.0, -4.0, 0.003, "z", 9.0)),),
+        careless=Careless(4, 2, (Without(nps.result, nps.result, 6), Without(index, index, 6))),
+        acquiescence=(flagged(f"acquiescence_{'_'.join(pair)}", "acquiescence"),),
+        consistency=tuple(Consistency(specs["csat5"], _AT, channels, 50.0, p) for p in (0.001, 0.4)),
+    )
 
 
 def _linkage() -> Linkage:
