@@ -1,6 +1,6 @@
 """Whether the answers can be trusted, all checks together: who did not answer (`nonresponse`), who answered without
-reading (`careless`), how scales are used and whether channels agree (`scale_use`). The template `quality_lines` tells of
-them.
+reading (`careless`), how scales are used and whether channels agree (`scale_use`). The template `quality_lines` tells
+of them.
 
 Source: docs/metrics.md ("Whether the answers can be trusted").
 """
