@@ -15,11 +15,10 @@ from reports.indices import own_label, owners, variant_name
 from reports.kpi_report import (
     Hint,
     KpiReport,
-    flag_sentences,
-    linkage_sentences,
     metric_name,
+    told_flags,
 )
-from reports.kpi_words import group_words, hint_text, kpi_name, kpi_note, kpi_variant
+from reports.kpi_words import group_words, kpi_name, kpi_variant
 from reports.metrics import (
     InstrumentSpec,
     Result,
@@ -30,6 +29,7 @@ from reports.segments import (
     group_name,
     group_variant,
 )
+from reports.templating import Sentences
 from reports.words import Language, Words, number, sentences_in
 
 
@@ -71,7 +71,11 @@ def _add_hint(record: dict[str, Any], result: Result, hints: Iterable[Hint], lan
             result.segment,
             result.stratum,
         ):
-            record["hint"] = {"target": hint.target, "id": hint.hint, "text": hint_text(hint.hint, lang)}
+            record["hint"] = {
+                "target": hint.target,
+                "id": hint.hint,
+                "text": sentences_in(lang).said("kpi_advice", hint=hint),
+            }
 
 
 def _belongs(standing: Standing, result: Result) -> bool:
@@ -107,7 +111,7 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
                 lines += [f"  {line}" for line in say.lines("benchmarks", standing=standing, first=False)]
         blocks.append("\n".join(lines))
     if measured.kpis is not None:
-        blocks += _kpi_blocks(measured.kpis, words, own)
+        blocks += _kpi_blocks(measured.kpis, words, say)
     for analysis in measured.drivers:
         title = say.said("drivers_title", analysis=analysis)
         lines = say.lines("drivers_lines", analysis=analysis, specs=specs)
@@ -119,10 +123,12 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         blocks.append(own["nothing"])
     window = measured.results[0].window if measured.results else Span()
     foot = [own["window"].format(start=window.start, end=window.end)] if window.start else []
-    foot += [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in measured.hints]
+    foot += [
+        say.said("kpi_hint", hint=hint, name=metric_name(hint.result.metric, specs, words)) for hint in measured.hints
+    ]
     if measured.kpis is not None:
-        foot += flag_sentences(measured.kpis.results, lang)
-        foot.append(kpi_note("census", lang))
+        foot += [f"{flag}: {say.said('kpi_flag', flag=flag)}" for flag in told_flags(measured.kpis.results)]
+        foot.append(say.said("kpi_census"))
     foot += notes(measured, lang)
     if any(result.metric == "nps" for result in measured.results):
         foot.append(own["nps"])
@@ -149,16 +155,17 @@ def _reading_order(
     return order
 
 
-def _kpi_blocks(report: KpiReport, words: Words, own: Mapping[str, str]) -> list[str]:
+def _kpi_blocks(report: KpiReport, words: Words, say: Sentences) -> list[str]:
     """A block per figure, and one per comparison of groups."""
+    own = _OWN[words.lang]
     by_metric: dict[str, list[Result]] = {}
     for result in report.results:
         by_metric.setdefault(result.metric, []).append(result)
     blocks = [_kpi_block(results, words, own) for results in by_metric.values()]
     for linkage in report.linkages:
         shown = [result.shown() for result in (*linkage.groups, *linkage.medians)]
-        said = [f"  {sentence}" for sentence in linkage_sentences(linkage, words.lang)]
-        blocks.append("\n".join([_kpi_block(shown, words, own), *said]))
+        said = [*say.lines("linkage_test", linkage=linkage), *say.lines("linkage_cause")]
+        blocks.append("\n".join([_kpi_block(shown, words, own), *(f"  {line}" for line in said)]))
     return blocks
 
 

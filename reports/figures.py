@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.kpi_report import KpiReport, linkage_sentences, metric_name
-from reports.kpi_words import group_words, kpi_flag, kpi_name, kpi_note, kpi_variant
+from reports.kpi_report import Hint, KpiReport, metric_name, told_flags
+from reports.kpi_words import group_words, kpi_name, kpi_variant
 from reports.linkage import Linkage
 from reports.metrics import InstrumentSpec, Result
 from reports.segments import SEGMENTS, group_name, group_variant
@@ -45,9 +45,14 @@ class Figures:
 
     name: str
     figures: tuple[Figure, ...]
-    notes: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    """Those that cannot be told yet, each with the reason."""
+    without: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Those that cannot be told yet, by name, each with the flags that say why."""
+    hints: tuple[tuple[str, Hint], ...] = ()
+    """What to do below a target, each with the name of its figure."""
+    flagged: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Flag → the labels of the lines that have it."""
+    linkage: Linkage | None = None
+    """The comparison that the lines are of."""
 
 
 def segment_figures(results: Iterable[Result], words: Words) -> list[Figures]:
@@ -73,7 +78,7 @@ def kpi_figures(report: KpiReport, specs: Mapping[str, InstrumentSpec], words: W
     by_name = {(result.metric, result.variant): result for result in report.results if not result.segment}
     figures = []
     told: set[str] = set()
-    without: dict[str, list[str]] = {}
+    without: dict[str, tuple[str, ...]] = {}
     for key in _KPIS:
         result = by_name.get(key)
         if result is None or result.status == "no_data":
@@ -81,26 +86,26 @@ def kpi_figures(report: KpiReport, specs: Mapping[str, InstrumentSpec], words: W
         about = kpi_variant(*key, words.lang)
         name = kpi_name(key[0], words.lang)
         if result.score is None and result.status != "suppressed":
-            without.setdefault(name, [said for flag in result.flags if (said := kpi_flag(flag, words.lang))])
+            without.setdefault(name, tuple(told_flags([result])))
             continue
         told.add(name)
         series = report.series.get(key, ())
         figures.append(Figure(_with(name, about, words), result, series if len(series) > 1 else ()))
     if not figures:
         return []
-    notes = [hint.sentence(words, metric_name(hint.result.metric, specs, words)) for hint in report.hints]
     flagged: dict[str, list[str]] = {}
     for figure in figures:
-        for flag in figure.result.flags:
-            if said := kpi_flag(flag, words.lang):
-                flagged.setdefault(said, []).append(figure.label)
-    notes += [
-        f"{'、'.join(labels)}：{said}。" if words.lang == "ja" else f"{', '.join(labels)}: {said}."
-        for said, labels in flagged.items()
+        for flag in told_flags([figure.result]):
+            flagged.setdefault(flag, []).append(figure.label)
+    return [
+        Figures(
+            "",
+            tuple(figures),
+            without=tuple((name, why) for name, why in without.items() if name not in told),
+            hints=tuple((metric_name(hint.result.metric, specs, words), hint) for hint in report.hints),
+            flagged=tuple((flag, tuple(labels)) for flag, labels in flagged.items()),
+        )
     ]
-    between = "、" if words.lang == "ja" else "; "
-    untold = [_with(name, between.join(why), words) for name, why in without.items() if name not in told]
-    return [Figures("", tuple(figures), (*notes, kpi_note("census", words.lang)), tuple(untold))]
 
 
 def _with(name: str, about: str, words: Words) -> str:
@@ -126,8 +131,5 @@ def linkage_figures(linkages: Sequence[Linkage], words: Words) -> list[Figures]:
         by = {"nps": "NPS®", "nrs": "NRS", "psy_beh": group_name("psy_beh", words.lang)}[linkage.of.by]
         where = " · ".join(part for part in (by, words.touchpoint(touchpoint) if touchpoint else "") if part)
         name = f"{name}（{where}）" if words.lang == "ja" else f"{name} ({where})"
-        out.append(Figures(name, figures, tuple(linkage_sentences(linkage, words.lang)[:1])))
-    if out:
-        last = out[-1]
-        out[-1] = Figures(last.name, last.figures, (*last.notes, kpi_note("correlation", words.lang)))
+        out.append(Figures(name, figures, linkage=linkage))
     return out

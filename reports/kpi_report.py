@@ -22,13 +22,13 @@ from reports.kpi_lifetime import lifetime_values, may_tell_lifetime
 from reports.kpi_reach import drop_off
 from reports.kpi_support import SATISFACTION
 from reports.kpi_window import KpiSettings, Window
-from reports.kpi_words import HINTS, TARGETS, hint_text, kpi_flag, kpi_name, kpi_note, target_text
+from reports.kpi_words import FLAGS, HINTS, TARGETS, kpi_name
 from reports.kpis import kpis
 from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Linkage, Said, compare_all, given_answers
 from reports.look_back import AnswerWeeks, Cell, PerCell, deed_of, latest_answers, read_events
 from reports.metrics import InstrumentSpec, Result, parse_value, sibling
 from reports.segments import PSY_INSTRUMENTS
-from reports.words import Language, Words
+from reports.words import Words
 from storage.store import Tx
 
 SERIES_WEEKS = 8
@@ -44,18 +44,14 @@ _OLDER_AT_MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A figure on the wrong side of its target, and what to do (`reports.kpi_words.hint_text`)."""
+    """A figure on the wrong side of its target, and what to do: the templates `kpi_hint` and `kpi_advice` say it."""
 
     name: str
     """Under `targets` of koe.yaml."""
     result: Result
     target: float
     hint: str
-
-    def sentence(self, words: Words, name: str) -> str:
-        """What is said of it; `name` is what the metric is called."""
-        target = words.value(self.target, self.result.form)
-        return target_text(words.score(self.result), target, name, words.lang) + hint_text(self.hint, words.lang)
+    """Of `reports.kpi_words.HINTS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,20 +353,9 @@ def metric_name(metric: str, specs: Mapping[str, InstrumentSpec], words: Words) 
     return words.metric(spec) if spec is not None else kpi_name(metric, words.lang) or metric
 
 
-def linkage_sentences(linkage: Linkage, lang: Language) -> list[str]:
-    """What may be said of a comparison: whether the outcome goes with the group; never that one caused the other."""
-    if linkage.test is None:
-        said = kpi_note("untested", lang)
-    else:
-        p = "<0.001" if linkage.test.p < 0.001 else f"{linkage.test.p:.3f}"
-        said = kpi_note("differ" if linkage.test.p < 0.05 else "alike", lang).format(p=p)
-    return [said.replace("p=<", "p<"), kpi_note("correlation", lang)]
-
-
-def flag_sentences(results: Iterable[Result], lang: Language) -> list[str]:
-    """What the flags of these figures mean, each once: "immature: …"."""
-    flags = dict.fromkeys(flag for result in results for flag in result.flags)
-    return [f"{flag}: {kpi_flag(flag, lang)}" for flag in flags if kpi_flag(flag, lang)]
+def told_flags(results: Iterable[Result]) -> list[str]:
+    """The flags of these figures that there is something to say of, each once."""
+    return [flag for flag in dict.fromkeys(flag for result in results for flag in result.flags) if flag in FLAGS]
 
 
 def to_json(report: KpiReport) -> dict[str, Any]:

@@ -66,17 +66,13 @@ HINTS: Mapping[str, str] = {
     "promise_kept_rate": "promises",
     "captive_share": "captive",
 }
-"""Name of a target → the hint that is given on its wrong side; the others have none."""
+"""Name of a target → the hint that is given on its wrong side, by the template `kpi_advice`; the others have none."""
 
 
-def hint_text(hint: str, lang: _Lang) -> str:
-    """The sentence of one of the values of HINTS."""
-    return _HINTS[lang][hint]
-
-
-def target_text(shown: str, target: str, name: str, lang: _Lang) -> str:
-    """What is said before a hint: the figure, as written, against its target."""
-    return _TARGET[lang].format(name=name, shown=shown, target=target)
+FLAGS = frozenset((
+    "immature", "inconsistent", "infinite", "negative", "missing_input", "no_interval", "default_interval", "sibling",
+))  # fmt: skip
+"""The flags of figures; what each means is said by the template `kpi_flag`."""
 
 
 def kpi_name(metric: str, lang: _Lang) -> str:
@@ -88,16 +84,6 @@ def kpi_variant(metric: str, variant: str, lang: _Lang) -> str:
     """What one record of a figure says; "" for one that speaks for itself."""
     words = _VARIANTS[lang]
     return words.get(f"{metric} {variant}") or words.get(variant, "")
-
-
-def kpi_flag(flag: str, lang: _Lang) -> str:
-    """What a flag of a figure means; "" for one that is no figure's."""
-    return _FLAGS[lang].get(flag, "")
-
-
-def kpi_note(note: Literal["census", "correlation", "differ", "alike", "untested"], lang: _Lang) -> str:
-    """A sentence that stands below the figures or below a comparison of groups."""
-    return _NOTES[lang][note]
 
 
 def group_words(segment: str, lang: _Lang) -> str:
@@ -235,44 +221,6 @@ _VARIANTS: Mapping[_Lang, Mapping[str, str]] = {
         "spearman_sat5": "rank correlation of hours and satisfaction (Spearman)",
     },
 }
-_FLAGS: Mapping[_Lang, Mapping[str, str]] = {
-    "ja": {
-        "immature": "まだ期間が終わっていない分があり、今後変わります",
-        "inconsistent": "元の数が互いに合わないため、計算していません",
-        "infinite": "解約がないため、計算できません",
-        "negative": "費用が利益を上回っています",
-        "missing_input": "計算に必要な設定または項目がありません",
-        "no_interval": "リピート間隔がまだわかりません",
-        "default_interval": "間隔の記録が30件に満たないため、設定の値を使っています",
-        "sibling": "ほかの値から差し引きで求められるため、非表示です",
-    },
-    "en": {
-        "immature": "part of it is not over yet and will change",
-        "inconsistent": "the counts contradict each other, so nothing was calculated",
-        "infinite": "nobody cancelled, so it has no value",
-        "negative": "it costs more than it brings",
-        "missing_input": "a setting or a field that it needs is missing",
-        "no_interval": "the usual time between purchases is not known yet",
-        "default_interval": "fewer than 30 gaps were seen: the shop's own figure is used",
-        "sibling": "not shown, because a hidden value could be had by subtraction",
-    },
-}
-_NOTES: Mapping[_Lang, Mapping[str, str]] = {
-    "ja": {
-        "census": "業務の記録による数値の区間は、前後比較の目安です。",
-        "correlation": "回答と行動に関連があるかどうかを示すもので、原因を示すものではありません。",
-        "differ": "グループと関連があります（p={p}）。",
-        "alike": "グループによる差があるとは言えません（p={p}）。",
-        "untested": "人数が足りないため、グループの差は検定していません。",
-    },
-    "en": {
-        "census": "Intervals of figures from business records are a guide for comparing before and after.",
-        "correlation": "This shows whether answers and behaviour go together, not that one caused the other.",
-        "differ": "It goes with the group (p={p}).",
-        "alike": "No difference between the groups can be told (p={p}).",
-        "untested": "There are too few customers to test for a difference between the groups.",
-    },
-}
 _GROUPS: Mapping[_Lang, Mapping[str, str]] = {
     "ja": {
         "promoter": "推奨者",
@@ -297,29 +245,5 @@ _GROUPS: Mapping[_Lang, Mapping[str, str]] = {
         "latent_fan": "like us, have not bought again",
         "price_driven": "buy again without liking us",
         "low_loyalty": "neither",
-    },
-}
-_TARGET: Mapping[_Lang, str] = {
-    "ja": "{name} {shown}（目標 {target}）：",
-    "en": "{name} {shown} (target {target}): ",
-}
-_HINTS: Mapping[_Lang, Mapping[str, str]] = {
-    "ja": {
-        "nps": "サポートの強化や、ロイヤルティプログラムの検討をおすすめします。",
-        "simplify": "手順の簡略化や、FAQの改善をおすすめします。",
-        "ltv": "関連商品・上位商品のご案内や、定期購入のご提案をおすすめします。",
-        "repeat": "初回購入後のフォローや、クーポン・ポイントの検討をおすすめします。",
-        "cohort": "同じ時期のお客さまの体験評価（接点別）をご確認ください。",
-        "promises": "お約束の内容、または対応できる体制の見直しをおすすめします。",
-        "captive": "リピート率をロイヤルティとして読まないようご注意ください。",
-    },
-    "en": {
-        "nps": "consider strengthening support, or a loyalty programme.",
-        "simplify": "consider simplifying the step, or improving the FAQ.",
-        "ltv": "consider offering related or better products, or a subscription.",
-        "repeat": "consider following up after the first purchase, or a coupon or points.",
-        "cohort": "please look at how the customers of that time rated the touchpoints.",
-        "promises": "consider adjusting what is promised, or the capacity to keep it.",
-        "captive": "please do not read the repeat rate as loyalty.",
     },
 }

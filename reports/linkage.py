@@ -23,7 +23,7 @@ from reports.disclosure import side_by_side, told_when_ten_are_new
 from reports.event_tables import EventTables, behaviours
 from reports.kpi_customers import margins
 from reports.kpi_window import sampled
-from reports.metrics import SUPPRESS_BELOW, Result, Span, Stratum, hide_siblings, record, sibling
+from reports.metrics import CHECK_ALPHA, SUPPRESS_BELOW, Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.segments import DAY_MS, LOOK_BACK_MS, PSY_INSTRUMENTS, Given, attitudes, segments
 
@@ -50,6 +50,11 @@ class GroupTest:
     statistic: float
     df: int
     p: float
+
+    @property
+    def differs(self) -> bool:
+        """More than chance makes of it."""
+        return self.p < CHECK_ALPHA
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from reports.chart_labels import why
 from reports.digest import DigestContext, Row
 from reports.drawing import Chart
 from reports.figures import kpi_figures
-from reports.kpi_report import metric_name
-from reports.kpi_words import kpi_flag, kpi_variant
+from reports.kpi_report import metric_name, told_flags
+from reports.kpi_words import kpi_variant
 from reports.metrics import Result, Span
 from reports.page_how import How, Terms
 from reports.page_labels import BLOCK_TITLES, LABELS, WHOLES
@@ -401,7 +401,7 @@ class _Page:
                 number = self._numbers.of(whole_name, result, None)
                 number.short, number.what = name, variant
                 if result.score is None and result.status in ("caution", "ok"):
-                    number.notes = [said for flag in result.flags if (said := kpi_flag(flag, self._lang))]
+                    number.notes = [self._sentences.said("kpi_flag", flag=flag) for flag in told_flags([result])]
                 chart = charts.sparkline(weeks, whole_name, self._lang)
                 number.figures = [] if chart is None else [SimpleNamespace(id=f"k{len(found)}", chart=chart)]
                 if result.window != self._kpi_span():
@@ -424,7 +424,8 @@ class _Page:
         told = {result.metric for _, _, result, _ in self._kpis() if result.status != "no_data"}
         without = dict.fromkeys(result.metric for _, _, result, _ in self._kpis() if result.metric not in told)
         names = [metric_name(metric, self._context.specs, self._words) for metric in without]
-        lines = [note for group in kpi_figures(report, self._context.specs, self._words) for note in group.notes]
+        groups = kpi_figures(report, self._context.specs, self._words)
+        lines = [line for group in groups for line in self._sentences.lines("kpi_notes", group=group)]
         return lines + ([self._say["no_kpis"].format(names=self._say["list"].join(names))] if names else [])
 
     def _blocks(self, texts: Mapping[str, str]) -> list[SimpleNamespace]:

@@ -130,7 +130,8 @@ class _Parts:
 
     def _figures(self, block: str, groups: Sequence[Figures]) -> Iterator[str]:
         for number, group in enumerate(groups):
-            yield self.part("figures", block=block, first=number == 0, group=group)
+            last = number == len(groups) - 1
+            yield self.part("figures", block=block, first=number == 0, last=last, group=group)
 
     def _tests(self) -> Iterator[str]:
         context = self._context

@@ -26,7 +26,8 @@ from reports.free_text import FreeText, FreeTexts, TopicShare
 from reports.instruments import bundled_instruments, specs_of
 from reports.kpi_report import Hint, KpiReport
 from reports.kpi_window import Window
-from reports.linkage import Compared, Linkage
+from reports.kpi_words import FLAGS, HINTS
+from reports.linkage import Compared, GroupTest, Linkage
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, Tally, difference, measure, record, statistics_of
 from reports.nonresponse import Timing
 from reports.portfolio import Portfolio
@@ -105,10 +106,10 @@ def _full(specs: Mapping[str, InstrumentSpec], language: Language, brand: str) -
         kpis=KpiReport(
             window,
             _NOW_MS,
-            (repeat,),
+            (repeat, *_flagged(repeat)),
             {("repeat_rate", "share"): weeks},
-            (_linkage(),),
-            (Hint("repeat_rate", repeat, 40.0, "repeat"),),
+            _linkages(),
+            tuple(Hint("repeat_rate", repeat, 40.0, hint) for hint in dict.fromkeys(HINTS.values())),
             0,
         ),
         reach=Reach(
@@ -320,12 +321,22 @@ def _quality(nps: Row, specs: Mapping[str, InstrumentSpec]) -> Quality:
     )
 
 
-def _linkage() -> Linkage:
+def _flagged(result: Result) -> Iterator[Result]:
+    """Figures that cannot be told yet, for every reason and for none, and figures with flags."""
+    for metric, flags in (("crr", sorted(FLAGS)), ("lapse_rate", ["no_interval"]), ("return_rate", [])):
+        yield replace(result, metric=metric, score=None, flags=tuple(flags))
+    for metric in ("cvr", "churn_rate"):
+        yield replace(result, metric=metric, flags=("immature", "sibling"))
+
+
+def _linkages() -> tuple[Linkage, ...]:
     groups = tuple(
         record("linkage_repeat_rate", "share", share(k, 40), 40, form="share", segment=f"nps={name}", window=_WEEK)
         for name, k in (("promoter", 24), ("passive", 16), ("detractor", 8))
     )
-    return Linkage(Compared("nps", _AT, _WEEK), "repeat_rate", groups, (), None, "few_expected")
+    untested = Linkage(Compared("nps", _AT, _WEEK), "repeat_rate", groups, (), None, "few_expected")
+    tests = (GroupTest("chi2", 15.0, 2, p) for p in (0.0004, 0.21))
+    return (untested, *(replace(untested, test=test, why_no_test="") for test in tests))
 
 
 def _trust(n: int) -> Portfolio:

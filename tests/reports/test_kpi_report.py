@@ -17,7 +17,7 @@ from reports import kpi_words as words
 from reports.answers_render import notes, render_json, render_table
 from reports.answers_report import Measured, measure_file
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_report import KpiReport, hints_of, kpi_report, linkage_sentences, read_kpis, report_of, to_json
+from reports.kpi_report import Hint, KpiReport, hints_of, kpi_report, read_kpis, report_of, to_json
 from reports.kpi_window import KpiSettings, Window
 from reports.kpis import kpis
 from reports.linkage import Compared, GroupTest, Linkage
@@ -25,7 +25,7 @@ from reports.look_back import AnswerWeeks
 from reports.metrics import record
 from reports.procedures import share
 from reports.segments import Deed
-from reports.words import Language, Words
+from reports.words import Language, Words, sentences_in
 from storage.records import Event, Invitation, Session
 from storage.store import Tx, open_store
 
@@ -241,10 +241,11 @@ def test_events_without_a_field_they_need_are_counted_and_named(tmp_path: Path) 
 def test_the_table_says_what_to_do_and_that_its_intervals_are_a_guide(tmp_path: Path, lang: Language) -> None:
     found = measured(tmp_path, year(), answered(), targets={"repeat_rate": 90, "nps": 90, "aov": 1})
     text = render_table(found, SPECS, lang)
-    assert words.hint_text("repeat", lang) in text
-    assert words.hint_text("nps", lang) in text
-    assert words.kpi_note("census", lang) in text
-    assert words.kpi_note("correlation", lang) in text
+    say = sentences_in(lang)
+    assert {hint.hint for hint in found.hints} == {"repeat", "nps"}
+    assert all(say.said("kpi_advice", hint=hint) in text for hint in found.hints)
+    assert say.said("kpi_census") in text
+    assert say.said("linkage_cause") in text
     assert ("円" if lang == "ja" else " yen") in text
 
 
@@ -281,7 +282,7 @@ def test_a_hint_is_given_on_the_wrong_side_of_a_target_only(targets: dict[str, f
 
 def test_a_hint_names_the_figure_and_its_target() -> None:
     (hint,) = hints_of([figure("repeat_rate", 1, 40)], {"repeat_rate": 30})
-    assert hint.sentence(Words("ja"), "リピート率") == (
+    assert sentences_in("ja").said("kpi_hint", hint=hint, name="リピート率") == (
         "リピート率 2.5%（目標 30.0%）：初回購入後のフォローや、クーポン・ポイントの検討をおすすめします。"
     )
 
@@ -296,22 +297,28 @@ def test_money_days_and_counts_are_written_with_their_units() -> None:
 
 def test_groups_are_said_to_go_together_and_never_that_one_caused_the_other() -> None:
     plain = Linkage(Compared("nps"), "repeat_rate", (), (), GroupTest("chi2", 5.8, 2, 0.0538))
-    assert linkage_sentences(plain, "ja")[0] == "グループによる差があるとは言えません（p=0.054）。"
+    ja, en = sentences_in("ja"), sentences_in("en")
+    assert ja.said("linkage_test", linkage=plain) == "グループによる差があるとは言えません（p=0.054）。"
     sure = replace(plain, test=GroupTest("chi2", 50.0, 2, 1e-9))
-    assert linkage_sentences(sure, "ja")[0] == "グループと関連があります（p<0.001）。"
-    assert linkage_sentences(replace(plain, test=None), "en")[0].startswith("There are too few")
+    assert ja.said("linkage_test", linkage=sure) == "グループと関連があります（p<0.001）。"
+    assert en.said("linkage_test", linkage=replace(plain, test=None)).startswith("There are too few")
 
 
 # ------------------------------------------------------------------------------------------------------------ words
 
 
 def test_every_sentence_exists_in_both_languages_and_in_the_houses_tone() -> None:
-    for table in (words._NAMES, words._VARIANTS, words._FLAGS, words._NOTES, words._GROUPS, words._HINTS):
+    for table in (words._NAMES, words._VARIANTS, words._GROUPS):
         assert table["ja"].keys() == table["en"].keys()
-        for sentence in table["ja"].values():
-            assert not set("!！?") & set(sentence)
+        for name in table["ja"].values():
+            assert not set("!！?") & set(name)
     assert set(words.HINTS) - set(words.TARGETS) == {"nps", "ces_effort"}
-    assert set(words.HINTS.values()) == set(words._HINTS["ja"])
+    hints = [Hint(name, figure("repeat_rate", 1, 40), 30, hint) for name, hint in words.HINTS.items()]
+    for lang in ("ja", "en"):
+        say = sentences_in(lang)  # type: ignore[arg-type]
+        said = [say.said("kpi_advice", hint=hint) for hint in hints]
+        said += [say.said("kpi_flag", flag=flag) for flag in words.FLAGS]
+        assert not [sentence for sentence in said if not sentence or set("!！?") & set(sentence)]
 
 
 def test_every_figure_has_a_name_and_every_target_is_a_figure() -> None:
