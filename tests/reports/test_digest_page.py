@@ -292,7 +292,8 @@ def test_the_parts_stand_in_the_order_of_the_digest() -> None:
         "推奨度に関わる体験（ご購入、n=240）", "A/Bテスト", "言葉と話題", "ご不満への対応", "届く範囲",
         "データの質", "補足",
     ]  # fmt: skip
-    assert [heading for heading in headings if heading in order] == order
+    # the sample has an analysis of each kind, some of one touchpoint
+    assert [heading for heading in dict.fromkeys(headings) if heading in order] == order
 
 
 HOWS = {"ja": ("計算式", "件数", "非表示の扱い"), "en": ("Formula", "In and out", "What is hidden")}
