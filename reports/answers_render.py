@@ -11,7 +11,7 @@ from reports.answers_report import Measured
 from reports.benchmarks import Standing
 from reports.drivers import is_touchpoint
 from reports.free_text_lines import free_text_lines
-from reports.indices import own_label, owners, variant_name
+from reports.indices import own_label, variant_name
 from reports.kpi_report import (
     Hint,
     KpiReport,
@@ -131,9 +131,9 @@ def render_table(measured: Measured, specs: Mapping[str, InstrumentSpec], lang: 
         foot.append(say.said("kpi_census"))
     foot += notes(measured, lang)
     if any(result.metric == "nps" for result in measured.results):
-        foot.append(own["nps"])
+        foot.append(say.said("owners_nps"))
     if any(result.metric in measured.batteries for result in measured.results):
-        foot.append(owners(lang))
+        foot.append(say.said("owners_indices"))
     return "\n\n".join([*blocks, "\n".join(foot)]).rstrip() + "\n"
 
 
@@ -305,10 +305,6 @@ _OWN: dict[Language, dict[str, str]] = {
         "incomplete": "必要な項目がない業務イベント：{count}件（集計していません）",
         "anonymous": "customer がないため、すべての回答を数えました。",
         "between": "、",
-        "nps": (
-            "Net Promoter®、NPS®およびNPS関連の顔文字は、Bain & Company, Inc.、NICE Systems, Inc.、Fred Reichheldの"
-            "登録商標です。Net Promoter Score℠、Net Promoter System℠は同社らのサービスマークです。"
-        ),
     },
     "en": {
         "tallied": "n={n}, missing {missing}, invalid {invalid}, earlier answers of the same customer {superseded}",
@@ -336,10 +332,6 @@ _OWN: dict[Language, dict[str, str]] = {
         "incomplete": "Business events without a field that their figure needs, not counted: {count}",
         "anonymous": "No row names a customer: every answer counts.",
         "between": ", ",
-        "nps": (
-            "Net Promoter®, NPS®, and the NPS-related emoticons are registered trademarks, and Net Promoter Score℠ and"
-            " Net Promoter System℠ are service marks, of Bain & Company, Inc., NICE Systems, Inc. and Fred Reichheld."
-        ),
     },
 }
 

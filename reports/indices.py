@@ -357,19 +357,6 @@ def variant_name(metric: str, variant: str, lang: Language) -> str:
     return names.get(variant, variant)
 
 
-def owners(lang: Language) -> str:
-    """Whose the published indices are that ours are modelled on; stands below wherever an index of ours is shown."""
-    return _OWNERS[lang]
-
-
-_OWNERS: dict[Language, str] = {
-    "ja": "Gallup® CE11®、Forrester CX Index™、ACSI®、JCSIは各権利者に帰属します。ここに示す指標は自社算出です。",
-    "en": (
-        "Gallup® CE11®, Forrester CX Index™, ACSI® and JCSI belong to their owners; these scores are our own"
-        " calculations."
-    ),
-}
-
 _LABELS: dict[Language, dict[str, str]] = {
     "ja": {
         "jcsi6": "JCSIの6指標を参考にした自社指標（公式のJCSIの値ではありません）",

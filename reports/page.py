@@ -34,7 +34,18 @@ from reports.page_how import How, Terms
 from reports.page_labels import BLOCK_TITLES, LABELS, WHOLES
 from reports.page_numbers import Number, Numbers
 from reports.render import page_words, sentences_of
-from reports.templating import BOLD_OFF, BOLD_ON, PAGE, SCRIPT, STYLE, Sentences, clean, file_text, html_templates
+from reports.templating import (
+    BOLD_OFF,
+    BOLD_ON,
+    PAGE,
+    SCRIPT,
+    STYLE,
+    Sentences,
+    clean,
+    file_text,
+    html_templates,
+    plain,
+)
 from reports.views import EVERYBODY, Scope, Views
 from reports.words import Language, Words
 
@@ -474,7 +485,7 @@ def _lines(text: str, title: str = "") -> list[Markup]:
     heading, only what it adds, such as dates."""
     lines = [line for line in text.splitlines() if line.strip()]
     if title and lines:
-        first = lines[0].replace(BOLD_ON, "").replace(BOLD_OFF, "")
+        first = plain(lines[0])
         added = first.removeprefix(title)
         if first.startswith(title) and added[:1] in ("", " ", "（"):
             lines[:1] = [added.strip("（） ()")] if added else []

@@ -24,10 +24,10 @@ from reports.digest.history import foremost
 from reports.digest.todo import grown_topics, todo_of
 from reports.figures import Figures, kpi_figures, linkage_figures, segment_figures
 from reports.free_text import FreeTexts
-from reports.indices import own_label, owners, variant_name
+from reports.indices import own_label, variant_name
 from reports.metrics import SPEC_VERSION
 from reports.portfolio import named
-from reports.templating import BOLD_OFF, BOLD_ON, Sentences, printable, text_templates
+from reports.templating import BOLD_OFF, BOLD_ON, Sentences, plain, printable
 from reports.words import Language, Words
 
 SECTION_CHARS = 2900
@@ -42,11 +42,6 @@ FALLBACK_CHARS = 600
 Part = Literal["scores", "customers", "tests", "care"]
 PARTS: tuple[Part, ...] = ("scores", "customers", "tests", "care")
 """The messages of the thread, in order."""
-
-
-def plain_template(template: str, /, **values: object) -> str:
-    """A template rendered as plain text; a name it does not get is an error."""
-    return _plain(text_templates(None).get_template(template).render(**values))
 
 
 def sentences_of(context: DigestContext, own: Path | None) -> Sentences:
@@ -163,17 +158,13 @@ class _Parts:
         return self.part("notes", corrected=foremost(self._context.revisions)[1])
 
     def foot(self) -> str:
-        return self.part("foot", owners=owners(self._context.language))
+        return self.part("foot")
 
 
 def to_mrkdwn(text: str) -> str:
     """Marked text as Slack mrkdwn: `&`, `<` and `>` escaped once, bold marks as asterisks."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return escaped.replace(BOLD_ON, "*").replace(BOLD_OFF, "*")
-
-
-def _plain(text: str) -> str:
-    return text.replace(BOLD_ON, "").replace(BOLD_OFF, "")
 
 
 def _clip(text: str, limit: int) -> str:
@@ -219,7 +210,7 @@ def _packed(pieces: Iterable[str], limit: int) -> list[str]:
 
 def _message(title: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
     """`title` is what a notification shows."""
-    return {"text": to_mrkdwn(_clip(_plain(title), FALLBACK_CHARS)), "blocks": blocks}
+    return {"text": to_mrkdwn(_clip(plain(title), FALLBACK_CHARS)), "blocks": blocks}
 
 
 def render_slack(context: DigestContext, *, templates: Path | None = None) -> dict[str, Any]:
@@ -236,7 +227,7 @@ def render_slack(context: DigestContext, *, templates: Path | None = None) -> di
     blocks: list[dict[str, Any]] = [
         {
             "type": "header",
-            "text": {"type": "plain_text", "text": _clip(_plain(headline), HEADER_CHARS), "emoji": False},
+            "text": {"type": "plain_text", "text": _clip(plain(headline), HEADER_CHARS), "emoji": False},
         },
         _small(title, NOTICE_CHARS),
         *(_section(_within(text, FIRST_CHARS // 3)) for text in said if text),
@@ -308,7 +299,7 @@ def render_text(context: DigestContext, *, templates: Path | None = None) -> str
     for part in PARTS:
         blocks += parts.pieces(part)
     blocks += [parts.notes(), parts.foot()]
-    return _plain("\n\n".join(block for block in blocks if block)) + "\n"
+    return plain("\n\n".join(block for block in blocks if block)) + "\n"
 
 
 def page_words(context: DigestContext, *, templates: Path | None = None) -> dict[str, str]:
@@ -332,7 +323,7 @@ def page_words(context: DigestContext, *, templates: Path | None = None) -> dict
         "notes": parts.notes(),
         "foot": parts.foot(),
     }
-    return {name: _plain(text) if name in ("title", "head", "lead", "foot") else text for name, text in found.items()}
+    return {name: plain(text) if name in ("title", "head", "lead", "foot") else text for name, text in found.items()}
 
 
 def render_voices_text(context: DigestContext, *, templates: Path | None = None) -> str:
@@ -346,7 +337,7 @@ def render_voices_text(context: DigestContext, *, templates: Path | None = None)
         f"{quoted.format(printable(comment.text))}\n{parts.part('chosen', comment=comment)}".rstrip("\n")
         for comment in chosen
     ]
-    return _plain("\n\n".join([parts.part("part", which="voices"), *lines, parts.part("voices")])) + "\n"
+    return plain("\n\n".join([parts.part("part", which="voices"), *lines, parts.part("voices")])) + "\n"
 
 
 # ------------------------------------------------------------------------------------------------------- JSON

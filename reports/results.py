@@ -14,8 +14,8 @@ from flows.definitions import Instrument
 from reports.frames import answers_frame, measure_frame
 from reports.instruments import specs_of
 from reports.metrics import InstrumentSpec, Result, Span
-from reports.render import plain_template
-from reports.words import Words
+from reports.templating import plain
+from reports.words import Words, sentences_in
 from storage.records import Answer
 from storage.store import open_store
 
@@ -65,18 +65,17 @@ def render_results(
 ) -> str:
     """The lines that a person reads: the metric with its window, then a line per occasion with score, n and interval
     as its status allows."""
-    text = plain_template(
-        f"{lang}/results.j2",
+    text = sentences_in(lang).said(
+        "results",
         name=Words(lang).metric(spec),
         window=Words(lang).window(first, end),
         days=(end - first).days,
         results=results,
         spec=spec,
-        w=Words(lang),
         several={(r.stratum.survey_kind, r.stratum.touchpoint) for r in results},
         foot={"indices": False, "shows_nps": spec.id == "nps"},
     )
-    return text.strip()
+    return plain(text)
 
 
 async def make_results(request: ResultsRequest) -> dict[str, object]:

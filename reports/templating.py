@@ -123,6 +123,11 @@ def printable(text: str) -> str:
     )
 
 
+def plain(text: str) -> str:
+    """Text without the marks of bold."""
+    return text.replace(BOLD_ON, "").replace(BOLD_OFF, "")
+
+
 def _is_template(frame: traceback.FrameSummary) -> bool:
     return frame.filename.endswith(".j2")
 

@@ -15,9 +15,11 @@ from test_digest_page import PAYLOADS, read
 
 from reports.digest import Shop
 from reports.page import render_page
+from reports.render import render_text, render_voices_text
 from reports.sample import TZ, samples
 from reports.template_check import TemplateProblem, first_failure, template_problems
-from reports.templating import html_templates, our_names, text_templates
+from reports.templating import Sentences, html_templates, our_names, text_templates
+from reports.words import Words
 
 
 def put(folder: Path, name: str, text: str) -> None:
@@ -46,6 +48,25 @@ def test_a_folder_that_only_changes_words_has_no_problem(tmp_path: Path) -> None
     put(tmp_path, "page/page.css", "body{background:#fff}")
     (tmp_path / "README.txt").write_text("ours", "utf-8")
     assert template_problems(tmp_path) == []
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_every_sentence_of_a_digest_is_a_template_s(language: str, tmp_path: Path) -> None:
+    for name in our_names():
+        if name.startswith(f"{language}/") and not name.endswith("/words.j2"):
+            put(tmp_path, name, "*")
+    for context, views in samples():
+        if context.language == language:
+            voices = render_voices_text(context, templates=tmp_path)
+            for chosen in (chosen for text in context.texts.found for chosen in text.chosen) if context.texts else ():
+                voices = voices.replace(chosen.text, "")
+            assert set(render_text(context, templates=tmp_path) + voices) <= set("*\n「」“”")
+            page = render_page(context, views, tz=TZ, templates=tmp_path)["html"]
+            ours = render_page(context, views, tz=TZ)["html"]
+            say = Sentences(language, d=context, w=Words(context.language, limits=context.limits))
+            for found in context.drivers:
+                title = say.said("drivers_title", analysis=found)
+                assert (title in ours, title in page) == (True, False)
 
 
 def test_each_problem_is_named_with_file_line_and_what_is_unknown(tmp_path: Path) -> None:
