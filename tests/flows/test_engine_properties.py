@@ -36,6 +36,7 @@ from flows.exchange import (
 from flows.flow import Flow, Question
 from flows.source import DefinitionErrors, parse_yaml
 from flows.state import State
+from tests.examples import of_each_hundred
 
 BOTH = {"ja": "問い", "en": "A question"}
 OWN: dict[str, dict[str, Any]] = {
@@ -220,7 +221,7 @@ def as_input(move: object, at_ms: int, index: int) -> Input:
             return Reply(at_ms, move, DATES["ja"], message_id=f"m{index % 4}")  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=of_each_hundred(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(flows(), MOVES, st.sampled_from(["ja", "en"]), st.sampled_from([date(2026, 11, 9), date(2026, 11, 16)]))
 def test_any_inputs_to_any_flow_keep_every_promise(
     flow: Flow, moves: list[tuple[Any, int]], lang: str, week: date
@@ -281,7 +282,7 @@ def check_buttons(choices: tuple[Choice, ...]) -> None:
         assert len(choice.value) <= 60
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=of_each_hundred(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(flows(), st.integers(0, 10))
 def test_a_patient_customer_reaches_the_end_of_any_flow(flow: Flow, pick: int) -> None:
     talk = Talk(flow, sample=pick / 11)
@@ -302,7 +303,7 @@ def test_a_patient_customer_reaches_the_end_of_any_flow(flow: Flow, pick: int) -
     assert set(talk.answers) == set(talk.state.answers)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=of_each_hundred(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(flows())
 def test_a_stored_definition_is_the_same_flow(flow: Flow) -> None:
     again = library().flow_from(flow.definition())
