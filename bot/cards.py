@@ -26,8 +26,9 @@ from bot.staff.card import (
 from bot.voice import Voice
 from flows.cases import RESOLVED
 from flows.texts import item_name
-from reports import trust, trust_words
-from reports.trust_entries import RELEVANT_TYPES, read_entries
+from reports.trust import account as trust
+from reports.trust import words as trust_words
+from reports.trust.entries import RELEVANT_TYPES, read_entries
 from storage.records import Answer, Case, CaseEvent, Job, Session
 from storage.store import Tx
 

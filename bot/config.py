@@ -34,8 +34,8 @@ from bot import files
 from flows.experiments import Experiment
 from flows.survey import Library
 from flows.triggers import Clock, ContactRules, Duration, Hours, Name, Span, TriggerRule
-from reports import trust
-from reports.vocabulary import FreeTextSettings
+from reports.comments.vocabulary import FreeTextSettings
+from reports.trust import account as trust
 
 Lang = Literal["ja", "en"]
 

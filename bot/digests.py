@@ -441,7 +441,7 @@ def period_before(period: str) -> str:
 
 
 def _kpi_settings(shop: Shop) -> dict[str, float | None]:
-    """Section `kpis` as reports.kpis.KpiSettings takes it."""
+    """Section `kpis` as reports.kpi.kpis.KpiSettings takes it."""
     own, interval = shop.kpis, shop.repeat_interval_ms
     return {
         "reply_within_h": own.reply_within_ms / 3_600_000,

@@ -26,6 +26,7 @@ import msgspec
 from bot.clock import Chance, Clock
 from flows.days import local_date, midnight_ms
 from reports import sheets
+from reports.comments.masking import mask
 from reports.export_columns import (
     ANSWERS,
     CASES,
@@ -39,7 +40,6 @@ from reports.export_columns import (
     dictionary_rows,
     event_row,
 )
-from reports.masking import mask
 from reports.sheets import Form, Row
 from storage.failpoints import hit
 from storage.records import Answer, AuditEntry, CaseOrigin, Event

@@ -26,8 +26,8 @@ from flows.source import DefinitionErrors, Plain, Problem, Source
 from flows.source import Path as SourcePath
 from flows.survey import Library
 from flows.triggers import BY_STAFF
-from reports import trust
-from reports.kpi_words import TARGETS
+from reports.kpi.words import TARGETS
+from reports.trust import account as trust
 
 
 class ConfigErrors(Exception):

@@ -17,8 +17,10 @@ from bot.clock import Chance, Clock
 from bot.staff.card import erased_message
 from flows.flow import Flow
 from flows.survey import Library
-from reports import trust, trust_entries, trust_words
 from reports.rounding import signed
+from reports.trust import account as trust
+from reports.trust import entries as trust_entries
+from reports.trust import words as trust_words
 from storage.errors import StoreInUse
 from storage.records import Answer, AuditEntry, Dossier, Invitation, Job
 from storage.store import Tx, open_store

@@ -14,8 +14,8 @@ import structlog
 from bot.cases import Cases
 from bot.outbox import Outbox, Units
 from flows.exchange import OpenCase
-from reports import trust
-from reports.trust_entries import RELEVANT_TYPES, due_ms, longest_wait_ms, read_entries
+from reports.trust import account as trust
+from reports.trust.entries import RELEVANT_TYPES, due_ms, longest_wait_ms, read_entries
 from storage.records import Job, TrustDrop
 from storage.store import Store, Tx
 

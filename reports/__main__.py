@@ -32,6 +32,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.definitions import Instrument
 from reports.benchmarks import Benchmark
+from reports.comments.reading import Readers
+from reports.comments.vocabulary import FreeTextSettings
 from reports.digest import (
     Commented,
     DigestContext,
@@ -49,9 +51,9 @@ from reports.digest import (
 )
 from reports.experiments import Trial
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
-from reports.kpi_window import KpiSettings
+from reports.kpi.window import KpiSettings
 from reports.look_back import keep_weeks
-from reports.reading import Readers
+from reports.page.views import Views, gather_views
 from reports.render import (
     render_json,
     render_slack,
@@ -62,9 +64,7 @@ from reports.render import (
 )
 from reports.results import NotScored, ResultsRequest, make_results
 from reports.templating import place_of
-from reports.trust import Rules
-from reports.views import Views, gather_views
-from reports.vocabulary import FreeTextSettings
+from reports.trust.account import Rules
 from reports.words import Limits
 from storage.errors import StoreError
 from storage.store import Tx, open_store
@@ -302,7 +302,7 @@ def _rendered(context: DigestContext, own: Path | None) -> dict[str, Any]:
 
 def _drawn(context: DigestContext, views: Views, tz: ZoneInfo, own: Path | None) -> dict[str, Any]:
     """The page, and the chart of the first message: loaded only where they are wanted."""
-    from reports.page import digest_chart, render_page
+    from reports.page.page import digest_chart, render_page
 
     return {"page": render_page(context, views, tz=tz, templates=own), "chart": digest_chart(context, views)}
 

@@ -12,7 +12,7 @@ from datetime import timedelta, tzinfo
 from typing import Any
 
 from flows.days import local_date, midnight_ms
-from reports.answers_file import instant_ms
+from reports.answers.file import instant_ms
 from reports.segments import Deed
 from reports.values import amount_of, is_set, yes_or_no
 

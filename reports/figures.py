@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.kpi_report import Hint, KpiReport, metric_name, told_flags
-from reports.kpi_words import group_words, kpi_name, kpi_variant
+from reports.kpi.report import Hint, KpiReport, metric_name, told_flags
+from reports.kpi.words import group_words, kpi_name, kpi_variant
 from reports.linkage import Linkage
 from reports.metrics import InstrumentSpec, Result
 from reports.segments import SEGMENTS, group_name, group_variant

@@ -18,8 +18,8 @@ from reports.digest.care import CLOSED_LOOP_MS
 from reports.digest.reach import BLOCKED_WITHIN_MS
 from reports.digest.response import RESPONSE_MS
 from reports.event_tables import LOOK_BACK_DAYS
-from reports.kpi_customers import RETURN_HORIZON_MS
-from reports.kpi_reach import DWELL_AT_MOST_S
+from reports.kpi.customers import RETURN_HORIZON_MS
+from reports.kpi.reach import DWELL_AT_MOST_S
 from reports.linkage import FOLLOW_UP_DAYS
 from reports.procedures import FAMILY_Q
 

@@ -21,8 +21,8 @@ from flows.days import local_date
 from reports import procedures
 from reports.disclosure import side_by_side, told_when_ten_are_new
 from reports.event_tables import EventTables, behaviours
-from reports.kpi_customers import margins
-from reports.kpi_window import sampled
+from reports.kpi.customers import margins
+from reports.kpi.window import sampled
 from reports.metrics import CHECK_ALPHA, SUPPRESS_BELOW, Result, Span, Stratum, hide_siblings, record, sibling
 from reports.procedures import Estimate
 from reports.segments import DAY_MS, LOOK_BACK_MS, PSY_INSTRUMENTS, Given, attitudes, segments

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from flows.days import local_date, midnight_ms
 from reports.columns import Arrays, Codes, packed, placed, texts_as_column, texts_of, unpacked
-from reports.comments import said_in
+from reports.comments.gathered import said_in
 from reports.event_rows import EVENT_TYPES
 from reports.event_tables import RawEvents
 from reports.procedures import Ints

@@ -17,17 +17,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from reports import kpi_report
-from reports.chosen_comments import Chosen
+from reports.comments.chosen import Chosen
+from reports.comments.free_text import FreeTexts
 from reports.digest import Comparison, DigestContext, IndexRow, Row
 from reports.digest.history import foremost
 from reports.digest.todo import grown_topics, todo_of
 from reports.figures import Figures, kpi_figures, linkage_figures, segment_figures
-from reports.free_text import FreeTexts
 from reports.indices import own_label, variant_name
+from reports.kpi import report as kpi_report
 from reports.metrics import SPEC_VERSION
-from reports.portfolio import named
 from reports.templating import BOLD_OFF, BOLD_ON, Sentences, plain, printable
+from reports.trust.portfolio import named
 from reports.words import Language, Words
 
 SECTION_CHARS = 2900

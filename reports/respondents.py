@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flows.flow import WAVE_MS
-from reports.answers_file import Row
+from reports.answers.file import Row
 from reports.indices import Index, Raw, battery_results, indices_of
 from reports.metrics import InstrumentSpec, Result, Span, Stratum
 from reports.values import Parsed

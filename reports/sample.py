@@ -10,9 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reports.benchmarks import Benchmark, Standing
-from reports.careless import Careless, Without
-from reports.chosen_comments import Chosen
-from reports.compared_words import DistinctiveWord, FreshWord, GrownTopic
+from reports.checks.careless import Careless, Without
+from reports.checks.nonresponse import Timing
+from reports.checks.quality import Quality
+from reports.checks.scale_use import Consistency
+from reports.comments.chosen import Chosen
+from reports.comments.compared import DistinctiveWord, FreshWord, GrownTopic
+from reports.comments.free_text import FreeText, FreeTexts, TopicShare
+from reports.comments.vocabulary import Topic
 from reports.digest import Comparison, DigestContext, IndexLine, IndexRow, LineMessages, Row
 from reports.digest.care import Care
 from reports.digest.context import Missing
@@ -20,23 +25,18 @@ from reports.digest.history import Revision
 from reports.digest.mix import Mix
 from reports.digest.reach import Reach
 from reports.digest.response import Counts, Response, rate
-from reports.drivers import Driver, DriverAnalysis, WhyNot
+from reports.drivers.analysis import Driver, DriverAnalysis, WhyNot
 from reports.experiments import ArmPlan, ArmResult, Contrast, ExperimentReport, Trial
-from reports.free_text import FreeText, FreeTexts, TopicShare
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_report import Hint, KpiReport
-from reports.kpi_window import Window
-from reports.kpi_words import FLAGS, HINTS
+from reports.kpi.report import Hint, KpiReport
+from reports.kpi.window import Window
+from reports.kpi.words import FLAGS, HINTS
 from reports.linkage import Compared, GroupTest, Linkage
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, Tally, difference, measure, record, statistics_of
-from reports.nonresponse import Timing
-from reports.portfolio import Portfolio
+from reports.page.views import EVERYBODY, HeatRow, Point, Scope, Trend, View, Views
 from reports.procedures import Difference, Estimate, mean, share
-from reports.quality import Quality
-from reports.scale_use import Consistency
-from reports.trust import BEHAVIOURS
-from reports.views import EVERYBODY, HeatRow, Point, Scope, Trend, View, Views
-from reports.vocabulary import Topic
+from reports.trust.account import BEHAVIOURS
+from reports.trust.portfolio import Portfolio
 from reports.words import Language, Limits
 
 TZ = ZoneInfo("Asia/Tokyo")

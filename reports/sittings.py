@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from reports.answers_file import Row
+from reports.answers.file import Row
 from reports.metrics import InstrumentSpec, parse_value
 from reports.values import Parsed
 from storage.records import Answer

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 
-from reports.page import render_page
+from reports.page.page import render_page
 from reports.render import render_slack, render_text, render_thread, render_voices, render_voices_text
 from reports.sample import TZ, samples
 from reports.templating import (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flows.definitions import Instrument
     from flows.source import Problem
     from flows.triggers import TriggerRule
-    from reports.kpi_window import KpiSettings
+    from reports.kpi.window import KpiSettings
     from reports.metrics import Unit
     from reports.segments import Deed
 
@@ -215,12 +215,12 @@ def metrics(
     from zoneinfo import ZoneInfo
 
     from bot.clock import SystemClock
-    from reports.answers_file import AnswersFileError
-    from reports.answers_render import notes, render_json, render_table
-    from reports.answers_report import measure_file
+    from reports.answers.file import AnswersFileError
+    from reports.answers.render import notes, render_json, render_table
+    from reports.answers.report import measure_file
     from reports.benchmarks import Benchmark
+    from reports.comments.reading import Readers
     from reports.instruments import specs_of
-    from reports.reading import Readers
 
     if format not in ("table", "json"):
         raise fail(f"--format is {format!r}: table and json work.", EXIT_CONFIG)
@@ -273,7 +273,7 @@ def metrics(
 
 def _kpi_settings(shop: Shop) -> KpiSettings:
     """What only the shop knows, in the units of the figures."""
-    from reports.kpi_window import KpiSettings
+    from reports.kpi.window import KpiSettings
 
     own, interval = shop.kpis, shop.repeat_interval_ms
     return KpiSettings(

@@ -89,7 +89,7 @@ def import_answers(
 async def _import_answers(config: Config, file: Path) -> int:
     from bot.clock import SystemClock
     from bot.events.answers import import_answers
-    from reports.answers_file import AnswersFileError
+    from reports.answers.file import AnswersFileError
     from storage.store import open_store
 
     clock = SystemClock()

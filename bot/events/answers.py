@@ -22,7 +22,7 @@ from msgspec import structs
 from bot.clock import Clock
 from flows.definitions import Instrument
 from flows.survey import Library
-from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
+from reports.answers.file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms, named
 from reports.values import Parsed, parse_multi, parse_scale, parse_text, parse_yes_no
 from storage.records import Answer
 from storage.store import Store, Tx

@@ -14,7 +14,7 @@ import msgspec
 
 from bot.outbox import Outbox
 from bot.referrals import note_referral
-from reports.answers_file import ms_of
+from reports.answers.file import ms_of
 from storage.records import Address, Customer, Event
 from storage.store import Tx
 

@@ -14,7 +14,7 @@ from reports import procedures
 from reports.digest.response import rate
 from reports.digest.weeks import WeekRange
 from reports.disclosure import mondays_known, told_again
-from reports.kpi_window import sampled
+from reports.kpi.window import sampled
 from reports.metrics import SUPPRESS_BELOW, Result, Span, record, sibling
 from storage.records import Case
 from storage.store import Tx

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from reports.careless import Without
+from reports.checks.careless import Without
+from reports.checks.nonresponse import Timing
+from reports.checks.quality import Quality, QualityReading, check_quality, place_of, read_quality
+from reports.checks.scale_use import SATISFACTION, Shape, Spoken
 from reports.digest.counting import Group, Source
 from reports.digest.telling import Telling
 from reports.digest.weeks import WeekRange
 from reports.disclosure import Place
 from reports.event_tables import EventTables
 from reports.metrics import SUPPRESS_BELOW, InstrumentSpec, Stratum, Tally, measure, parse_value, sibling
-from reports.nonresponse import Timing
-from reports.quality import Quality, QualityReading, check_quality, place_of, read_quality
-from reports.scale_use import SATISFACTION, Shape, Spoken
 from storage.records import DelayCount
 from storage.store import Tx
 

@@ -9,15 +9,15 @@ from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from flows.days import local_date
-from reports.comments import Comment, Weeks, gather_comments
+from reports.comments.free_text import FreeTexts, analyse_comments
+from reports.comments.gathered import Comment, Weeks, gather_comments
+from reports.comments.reading import Readers
 from reports.digest.rated_comments import Wrote, groups_told
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.telling import TellingOfComments, weeks_of_comments, windows_of_comments
 from reports.digest.weeks import Period
-from reports.free_text import FreeTexts, analyse_comments
 from reports.look_back import written_weeks
 from reports.metrics import Stratum
-from reports.reading import Readers
 from storage.store import Tx
 
 

@@ -8,6 +8,8 @@ from datetime import date
 from typing import Literal
 
 from reports.benchmarks import Standing
+from reports.checks.quality import Quality
+from reports.comments.free_text import FreeTexts
 from reports.digest.care import Care
 from reports.digest.history import Pause, Revision
 from reports.digest.mix import Mix
@@ -15,13 +17,11 @@ from reports.digest.reach import Reach
 from reports.digest.response import Response
 from reports.digest.scores import IndexRow, Mode, Row
 from reports.digest.weeks import Every
-from reports.drivers import DriverAnalysis
+from reports.drivers.analysis import DriverAnalysis
 from reports.experiments import ExperimentReport
-from reports.free_text import FreeTexts
-from reports.kpi_report import KpiReport
+from reports.kpi.report import KpiReport
 from reports.metrics import InstrumentSpec, Result
-from reports.portfolio import Portfolio
-from reports.quality import Quality
+from reports.trust.portfolio import Portfolio
 from reports.words import Language, Limits
 
 Block = Literal["segments", "trust", "kpis", "linkage", "drivers", "experiments", "topics", "line"]

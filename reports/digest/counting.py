@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from flows.flow import WAVE_MS
-from reports.answers_file import Row as Given
+from reports.answers.file import Row as Given
 from reports.columns import Codes
 from reports.digest.shop import DigestRule
 from reports.digest.telling import Telling

@@ -11,7 +11,7 @@ from flows.days import midnight_ms
 from reports.digest.shop import DigestRule, Shop
 from reports.digest.telling import Telling
 from reports.digest.weeks import Period
-from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
+from reports.drivers.analysis import DriverAnalysis, analyse, beside_scores, driver_sittings
 from reports.metrics import SUPPRESS_BELOW, InstrumentSpec, Span
 from reports.sittings import Sitting
 from storage.store import Tx

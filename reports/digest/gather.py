@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from flows.days import midnight_ms
 from reports.benchmarks import standings
+from reports.checks.quality import Quality
+from reports.comments.free_text import FreeTexts, beside
 from reports.digest.arms import beside_everybody
 from reports.digest.care import care_of
 from reports.digest.checks import read_checks
@@ -37,17 +39,15 @@ from reports.digest.telling import Telling, weeks_of_comments
 from reports.digest.weeks import REMEMBERED_WEEKS, ROLLING_WEEKS, Period, WeekRange, parse_period, remembered
 from reports.event_tables import EventTables
 from reports.experiments import ExperimentReport, Trial, reports_of
-from reports.free_text import FreeTexts, beside
-from reports.kpi_report import SERIES_WEEKS, KpiReading, kpi_report, read_kpis
+from reports.kpi.report import SERIES_WEEKS, KpiReading, kpi_report, read_kpis
 from reports.linkage import KEPT_MS
 from reports.metrics import (
     CAUTION_BELOW,
     InstrumentSpec,
 )
-from reports.portfolio import Portfolio, gather_portfolio
-from reports.quality import Quality
 from reports.segments import LOOK_BACK_MS
-from reports.trust import Rules
+from reports.trust.account import Rules
+from reports.trust.portfolio import Portfolio, gather_portfolio
 from reports.words import Words
 from storage.store import Tx
 from storage.verbs.weeks import Subject

@@ -18,7 +18,7 @@ from flows.days import local_date
 from reports.digest.telling import may_tell_year
 from reports.digest.weeks import WeekRange
 from reports.event_tables import EventTables, behaviours, local_days
-from reports.kpi_report import Answered, Valid
+from reports.kpi.report import Answered, Valid
 from reports.look_back import AnswerWeeks, Asked, Latest, PerCell, latest_answers
 from reports.metrics import InstrumentSpec, Result, Span, Stratum, sibling
 from reports.procedures import Ints

@@ -10,7 +10,7 @@ from reports.benchmarks import Benchmark
 from reports.digest.reach import LineMessages
 from reports.digest.weeks import Every
 from reports.instruments import bundled_blocks
-from reports.kpi_window import KpiSettings
+from reports.kpi.window import KpiSettings
 from reports.words import Language, Limits
 
 

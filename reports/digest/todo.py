@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from reports.compared_words import GrownTopic
+from reports.comments.compared import GrownTopic
 from reports.digest.context import DigestContext
-from reports.kpi_report import Hint
+from reports.kpi.report import Hint
 from reports.metrics import Result, Span
 
 AT_MOST = 3

@@ -14,7 +14,7 @@ from bot.loading import ConfigErrors, load, read_settings, read_shop
 from bot.schemas import schemas
 from flows.source import Problem
 from flows.triggers import History
-from reports import trust
+from reports.trust import account as trust
 from storage.records import Contacts
 
 ROOT = Path(__file__).parents[2]

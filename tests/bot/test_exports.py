@@ -27,7 +27,7 @@ from bot.events.answers import import_answers
 from bot.events.files import Row, import_events, read_rows
 from bot.exports import CannotExport, Exported, Wanted, export
 from flows.builtin import builtin_library
-from reports.answers_report import measure_file
+from reports.answers.report import measure_file
 from reports.export_columns import ANSWERS, CASES, EVENTS, REPLACED
 from reports.instruments import bundled_instruments, specs_of
 from reports.sheets import Form, unguard

@@ -16,7 +16,7 @@ from bot.events.answers import Imported, import_answers
 from bot.standins.demo import DAY_MS, PRESENT, open_world
 from flows.builtin import builtin_library
 from reports.__main__ import make_digest, read_request
-from reports.answers_file import AnswersFileError
+from reports.answers.file import AnswersFileError
 from storage.records import Answer, Customer, RollupCell
 from storage.store import Store, open_store
 from tests.nursery import run

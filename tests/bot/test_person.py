@@ -24,8 +24,8 @@ from bot.outbox import Outbox  # noqa: E402
 from flows.builtin import builtin_library  # noqa: E402
 from flows.engine import new_state, step  # noqa: E402
 from flows.exchange import Begin  # noqa: E402
-from reports import trust_words  # noqa: E402
 from reports.look_back import keep_weeks  # noqa: E402
+from reports.trust import words as trust_words  # noqa: E402
 from storage.records import Batch, RollupCell, TrustDrop  # noqa: E402
 from storage.store import Store, Tx, open_store  # noqa: E402
 from tests.nursery import Done, run  # noqa: E402

@@ -47,12 +47,13 @@ from bot.standins.blocks import validate_message, validate_view
 from flows.builtin import builtin_library
 from flows.exchange import Ask, Choice, Record, Say
 from flows.transcript import render_transcript
-from reports import answers_render, sheets
-from reports.answers_report import Measured, measure_file
+from reports import sheets
+from reports.answers import render as answers_render
+from reports.answers.report import Measured, measure_file
 from reports.export_columns import Heading
 from reports.instruments import specs_of
 from reports.metrics import InstrumentSpec, Span, measure, tally
-from reports.page import digest_chart, render_page
+from reports.page.page import digest_chart, render_page
 from reports.render import (
     render_json,
     render_slack,
@@ -425,11 +426,11 @@ SINKS: dict[str, Callable[[str, Path], None]] = {
     "reports.render.render_text": _digest_text,
     "reports.render.render_voices_text": _voices_text,
     "reports.render.render_json": _digest_json,
-    "reports.page.render_page": _page,
-    "reports.page.digest_chart": _chart,
+    "reports.page.page.render_page": _page,
+    "reports.page.page.digest_chart": _chart,
     "reports.results.render_results": _results,
-    "reports.answers_render.render_table": _file,
-    "reports.answers_render.render_json": _file,
+    "reports.answers.render.render_table": _file,
+    "reports.answers.render.render_json": _file,
     "reports.sheets.csv_line": _csv,
     "reports.sheets.write_xlsx": _xlsx,
     "reports.sheets.write_parquet": _parquet,

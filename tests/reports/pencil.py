@@ -21,7 +21,7 @@ from reports.digest import DigestContext, DigestRule, Shop, gather, week_name
 from reports.digest.weeks import month_ending_by
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
-from reports.views import Views, gather_views
+from reports.page.views import Views, gather_views
 from storage.records import Answer
 from storage.store import Tx, open_store
 

@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
+from reports.comments.reading import Readers
 from reports.digest import DigestContext, DigestRule, Shop, gather, parse_period, with_texts
 from reports.digest.comments import gather_commented
 from reports.experiments import Trial
 from reports.instruments import bundled_instruments, specs_of
-from reports.reading import Readers
 from reports.render import render_slack, render_thread, render_voices
 from storage.records import Address, Answer, Case, Customer, Digest, Event, Invitation, Job, Session
 from storage.store import Tx, open_store

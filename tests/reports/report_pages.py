@@ -10,8 +10,8 @@ from report_history import NOW_MS, SHOP, TOKYO, WEEK, WEEKLY, History, weeks_ago
 
 from reports.digest import DigestContext, DigestRule, Shop, gather
 from reports.instruments import bundled_instruments, specs_of
-from reports.page import render_page
-from reports.views import Views, gather_views
+from reports.page.page import render_page
+from reports.page.views import Views, gather_views
 from storage.store import Tx, open_store
 
 STORES = {"渋谷店": 4, "オンライン": 8, "新宿店": 3, "梅田店": 0.6}

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from reports.event_tables import EventTables, event_tables
-from reports.kpi_window import Window
+from reports.kpi.window import Window
 from reports.metrics import Result
 from reports.segments import DAY_MS, Deed
 

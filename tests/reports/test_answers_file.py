@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from reports.answers_file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms
-from reports.answers_render import render_json, render_table
-from reports.answers_report import Measured, measure_file
+from reports.answers.file import AnswersFile, AnswersFileError, BadRow, Row, instant_ms
+from reports.answers.render import render_json, render_table
+from reports.answers.report import Measured, measure_file
 from reports.frames import frame_of, measure_frame
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span

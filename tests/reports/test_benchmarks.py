@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from bot.cli import app
 from bot.config import Settings
-from reports.answers_render import render_json, render_table
-from reports.answers_report import measure_file
+from reports.answers.render import render_json, render_table
+from reports.answers.report import measure_file
 from reports.benchmarks import Benchmark, Standing, is_stale, standings
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, Tally, measure

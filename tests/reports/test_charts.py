@@ -15,14 +15,17 @@ from PIL import Image
 from report_pages import busy_shop, views_of
 
 from bot.standins.blocks import validate_message
-from reports import chart_labels, charts, drawing, page, page_labels
-from reports.drawing import DARK, LIGHT, Chart
-from reports.drivers import Driver, DriverAnalysis
+from reports.charts import charts, drawing
+from reports.charts import labels as chart_labels
+from reports.charts.drawing import DARK, LIGHT, Chart
+from reports.drivers.analysis import Driver, DriverAnalysis
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, measure, record, tally
-from reports.page import CHART_AT
+from reports.page import labels as page_labels
+from reports.page import page
+from reports.page.page import CHART_AT
+from reports.page.views import EVERYBODY, HeatRow, Point, Trend
 from reports.procedures import share
-from reports.views import EVERYBODY, HeatRow, Point, Trend
 from reports.words import Language
 
 NPS = specs_of(bundled_instruments())["nps"]

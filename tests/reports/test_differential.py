@@ -17,8 +17,9 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from statsmodels.tools import add_constant
 
-from reports import kpi_support, linkage, procedures
-from reports.decomposition import lmg, rank_correlations
+from reports import linkage, procedures
+from reports.drivers.decomposition import lmg, rank_correlations
+from reports.kpi import support as kpi_support
 from tests.examples import of_each_hundred
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}

@@ -20,11 +20,11 @@ from test_digest import SCENES, scene
 
 from reports.digest import DigestRule, Shop
 from reports.metrics import Span
-from reports.page import digest_chart, render_page
-from reports.page_how import How
+from reports.page.how import How
+from reports.page.page import digest_chart, render_page
+from reports.page.views import EVERYBODY, Scope
 from reports.render import render_json
 from reports.sample import TZ, samples
-from reports.views import EVERYBODY, Scope
 from reports.words import Words
 from storage.records import Answer
 

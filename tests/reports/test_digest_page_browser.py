@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from bot.reports import HEADERS
 from bot.standins import serve
-from reports.drivers import Driver, DriverAnalysis
+from reports.drivers.analysis import Driver, DriverAnalysis
 from reports.metrics import Span, Stratum
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""

@@ -28,16 +28,16 @@ from report_history import (
 
 from bot.standins.blocks import validate_message
 from flows.days import midnight_ms
-from reports.chosen_comments import Chosen
-from reports.compared_words import GrownTopic
+from reports.comments.chosen import Chosen
+from reports.comments.compared import GrownTopic
+from reports.comments.free_text import FreeText, FreeTexts
+from reports.comments.vocabulary import Topic
 from reports.digest import DigestRule, LineMessages, last_complete_period, parse_period, week_name, with_texts
 from reports.digest.response import rate
 from reports.digest.todo import todo_of
-from reports.free_text import FreeText, FreeTexts
 from reports.metrics import Span, Stratum
 from reports.render import render_json, render_slack, render_text, render_thread, render_voices, render_voices_text
 from reports.sample import samples
-from reports.vocabulary import Topic
 from reports.words import Language
 from storage.records import Address, Digest, Event
 from storage.store import open_store

@@ -23,15 +23,16 @@ from report_history import slack_messages
 from report_pages import page_in
 from test_small_cells import drawn_shop, shop_on_trial
 
-from reports import chart_labels, charts
+from reports.charts import charts
+from reports.charts import labels as chart_labels
+from reports.charts.drawing import Chart
 from reports.digest import DigestContext
-from reports.drawing import Chart
 from reports.metrics import Result
-from reports.page import digest_chart
+from reports.page.page import digest_chart
+from reports.page.views import EVERYBODY, Point, Views
 from reports.render import render_json, render_text
 from reports.rounding import rounded
 from reports.sample import samples
-from reports.views import EVERYBODY, Point, Views
 from reports.words import Language
 
 Model = tuple[DigestContext, Views]

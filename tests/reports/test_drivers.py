@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_history import DAY_MS, NOW_MS, monday_ms
 
-from reports.answers_render import render_json, render_table
-from reports.answers_report import measure_file
-from reports.decomposition import explained, lmg, share_intervals
-from reports.drivers import DriverAnalysis, analyse, beside_scores, driver_sittings
+from reports.answers.render import render_json, render_table
+from reports.answers.report import measure_file
+from reports.drivers.analysis import DriverAnalysis, analyse, beside_scores, driver_sittings
+from reports.drivers.decomposition import explained, lmg, share_intervals
 from reports.instruments import bundled_blocks, bundled_instruments, specs_of
 from reports.metrics import Span
 from reports.procedures import resamples

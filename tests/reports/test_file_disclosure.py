@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from reports.answers_render import render_json, render_table
-from reports.answers_report import Measured, measure_file
-from reports.file_disclosure import told
+from reports.answers.disclosure import told
+from reports.answers.render import render_json, render_table
+from reports.answers.report import Measured, measure_file
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Result, Span, Stratum, measure, tally
 from reports.segments import DAY_MS, Deed, nps_nrs_results

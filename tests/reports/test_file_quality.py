@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from reports.answers_render import render_json, render_table
-from reports.answers_report import Measured, measure_file
+from reports.answers.render import render_json, render_table
+from reports.answers.report import Measured, measure_file
 from reports.instruments import bundled_instruments, specs_of
 
 SPECS = specs_of(bundled_instruments())

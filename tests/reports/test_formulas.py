@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from reports.formulas import figure_formula, formulas
-from reports.kpi_customers import RETURN_HORIZON_MS
-from reports.kpi_words import TARGETS, kpi_name, kpi_variant
-from reports.page import render_page
+from reports.kpi.customers import RETURN_HORIZON_MS
+from reports.kpi.words import TARGETS, kpi_name, kpi_variant
+from reports.page.page import render_page
 from reports.render import page_words
 from reports.sample import TZ, samples
 

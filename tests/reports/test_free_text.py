@@ -14,23 +14,23 @@ from pencil import worked_out
 from report_history import NOW_MS, SHOP, TOKYO, WEEK, History, weeks_ago
 
 from reports.__main__ import Request, make_digest
-from reports.answers_render import render_json, render_table
-from reports.answers_report import Measured, measure_file
-from reports.chosen_comments import choose
-from reports.comments import Comment, Gathered
-from reports.compared_words import distinctive_words, log_odds
-from reports.digest import DigestRule, WeekRange, gather_commented, parse_period, week_name
-from reports.digest.weeks import Period, month_ending_by
-from reports.free_text import (
+from reports.answers.render import render_json, render_table
+from reports.answers.report import Measured, measure_file
+from reports.comments.chosen import choose
+from reports.comments.compared import distinctive_words, log_odds
+from reports.comments.free_text import (
     FreeText,
     FreeTexts,
     analyse_comments,
 )
-from reports.free_text_lines import free_text_lines
+from reports.comments.gathered import Comment, Gathered
+from reports.comments.lines import free_text_lines
+from reports.comments.reading import Readers, Reading
+from reports.comments.vocabulary import FreeTextSettings, language_of
+from reports.digest import DigestRule, WeekRange, gather_commented, parse_period, week_name
+from reports.digest.weeks import Period, month_ending_by
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span
-from reports.reading import Readers, Reading
-from reports.vocabulary import FreeTextSettings, language_of
 from reports.words import Words, sentences_in
 from storage.store import Store, open_store
 from tests.nursery import run

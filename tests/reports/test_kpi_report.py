@@ -13,13 +13,13 @@ from report_history import DAY_MS, MONDAY, NOW_MS, TOKYO, History, monday_ms, we
 from shop_events import bought, happened, one, tables, window
 
 from flows.state import State
-from reports import kpi_words as words
-from reports.answers_render import notes, render_json, render_table
-from reports.answers_report import Measured, measure_file
+from reports.answers.render import notes, render_json, render_table
+from reports.answers.report import Measured, measure_file
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_report import Hint, KpiReport, hints_of, kpi_report, read_kpis, report_of, to_json
-from reports.kpi_window import KpiSettings, Window
-from reports.kpis import kpis
+from reports.kpi import words as words
+from reports.kpi.kpis import kpis
+from reports.kpi.report import Hint, KpiReport, hints_of, kpi_report, read_kpis, report_of, to_json
+from reports.kpi.window import KpiSettings, Window
 from reports.linkage import Compared, GroupTest, Linkage
 from reports.look_back import AnswerWeeks
 from reports.metrics import record

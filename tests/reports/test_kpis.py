@@ -14,7 +14,7 @@ from scipy import stats
 from shop_events import MAY, NEAR, TOKYO, at, bought, happened, one, scored, tables, window
 
 from reports.event_rows import COLUMNS, SEVERAL, deadline_ms
-from reports.kpi_customers import (
+from reports.kpi.customers import (
     REST,
     churn_rate,
     conversion,
@@ -29,11 +29,11 @@ from reports.kpi_customers import (
     return_rate,
     spending,
 )
-from reports.kpi_lifetime import lifetime_values, ltv_churn, ltv_net_split, ltv_net_total, ltv_simple
-from reports.kpi_reach import card_rate, click_through, page_dwell, posts, referrals, survey_rates
-from reports.kpi_support import BANDS, first_response, promises_kept, resolution, satisfaction_by_hours, self_resolution
-from reports.kpi_window import KpiSettings, sampled
-from reports.kpis import kpis
+from reports.kpi.kpis import kpis
+from reports.kpi.lifetime import lifetime_values, ltv_churn, ltv_net_split, ltv_net_total, ltv_simple
+from reports.kpi.reach import card_rate, click_through, page_dwell, posts, referrals, survey_rates
+from reports.kpi.support import BANDS, first_response, promises_kept, resolution, satisfaction_by_hours, self_resolution
+from reports.kpi.window import KpiSettings, sampled
 from reports.linkage import Said, given_answers
 from reports.metrics import hide_siblings, record
 from reports.procedures import share

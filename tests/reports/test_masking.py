@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.masking import PLACEHOLDER, mask
+from reports.comments.masking import PLACEHOLDER, mask
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from report_history import DAY_MS, NOW_MS, SHOP, TOKYO, WEEK, WEEKLY, History, monday_ms
 
-from reports.answers_report import measure_file
+from reports.answers.report import measure_file
 from reports.digest import DigestContext, gather
 from reports.instruments import bundled_instruments, specs_of
-from reports.kpi_window import KpiSettings
+from reports.kpi.window import KpiSettings
 from reports.metrics import is_off_interval
 from reports.render import render_text
 from reports.segments import Deed

@@ -14,7 +14,7 @@ from report_pages import page_in, views_of
 from test_digest_page import PAYLOADS, read
 
 from reports.digest import Shop
-from reports.page import render_page
+from reports.page.page import render_page
 from reports.render import render_text, render_voices_text
 from reports.sample import TZ, samples
 from reports.template_check import TemplateProblem, first_failure, template_problems

@@ -12,9 +12,9 @@ import pytest
 
 from reports import procedures
 from reports.metrics import Span
-from reports.portfolio import Account, Portfolio, gather_portfolio, named, portfolio_of
-from reports.trust import DAY_MS, Entry, ledger
-from reports.trust_words import notice
+from reports.trust.account import DAY_MS, Entry, ledger
+from reports.trust.portfolio import Account, Portfolio, gather_portfolio, named, portfolio_of
+from reports.trust.words import notice
 from reports.words import Language, sentences_in
 from storage.records import Customer, Event
 from storage.store import Tx, open_store

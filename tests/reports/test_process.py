@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from report_history import NOW_MS, History, digest_of
 
-from reports import trust
 from reports.__main__ import RequestError, read_request
+from reports.comments.free_text import FreeTexts
 from reports.digest import with_texts
-from reports.free_text import FreeTexts
 from reports.instruments import bundled_instruments
 from reports.render import render_json, render_slack, render_text, render_thread
+from reports.trust import account as trust
 from tests import nursery
 from tests.nursery import Done
 

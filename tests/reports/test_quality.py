@@ -15,13 +15,13 @@ from msgspec import structs
 from report_history import DAY_MS, HOUR_MS, SHOP, WEEKLY, History, digest_of, monday_ms, weeks_ago
 from scipy import stats
 
-from reports.careless import acquiescence, is_straightline, people_of, score_without
+from reports.checks.careless import acquiescence, is_straightline, people_of, score_without
+from reports.checks.nonresponse import Profile, early_and_late, nonresponse, profiles_of, standardised_difference
+from reports.checks.scale_use import channel_consistency, places_of, shapes
 from reports.event_tables import event_tables
 from reports.instruments import bundled_instruments, specs_of
 from reports.metrics import Span, Stratum, Tally, measure
-from reports.nonresponse import Profile, early_and_late, nonresponse, profiles_of, standardised_difference
 from reports.render import render_json, render_text, render_thread
-from reports.scale_use import channel_consistency, places_of, shapes
 from reports.segments import Deed
 from reports.sittings import Reply, Sitting, Words
 from storage.records import Event, Invited, RollupCell

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reports.comments.masking import mask
+from reports.comments.reading import Readers, Reading
+from reports.comments.vocabulary import FreeTextSettings, language_of
 from reports.instruments import bundled_instruments
-from reports.masking import mask
-from reports.reading import Readers, Reading
-from reports.vocabulary import FreeTextSettings, language_of
 
 READERS = Readers()
 DATA = files("reports") / "data"

@@ -21,16 +21,16 @@ from shop_events import MAY, at, bought, happened, tables
 from flows.days import midnight_ms
 from reports.digest import DigestRule
 from reports.digest.care import CASES_BACK_MS
-from reports.kpi_customers import churn_rate, spending
-from reports.kpi_lifetime import lifetime_values
-from reports.kpi_support import resolution
-from reports.kpi_window import KpiSettings
+from reports.kpi.customers import churn_rate, spending
+from reports.kpi.lifetime import lifetime_values
+from reports.kpi.support import resolution
+from reports.kpi.window import KpiSettings
 from reports.linkage import FOLLOW_UP_MS, KEPT_MS, Said, compare_all, given_answers, group_of
 from reports.metrics import Span
-from reports.portfolio import Account, named, portfolio_of
 from reports.render import render_json, render_text
 from reports.segments import Deed
-from reports.trust import Entry, ledger
+from reports.trust.account import Entry, ledger
+from reports.trust.portfolio import Account, named, portfolio_of
 from reports.words import sentences_in
 from storage.records import Event
 

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports import trust, trust_words
-from reports.trust import DAY_MS, DEFAULT, HOUR_MS, TYPES, Entry, Rules, drop_of, ledger
-from reports.trust_entries import entries_of
-from reports.trust_words import ledger_text
+from reports.trust import account as trust
+from reports.trust import words as trust_words
+from reports.trust.account import DAY_MS, DEFAULT, HOUR_MS, TYPES, Entry, Rules, drop_of, ledger
+from reports.trust.entries import entries_of
+from reports.trust.words import ledger_text
 from storage.records import Case, Event, Rating, Relationship
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -518,7 +519,7 @@ def test_the_ledger_in_words_never_shows_the_number_alone() -> None:
 
 def test_the_module_loads_nothing_heavy() -> None:
     heavy = "{'numpy', 'pandas', 'scipy', 'statsmodels'}"
-    code = f"import sys, reports.trust_entries, reports.trust_words; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, reports.trust.entries, reports.trust.words; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import reports.metrics
 import reports.procedures
 import reports.rounding
-import reports.trust
+import reports.trust.account
 import reports.values
 from flows import days
 from reports.digest import reach, weeks
@@ -83,7 +83,7 @@ def test_every_reason_the_trigger_rules_can_give_has_words_in_both_languages() -
 
 @pytest.mark.parametrize(
     "module",
-    [days, reports.rounding, reports.trust, reports.metrics, reports.procedures, reports.values, weeks, reach],
+    [days, reports.rounding, reports.trust.account, reports.metrics, reports.procedures, reports.values, weeks, reach],
     ids=lambda m: m.__name__,
 )
 def test_the_examples_in_docstrings_are_true(module: object) -> None:
