@@ -33,11 +33,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Silence:
-    """A shop whose Slack has stopped answering, with a case on the screen."""
+    """A shop whose Slack has stopped answering, with two cases on the screen."""
 
-    def __init__(self, world: World, looked: Looked, person: Person) -> None:
+    def __init__(self, world: World, looked: Looked, open_case: Looked, person: Person) -> None:
         self.world = world
         self.looked = looked
+        self.open_case = open_case
+        """One that nobody settles: what waits may be done as soon as it is known again who is on the staff."""
         self.person = person
         self.count = 0
 
@@ -101,7 +103,8 @@ class Silence:
             "outcome": {"outcome": {"selected_option": {"value": "exchange"}}},
             "answer": {"answer": {"value": "箱が"}},
         }
-        private = window_private("ja", c=self.looked.case_id, n="店長", t="交換します。")
+        case_id = (self.open_case if name == "koe.case.reply" else self.looked).case_id
+        private = window_private("ja", c=case_id, n="店長", t="交換します。")
         if name == ANSWER_VIEW:
             private = json.dumps({"s": "0197a3c2-1111-7000-8000-000000000001", "q": "reason", "l": "ja"})
         return {
@@ -134,13 +137,13 @@ async def silence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
             tmp_path_factory.mktemp("silence"), start_ms=START_MS, shop=SHOP, transport=request.param
         )
         world.slack.add_group("leads", [BOSS], id="S0LEADS")
-        looked, person = await unhappy(world), await invited(world)
+        looked, open_case, person = await unhappy(world), await unhappy(world), await invited(world)
         assert world.koe.access is not None
         assert await world.koe.access.may("manage", BOSS)
         world.slack.to_bot.ack_timeout_s = 60.0  # a busy machine is no reason; who waits for Slack waits for hours
         world.slack.api.answering.clear()
         world.slack.api.requests.clear()
-        yield Silence(world, looked, person)
+        yield Silence(world, looked, open_case, person)
         world.slack.api.answering.set()
         await world.close()
 
