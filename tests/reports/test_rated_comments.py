@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from datetime import date, timedelta
 
 import pytest
+from pencil import worked_out
 
 from reports.digest.rated_comments import Wrote, groups_told
-from reports.digest.telling import EVERYBODY
-from reports.digest.weeks import WeekRange, parse_period
+from reports.digest.telling import EVERYBODY, windows_of_comments
+from reports.digest.weeks import WeekRange, month_ending_by, parse_period
 
 MONTH = parse_period("2026-11").weeks
 LAST = MONTH.last(1)
@@ -54,3 +57,44 @@ def test_a_store_is_rated_when_ten_wrote_of_the_others() -> None:
         audiences = [*WEEKLY, (store, "week")]
         assert groups_told(cells, LAST, part=EVERYBODY, audiences=audiences)("delivery")
         assert groups_told(cells, LAST, part=store, audiences=audiences)("delivery") is told
+
+
+_GROUPS = [("rated",), ("rated", "delivery"), ("rated", "price"), ("rated", "delivery", "price")]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_how_a_handful_rates_follows_from_no_digests_of_a_quarter(seed: int) -> None:
+    chance = random.Random(seed)
+    usual, stores = chance.choice([[0, 1, 4, 12], [0, 3, 9, 15], [2, 5, 10]]), ("umeda", "namba", "kobe")
+    cells = Counter(
+        {
+            Wrote(MONTH.end - timedelta(weeks=back), store, "line", frozenset(groups)): chance.choice(usual)
+            for back in range(1, 16)
+            for store in stores
+            for groups in _GROUPS
+        }
+    )
+    parts = [EVERYBODY, *((store, "") for store in stores[: chance.randint(0, 3)])]
+    audiences = [(part, every) for part in parts for every in ("week", "month")]
+    told = []
+    for back in range(11, -1, -1):
+        week = WeekRange(MONTH.end - timedelta(weeks=back + 1), 1)
+        month = month_ending_by(week.end).weeks
+        for part, every in audiences:
+            if every == "month" and month.end != week.end:
+                continue
+            period = month if every == "month" else week
+            (window,), _ = windows_of_comments(period)
+            first = min(window.first, month.first) if month.end == week.end else window.first
+            known = {cell: n for cell, n in cells.items() if first <= cell.monday < week.end and n}
+            may_tell = groups_told(known, period, part=part, audiences=audiences)
+            told += [
+                [(cell, one) for cell, n in cells.items() if _counts(cell, part, group, window) for one in range(n)]
+                for group in ("rated", "delivery", "price")
+                if may_tell(group)
+            ]
+    assert worked_out(told) == []
+
+
+def _counts(cell: Wrote, part: tuple[str, str], group: str, window: WeekRange) -> bool:
+    return group in cell.groups and part[0] in ("", cell.segment) and window.first <= cell.monday < window.end
