@@ -253,7 +253,7 @@ def _number(token: str) -> int | None:
     known = _WORDS.get(token)
     if known is not None:
         return known
-    if token[-1].isdigit() and token.isascii():
+    if token[-1].isdecimal():  # in any script: \d takes them all, and so does int
         digits, _, fraction = token.partition(".")
         return int(digits) if not fraction.strip("0") and len(digits) < 10 else None
     if "十" in token:

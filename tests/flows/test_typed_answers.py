@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flows.questions import (
@@ -78,7 +78,7 @@ NUMBERS: list[tuple[str, Reading]] = [
         (text, Understood(10))
         for text in each("10|１０|十|10です|🔟|ten|じゅう|10/10|積極的に薦める|extremely likely|一〇")
     ],
-    *[(text, Understood(8)) for text in each("８くらい|はち|ﾊﾁ|8/10|「8」|8。|eight|八")],
+    *[(text, Understood(8)) for text in each("８くらい|はち|ﾊﾁ|8/10|「8」|8。|eight|八|८|٨")],
     *[(text, Understood(0)) for text in each("0|０|〇|零|ゼロ|zero|れい|全く薦めない")],
     *[
         (text, Between(8, 9))
@@ -278,6 +278,7 @@ def test_the_shops_own_words_make_a_request() -> None:
 
 
 @given(st.text(max_size=300))
+@example("𑄶")
 def test_whatever_is_typed_is_read_without_an_error(text: str) -> None:
     for reader, shown in ((NPS, ()), (SAT, ()), (YES_NO, ("yes", "no")), (FEELINGS, SHOWN), (WHY, ())):
         reader.read(text, shown)
