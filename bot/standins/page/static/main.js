@@ -13,11 +13,12 @@ const unread = { channels: new Set(), people: new Set() };
 let state = null;
 let running = null; // the fetch under way
 let again = false;
-let following = ""; // "digest": after a week, the channel that gets a post is shown
+let following = ""; // "digest": after a week, the channel that gets a post is shown, of several the last in the list
+let followed = -1; // the place in the list of the channel that was shown so
 let view = remembered("view") === "slack" ? "slack" : "line";
 
 const line = linePane({ words, post });
-const slack = slackPane({ words, own: (spoken) => all[spoken], post, open: openChannel, confirm: ask });
+const slack = slackPane({ words, own: (spoken) => all[spoken], post, open: openByHand, confirm: ask });
 const customer = document.getElementById("customer");
 const me = document.getElementById("me");
 const toast = document.getElementById("toast");
@@ -114,7 +115,11 @@ function notice() {
     // a channel named for a language is for who reads the page in it
     const found = posted.findLast(({ name }) => name.endsWith(`-${lang}`)) ?? posted.findLast(({ name }) => !/-(ja|en)$/.test(name));
     const there = state.slack.channels.find(({ id }) => id === state.slack.channel)?.name.endsWith(`-${lang}`);
-    if (found && found.id !== state.slack.channel && !(there && !found.name.endsWith(`-${lang}`))) openChannel(found.id);
+    const place = state.slack.channels.indexOf(found);
+    if (place > followed && !(there && !found.name.endsWith(`-${lang}`))) {
+      followed = place;
+      if (found.id !== state.slack.channel) openChannel(found.id);
+    }
   }
 }
 
@@ -166,6 +171,12 @@ function openChannel(id) {
   choose("channel", id);
   unread.channels.delete(id);
   refresh();
+}
+
+/** Who opens a channel stays there. */
+function openByHand(id) {
+  following = "";
+  openChannel(id);
 }
 
 /** Does something in the demo. The answer's body, or null after telling the person that it was not possible. */
@@ -222,6 +233,7 @@ for (const button of document.querySelectorAll("[data-story]")) {
     button.setAttribute("aria-disabled", "true");
     button.classList.add("running");
     following = what === "week_passes" ? "digest" : "";
+    followed = -1;
     const done = await post({ do: "story", what, lang: newcomer });
     button.classList.remove("running");
     if (done?.line) {
