@@ -194,6 +194,7 @@ def test_a_difference_of_means_is_welchs_at_any_level(one: list[float], two: lis
 def test_a_family_is_judged_as_scipy_adjusts_it_and_as_benjamini_and_hochberg_step_up(given_: list[float]) -> None:
     found = procedures.family(given_)
     assert [one.adjusted for one in found] == pytest.approx(list(stats.false_discovery_control(given_)), **EXACT)
+    assume(all(abs(one.adjusted - 0.10) > 1e-12 for one in found))  # there the two ways may round apart
     ordered = sorted(given_)
     passed = [rank for rank, p in enumerate(ordered, 1) if p <= 0.10 * rank / len(ordered)]
     limit = ordered[passed[-1] - 1] if passed else -1.0
